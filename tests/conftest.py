@@ -1,0 +1,19 @@
+"""Every test runs offline, on one thread, with a store of its own and nothing of the caller's environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The store of this test; the datasets are the embedded ones unless a test says otherwise."""
+    store = tmp_path / "store"
+    monkeypatch.setenv("VAEBENCH_HOME", str(store))
+    monkeypatch.delenv("VAEBENCH_WEIGHTS", raising=False)
+    return store

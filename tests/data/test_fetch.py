@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from threading import Event
+
+import pytest
+import yaml
+
+from vaebench import config
+from vaebench.data import download, fetch
+from vaebench.errors import UserError
+
+FILES = {"train": b"training images", "test": b"test images"}
+DEAD = "http://127.0.0.1:9/"  # the discard port: refused at once
+
+
+def write(conf: Path, name: str, **fields) -> None:
+    (conf / f"{name}.yaml").write_text(yaml.safe_dump({"name": name, "shape": [1, 6, 5], **fields}, sort_keys=False))
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith(".lock")}
+
+
+# Where files are found
+
+
+def test_the_given_folder_comes_before_the_cache(places, put):
+    files = put(places.given / "toy", {"a": b"a"})
+    put(places.cache / "toy", {"a": b"a"})
+    located = fetch.obtain(name="toy", files=files)
+    assert located.paths == {"a": places.given / "toy" / "a"}
+    assert located.source == "VAEBENCH_DATA"
+
+
+def test_what_the_given_folder_lacks_comes_from_the_cache(places, put):
+    files = put(places.given / "toy", {"a": b"a"}) | put(places.cache / "toy", {"b": b"b"})
+    located = fetch.obtain(name="toy", files=files)
+    assert located.paths == {"a": places.given / "toy" / "a", "b": places.cache / "toy" / "b"}
+    assert located.source == "download"
+
+
+def test_the_cache_is_under_the_home_folder_by_default(monkeypatch, tmp_path, put):
+    monkeypatch.delenv("VAEBENCH_CACHE")
+    monkeypatch.delenv("VAEBENCH_DATA")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    files = put(tmp_path / ".cache" / "vaebench" / "toy", {"a": b"a"})
+    assert fetch.obtain(name="toy", files=files).source == "download"
+
+
+@pytest.mark.parametrize(
+    ("place", "remedy"), [("given", "put the right file there"), ("cache", "vaebench data fetch toy")]
+)
+def test_a_wrong_hash_is_named_and_the_file_left_alone(places, place, remedy, put):
+    folder = getattr(places, place) / "toy"
+    files = put(folder, {"a": b"whole"})
+    (folder / "a").write_bytes(b"who")
+    with pytest.raises(UserError) as error:
+        fetch.obtain(name="toy", files=files, mirrors=[DEAD])
+    message = str(error.value)
+    found = hashlib.sha256(b"who").hexdigest()
+    for part in (str(folder / "a"), files["a"]["sha256"], found, remedy):
+        assert part in message
+    assert listing(folder) == {"a": b"who"}
+
+
+def test_missing_and_no_network_says_where_it_looked_and_what_to_do(places):
+    with pytest.raises(UserError) as error:
+        fetch.obtain(name="mnist", files={"a": {"file": "a.gz", "sha256": "0" * 64}}, mirrors=[DEAD])
+    message = str(error.value)
+    assert len(error.value.lines) == 1
+    for part in ("a.gz", str(places.given / "mnist"), str(places.cache / "mnist"), DEAD, "Connection refused"):
+        assert part in message
+    for part in ("Set VAEBENCH_DATA", "vaebench data fetch mnist", "dataset=digits"):
+        assert part in message
+    assert listing(places.cache / "mnist") == {}
+
+
+def test_a_cache_that_cannot_be_made_is_an_error_of_the_user(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VAEBENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"cannot be written .*set VAEBENCH_CACHE"):
+        fetch.obtain(name="toy", files={"a": {"file": "a", "sha256": "0"}}, mirrors=[DEAD])
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "message"),
+    [
+        ("../toy", {"file": "a", "sha256": "0"}, "must be a plain name"),
+        ("toy", {"file": "../a", "sha256": "0"}, "must be a plain name"),
+        ("toy", {"file": "a"}, "must have the fields file and sha256"),
+        ("toy", {"file": "a", "sha256": "0", "sha1": "0"}, "must have the fields file and sha256"),
+        ("toy", "a", "must have the fields file and sha256"),
+    ],
+)
+def test_files_are_described_and_stay_in_their_folder(name, entry, message):
+    with pytest.raises(UserError, match=message):
+        fetch.obtain(name=name, files={"a": entry})
+
+
+# Downloads, from a server on this machine
+
+
+def test_download_into_the_cache_once(places, mirror, put):
+    files = put(mirror.folder, {"a": b"a" * 1000})
+    for _ in range(2):
+        located = fetch.obtain(name="toy", files=files, mirrors=[mirror.url])
+        assert located.source == "download"
+        assert located.paths["a"].read_bytes() == b"a" * 1000
+    asked = len(mirror.served)
+    fetch.obtain(name="toy", files=files, mirrors=[mirror.url])
+    assert len(mirror.served) == asked
+    assert listing(places.cache / "toy") == {"a": b"a" * 1000}
+    assert not places.given.exists()
+
+
+def test_a_mirror_is_a_web_address(mirror, put):
+    files = put(mirror.folder, {"a": b"a"})
+    with pytest.raises(UserError, match="not an address that begins with http"):
+        fetch.obtain(name="toy", files=files, mirrors=[mirror.folder.as_uri()])
+
+
+@pytest.mark.parametrize("md5", [{}, {"md5": "0cc175b9c0f1b6a831c399e269772661"}], ids=["sha256", "md5 too"])
+def test_an_interrupted_download_is_never_a_file(places, mirror, md5, put):
+    files = put(mirror.folder, {"a": b"a" * 100_000})
+    files["a"] |= md5
+    mirror.cut.add("a")
+    with pytest.raises(UserError, match="cannot be downloaded"):
+        fetch.obtain(name="toy", files=files, mirrors=[mirror.url])
+    assert listing(places.cache / "toy") == {}
+
+
+def test_the_next_mirror_is_tried(places, mirror, put):
+    files = put(mirror.folder, {"a": b"a"})
+    assert (
+        fetch.obtain(name="toy", files=files, mirrors=[DEAD, f"{mirror.url}nowhere/", mirror.url]).source == "download"
+    )
+    with pytest.raises(UserError, match=r"Connection refused.*404"):
+        fetch.obtain(name="toy", files={"b": {"file": "b", "sha256": "0"}}, mirrors=[DEAD, mirror.url])
+
+
+def test_another_file_than_promised_is_not_taken(places, mirror, put):
+    files = put(mirror.folder, {"a": b"a"})
+    (mirror.folder / "a").write_bytes(b"other")
+    with pytest.raises(UserError, match=f"it delivered a file with sha256 .* instead of {files['a']['sha256']}"):
+        fetch.obtain(name="toy", files=files, mirrors=[mirror.url])
+    assert listing(places.cache / "toy") == {}
+
+
+@pytest.mark.network
+def test_a_real_mirror(places):
+    leaf = yaml.safe_load((config.conf_dir() / "dataset" / "mnist.yaml").read_text())
+    labels = {"test_labels": leaf["files"]["test_labels"]}
+    assert fetch.obtain(name="mnist", files=labels, mirrors=leaf["mirrors"]).source == "download"
+
+
+def test_what_a_killed_download_left_is_not_taken(places, mirror, put):
+    files = put(mirror.folder, {"a": b"whole"})
+    put(places.cache / "toy", {".a.part": b"who"})
+    assert fetch.obtain(name="toy", files=files, mirrors=[mirror.url]).paths["a"].read_bytes() == b"whole"
+    assert listing(places.cache / "toy") == {"a": b"whole"}
+
+
+def test_two_processes_download_once(places, mirror, put):
+    files = put(mirror.folder, {"a": b"a" * 1_000_000})
+    code = f"from vaebench.data.fetch import obtain; obtain(name='toy', files={files}, mirrors=[{mirror.url!r}])"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for process in both:
+        _, error = process.communicate(timeout=120)
+        assert process.returncode == 0, error
+    assert mirror.served == ["a", "a"]  # torchvision asks twice: for redirects, then for the file
+    assert listing(places.cache / "toy") == {"a": b"a" * 1_000_000}
+
+
+# The datasets of the configuration
+
+
+def test_states_and_origins(conf, places, mirror, put):
+    write(conf, "toy", files=put(mirror.folder, FILES), mirrors=[mirror.url])
+    write(conf, "gone", files={"a": {"file": "a", "sha256": "0"}}, mirrors=[mirror.url, DEAD])
+    assert [fetch.available(name) for name in ("own", "toy", "gone")] == ["embedded", "downloadable", "unavailable"]
+    assert {entry.state for entry in fetch.status("toy").files} == {"missing"}
+    assert fetch.status("own") == fetch.DatasetStatus("own", "embedded", (), partial=False)
+    found = fetch.fetch("toy")
+    assert found.origin == fetch.available("toy") == "cache"
+    assert [entry.file for entry in found.files] == ["train", "test"]
+    assert found.files[0] == fetch.FileStatus("train", "present", places.cache / "toy" / "train")
+    put(places.given / "toy", FILES)
+    assert fetch.available("toy") == "VAEBENCH_DATA"
+
+
+def test_the_network_is_not_asked_for_what_is_here(conf, places, mirror, put):
+    write(conf, "toy", files=put(places.given / "toy", FILES), mirrors=[mirror.url])
+    assert fetch.available("toy") == "VAEBENCH_DATA"
+    assert fetch.verify("toy").origin == "VAEBENCH_DATA"
+    assert fetch._downloadable.cache_info().misses == 0
+
+
+def test_the_network_is_asked_once_and_not_for_long(conf, monkeypatch):
+    asked = []
+
+    def never(url: str) -> bool:
+        asked.append(url)
+        return Event().wait()
+
+    monkeypatch.setattr(download, "_has_something", never)
+    monkeypatch.setattr(download, "PROBE_SECONDS", 0.05)
+    for name in ("toy", "toy2"):
+        write(conf, name, files={"a": {"file": "a", "sha256": "0"}}, mirrors=["http://127.0.0.1/", "http://127.0.0.2/"])
+    assert [fetch.available(name) for name in ("toy", "toy2", "toy")] == ["unavailable"] * 3
+    assert len(asked) == 4
+
+
+def test_a_corrupt_file_is_seen_by_verify_and_mended_in_the_cache_only(conf, places, mirror, put):
+    files = put(mirror.folder, FILES)
+    write(conf, "toy", files=files, mirrors=[mirror.url])
+    fetch.fetch("toy")
+    (places.cache / "toy" / "train").write_bytes(b"cut")
+    assert [entry.state for entry in fetch.status("toy").files] == ["present", "present"]
+    assert [entry.state for entry in fetch.verify("toy").files] == ["corrupt", "present"]
+    assert fetch.command(["verify"]) == 1
+    assert [entry.state for entry in fetch.fetch("toy").files] == ["present", "present"]
+    put(places.given / "toy", {"train": b"cut"})
+    with pytest.raises(UserError, match="put the right file there"):
+        fetch.fetch("toy")
+    assert listing(places.given / "toy") == {"train": b"cut"}
+
+
+def test_a_part_of_a_set_counts_where_the_whole_is_not(conf, places, mirror, put):
+    part = put(places.given / "toy", {"part": b"part"})
+    write(conf, "toy", files=put(mirror.folder, {"whole": b"whole"}), partial=part, mirrors=[mirror.url])
+    found = fetch.status("toy")
+    assert (found.origin, found.partial, [entry.file for entry in found.files]) == ("VAEBENCH_DATA", True, ["part"])
+    found = fetch.fetch("toy")
+    assert (found.origin, found.partial, [entry.file for entry in found.files]) == ("cache", False, ["whole"])
+
+
+def test_command_prints_every_dataset_and_says_what_is_wrong(conf, places, capsys, monkeypatch, put):
+    monkeypatch.setenv("COLUMNS", "300")
+    write(conf, "toy", files=put(places.given / "toy", FILES), mirrors=[DEAD])
+    write(conf, "gone", files={"a": {"file": "a", "sha256": "0"}}, mirrors=[DEAD])
+    assert fetch.command([]) == 0
+    out = capsys.readouterr().out
+    for word in (
+        "own",
+        "embedded",
+        "toy",
+        "VAEBENCH_DATA",
+        str(places.given / "toy"),
+        "gone",
+        "unavailable",
+        "missing",
+    ):
+        assert word in out
+    assert fetch.command(["verify"]) == 0
+    assert fetch.command(["verify", "gone"]) == 1
+    for words, message in (
+        (["statsu"], "did you mean 'status'"),
+        (["verify", "tyo"], "did you mean 'toy'"),
+        (["fetch"], "which dataset"),
+    ):
+        with pytest.raises(UserError, match=message):
+            fetch.command(words)
+
+
+@pytest.mark.parametrize("text", ["name: other", "- a", "{", ""])
+def test_a_yaml_that_is_no_dataset(conf, text):
+    (conf / "toy.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"conf/dataset/toy\.yaml"):
+        fetch.status("toy")
+
+
+def test_asking_does_not_import_torch():
+    code = "import sys, vaebench.data.fetch as f; f.status('digits'); sys.exit('torch' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60, check=False).returncode == 0

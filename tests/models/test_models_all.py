@@ -1,0 +1,181 @@
+"""What every model promises, read from conf/model."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+
+from vaebench.contracts import Batch, Classifies, FitsInClosedForm, MasksLatents, Reconstructs, Samples
+from vaebench.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "conf" / "model").rglob("*.yaml"))
+NAMES = [path.stem for path in FILES]
+VAES = ["beta_vae", "topk", "batchtopk"]
+AUTOENCODERS = ["ae", *VAES]
+
+
+def test_every_method_has_its_yaml():
+    modules = {path.stem for path in (ROOT / "vaebench" / "models").glob("*.py")} - {"__init__"}
+    targets = {OmegaConf.load(path)["_target_"].split(".")[-2] for path in FILES}
+    assert targets == modules
+    assert len(FILES) >= 7
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_yaml_lists_exactly_the_constructors_options(path):
+    leaf = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    parameters = inspect.signature(get_object(leaf["_target_"])).parameters
+    assert set(leaf) - {"_target_", "version"} == set(parameters)
+    assert isinstance(leaf["version"], int)
+    assert leaf["input_shape"] == "${dataset.shape}"
+    for parameter in parameters.values():
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameter.default is inspect.Parameter.empty, f"{parameter.name}: the default stands in the YAML"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ae", {Reconstructs}),
+        ("beta_vae", {Reconstructs, Samples}),
+        ("topk", {Reconstructs, Samples}),
+        ("batchtopk", {Reconstructs, Samples, MasksLatents}),
+        ("pca", {Reconstructs, FitsInClosedForm}),
+        ("identity", {Reconstructs}),
+        ("classifier", {Classifies}),
+    ],
+)
+def test_capabilities(make, name, expected):
+    model = make(name)
+    every = (Classifies, FitsInClosedForm, MasksLatents, Reconstructs, Samples)
+    assert {capability for capability in every if isinstance(model, capability)} == expected
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_phases_update_all_parameters(make, name):
+    model = make(name)
+    phased = [parameter for phase in model.phases for parameter in phase.parameters]
+    assert {id(p) for p in phased} == {id(p) for p in model.parameters()}
+    assert len(phased) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("name", [*AUTOENCODERS, "classifier"])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_one_optimiser_step_decreases_the_loss(make, batch, name, reduction):
+    options = {} if name == "classifier" else {"reduction": reduction}
+    model = make(name, **options)
+    (phase,) = model.phases
+    optimizer = torch.optim.Adam(phase.parameters, lr=1e-3)
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(1)  # the same noise before and after the step
+        output = phase.loss(batch, 0)
+        losses.append(float(output.total.detach()))
+        optimizer.zero_grad()
+        output.total.backward(inputs=phase.parameters)
+        optimizer.step()
+    assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+@pytest.mark.parametrize("recon_loss", ["mse", "bce"])
+def test_autoencoders_with_every_network_and_loss(make, name, network, recon_loss):
+    model = make(name, input_shape=[3, 12, 8], network=network, recon_loss=recon_loss)
+    x = torch.rand(5, 3, 12, 8)
+    output = model.loss(Batch(x, torch.zeros(5)), 0)
+    assert output.total.requires_grad
+    assert not any(term.requires_grad for term in output.terms.values())
+    code = model.eval().encode(x)
+    y = model.decode(code).detach()
+    assert code.shape == (5, 64)
+    assert y.shape == x.shape
+    assert 0 <= float(y.min()) <= float(y.max()) <= 1
+
+
+@pytest.mark.parametrize("name", VAES)
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_total_is_recon_plus_beta_kl(make, batch, name, reduction):
+    output = make(name, beta=0.25, reduction=reduction).loss(batch, 0)
+    expected = output.terms["recon"] + 0.25 * output.terms["kl"]
+    torch.testing.assert_close(output.total.detach(), expected)
+
+
+@pytest.mark.parametrize("name", VAES)
+def test_sample_depends_on_the_generator_alone(make, batch, name):
+    model = make(name)
+    model.loss(batch, 0)
+    model.eval()
+    first = model.sample(6, torch.Generator().manual_seed(7))
+    torch.manual_seed(99)
+    again = model.sample(6, torch.Generator().manual_seed(7))
+    other = model.sample(6, torch.Generator().manual_seed(8))
+    assert first.shape == (6, 1, 8, 8)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("name", [*AUTOENCODERS, "classifier"])
+def test_bf16_training_gives_float32_at_the_boundary(make, batch, name):
+    model = make(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model.phases[0].loss(batch, 0)
+        outside = model.logits(batch.x) if name == "classifier" else model.decode(model.encode(batch.x))
+    output.total.backward()
+    assert output.total.dtype == outside.dtype == torch.float32
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", [*AUTOENCODERS, "classifier", "pca"])
+def test_state_dict_holds_everything(make, batch, name):
+    one, other = make(name, seed=0), make(name, seed=1)
+    if name == "pca":
+        one.fit((batch.x * 255).byte())
+    for phase in one.phases:
+        phase.loss(batch, 0)
+    other.load_state_dict(one.state_dict())
+    for model in (one, other):
+        model.eval()
+    if name == "classifier":
+        assert torch.equal(one.logits(batch.x), other.logits(batch.x))
+    else:
+        assert torch.equal(one.decode(one.encode(batch.x)), other.decode(other.encode(batch.x)))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "line"),
+    [
+        ("ae", {"latent_dim": 0}, "model.latent_dim=0: expected a whole number, at least 1"),
+        ("ae", {"network": "conf"}, "unknown model.network 'conf'; did you mean 'conv'? Valid: conv, mlp"),
+        ("beta_vae", {"beta": -1.0}, "model.beta=-1.0: expected a finite number, 0 or more"),
+        ("beta_vae", {"beta": float("nan")}, "model.beta=nan: expected a finite number, 0 or more"),
+        ("topk", {"k": 65}, "model.k=65: expected a whole number, 1 to 64 (model.latent_dim)"),
+        ("batchtopk", {"k": 0}, "model.k=0: expected a whole number, 1 to 64 (model.latent_dim)"),
+        ("batchtopk", {"ema_decay": 1.0}, "model.ema_decay=1.0: expected a number from 0 up to, not including, 1"),
+        (
+            "batchtopk",
+            {"importance": "absz"},
+            "unknown model.importance 'absz'; did you mean 'abs_z'? Valid: abs_mu, abs_z, kl, var_mu",
+        ),
+        ("batchtopk", {"granularity": "dim"}, "unknown model.granularity 'dim'"),
+        ("batchtopk", {"ema_start": "debias"}, "unknown model.ema_start 'debias'; did you mean 'debiased'?"),
+        ("pca", {"latent_dim": 65}, "model.latent_dim=65: expected a whole number, 1 to 64 (the number of pixels)"),
+        ("classifier", {"input_shape": [1, 3, 8]}, "model.input_shape=3: expected a whole number, at least 4"),
+        ("classifier", {"dropout": 1.5}, "model.dropout=1.5"),
+    ],
+)
+def test_bad_options_are_named(make, name, options, line):
+    with pytest.raises(UserError) as caught:
+        make(name, **options)
+    assert len(caught.value.lines) == 1
+    assert caught.value.lines[0].startswith(line)
+
+
+def test_all_mistakes_are_shown_at_once(make):
+    with pytest.raises(UserError) as caught:
+        make("batchtopk", latent_dim=4, k=5, beta=-1, recon_loss="l2", network="vit")
+    assert len(caught.value.lines) == 4

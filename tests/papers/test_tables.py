@@ -1,0 +1,130 @@
+"""The paper YAML: the shipped one holds the printed numbers, a damaged one is refused with every mistake at once."""
+
+from __future__ import annotations
+
+import pytest
+
+from vaebench.config import choices
+from vaebench.errors import UserError
+from vaebench.papers.tables import load, names, parse, study_row
+
+
+def test_the_paper_is_the_printed_one():
+    paper = load("batchtopk")
+    assert names() == ["batchtopk"]
+    assert paper.source
+    assert paper.year == 2026
+    one, two = paper.tables["table1"], paper.tables["table2"]
+    printed = {row: [numbers[c] for c in ("fid", "psnr", "ssim_valid")] for row, numbers in one.reported.items()}
+    assert printed == {"beta_vae": [41.307, 21.538, 0.9171], "batchtopk": [34.373, 14.171, 0.749]}
+    sigmas = [f"accuracy@{sigma}" for sigma in ("0.3", "0.5", "0.7")]
+    printed = {row: [numbers[c] for c in sigmas] for row, numbers in two.reported.items()}
+    assert printed == {"beta_vae": [0.9125, 0.8493, 0.6486], "batchtopk": [0.8992, 0.8329, 0.7841]}
+    assert all(one.reported[row]["psnr"] == one.reported[row]["psnr_set"] for row in one.reported)
+    assert all(one.reported[row]["ssim_valid"] == one.reported[row]["ssim_reflect"] for row in one.reported)
+
+
+def test_the_papers_own_numbers_satisfy_its_claims():
+    for table in load("batchtopk").tables.values():
+        for claim in table.claims:
+            if claim.asserted:
+                ours = table.reported[claim.row][claim.column]
+                other = table.reported[claim.than][claim.than_column]
+                assert (ours < other) == (claim.holds == "lower"), claim.id
+
+
+def test_every_experiment_of_the_paper_is_there_and_used():
+    used = {row.experiment for table in load("batchtopk").tables.values() for row in table.rows.values()}
+    assert used == {name for name in choices("experiment") if name.startswith("batchtopk/")}
+
+
+def test_columns_inherit_the_tables_protocol():
+    fid = load("batchtopk").tables["table1"].columns["fid"]
+    assert fid.protocol == {"dataset": "mnist", "features": "inception"}
+    assert fid.reading["epochs"] == 50
+    assert fid.reading["samples"] == 10000
+
+
+def test_a_study_has_a_row_for_every_combination_its_rows_depend_on():
+    table = load("batchtopk").tables["readings"]
+    assert len(table.rows) == 2 * (4 * 2 + 4 * 2 * 4 * 2)
+    name = study_row("table1", "batchtopk", dict(importance="kl", granularity="entry", loss="bce_mean", network="conv"))
+    row = table.rows[name]
+    assert row.overrides == (
+        "model.importance=kl",
+        "model.granularity=entry",
+        "model.recon_loss=bce",
+        "model.reduction=mean",
+        "model.network=conv",
+    )
+    assert row.experiment == "batchtopk/batchtopk_64_8"
+    assert row.columns == ("fid", "psnr", "ssim_valid")
+    assert table.reported[name]["psnr"] == 14.171
+    assert sum(len(entry["columns"]) for entry in table.study.of) == 12
+
+
+def test_a_good_paper_parses(good):
+    paper = parse("x", good)
+    study = paper.tables["study"]
+    assert list(study.rows) == ["one.a.1.p", "one.a.1.q", "one.a.2.p", "one.a.2.q", "one.b.p", "one.b.q"]
+    assert study.rows["one.b.q"].columns == ("fid",)
+    assert paper.tables["one"].claims[0].than_column == "fid"
+
+
+def change(data: dict, path: str, value: object) -> None:
+    *way, last = path.split("/")
+    node = data
+    for part in way:
+        node = node[int(part) if isinstance(node, list) else part]
+    if value is None:
+        del node[last]
+    else:
+        node[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("source", None, "source is empty"),
+        ("source", "", "source is empty"),
+        ("title", None, "title is empty"),
+        ("tables", {}, "has no tables"),
+        ("colour", 1, "unknown key 'colour'"),
+        ("tables/one/rows/a/experiment", None, "row a: experiment is missing"),
+        ("tables/one/rows/a/colums", ["fid"], "did you mean 'columns'"),
+        ("tables/one/rows/a/columns", ["fdi"], "row a: unknown column 'fdi'; did you mean 'fid'"),
+        ("tables/one/columns/fid/better", "smaller", "better='smaller'"),
+        ("tables/one/columns/fid/tolerance", None, "reported numbers and no tolerance"),
+        ("tables/one/reported/c", {"fid": 1.0}, "reported: unknown row 'c'"),
+        ("tables/one/reported/a/ssim", 1.0, "reported: unknown column 'ssim'"),
+        ("tables/one/reported/a/fid", "41,3", "'41,3' is no number"),
+        ("tables/one/claims/0/than", "z", "claim c: unknown row 'z'"),
+        ("tables/one/claims/0/than", "a", "compares a cell with itself"),
+        ("tables/one/claims/0/column", "z", "claim c: unknown column 'z'"),
+        ("tables/one/claims/0/holds", "below", "holds='below'"),
+        ("tables/study/of/0/table", "two", "unknown table 'two'"),
+        ("tables/study/of/0/axes", ["z"], "unknown axis 'z'"),
+        ("tables/study/of/0/columns", ["ssim"], "no number is reported for ssim"),
+        ("tables/study/of/0/columns", None, "columns missing"),
+        ("tables/study/units/fid", None, "units has no fid"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(good, path, value, message):
+    change(good, path, value)
+    with pytest.raises(UserError, match="paper x") as caught:
+        parse("x", good)
+    assert message in str(caught.value)
+
+
+def test_all_mistakes_are_shown_at_once(good):
+    good["source"] = ""
+    claims = good["tables"]["one"]["claims"]
+    claims.append({**claims[0], "holds": "x"})
+    with pytest.raises(UserError) as caught:
+        parse("x", good)
+    assert len(caught.value.lines) == 3  # no source, the claim's direction, the claim twice
+
+
+def test_an_unknown_paper_names_the_choices():
+    with pytest.raises(UserError, match="did you mean 'batchtopk'"):
+        load("batchtop")

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vaebench.papers.tables import Column, Row, load
+from vaebench.report.cells import Cells, cells_path, digest
+
+Measure = Callable[..., list[dict]]
+
+
+def protocol(column: Column, features: str) -> dict:
+    if column.suite == "generation":
+        return {"features": features, "latent": "prior", "reference": "test", "samples": 10000}
+    return {"clip": False, "split": "test"} if column.suite == "noise" else {"split": "test"}
+
+
+def printed(table: str, row: str, column: str) -> float:
+    """The paper's own number; 0.5 where it prints none."""
+    return load("batchtopk").tables[table].reported.get(row, {}).get(column, 0.5)
+
+
+@pytest.fixture(scope="session")
+def measure() -> Measure:
+    """Makes the cells of tables: the paper's own numbers, or ``value``, and ``jitter`` more with every seed."""
+
+    def make(
+        *tables: str,
+        value: float | None = None,
+        jitter: float = 0.0,
+        scale: str = "paper",
+        dataset: str = "mnist",
+        features: str = "inception",
+        seeds: int = 3,
+        epochs: float = 50.0,
+    ) -> list[dict]:
+        lines = []
+        for key in tables:
+            table = load("batchtopk").tables[key]
+            pairs = [(r, row, c, col) for r, row in table.rows.items() for c, col in table.columns.items()]
+            for r, row, c, column in pairs:
+                if row.columns and c not in row.columns:
+                    continue
+                for seed in range(seeds):
+                    found = protocol(column, features)
+                    run, evaluation = keys(row, column, seed)
+                    lines.append(
+                        {
+                            **{"paper": "batchtopk", "table": key, "row": r, "column": c, "seed": seed},
+                            **{
+                                "value": (printed(key, r, c) if value is None else value) + jitter * seed,
+                                "count": 10000,
+                                "unit": column.unit,
+                            },
+                            **{"measurement": column.measurement, "protocol": json.dumps(found), "scale": scale},
+                            **{"protocol_digest": digest(found), "run": run, "eval": evaluation, "dataset": dataset},
+                            **{"dataset_digest": "d", "stand_in": int(dataset != "mnist"), "epochs": epochs},
+                            **{"train_images": 60000, "commit": "0123abc", "device": "cpu"},
+                        }
+                    )
+        return lines
+
+    return make
+
+
+def keys(row: Row, column: Column, seed: int) -> tuple[str, str]:
+    run = digest({"row": row.experiment, "seed": seed, "reading": dict(row.reading)})
+    return run, digest({"run": run, "suite": column.suite, "options": row.eval_overrides})
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[dict]], Path]:
+    """Writes cells where the report looks for them and returns the results folder."""
+
+    def put(lines: list[dict]) -> Path:
+        folder = tmp_path_factory.mktemp("results")
+        path = cells_path(folder, "batchtopk")
+        Cells.read(path).merged(lines).write(path)
+        return folder
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[dict]], Path]:
+    """Writes the arrays and logs that evaluations and trainings leave behind and returns the store."""
+
+    def put(lines: list[dict]) -> Path:
+        root = tmp_path_factory.mktemp("store")
+        images = np.random.default_rng(0).integers(0, 256, (10, 28, 28, 1), dtype=np.uint8)
+        stored = {
+            "generation": {"samples": images},
+            "reconstruction": {"inputs": images, "reconstructions": images // 2},
+            "noise": {name: images for s in ("0.3", "0.5", "0.7") for name in (f"noisy@{s}", f"reconstructions@{s}")},
+            "masks": {"importance": np.linspace(1, 2, 64, dtype=np.float32), "mask": np.arange(64) > 55},
+        }
+        for line in lines:
+            suite = load("batchtopk").tables[line["table"]].columns[line["column"]].suite
+            folder = root / line["run"] / "evals" / line["eval"]
+            folder.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(folder / "arrays.npz", **stored[suite])
+            log = [{"step": n, "epoch": n / 10, "vae/loss": 40.0 / n, "vae/kl": 2.0} for n in range(1, 4)]
+            (root / line["run"] / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
+        return root
+
+    return put

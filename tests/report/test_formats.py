@@ -1,0 +1,229 @@
+"""The files: what they say, that they are whole and safe, and that pictures survive the loss of the store."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import struct
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+from rich.console import Console
+
+from vaebench import report
+from vaebench.papers.tables import load, parse
+from vaebench.report import html, markdown
+from vaebench.report.cells import Cells, cells_path
+from vaebench.report.summary import sections
+
+
+@pytest.fixture(scope="module")
+def written(measure, results, store):
+    """The report on two tables at paper scale and on one on the digits."""
+    lines = measure("table1", "masks", jitter=1e-4) + measure(
+        "table2", scale="smoke", dataset="digits", features="classifier", seeds=2, jitter=1e-4
+    )
+    folder = results(lines)
+    paths = report.write("batchtopk", folder, store(lines))
+    report.write_index(folder)
+    return folder, [path.name for path in paths]
+
+
+def test_every_number_stands_beside_the_papers(written):
+    folder, _ = written
+    text = (folder / "batchtopk" / "table.md").read_text(encoding="utf-8")
+    assert "| Beta-VAE | FID | 41.31 ± 0.00 | 3 | 41.307 | +0.00 | 1 | reproduced |" in text
+    assert "| FID of Batch Top-K below Beta-VAE | paper | -6.93 ± 0.00 | 3 | holds |  |" in text
+    assert "not in the paper" not in text.split("## What the paper leaves open")[1]
+    assert "**Stand-ins:** digits (embedded" in text
+    assert "dataset digits != mnist" in text
+    assert "vaebench reproduce paper=batchtopk scale=smoke dataset=digits" in text
+    assert text.index("## scale=paper on MNIST") < text.index("## scale=smoke on digits")
+    for question in load("batchtopk").unstated:
+        assert f"| {question} |" in text
+
+
+def test_every_table_row_has_as_many_cells_as_its_header(written):
+    folder, _ = written
+    lines = (folder / "batchtopk" / "table.md").read_text(encoding="utf-8").splitlines()
+    for before, line in pairwise(lines):
+        if before.startswith("|") and line.startswith("|"):
+            assert len(re.findall(r"(?<!\\)\|", line)) == len(re.findall(r"(?<!\\)\|", before)), line
+
+
+def test_pictures_are_there_and_linked(written):
+    folder, names = written
+    pictures = {name for name in names if name.endswith(".png")}
+    assert pictures == {
+        "reconstructions-table1-paper-mnist.png",
+        "samples-table1-paper-mnist.png",
+        "curves-table1-paper-mnist.png",
+        "importance-masks-paper-mnist.png",
+        "noise-table2-smoke-digits.png",
+        "accuracy-table2-smoke-digits.png",
+        "curves-table2-smoke-digits.png",
+    }
+    text = (folder / "batchtopk" / "table.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\]\(([\w.-]+)\)", text)) == pictures
+    for name in pictures:
+        content = (folder / "batchtopk" / name).read_bytes()
+        assert content.startswith(b"\x89PNG")
+        width, height = struct.unpack(">II", content[16:24])
+        assert (width, 300 <= height <= 2400) == (1050, True)
+        assert len(content) < 300_000
+
+
+def test_without_the_store_the_pictures_stay(written, tmp_path):
+    folder, names = written
+    before = {name: (folder / "batchtopk" / name).read_bytes() for name in names}
+    again = [path.name for path in report.write("batchtopk", folder, tmp_path / "nowhere")]
+    assert "samples-table1-paper-mnist.png" not in again
+    assert {name: (folder / "batchtopk" / name).read_bytes() for name in names} == before
+
+
+def test_json_holds_values_runs_and_protocols(written):
+    folder, _ = written
+    content = json.loads((folder / "batchtopk" / "table.json").read_text(encoding="utf-8"))
+    first = content["sections"][0]
+    assert (first["table"], first["scale"], first["dataset"]) == ("table1", "paper", "mnist")
+    cell = next(c for c in first["cells"] if (c["row"], c["column"]) == ("batchtopk", "fid"))
+    assert cell["paper"] == 34.373
+    assert cell["ours"]["seeds"] == 3
+    assert cell["ours"]["low"] < cell["ours"]["mean"] < cell["ours"]["high"]
+    assert list(cell["values"]) == ["0", "1", "2"]
+    assert cell["verdict"] == "reproduced"
+    assert cell["protocol"][0]["features"] == "inception"
+    assert len(cell["runs"]["0"]["run"]) == 12
+    claim = first["claims"][0]
+    assert (claim["id"], claim["verdict"], claim["paired_difference"]["seeds"]) == ("t1-fid", "holds", 3)
+
+
+def test_latex_escapes_and_closes_what_it_opens(written):
+    folder, _ = written
+    text = (folder / "batchtopk" / "table.tex").read_text(encoding="utf-8")
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 3
+    body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    assert not re.search(r"(?<!\\)[%#]", body)
+    assert r"$\sigma$ = 0.3 $\uparrow$" in body
+    for rows in re.findall(r"\\toprule\n(.*?)\\bottomrule", body, re.DOTALL):
+        counts = {line.count("&") for line in rows.splitlines() if line.endswith(r"\\")}
+        assert len(counts) == 1
+
+
+class Page(HTMLParser):
+    VOID = ("meta", "img", "br")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, dict]] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def parsed(text: str) -> Page:
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    return page
+
+
+def test_the_page_is_whole_and_needs_nothing_else(written):
+    folder, names = written
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    page = parsed(text)
+    images = [attributes for tag, attributes in page.attributes if tag == "img"]
+    assert len(images) == sum(name.endswith(".png") for name in names)
+    for image in images:
+        assert image["alt"]
+        assert base64.b64decode(image["src"].removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
+    assert not re.search(r"https?://|<script|<link|@import|url\(", text)
+    anchors = {attributes["id"] for _, attributes in page.attributes if "id" in attributes}
+    links = {attributes["href"] for tag, attributes in page.attributes if tag == "a"}
+    assert links
+    assert links <= {f"#{anchor}" for anchor in anchors}
+    assert "prefers-color-scheme: dark" in text
+    assert 'name="viewport"' in text
+    assert '<span class="chip good" title="reproduced">reproduced</span>' in text
+
+
+def test_texts_of_the_paper_cannot_become_markup(measure, results):
+    data = json.loads(json.dumps({"title": "<b>T & T</b>", "authors": "A|B", "source": "S", "year": 1}))
+    table = {
+        "caption": "<script>alert(1)</script>",
+        "dataset": "mnist",
+        "columns": {"c": {"label": "x|<i>y", "suite": "s", "measurement": "m", "better": "none", "digits": 1}},
+        "rows": {"r": {"label": '"r" & <r>', "experiment": "e"}},
+    }
+    paper = parse("evil", {**data, "tables": {"t": table}})
+    line = {**measure("table2", seeds=1)[0], "paper": "evil", "table": "t", "row": "r", "column": "c", "device": "<d>"}
+    cells = Cells.read(cells_path(results([line]), "batchtopk"))
+    found = sections(paper, cells)
+    text = html.render([(paper, found, {})])
+    parsed(text)
+    assert "<script" not in text
+    assert "<b>T" not in text
+    assert "&lt;i&gt;y" in text
+    assert "x\\|<i>y" in markdown.render(paper, found, {})
+
+
+def test_without_any_cells_there_is_a_page_that_says_so(tmp_path):
+    report.write_index(tmp_path)
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    parsed(text)
+    assert "Nothing has been measured yet" in text
+
+
+def test_the_readings_are_ranked_in_every_format(measure, results, store):
+    lines = measure("readings", scale="small", features="classifier", seeds=1)
+    for line in lines:
+        if ".kl." in line["row"]:
+            line["value"] += 0.5
+    folder = results(lines)
+    names = [path.name for path in report.write("batchtopk", folder, store([]))]
+    assert "readings-small-mnist.png" in names
+    text = (folder / "batchtopk" / "table.md").read_text(encoding="utf-8")
+    assert "64 of 64 readings measured; 10 of 12 cells count; left out: FID (features classifier != inception)." in text
+    assert re.search(r"\| 1 \| abs_z \| dimension \| mse_sum \| mlp \| 0\.00 \|", text)
+    content = json.loads((folder / "batchtopk" / "table.json").read_text(encoding="utf-8"))
+    study = content["sections"][0]
+    assert len(study["readings"]) == 64
+    effects = {(e["axis"], e["answer"]): e["distance"] for e in study["main_effects"]}
+    assert effects["importance", "kl"] > effects["importance", "abs_z"]
+    report.write_index(folder)
+    parsed((folder / "index.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("table", ["table1", "table2", "masks", "readings"])
+def test_the_terminal_shows_what_was_asked_for(table, measure, results):
+    folder = results(measure("table1", "table2", "masks", "readings", seeds=2, jitter=1e-4))
+    cells = Cells.read(cells_path(folder, "batchtopk"))
+    out = Console(file=io.StringIO(), width=160)
+    report.console(load("batchtopk"), cells, {(table, "paper", "mnist")}, out)
+    text = out.file.getvalue()
+    assert text.strip().startswith(f"{table}: ")
+    assert text.count("scale=paper on MNIST") == 1
+    assert {
+        "table1": "FID of Batch Top-K below Beta-VAE: holds",
+        "table2": "reproduced",
+        "masks": "batches of 128",
+        "readings": "64 of 64 readings measured",
+    }[table] in text
+
+
+def test_one_seed_is_said(measure, results):
+    folder = results(measure("table1", seeds=1))
+    report.write("batchtopk", folder, folder)
+    text = (folder / "batchtopk" / "table.md").read_text(encoding="utf-8")
+    assert "within tolerance (1 seed)" in text
+    assert "1 seed: points this way" in text
+    assert "reproduced |" not in text.split("## What the verdicts mean")[0]

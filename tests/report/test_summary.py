@@ -1,0 +1,127 @@
+"""From cells to verdicts: what is comparable, what stands in for what, what is paired with what."""
+
+from __future__ import annotations
+
+import pytest
+
+from vaebench.papers.tables import load
+from vaebench.report import words
+from vaebench.report.cells import Cells, cells_path
+from vaebench.report.summary import counts, protocol_lines, sections
+
+
+@pytest.fixture
+def summarised(results):
+    def make(lines: list[dict]) -> dict:
+        cells = Cells.read(cells_path(results(lines), "batchtopk"))
+        return {section.name: section for section in sections(load("batchtopk"), cells)}
+
+    return make
+
+
+def test_the_papers_own_numbers_are_reproduced_and_its_claims_hold(summarised, measure):
+    section = summarised(measure("table1", "table2", jitter=1e-4))["table1-paper-mnist"]
+    assert counts(section) == {"cells": {"reproduced": 10}, "claims": {"holds": 3}}
+    assert section.stand_ins == ()
+    assert words.reasons(section) == []
+    assert section.headings["fid"] == "FID"
+    cell = section.cells["beta_vae", "fid"]
+    assert cell.ours.mean == pytest.approx(41.3071)
+    assert cell.difference == pytest.approx(1e-4)
+    assert section.cells["vae_8", "fid"].verdict is None
+
+
+def test_a_stand_in_is_never_silent(summarised, measure):
+    lines = measure("table1", scale="smoke", dataset="digits", features="classifier", epochs=60.0)
+    section = summarised(lines)["table1-smoke-digits"]
+    assert counts(section)["cells"] == {"not comparable": 10}
+    assert section.headings["fid"] == "FID (classifier)"
+    assert section.place == "scale=smoke on digits, a stand-in for MNIST"
+    assert any("1,797 8x8 digits" in note for note in section.stand_ins)
+    assert any(note.startswith("FID (classifier)") for note in section.stand_ins)
+    fid = section.cells["beta_vae", "fid"]
+    assert fid.difference is None, "another quantity has no difference to the paper's FID"
+    assert fid.verdict.text == (
+        "not comparable (dataset digits != mnist; features classifier != inception; epochs 60 != 50, our reading)"
+    )
+    assert section.cells["beta_vae", "psnr"].difference == pytest.approx(0)
+    assert words.reasons(section) == [
+        "dataset digits != mnist; epochs 60 != 50, our reading",
+        "FID (classifier): features classifier != inception",
+    ]
+    claim = next(judged for judged in section.claims if judged.claim.id == "t1-fid")
+    assert claim.verdict.kind == "holds", "claims stay judgeable"
+    assert claim.stand_ins == ("judged on digits, a stand-in for MNIST", "FID (classifier) stands in for FID")
+
+
+def test_sections_come_biggest_scale_first_and_the_papers_dataset_before_a_stand_in(summarised, measure):
+    lines = measure("table1", "table2", scale="smoke", dataset="digits", seeds=1)
+    lines += measure("table2", scale="small", seeds=1) + measure("table2", scale="smoke", seeds=1)
+    lines += measure("table1", scale="paper", seeds=1)
+    assert list(summarised(lines)) == [
+        "table1-paper-mnist",
+        "table2-small-mnist",
+        "table2-smoke-mnist",
+        "table1-smoke-digits",
+        "table2-smoke-digits",
+    ]
+
+
+def test_seeds_under_different_protocols_are_not_averaged_in_silence(summarised, measure):
+    lines = measure("table2")
+    lines[0].update(protocol='{"clip": false, "noise_seed": 7}', protocol_digest="other")
+    section = summarised(lines)["table2-paper-mnist"]
+    assert section.cells["beta_vae", "accuracy@0.3"].verdict.text == (
+        "not comparable (seeds measured under 2 protocols)"
+    )
+    assert section.cells["beta_vae", "accuracy@0.5"].verdict.kind == "reproduced"
+
+
+def test_sides_measured_differently_are_not_compared(summarised, measure):
+    lines = measure("table1", jitter=1e-4)
+    for line in lines:
+        if (line["row"], line["column"]) == ("beta_vae", "fid"):
+            line["protocol"] = line["protocol"].replace("inception", "classifier")
+    judged = {claim.claim.id: claim for claim in summarised(lines)["table1-paper-mnist"].claims}
+    assert judged["t1-fid"].verdict.text == "not comparable (the two sides differ in features)"
+    assert judged["t1-fid"].difference is None
+    assert judged["t1-psnr"].verdict.kind == "holds"
+
+
+def test_a_missing_number_is_not_run_and_a_missing_seed_is_not_paired(summarised, measure):
+    lines = [line for line in measure("table2", jitter=1e-4) if (line["row"], line["seed"]) != ("batchtopk", 2)]
+    lines = [line for line in lines if (line["row"], line["column"]) != ("beta_vae", "accuracy@0.7")]
+    section = summarised(lines)["table2-paper-mnist"]
+    assert section.cells["beta_vae", "accuracy@0.7"].verdict.text == "not run"
+    judged = {claim.claim.id: claim for claim in section.claims}
+    assert judged["t2-07"].verdict.text == "not run"
+    assert judged["t2-03"].difference.count == 2
+
+
+def test_columns_measured_alike_share_a_line(summarised, measure):
+    lines = measure("table2", seeds=1)
+    for line in lines:
+        if line["row"] == "noisy":
+            line["epochs"] = 0.0
+    shown = protocol_lines(summarised(lines)["table2-paper-mnist"])
+    assert [columns for columns, _ in shown] == [
+        "\u03c3 = 0.3, \u03c3 = 0.5, \u03c3 = 0.7, no noise",
+        "\u03c3 = 0.3, \u03c3 = 0.5, \u03c3 = 0.7, no noise (Noisy image itself)",
+    ]
+    assert "clip false" in shown[0][1]
+    assert "epochs 50" in shown[0][1]
+    assert "epochs 0" in shown[1][1]
+
+
+def test_cells_of_rows_that_no_longer_exist_are_ignored(summarised, measure):
+    lines = measure("table2", seeds=1)
+    lines += [{**lines[0], "row": "gone"}, {**lines[0], "column": "gone"}, {**lines[0], "table": "gone"}]
+    assert list(summarised(lines)) == ["table2-paper-mnist"]
+
+
+def test_a_study_is_ranked(summarised, measure):
+    section = summarised(measure("readings", features="classifier", seeds=1))["readings-paper-mnist"]
+    assert len(section.ranking.ranked) == 64
+    assert set(section.ranking.frame["cells"]) == {10}
+    assert section.ranking.left_out == ("FID (features classifier != inception)",)
+    assert section.cells == {}

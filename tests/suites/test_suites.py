@@ -1,0 +1,217 @@
+"""Each suite on models whose right answer is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import Tensor, nn
+
+from vaebench.contracts import SuiteInputs
+from vaebench.data.images import ImageData
+from vaebench.errors import UserError
+from vaebench.suites.generation import Generation
+from vaebench.suites.masks import Masks
+from vaebench.suites.noise import Noise
+from vaebench.suites.reconstruction import Reconstruction
+
+
+def toy_data() -> ImageData:
+    """Class k is a bright square in corner k of a 16x16 image."""
+    random = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 4
+    images = torch.randint(0, 40, (60, 1, 16, 16), generator=random, dtype=torch.uint8)
+    for image, label in zip(images, labels.tolist(), strict=True):
+        row, column = divmod(label, 2)
+        image[:, row * 8 : row * 8 + 8, column * 8 : column * 8 + 8] += 200
+    return ImageData(
+        name="toy",
+        train_x=images[:40],
+        train_y=labels[:40],
+        test_x=images[40:],
+        test_y=labels[40:],
+        source="",
+        digest="toy",
+        note="",
+        stand_in=True,
+    )
+
+
+class Identity(nn.Module):
+    def encode(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return z.view(-1, 1, 16, 16)
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        return torch.rand(count, 1, 16, 16, generator=generator)
+
+
+class Dimming(Identity):
+    def decode(self, z: Tensor) -> Tensor:
+        return super().decode(z) * 0.9
+
+
+class Corners(nn.Module):
+    """Classifies by the brightest corner: right on clean images."""
+
+    def features(self, x: Tensor) -> Tensor:
+        return nn.functional.adaptive_avg_pool2d(x, 2).flatten(1)
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.features(x)
+
+
+def inputs(model: nn.Module, tmp_path: Path) -> SuiteInputs:
+    return SuiteInputs(
+        model=model,
+        data=toy_data(),
+        device=torch.device("cpu"),
+        cache=tmp_path,
+        classifier=Corners(),
+        classifier_key="corners",
+    )
+
+
+def values(result) -> dict[str, float]:  # type: ignore[no-untyped-def]
+    return {found.name: found.value for found in result.measurements}
+
+
+def test_reconstruction_against_skimage(tmp_path: Path) -> None:
+    found = values(Reconstruction(batch_size=7).run(inputs(Dimming(), tmp_path)))
+    images = toy_data().test_x[:, 0].double().numpy() / 255
+    pairs = [(image, image * 0.9) for image in images]
+    psnr = [peak_signal_noise_ratio(a, b, data_range=1) for a, b in pairs]
+    ssim = [
+        structural_similarity(a, b, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+        for a, b in pairs
+    ]
+    mse = np.mean([(a - b) ** 2 for a, b in pairs])
+    assert found["psnr"] == pytest.approx(np.mean(psnr), rel=1e-6)
+    assert found["psnr_set"] == pytest.approx(10 * np.log10(1 / mse), rel=1e-6)
+    assert found["ssim_valid"] == pytest.approx(np.mean(ssim), rel=1e-5)
+    assert found["ssim_reflect"] != pytest.approx(found["ssim_valid"], abs=1e-4)
+
+
+def test_noise_of_an_identity_is_the_classifier_on_noisy_images(tmp_path: Path) -> None:
+    result = Noise(sigmas=[0.0, 8.0], clip=False, noise_seed=3, batch_size=6).run(inputs(Identity(), tmp_path))
+    found = values(result)
+    assert found["accuracy@classifier"] == found["accuracy@clean"] == found["accuracy@0"] == 1.0
+    data = toy_data()
+    random = torch.Generator().manual_seed(3)
+    right = 0
+    for start in range(0, 20, 6):
+        x = data.test_x[start : start + 6].float() / 255
+        noisy = x + 8.0 * torch.randn(x.shape, generator=random)
+        right += int((Corners().logits(noisy).argmax(1) == data.test_y[start : start + 6]).sum())
+    assert found["accuracy@8"] == pytest.approx(right / 20)
+    assert 0.25 < found["accuracy@8"] < 1.0
+
+
+def test_noise_is_the_same_for_every_model_and_clipping_changes_it(tmp_path: Path) -> None:
+    suite = Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10)
+    one = suite.run(inputs(Identity(), tmp_path)).arrays["noisy@0.5"]
+    other = suite.run(inputs(Dimming(), tmp_path)).arrays["noisy@0.5"]
+    np.testing.assert_array_equal(one, other)
+    seen: list[Tensor] = []
+
+    class Watching(Identity):
+        def encode(self, x: Tensor) -> Tensor:
+            seen.append(x)
+            return super().encode(x)
+
+    Noise(sigmas=[0.5], clip=True, noise_seed=0, batch_size=20).run(inputs(Watching(), tmp_path))
+    assert float(seen[-1].min()) >= 0
+    assert float(seen[-1].max()) <= 1
+
+
+def test_generation_is_the_frechet_distance_of_features(tmp_path: Path) -> None:
+    from scipy.linalg import sqrtm
+
+    suite = Generation(features="classifier", latent="prior", reference="test", samples=30, sample_seed=1, batch_size=8)
+    result = suite.run(inputs(Identity(), tmp_path))
+    random = torch.Generator().manual_seed(1)
+    drawn = torch.cat([torch.rand(n, 1, 16, 16, generator=random) for n in (8, 8, 8, 6)])
+    a = Corners().features(toy_data().test_x.float() / 255).double().numpy()
+    b = Corners().features(drawn).double().numpy()
+    s, t = np.cov(a.T), np.cov(b.T)
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(s + t - 2 * np.real(sqrtm(s @ t)))
+    assert values(result)["fid"] == pytest.approx(expected, rel=1e-5)
+    assert result.arrays["samples"].shape == (30, 16, 16, 1)
+    assert result.measurements[0].protocol["features"] == "classifier"
+
+
+def test_reference_statistics_are_cached_under_all_that_changes_them(tmp_path: Path) -> None:
+    def files(reference: str, key: str) -> int:
+        suite = Generation(
+            features="classifier", latent="prior", reference=reference, samples=30, sample_seed=0, batch_size=50  # type: ignore[arg-type]
+        )  # fmt: skip
+        given = inputs(Identity(), tmp_path)
+        suite.run(SuiteInputs(**{**given.__dict__, "classifier_key": key}))
+        return len(list(tmp_path.glob("reference-*")))
+
+    assert [files("test", "a"), files("test", "a"), files("train", "a"), files("test", "b")] == [1, 1, 2, 3]
+
+
+def test_fitted_gaussian_has_the_moments_of_the_codes(tmp_path: Path) -> None:
+    drawn: list[Tensor] = []
+
+    class Watching(Identity):
+        def encode(self, x: Tensor) -> Tensor:
+            return torch.stack([x.mean((1, 2, 3)), x[:, 0, 0, 0], torch.zeros(len(x))], 1)
+
+        def decode(self, z: Tensor) -> Tensor:
+            drawn.append(z)
+            return torch.rand(len(z), 1, 16, 16)
+
+    suite = Generation(
+        features="classifier",
+        latent="fitted_gaussian",
+        reference="test",
+        samples=20_000,
+        sample_seed=0,
+        batch_size=20_000,
+    )
+    suite.run(inputs(Watching(), tmp_path))
+    codes = Watching().encode(toy_data().train_x.float() / 255)
+    torch.testing.assert_close(drawn[0].mean(0), codes.mean(0), atol=0.02, rtol=0)
+    torch.testing.assert_close(drawn[0].T.cov(), codes.T.cov(), atol=0.005, rtol=0.05)
+
+
+class TwoMasks(Identity):
+    """Keeps the first half of the pixels by the average, a shifted half by a batch."""
+
+    def ema_mask(self) -> Tensor:
+        return torch.arange(256) < 128
+
+    def batch_mask(self, x: Tensor) -> Tensor:
+        return (torch.arange(256) >= 64) & (torch.arange(256) < 192)
+
+    def importance_ema(self) -> Tensor:
+        return torch.arange(256).float()
+
+    def encode_masked(self, x: Tensor, mask: Tensor) -> Tensor:
+        return x.flatten(1) * mask
+
+
+def test_jaccard_by_hand(tmp_path: Path) -> None:
+    result = Masks(batch_sizes=[1, 8], psnr_batch=8, max_batches=500).run(inputs(TwoMasks(), tmp_path))
+    found = values(result)
+    assert found["jaccard@1"] == found["jaccard@8"] == pytest.approx(64 / 192)
+    images = toy_data().test_x.double().flatten(1) / 255
+    errors = (images[:, 128:] ** 2).sum(1) / 256
+    assert found["psnr@ema_mask"] == pytest.approx(float((-10 * errors.log10()).mean()), rel=1e-5)
+    assert [m.count for m in result.measurements if m.name == "jaccard@8"] == [20]
+
+
+def test_bad_values_are_refused() -> None:
+    with pytest.raises(UserError, match="at least 2"):
+        Generation(features="classifier", latent="prior", reference="test", samples=1, sample_seed=0, batch_size=1)
+    with pytest.raises(UserError, match="each at least 1"):
+        Masks(batch_sizes=[0], psnr_batch=8, max_batches=5)
+    with pytest.raises(UserError, match="none below 0"):
+        Noise(sigmas=[-1.0], clip=False, noise_seed=0, batch_size=1)

@@ -1,0 +1,50 @@
+"""The examples of docs/adding.md are copied out of the page into a copy of vaebench and run there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FILE = re.compile(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
+ROW = re.compile(r"`rows:` of a table in `([\w./]+)`.*?\n```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+COMMANDS = """
+from vaebench.cli import main
+from vaebench.papers.tables import load
+fast = ["model=rae", "dataset=digits_small", "train.max_steps=2", "quiet=true"]
+assert main(["train", *fast]) == 0
+assert main(["eval", "suite=activity", *fast]) == 0
+assert main(["train", "experiment=batchtopk/rae_64", "dataset=digits", "train.max_steps=2"]) == 0
+assert "rae" in load("batchtopk").tables["table1"].rows
+assert load("example").tables["table1"].claims
+"""
+
+
+def test_the_examples_run(tmp_path):
+    page = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
+    for folder in ("vaebench", "conf"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    files = FILE.findall(page)
+    assert len(files) == 7
+    for name, content in files:
+        assert not (tmp_path / name).exists(), f"{name} is there already: the page's example needs another name"
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    ((name, line),) = ROW.findall(page)
+    paper = tmp_path / name
+    paper.write_text(
+        paper.read_text(encoding="utf-8").replace("    rows:\n", f"    rows:\n{line}", 1), encoding="utf-8"
+    )
+
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "VAEBENCH_HOME": str(tmp_path / "runs")}
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "active_units" in done.stdout
+    assert "penalty" in done.stdout

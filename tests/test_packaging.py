@@ -1,0 +1,110 @@
+"""What a stranger gets: the wheel, its dependencies, the Makefile."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from packaging.requirements import Requirement
+
+from vaebench.runtime import provenance
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+REQUIREMENTS = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
+IMPORT_NAMES = {"hydra-core": "hydra", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """A folder that holds what `pip install .` would put into site-packages."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def test_the_wheel_holds_the_whole_configuration_and_all_code(installed):
+    def tree(folder: Path, pattern: str) -> set[Path]:
+        return {path.relative_to(folder) for path in folder.rglob(pattern)}
+
+    assert tree(installed / "vaebench" / "conf", "*.yaml") == tree(ROOT / "conf", "*.yaml")
+    assert tree(installed / "vaebench", "*.py") == tree(ROOT / "vaebench", "*.py")
+    assert (installed / "vaebench" / "py.typed").exists()
+
+
+def test_an_installed_vaebench_lists_its_choices(installed, tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, vaebench.cli; sys.argv = ['vaebench', 'list']; sys.exit(vaebench.cli.main())",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for name in ("batchtopk", "beta_vae", "mnist", "digits", "reconstruction", "noise"):
+        assert name in done.stdout
+
+
+def test_every_import_is_a_declared_dependency():
+    declared = {IMPORT_NAMES.get(requirement.name, requirement.name) for requirement in REQUIREMENTS}
+    used = set()
+    for path in (ROOT / "vaebench").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                used |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                used.add(node.module.split(".")[0])
+    used -= {"vaebench", *sys.stdlib_module_names}
+    assert used <= declared, f"imported, but not declared: {sorted(used - declared)}"
+    assert declared <= used, f"declared, but not imported: {sorted(declared - used)}"
+
+
+def test_provenance_names_only_what_is_installed_with_vaebench():
+    named = provenance(torch.device("cpu"))["packages"]
+    assert set(named) <= {requirement.name for requirement in REQUIREMENTS}
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda requirement: requirement.name)
+def test_dependencies_are_bounded_and_installed_in_range(requirement):
+    operators = {specifier.operator for specifier in requirement.specifier}
+    assert operators == {">=", "<"}, "a lower bound that was tried and an upper bound that was not"
+    assert requirement.specifier.contains(importlib.metadata.version(requirement.name), prereleases=True)
+
+
+def test_make_help_names_every_target():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (help .*)$", makefile, re.MULTILINE)
+    assert targets is not None
+    shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True).stdout
+    for target in targets.group(1).split():
+        assert f"make {target} " in shown
+
+
+def test_the_continuous_integration_script_runs_checks_then_tests():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert script.read_text(encoding="utf-8").splitlines()[-2:] == ["make check", "make test"]

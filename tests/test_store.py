@@ -1,0 +1,142 @@
+"""Run folders: whole writes, statuses, locks, and files that are not what they should be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from vaebench.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from vaebench.config import Request
+from vaebench.errors import UserError
+from vaebench.store import Run, Store, write_bytes, write_json
+
+REQUEST = Request({"verb": "train", "model": {"_target_": "vaebench.models.ae.AE"}, "seed": 0})
+
+
+def test_request_comes_back_and_names_its_folder(tmp_path: Path) -> None:
+    run = Store(tmp_path).open(REQUEST)
+    assert run.folder.name == REQUEST.key
+    assert run.request().data == REQUEST.data
+    assert run.status()["status"] == "new"
+
+
+def test_evaluation_lies_inside_its_run(tmp_path: Path) -> None:
+    evaluation = Request({"verb": "eval", "suite": {}, "parents": {"run": REQUEST.key}})
+    assert Store(tmp_path).find(evaluation).folder == tmp_path / REQUEST.key / "evals" / evaluation.key
+
+
+def test_tampered_request_is_refused(tmp_path: Path) -> None:
+    run = Store(tmp_path).open(REQUEST)
+    path = run.path("request.yaml")
+    path.write_text(path.read_text().replace("vaebench.models.ae.AE", "os.system"))
+    with pytest.raises(UserError, match="was changed after it was written"):
+        run.request()
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "a: [", "!!python/object/apply:os.system ['true']"])
+def test_unreadable_request_is_refused(tmp_path: Path, content: str) -> None:
+    run = Store(tmp_path).open(REQUEST)
+    run.path("request.yaml").write_text(content)
+    with pytest.raises(UserError, match=r"request\.yaml"):
+        run.request()
+
+
+def test_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.json"
+    write_json(path, {"old": 1})
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_json(path, {"new": 2})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"]
+    assert "old" in path.read_text()
+
+
+def test_write_json_refuses_what_json_has_not(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nan"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+
+
+def test_store_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be written.*store=FOLDER"):
+        Store(tmp_path / "file").open(REQUEST)
+
+
+def test_lock_is_exclusive_and_dies_with_its_owner(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    holder = (
+        "import sys, pathlib; from vaebench.store import Run\n"
+        "with Run(pathlib.Path(sys.argv[1])).lock() as held:\n"
+        "    print(held, flush=True); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", holder, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == "True"
+    with Run(folder).lock(timeout=0.05) as held:
+        assert not held
+    process.kill()
+    process.communicate()
+    with Run(folder).lock(timeout=5) as held:
+        assert held
+
+
+def test_checkpoint_round_trip_and_foreign_key(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    assert load_checkpoint(path, "abc") is None
+    save_checkpoint(path, "abc", {"step": 3, "model": {"w": torch.ones(2)}})
+    state = load_checkpoint(path, "abc")
+    assert state is not None
+    assert state["step"] == 3
+    with pytest.raises(UserError, match="belongs to another run"):
+        load_checkpoint(path, "def")
+
+
+def test_checkpoint_that_would_run_code_or_is_cut_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"key": "abc", "step": nn.Linear(1, 1)}, path)
+    with pytest.raises(UserError, match="no readable checkpoint"):
+        load_checkpoint(path, "abc")
+    save_checkpoint(path, "abc", {"step": 3})
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(UserError, match="no readable checkpoint"):
+        load_checkpoint(path, "abc")
+
+
+def test_weights_of_another_model_missing_or_cut(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(UserError, match="is missing"):
+        load_weights(path, nn.Linear(2, 2))
+    digest = save_weights(path, nn.Linear(2, 2))
+    assert len(digest) == 64
+    load_weights(path, nn.Linear(2, 2))
+    with pytest.raises(UserError, match="does not hold this model's weights"):
+        load_weights(path, nn.Linear(3, 2))
+    path.write_bytes(path.read_bytes()[:10])
+    with pytest.raises(UserError, match="does not hold this model's weights"):
+        load_weights(path, nn.Linear(2, 2))
+
+
+def test_runs_are_listed_oldest_first_without_litter(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert Store(tmp_path / "nowhere").runs() == []
+    first = store.open(REQUEST)
+    second = store.open(Request({**REQUEST.data, "seed": 1}))
+    os.utime(first.path("request.yaml"), (1, 1))
+    (tmp_path / "cache").mkdir()
+    write_bytes(tmp_path / "abcdefabcdef" / "note.txt", b"no request here")
+    assert [run.key for run in store.runs()] == [first.key, second.key]
+    assert yaml.safe_load(second.path("request.yaml").read_text())["seed"] == 1

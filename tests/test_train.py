@@ -1,0 +1,205 @@
+"""The loop: phases, order of batches, resume, and what stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vaebench.contracts import Batch, LossOutput, Phase
+from vaebench.data.images import ImageData
+from vaebench.errors import UserError
+from vaebench.train import Hooks, Interrupted, fit, total_steps
+
+
+def data(count: int = 50) -> ImageData:
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 1, 4, 4), generator=random, dtype=torch.uint8)
+    labels = torch.arange(count) % 3
+    return ImageData(
+        name="toy",
+        train_x=images,
+        train_y=labels,
+        test_x=images,
+        test_y=labels,
+        source="",
+        digest="",
+        note="",
+        stand_in=True,
+    )
+
+
+class TwoPhases(nn.Module):
+    """Two linear maps, the second updated every second step; the loss draws from the global generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(16, 4), nn.Linear(16, 4)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        return (
+            Phase("first", tuple(self.first.parameters()), self.loss_of(self.first)),
+            Phase("second", tuple(self.second.parameters()), self.loss_of(self.second), every=2),
+        )
+
+    def loss_of(self, map_: nn.Module) -> Callable[[Batch, int], LossOutput]:
+        def loss(batch: Batch, step: int) -> LossOutput:
+            both = self.first(batch.x.flatten(1)) + self.second(batch.x.flatten(1))
+            target = torch.randn(len(batch.x), 4)
+            value = (both - target).square().mean()
+            return LossOutput(value, {"square": value.detach()})
+
+        return loss
+
+
+class Exploding(TwoPhases):
+    """Not a number from the seventh step on."""
+
+    def loss_of(self, map_: nn.Module) -> Callable[[Batch, int], LossOutput]:
+        inner = super().loss_of(map_)
+
+        def loss(batch: Batch, step: int) -> LossOutput:
+            output = inner(batch, step)
+            return LossOutput(output.total * (float("nan") if step == 6 else 1.0), output.terms)
+
+        return loss
+
+
+def optimizers(model: TwoPhases) -> dict[str, torch.optim.Optimizer]:
+    return {phase.name: torch.optim.Adam(phase.parameters, lr=0.01) for phase in model.phases}
+
+
+def trained(
+    hooks: Hooks, *, state: dict[str, Any] | None = None, model: TwoPhases | None = None, **options: Any
+) -> TwoPhases:
+    torch.manual_seed(5)
+    model = model or TwoPhases()
+    spec = {"epochs": 3, "batch_size": 8, "seed": 1, "log_every": 4, **options}
+    fit(model, data(), optimizers=optimizers(model), state=state, hooks=hooks, **spec)
+    return model
+
+
+def test_loop_equals_a_slow_one() -> None:
+    """Each phase moves its own parameters only, the second every other step; batches index a seeded permutation."""
+    ours = trained(Hooks())
+    torch.manual_seed(5)
+    slow = TwoPhases()
+    first = torch.optim.Adam(slow.first.parameters(), lr=0.01)
+    second = torch.optim.Adam(slow.second.parameters(), lr=0.01)
+    step = 0
+    images = data().train_x
+    for epoch in range(3):
+        order = torch.randperm(50, generator=torch.Generator().manual_seed(1_000_003 + epoch)).tolist()
+        for batch_index in range(6):
+            rows = order[batch_index * 8 : batch_index * 8 + 8]
+            x = torch.stack([images[row] for row in rows]).float() / 255
+            for optimizer, every in ((first, 1), (second, 2)):
+                if step % every == 0:
+                    slow.zero_grad()
+                    ((slow.first(x.flatten(1)) + slow.second(x.flatten(1)) - torch.randn(8, 4)) ** 2).mean().backward()
+                    optimizer.step()
+            step += 1
+    for name, value in slow.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 4, 6, 11, 17])
+def test_resume_is_bit_exact(stop_after: int) -> None:
+    """Weights and logged numbers of an interrupted and resumed training are those of an uninterrupted one."""
+    whole_log: list[dict[str, Any]] = []
+    whole = trained(Hooks(log=whole_log.append))
+    log: list[dict[str, Any]] = []
+    saved: list[dict[str, Any]] = []
+    calls = iter(range(1, 100))
+    with pytest.raises(Interrupted, match=f"after step {stop_after} of 18"):
+        trained(Hooks(log=log.append, save=saved.append, stop=lambda: next(calls) == stop_after))
+    torch.manual_seed(99)  # what a new process would have
+    resumed = TwoPhases()
+    fit(
+        resumed,
+        data(),
+        optimizers=optimizers(resumed),
+        state=saved[-1],
+        hooks=Hooks(log=log.append),
+        epochs=3,
+        batch_size=8,
+        seed=1,
+        log_every=4,
+    )
+    assert log == whole_log
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in resumed.state_dict().items())
+
+
+def test_loss_that_is_not_finite_names_step_and_phase() -> None:
+    with pytest.raises(UserError, match="phase 'first': the loss is not finite at step 7"):
+        trained(Hooks(), model=Exploding())
+
+
+def test_not_finite_step_of_a_rarer_phase_is_counted_in_steps() -> None:
+    class OnlySecond(Exploding):
+        @property
+        def phases(self) -> tuple[Phase, ...]:
+            first, second = TwoPhases.phases.fget(self)  # type: ignore[attr-defined]
+            return (Phase("first", first.parameters, TwoPhases.loss_of(self, self.first)), second)
+
+    with pytest.raises(UserError, match="phase 'second': the loss is not finite at step 7"):
+        trained(Hooks(), model=OnlySecond())
+
+
+def test_batch_larger_than_the_data_is_an_error() -> None:
+    with pytest.raises(UserError, match="batch_size=64: toy has only 50 training images"):
+        trained(Hooks(), batch_size=64)
+
+
+def test_checkpoint_of_another_model_is_an_error() -> None:
+    saved: list[dict[str, Any]] = []
+    with pytest.raises(Interrupted):
+        trained(Hooks(save=saved.append, stop=lambda: True))
+    saved[-1]["model"] = nn.Linear(2, 2).state_dict()
+    with pytest.raises(UserError, match="of another model"):
+        trained(Hooks(), state=saved[-1])
+
+
+def test_means_are_over_the_window() -> None:
+    values: list[float] = []
+    log: list[dict[str, Any]] = []
+
+    class Watched(TwoPhases):
+        def loss_of(self, map_: nn.Module) -> Callable[[Batch, int], LossOutput]:
+            inner = super().loss_of(map_)
+
+            def loss(batch: Batch, step: int) -> LossOutput:
+                output = inner(batch, step)
+                if map_ is self.first:
+                    values.append(float(output.total.detach()))
+                return output
+
+            return loss
+
+    trained(Hooks(log=log.append), model=Watched())
+    assert [record["step"] for record in log] == [4, 8, 12, 16, 18]
+    for record, low in zip(log, (0, 4, 8, 12, 16), strict=True):
+        assert record["first/loss"] == pytest.approx(
+            sum(values[low : record["step"]]) / (record["step"] - low), rel=1e-6
+        )
+
+
+def test_clipping_bounds_the_step() -> None:
+    def moved(clip: float | None) -> Tensor:
+        torch.manual_seed(5)
+        model = TwoPhases()
+        before = model.first.weight.detach().clone()
+        plain = {phase.name: torch.optim.SGD(phase.parameters, lr=1.0) for phase in model.phases}
+        fit(model, data(), optimizers=plain, epochs=1, max_steps=1, batch_size=8, seed=1, clip_norm=clip)
+        return (model.first.weight - before).norm()
+
+    assert moved(1e-3) <= 1e-3 + 1e-6 < moved(None)
+
+
+def test_total_steps() -> None:
+    assert total_steps(1437, 128, 60, None) == 60 * 11
+    assert total_steps(60_000, 128, 60, 600) == 600

@@ -1,0 +1,164 @@
+"""From a request's plain data to objects: the only caller of instantiate.
+
+A stored request is data from disk, so only targets under ``vaebench.`` and ``torch.optim.`` are built, and every
+mistake of a request (unknown target, unknown, missing or ill-typed argument) is collected and shown at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+
+from vaebench.config import Request
+from vaebench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from vaebench.contracts import Suite
+    from vaebench.data.images import ImageData
+
+ALLOWED = ("vaebench.", "torch.optim.")
+# Fields of a leaf that describe it and are not arguments of its constructor.
+_DESCRIPTION = frozenset({"_target_", "version"})
+
+
+def model(request: Request) -> nn.Module:
+    """The request's model with freshly initialised weights (from the global generator)."""
+    built: nn.Module = _build("model", request["model"])
+    return built
+
+
+def dataset(request: Request) -> ImageData:
+    """The request's dataset, on the CPU."""
+    data: ImageData = _build("dataset", request["dataset"])
+    return data
+
+
+def suite(request: Request) -> Suite:
+    """The request's evaluation suite."""
+    built: Suite = _build("suite", request["suite"])
+    return built
+
+
+def optimizers(request: Request, built: nn.Module) -> dict[str, torch.optim.Optimizer]:
+    """One optimiser per phase of the model, by the phase's name."""
+    spec = request["optim"]
+    return {phase.name: _build("optim", spec, params=list(phase.parameters)) for phase in built.phases}  # type: ignore[union-attr]
+
+
+def check(leaves: Mapping[str, Mapping[str, Any]]) -> None:
+    """Bind every leaf (by name: model, dataset, optim, suite) to its target's signature; raise all mistakes at once."""
+    mistakes = [line for name, leaf in leaves.items() for line in _mistakes(name, leaf)]
+    if mistakes:
+        raise UserError(*mistakes)
+
+
+def check_capabilities(suite_name: str, built: Suite, built_model: nn.Module) -> None:
+    """Raise `UserError` if the suite asks for something the model cannot do."""
+    missing = [need.__name__ for need in built.requires if not isinstance(built_model, need)]
+    if missing:
+        raise UserError(
+            f"suite {suite_name} cannot run on {type(built_model).__name__}: it needs a model that "
+            f"{' and '.join(missing)} (vaebench/contracts.py); `vaebench list` shows the suites"
+        )
+
+
+def _build(name: str, leaf: Mapping[str, Any], **extra: Any) -> Any:
+    check({name: leaf})
+    arguments = {key: value for key, value in leaf.items() if key != "version"}
+    try:
+        return instantiate(arguments, _convert_="all", **extra)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):  # a value its constructor refuses
+            raise error.__cause__ from None
+        raise
+
+
+def _mistakes(name: str, leaf: Mapping[str, Any]) -> list[str]:
+    target = leaf.get("_target_")
+    if not isinstance(target, str) or not target.startswith(ALLOWED):
+        return [f"{name}._target_={target!r}: only targets under {' and '.join(ALLOWED)} are built"]
+    nested = [key for key, value in _walk(leaf) if key == "_target_" and value is not target]
+    if nested:
+        return [f"{name}: a _target_ inside another is not allowed"]
+    try:
+        callee: Callable[..., Any] = get_object(target)
+    except Exception as error:
+        return [f"{name}._target_={target!r}: cannot be imported ({type(error).__name__})"]
+    return _signature_mistakes(name, leaf, callee)
+
+
+def _walk(node: Any) -> Iterable[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield key, value
+            yield from _walk(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _walk(value)
+
+
+def _signature_mistakes(name: str, leaf: Mapping[str, Any], callee: Callable[..., Any]) -> list[str]:
+    given = {key: value for key, value in leaf.items() if key not in _DESCRIPTION}
+    parameters = {key: p for key, p in inspect.signature(callee).parameters.items() if key != "params"}
+    hints = _hints(callee)
+    valid = [f"{name}.{key}" for key in parameters]
+    lines = [unknown("option", f"{name}.{key}", valid) for key in given if key not in parameters]
+    lines += [
+        f"{name}.{key}: missing; {leaf['_target_']} needs it"
+        for key, parameter in parameters.items()
+        if parameter.default is inspect.Parameter.empty and key not in given
+    ]
+    lines += [
+        f"{name}.{key}={given[key]!r}: expected {_type_name(hints[key])}"
+        for key in parameters
+        if key in given and key in hints and not _fits(given[key], hints[key])
+    ]
+    return lines
+
+
+def _hints(callee: Callable[..., Any]) -> dict[str, Any]:
+    function = callee.__init__ if inspect.isclass(callee) else callee  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError):  # torch.optim's hints name types that exist only while type checking
+        return {}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether plain data (numbers, text, lists, mappings) can be passed where ``hint`` is asked for; True if unsure."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, option) for option in arguments)
+    if origin is typing.Literal:
+        return value in arguments
+    if hint in (None, type(None)):
+        return value is None
+    if hint is bool:
+        return isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is str or hint is Path:
+        return isinstance(value, str)
+    if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, typing.Sequence)):  # type: ignore[arg-type]
+        return isinstance(value, list | tuple) and all(_fits(item, arguments[0]) for item in value if arguments)
+    if inspect.isclass(origin) and issubclass(origin, Mapping):
+        return isinstance(value, Mapping)
+    return True
+
+
+def _type_name(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    return hint.__name__ if inspect.isclass(hint) and not typing.get_args(hint) else str(hint)

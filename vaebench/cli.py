@@ -1,0 +1,145 @@
+"""The command line: verb -> Hydra -> function. The only reader of argv; the only place that catches a `UserError`."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vaebench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+HELP = """\
+vaebench: reproduces the tables of papers on variational autoencoders and says, cell by cell, what holds.
+
+  vaebench train model=batchtopk model.k=4 dataset=fashion_mnist seed=1     train one model
+  vaebench eval suite=noise                       evaluate the run `train` makes with the same overrides
+  vaebench reproduce paper=batchtopk scale=small  a paper's tables, beside the reported numbers
+  vaebench plan                                   what `reproduce` would do here, and how long it takes
+  vaebench report                                 write tables and pictures again from what is stored
+  vaebench list [models|datasets|suites|papers|scales|runs]    what can be chosen, what has been run
+  vaebench data status|fetch|verify [dataset ...]              where the datasets are
+
+Options of train, eval, reproduce, plan and report are Hydra overrides (key=value); besides
+  -q            quiet                 -m            sweep: vaebench train -m model.k=4,8 seed=0,1,2
+  --cfg job     show the configuration and stop     --help        this text
+Environment: VAEBENCH_DATA (datasets), VAEBENCH_WEIGHTS (Inception weights), VAEBENCH_HOME (runs, default ./runs).
+"""
+
+VERBS = ("train", "eval", "reproduce", "plan", "report", "list", "data")
+_UNWRITABLE = {
+    errno.ENOSPC: "the disk is full",
+    errno.EROFS: "read-only",
+    errno.EACCES: "no permission",
+    errno.EDQUOT: "quota",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Exit codes: 0 done, 1 some job failed, 2 bad input, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except UserError as error:
+        for line in error.lines:
+            print(f"error: {line}", file=sys.stderr)  # noqa: T201 (the command line's own voice)
+        return 2
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        where = error.filename or "the store"
+        print(  # noqa: T201
+            f"error: {where}: cannot be written, {_UNWRITABLE[error.errno]}; nothing finished is lost: "
+            "make room or choose store=FOLDER, and the same command goes on",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)  # noqa: T201
+        return 130
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(HELP)
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    if verb == "--version":
+        from vaebench import __version__
+
+        sys.stdout.write(f"vaebench {__version__}\n")
+        return 0
+    if verb not in VERBS:
+        raise UserError(unknown("command", verb, VERBS))
+    if rest and rest[0] in ("-h", "--help"):
+        sys.stdout.write(HELP)
+        return 0
+    if verb == "list":
+        from vaebench.listing import show
+
+        return show(rest)
+    if verb == "data":
+        from vaebench.data.fetch import command
+
+        return command(rest)
+    return _configured(verb, rest)
+
+
+def _configured(verb: str, rest: list[str]) -> int:
+    """Compose the configuration (several of them for a sweep), then print it or call the verb's function on it."""
+    from vaebench import compose
+
+    options = _options(rest)
+    config_name = verb if verb in ("train", "eval") else "reproduce"
+    with compose.session():
+        configurations = compose.configurations(config_name, options.overrides, sweep=options.sweep)
+        if options.show:
+            from omegaconf import OmegaConf
+
+            sys.stdout.write("\n---\n".join(OmegaConf.to_yaml(cfg, resolve=True) for cfg in configurations))
+            return 0
+        from vaebench import commands
+
+        function: Callable[[DictConfig], int] = getattr(commands, {"eval": "evaluate"}.get(verb, verb))
+        return max(function(cfg) for cfg in configurations)
+
+
+@dataclass(frozen=True)
+class _Options:
+    overrides: list[str]
+    sweep: bool
+    show: bool
+
+
+def _options(rest: list[str]) -> _Options:
+    """Split the words of a command into flags and overrides. Raises `UserError` for every word that is neither."""
+    words, overrides, strays = list(rest), [], []
+    sweep = show = False
+    while words:
+        word = words.pop(0)
+        if word in ("-m", "--multirun"):
+            sweep = True
+        elif word in ("-q", "--quiet"):
+            overrides.append("quiet=true")
+        elif word in ("--cfg", "-c"):
+            show = True
+            if words[:1] != ["job"]:
+                strays.append("--cfg: only 'job' can be shown (vaebench train --cfg job)")
+            words = words[1:]
+        elif "=" in word or word.startswith("~"):
+            overrides.append(word)
+        else:
+            strays.append(
+                f"{word!r}: options are written key=value (like model=batchtopk); flags: -q, -m, --cfg job, --help"
+            )
+    if strays:
+        raise UserError(*strays)
+    return _Options(overrides, sweep, show)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

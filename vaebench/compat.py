@@ -1,0 +1,49 @@
+"""torchvision beside a CPU-only torch.
+
+The x86-64 Linux wheel of torchvision on the package index is built against CUDA. Beside a CPU-only torch its C++
+operators cannot be loaded, and ``import torchvision`` (hence ``import torchmetrics``) raises ``operator
+torchvision::nms does not exist`` when it attaches Python kernels to them. What vaebench uses of torchvision is pure
+Python, so it is enough to declare the operators it asks for. Where torchvision's library loads, nothing is declared.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+_SCHEMAS = {
+    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+_declared: list[Any] = []  # a torch.library.Library undoes its declarations when it is collected
+
+
+def ensure_torchvision() -> None:
+    """Make ``import torchvision`` work; call it before the first import of torchvision or torchmetrics."""
+    if "torchvision" in sys.modules or _declared:
+        return
+    import torch
+
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None or _loads(Path(spec.origin).parent):
+        return
+    library = torch.library.Library("torchvision", "DEF")
+    for name, schema in _SCHEMAS.items():
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(schema)
+    _declared.append(library)
+
+
+def _loads(folder: Path) -> bool:
+    """Whether torchvision's compiled operators load beside this torch (loading them twice is harmless)."""
+    import torch
+
+    for library in (*folder.glob("_C*.so"), *folder.glob("_C*.pyd")):
+        try:
+            torch.ops.load_library(str(library))
+        except (ImportError, OSError):
+            continue
+        return True
+    return False

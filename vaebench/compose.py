@@ -1,0 +1,152 @@
+"""Composition of configurations with Hydra, after every override of a command has been checked at once.
+
+Hydra's own entry point is not used: it stops at the first mistake, prints it in its own words and exits with 1.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vaebench.config import ReproduceConfig, TrainConfig, choices, conf_dir
+from vaebench.errors import UserError, unknown
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    """Inside it configurations can be composed."""
+    store = ConfigStore.instance()
+    store.store(name="spine_train", node=TrainConfig)
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        yield
+
+
+def compose(name: str, overrides: Iterable[str] = ()) -> DictConfig:
+    """One configuration. Raises `UserError` in one line where Hydra raises in several."""
+    try:
+        return hydra_compose(name, list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_first_line(error)) from error
+
+
+def configurations(name: str, overrides: list[str], *, sweep: bool) -> list[DictConfig]:
+    """The configurations a command line asks for: one, or with ``sweep`` one per combination of the listed values.
+
+    Raises `UserError` with a line for every mistake: syntax, unknown group choice, unknown option, wrong type.
+    """
+    if name == "reproduce":
+        return [_spine(overrides)]
+    parsed, mistakes = _parse(overrides)
+    mistakes += [
+        f"{o.input_line}: lists several values; add -m to sweep" for o in parsed if o.is_sweep_override() and not sweep
+    ]
+    axes = [list(_spellings(override)) for override in parsed]
+    mistakes += _mistakes(name, [option for axis in axes for option in axis])
+    if mistakes:
+        raise UserError(*dict.fromkeys(mistakes))
+    defaults = _default_dataset(parsed)
+    return [compose(name, [*defaults, *combination]) for combination in itertools.product(*axes)]
+
+
+def _spine(overrides: list[str]) -> DictConfig:
+    """The configuration of reproduce, plan and report: typed fields only, nothing is chosen from a group."""
+    spine, mistakes = OmegaConf.structured(ReproduceConfig), []
+    for text in overrides:
+        found = _unknown_option(spine, text.partition("=")[0])
+        try:
+            if not found:
+                spine.merge_with_dotlist([text])
+        except OmegaConfBaseException as error:
+            found = [f"{text}: {_first_line(error)}"]
+        mistakes += found
+    if mistakes:
+        raise UserError(*mistakes)
+    return spine
+
+
+def _parse(overrides: list[str]) -> tuple[list[Override], list[str]]:
+    parser, parsed, mistakes = OverridesParser.create(), [], []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException as error:
+            mistakes.append(f"{text}: {_first_line(error)}")
+    return parsed, mistakes
+
+
+def _spellings(override: Override) -> Iterator[str]:
+    """The override itself, or one override for each value it lists."""
+    if not override.is_sweep_override():
+        yield str(override.input_line)
+        return
+    for value in override.sweep_string_iterator():
+        yield f"{override.get_key_element()}={value}"
+
+
+def _mistakes(name: str, overrides: list[str]) -> list[str]:
+    """Mistakes of each override by itself: group choices first, so that options are looked up in the chosen leaf."""
+    groups = {path.name for path in conf_dir().iterdir() if path.is_dir()}
+    chosen, options, mistakes = [], [], []
+    for text in overrides:
+        key, _, value = text.partition("=")
+        if key.lstrip("+~") not in groups:
+            options.append(text)
+        elif value in choices(key.lstrip("+~")) or value == "null":
+            chosen.append(text)
+        else:
+            mistakes.append(unknown(key, value, choices(key.lstrip("+~"))))
+    by_group = {text.partition("=")[0]: text for text in chosen}  # one choice of a sweep stands for the others
+    base = compose(name, by_group.values())
+    for text in options:
+        mistakes += _option_mistakes(name, base, list(by_group.values()), text)
+    return mistakes
+
+
+def _option_mistakes(name: str, base: DictConfig, chosen: list[str], text: str) -> list[str]:
+    key = text.partition("=")[0]
+    mistakes = [] if key.startswith(("+", "~")) else _unknown_option(base, key)
+    if mistakes:
+        return mistakes
+    try:
+        hydra_compose(name, [*chosen, text])
+    except (HydraException, OmegaConfBaseException) as error:
+        return [f"{text}: {_first_line(error)}"]
+    return []
+
+
+def _unknown_option(base: DictConfig, key: str) -> list[str]:
+    """One line if the dotted ``key`` is not in ``base``, naming the level at which it leaves it."""
+    node: object = base
+    walked: list[str] = []
+    for part in key.split("."):
+        if not isinstance(node, DictConfig) or part not in node:
+            names = [str(name) for name in node] if isinstance(node, DictConfig) else []
+            return [unknown("option", ".".join([*walked, part]), [".".join([*walked, name]) for name in names])]
+        walked.append(part)
+        node = node._get_node(part)
+    return []
+
+
+def _default_dataset(parsed: list[Override]) -> list[str]:
+    """MNIST if it is at hand or can be downloaded, else the embedded digits; nothing if the command chooses one."""
+    if any(override.get_key_element().lstrip("+~") == "dataset" for override in parsed):
+        return []
+    from vaebench.data.fetch import available
+
+    return [f"dataset={'digits' if available('mnist') == 'unavailable' else 'mnist'}"]
+
+
+def _first_line(error: Exception) -> str:
+    """The cause in one line; Hydra wraps the message that says what is wrong."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    return str(cause).strip().splitlines()[0].rstrip(".")

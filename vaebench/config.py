@@ -1,0 +1,165 @@
+"""The spine of the configuration and the request it freezes into.
+
+Leaves (model, dataset, optim, suite) are plain YAML with a ``_target_``; the spine is typed by the dataclasses below,
+which are also the only place where its defaults stand. Hydra ends here: everything behind `freeze` takes a `Request`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vaebench.errors import UserError
+
+KEY_LENGTH = 12
+# Where a file is fetched from does not change what it holds (its sha256 stands beside it), so it is no part of the key.
+_NOT_IN_KEY = frozenset({"mirrors"})
+
+
+@dataclass
+class ScaleSpec:
+    """How much of a protocol is run: ``seeds`` repetitions 0, 1, ... of ``epochs``, cut at ``max_steps``."""
+
+    name: str = MISSING
+    seeds: int = MISSING
+    epochs: int = MISSING
+    max_steps: int | None = None
+
+
+@dataclass
+class TrainSpec:
+    """The training loop. A step is one batch; the last, incomplete batch of an epoch is dropped."""
+
+    epochs: int = MISSING
+    max_steps: int | None = None
+    batch_size: int = 128
+    clip_norm: float | None = None
+    log_every: int = 100
+    precision: str = "float32"
+
+
+@dataclass
+class RuntimeSpec:
+    """The machine: nothing here is part of a request's key.
+
+    One thread by default: results stay equal bit for bit on any machine, and two threads on a busy machine are slower.
+    """
+
+    device: str = "auto"
+    threads: int = 1
+    checkpoint_seconds: float = 30.0
+
+
+@dataclass
+class ExecutorSpec:
+    """Where jobs run: ``inline`` in this process, ``local`` in ``workers`` processes (null: one per free core)."""
+
+    kind: str = "local"
+    workers: int | None = None
+
+
+@dataclass
+class Common:
+    """What every command has. ``store``: the folder of the runs (null: $VAEBENCH_HOME, else ./runs)."""
+
+    runtime: RuntimeSpec = field(default_factory=RuntimeSpec)
+    store: str | None = None
+    quiet: bool = False
+
+
+@dataclass
+class TrainConfig(Common):
+    """``vaebench train`` and ``vaebench eval``."""
+
+    model: Any = MISSING
+    dataset: Any = MISSING
+    optim: Any = MISSING
+    suite: Any = None
+    scale: ScaleSpec = field(default_factory=ScaleSpec)
+    train: TrainSpec = field(default_factory=TrainSpec)
+    seed: int = 0
+
+
+@dataclass
+class ReproduceConfig(Common):
+    """``vaebench reproduce``, ``plan`` and ``report``. ``seeds`` overrides the scale's number of seeds."""
+
+    paper: str = "all"
+    table: str = "all"
+    scale: str | None = None
+    dataset: str | None = None
+    features: str | None = None
+    seeds: int | None = None
+    results: str = "results"
+    executor: ExecutorSpec = field(default_factory=ExecutorSpec)
+
+
+def conf_dir() -> Path:
+    """The folder of the YAML files: inside an installed package, beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "conf", here.parent / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise UserError(f"the configuration folder is missing: neither {here / 'conf'} nor {here.parent / 'conf'} exists")
+
+
+def choices(group: str) -> list[str]:
+    """What can be chosen of a group: its YAML files, subfolders with a slash."""
+    folder = conf_dir() / group
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
+@dataclass(frozen=True)
+class Request:
+    """The resolved configuration of one training or one evaluation, as plain data; its `key` names its folder."""
+
+    data: Mapping[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """The first 12 hex digits of the sha256 over the canonical form of the data."""
+        text = json.dumps(_canonical(self.data), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.data[name]
+
+
+def _canonical(value: Any) -> Any:
+    """``None`` is absence (a new optional field must not rename every run) and 1.0 is 1."""
+    if isinstance(value, Mapping):
+        items = {str(k): v for k, v in value.items() if v is not None and k not in _NOT_IN_KEY}
+        return {k: _canonical(v) for k, v in items.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def plain(node: Any) -> Any:
+    """An OmegaConf node as dicts and lists, interpolations resolved."""
+    try:
+        return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"configuration: {str(error).splitlines()[0]}") from error
+
+
+def freeze(cfg: DictConfig) -> Request:
+    """The request of a training: all that decides its numbers, and nothing of the machine."""
+    parts = {name: plain(cfg[name]) for name in ("model", "dataset", "optim", "train")}
+    return Request({"verb": "train", **parts, "seed": int(cfg.seed)})
+
+
+def freeze_eval(suite: Mapping[str, Any], run: Request, classifier: Request | None) -> Request:
+    """The request of an evaluation: the suite and the runs it looks at, by key."""
+    parents = {"run": run.key} | ({"classifier": classifier.key} if classifier else {})
+    return Request({"verb": "eval", "suite": dict(suite), "parents": parents})

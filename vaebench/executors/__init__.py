@@ -1,0 +1,57 @@
+"""Where jobs run. An executor turns jobs into outcomes, in any order; a job is (verb, run folder) and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from vaebench.contracts import Executor, Job, Outcome
+from vaebench.errors import UserError, unknown
+from vaebench.progress import Display, Tracker
+
+KINDS = ("inline", "local")
+
+
+def run(
+    jobs: list[Job],
+    labels: Mapping[Path, str],
+    *,
+    kind: str,
+    workers: int | None,
+    machine: dict[str, Any],
+    quiet: bool,
+    console: Console,
+) -> list[Outcome]:
+    """Run the jobs, showing their progress under ``labels`` (by folder), and return how each ended."""
+    if not jobs:
+        return []
+    outcomes = []
+    with Display({job.folder: labels[job.folder] for job in jobs}, quiet=quiet, console=console) as display:
+        executor = _executor(kind, workers or default_workers(), machine, display.track)
+        for outcome in executor.submit(jobs):
+            display.finish(outcome)
+            outcomes.append(outcome)
+    return outcomes
+
+
+def default_workers() -> int:
+    """One worker per core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _executor(kind: str, workers: int, machine: dict[str, Any], track: Tracker) -> Executor:
+    if workers < 1:
+        raise UserError(f"executor.workers={workers}: at least 1")
+    if kind == "inline":
+        from vaebench.executors.inline import Inline
+
+        return Inline(machine=machine, track=track)
+    if kind == "local":
+        from vaebench.executors.local import Local
+
+        return Local(workers=workers, machine=machine, track=track)
+    raise UserError(unknown("executor.kind", kind, KINDS))

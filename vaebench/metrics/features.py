@@ -1,0 +1,159 @@
+"""Features for the Frechet distance: FID's Inception network found, verified and loaded; features extracted in batches.
+
+Only the original weights make a number an FID, so they are used only if their SHA-256 is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+from torch import Tensor
+
+from vaebench.errors import UserError
+from vaebench.nn.inception import Inception
+
+# One file under two names: torch-fidelity's, also the name in the store, and pytorch-fid's.
+WEIGHTS_FILES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
+WEIGHTS_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS_FILES[0]}"
+WEIGHTS_SHA256 = "6726825d"  # the digest's first 8 digits, which their publishers put into the name
+_TIMEOUT = 20.0  # seconds without a byte
+
+
+def find_inception_weights() -> Path:
+    """The file of FID's weights, its SHA-256 verified.
+
+    ``$VAEBENCH_WEIGHTS`` (the file, or a folder that holds it) if set; otherwise ``weights/`` of ``$VAEBENCH_HOME``
+    (``./runs``), downloaded (about 95 MB) on first use.
+
+    Raises:
+        UserError: the file is not where it should be, is not the right one, or cannot be downloaded; says what to do.
+    """
+    given = os.environ.get("VAEBENCH_WEIGHTS", "")
+    if given:
+        path = _within(Path(given))
+        _verify(path, "replace it, or unset VAEBENCH_WEIGHTS to download it")
+        return path
+    path = _cached()
+    if not path.exists():
+        _download(path)
+    _verify(path, "delete it to download it again")
+    return path
+
+
+def inception_available() -> bool:
+    """Whether `find_inception_weights` has a file to look at or a server that answers within three seconds."""
+    if os.environ.get("VAEBENCH_WEIGHTS") or _cached().exists():
+        return True
+    host = urlsplit(WEIGHTS_URL).hostname or ""
+    try:
+        socket.create_connection((host, 443), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+
+def load_inception(device: torch.device | str) -> Inception:
+    """FID's network in evaluation mode on ``device``; raises the errors of its two halves."""
+    return read_inception(find_inception_weights()).to(device)
+
+
+def read_inception(path: Path) -> Inception:
+    """The network with the weights in ``path``, whose digest is the caller's concern.
+
+    Raises:
+        UserError: the file cannot be read as weights, or they are another network's.
+    """
+    try:
+        return Inception(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # a damaged file can make the unpickler raise anything
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} does not hold the weights of FID's Inception network: {reason}") from error
+
+
+def extract(network: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> Tensor:
+    """Features of ``images``, a batch at a time, without gradients.
+
+    Args:
+        network: float32 images ``[b c h w]`` in [0, 1] -> features ``[b d]``, on the device of ``images``.
+        images: ``[n c h w]``, n at least 1: float in [0, 1], or uint8, which is brought to [0, 1] batch by batch.
+        batch_size: images at a time; features do not depend on it. On one CPU core Inception is fastest at 8 to 16.
+
+    Returns:
+        ``[n d]`` float32 on the CPU.
+
+    Raises:
+        UserError: images hold NaN or infinity, which a network that cuts to 8 bits would turn into ordinary pixels.
+    """
+    with torch.no_grad():
+        return torch.cat([network(_as_float(batch)).float().cpu() for batch in images.split(batch_size)])
+
+
+def _as_float(images: Tensor) -> Tensor:
+    if images.dtype == torch.uint8:
+        return images.float() / 255
+    if not images.isfinite().all():
+        raise UserError("images hold NaN or infinity, so no features were extracted; their model has probably diverged")
+    return images
+
+
+def _cached() -> Path:
+    """Where downloaded weights are kept."""
+    return Path(os.environ.get("VAEBENCH_HOME", "") or "runs").absolute() / "weights" / WEIGHTS_FILES[0]
+
+
+def _within(given: Path) -> Path:
+    """The weights at the place that VAEBENCH_WEIGHTS names."""
+    candidates = [given / name for name in WEIGHTS_FILES] if given.is_dir() else [given]
+    for path in candidates:
+        if path.is_file():
+            return path
+    wanted = " or ".join(WEIGHTS_FILES) if given.is_dir() else "file or folder"
+    raise UserError(f"VAEBENCH_WEIGHTS={given}: no {wanted} there; {_help()}")
+
+
+def _verify(path: Path, remedy: str) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(WEIGHTS_SHA256):
+        raise UserError(
+            f"{path} is not the Inception of FID and is not used: expected SHA-256 {WEIGHTS_SHA256}..., "
+            f"found {found[:8]}...; {remedy}"
+        )
+
+
+def _download(path: Path) -> None:
+    """Fetch the weights to ``path``; it appears only when whole and with the right digest."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _socket_timeout(_TIMEOUT):
+            torch.hub.download_url_to_file(WEIGHTS_URL, str(path), WEIGHTS_SHA256, progress=sys.stderr.isatty())
+    except RuntimeError as error:  # torch.hub's word for a wrong digest; it names expected and found
+        raise UserError(f"{WEIGHTS_URL} did not deliver the Inception of FID: {error}; {_help()}") from error
+    except OSError as error:  # no network, no such page, no space
+        raise UserError(f"cannot download the Inception of FID from {WEIGHTS_URL} ({error}); {_help()}") from error
+
+
+def _help() -> str:
+    return (
+        f"set VAEBENCH_WEIGHTS to {WEIGHTS_FILES[0]} or its folder, or choose features=classifier, "
+        "which gives a Frechet distance that is not FID"
+    )
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """A limit for the download, which torch.hub does not offer: without one a dropped connection waits for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,151 @@
+"""Frechet distance between Gaussians fitted to two sets of features (FID when the features are Inception's).
+
+``||m1 - m2||^2 + Tr S1 + Tr S2 - 2 Tr (S1 S2)^(1/2)`` (Heusel et al. 2017). With a root ``S1 = B B'`` the last trace is
+that of the symmetric ``(B' S2 B)^(1/2)``: one real eigenvalue problem instead of the root of an asymmetric matrix, and
+``B`` is kept with the reference. With fewer samples than features ``S2`` is singular; then the singular values of
+``X2 B`` (``X2`` centred and scaled, ``S2 = X2' X2``) give the same trace without square roots of rounding errors.
+All of it is float64 on the CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vaebench.errors import UserError
+
+_BLOCK = 512  # columns at a time in a symmetric product
+
+
+@dataclass(frozen=True)
+class Moments:
+    """``mean`` ``[d]`` and unbiased ``covariance`` ``[d d]`` (divided by count - 1) of ``count`` samples, float64."""
+
+    mean: Tensor
+    covariance: Tensor
+    count: int
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The side to keep: ``mean`` ``[d]``, ``root`` ``[d r]`` (covariance root root') of ``count`` samples, float64."""
+
+    mean: Tensor
+    root: Tensor
+    count: int
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        tensors = {"mean": self.mean, "root": self.root, "count": torch.tensor(self.count)}
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> Reference:
+        """Read what ``save`` wrote.
+
+        Raises:
+            UserError: the file is missing, damaged or something else.
+        """
+        try:
+            tensors = load_file(path)
+            return cls(tensors["mean"], tensors["root"], int(tensors["count"]))
+        except (OSError, SafetensorError, KeyError) as error:
+            raise UserError(f"{path} holds no Frechet reference ({error}); delete it and evaluate again") from error
+
+
+def moments(features: Tensor, name: str = "features") -> Moments:
+    """Mean and unbiased covariance of ``features`` ``[n d]``, any floating dtype and device; errors speak of ``name``.
+
+    Raises:
+        UserError: fewer than two samples, or values that are not finite.
+    """
+    mean, centred = _centre(features, name)
+    return Moments(mean, _gram(centred) / (len(features) - 1), len(features))
+
+
+def reference(features: Tensor | Moments) -> Reference:
+    """A reference of ``features`` ``[n d]``, or of their moments; worth keeping, for its root is the dearer half.
+
+    Raises:
+        UserError: fewer than two samples, or values that are not finite.
+    """
+    name = "reference features"
+    if isinstance(features, Tensor) and len(features) <= features.shape[-1]:
+        mean, centred = _centre(features, name)
+        return Reference(mean, centred.T / math.sqrt(len(features) - 1), len(features))
+    given = moments(features, name) if isinstance(features, Tensor) else features
+    values, vectors = torch.linalg.eigh(given.covariance)
+    kept = values > values[-1].clamp(min=0) * torch.finfo(values.dtype).eps  # the rest is lost in rounding
+    return Reference(given.mean, vectors[:, kept] * values[kept].sqrt(), given.count)
+
+
+def frechet_distance(reference: Reference, features: Tensor | Moments) -> float:
+    """Squared Frechet distance of ``features`` ``[n d]`` (or of their moments) from ``reference``, at least 0.
+
+    With fewer samples than features prefer features to moments: those eigenvalues of a covariance that should be 0 are
+    rounding errors, and their square roots add up to some 1e-7 of the trace.
+
+    Raises:
+        UserError: fewer than two samples, values that are not finite, or another width than the reference's.
+    """
+    width = (features if isinstance(features, Tensor) else features.mean).shape[-1]
+    if width != len(reference.mean):
+        raise UserError(
+            f"the features are {width} wide, the reference's {len(reference.mean)}; both sides need the same extractor"
+        )
+    if isinstance(features, Tensor) and len(features) <= width:
+        mean, centred = _centre(features, "features")
+        centred /= math.sqrt(len(features) - 1)
+        trace = centred.square().sum()
+        cross = torch.linalg.svdvals(centred @ reference.root).sum()
+    else:
+        other = moments(features) if isinstance(features, Tensor) else features
+        mean, trace = other.mean, other.covariance.trace()
+        product = reference.root.T @ (other.covariance @ reference.root)
+        cross = torch.linalg.eigvalsh(product).clamp(min=0).sqrt().sum()
+    distance = (mean - reference.mean).square().sum() + reference.root.square().sum() + trace - 2 * cross
+    return max(0.0, distance.item())  # equal sets come out as a rounding error of either sign
+
+
+def _gram(x: Tensor) -> Tensor:
+    """``x' x`` of ``[n d]``; only blocks on and above the diagonal are multiplied, which halves the work."""
+    width = x.shape[1]
+    result = x.new_empty(width, width)
+    for start in range(0, width, _BLOCK):
+        stop = start + _BLOCK
+        block = x[:, start:stop].T @ x[:, start:]
+        result[start:stop, start:] = block
+        result[start:, start:stop] = block.T
+    return result
+
+
+def _centre(features: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Mean ``[d]`` and ``features - mean`` ``[n d]``, float64 on the CPU, of checked features."""
+    if features.ndim != 2:
+        raise ValueError(f"expected {name} of shape [n d], got {tuple(features.shape)}")
+    if len(features) < 2:
+        raise UserError(f"{name}: {len(features)} sample(s); a covariance needs at least 2")
+    bad = (~features.isfinite()).any(1)
+    if bad.any():
+        first = int(bad.nonzero()[0])
+        raise UserError(
+            f"{name}: {int(bad.sum())} of {len(features)} rows hold NaN or infinity (first: row {first}); "
+            "check the images they come from"
+        )
+    x = features.to("cpu", torch.float64, copy=True)
+    mean = x.mean(0)
+    x -= mean
+    return mean, x

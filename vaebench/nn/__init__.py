@@ -1,0 +1,1 @@
+"""Parts without opinions that methods are built from."""

@@ -1,0 +1,34 @@
+"""Which latents to keep: importances and top-k masks. None of it is differentiable, by construction."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vaebench.nn.gaussian import gaussian_kl
+
+IMPORTANCES = ("abs_mu", "abs_z", "kl", "var_mu")
+
+
+@torch.no_grad()
+def importance(kind: str, *, z: Tensor, mu: Tensor, logvar: Tensor, center: Tensor) -> Tensor:
+    """How much each entry of a batch of codes matters, float32 ``[b l]``, 0 or more.
+
+    ``abs_z``: |z|. ``abs_mu``: |mu|. ``var_mu``: squared distance of mu from ``center`` ``[l]``; with the batch mean
+    as center its mean over the batch is the variance of mu. ``kl``: KL of the entry's posterior from the prior, in
+    nats.
+    """
+    if kind == "abs_z":
+        return z.abs()
+    if kind == "abs_mu":
+        return mu.abs()
+    if kind == "var_mu":
+        return (mu - center).square()
+    return gaussian_kl(mu, logvar)
+
+
+@torch.no_grad()
+def top_mask(scores: Tensor, k: int) -> Tensor:
+    """True at exactly the ``k`` largest entries along the last dimension of ``scores``, ties broken arbitrarily."""
+    kept = scores.topk(k, dim=-1, sorted=False).indices
+    return torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, kept, True)

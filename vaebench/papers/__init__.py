@@ -1,0 +1,1 @@
+"""A paper's tables as data, and what our numbers say about them. No torch here."""

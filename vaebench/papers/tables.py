@@ -1,0 +1,273 @@
+"""The tables of a paper as data: what it reports, under which protocol, and what it leaves open.
+
+``conf/paper/<name>.yaml`` is read into the frozen records below; all mistakes in the file are shown at once. A *study*
+is a table whose rows are not written out but are all combinations of what the paper leaves open (`Readings`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cache
+from typing import Any, TypeVar
+
+import yaml
+
+from vaebench.config import choices, conf_dir
+from vaebench.errors import UserError, unknown
+
+DIRECTIONS = ("lower", "higher")
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: the training it stands for. ``columns``: only these are measured (empty: all).
+
+    In a study ``reading`` holds the answer on each axis the row depends on, ``of`` the printed (table, row) it reads.
+    """
+
+    label: str
+    experiment: str
+    overrides: tuple[str, ...] = ()
+    eval_overrides: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    note: str = ""
+    reading: Mapping[str, str] = field(default_factory=dict)
+    of: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: the suite and the measurement that fill it.
+
+    ``better``: ``lower``, ``higher`` or ``none``. ``tolerance``: half the width of the band round a reported number
+    inside which it counts as reproduced. ``protocol``: what the paper states, or what the quantity's name means (FID:
+    Inception features); ``reading``: what it leaves open, as we read it. Both are compared with how ours was measured.
+    """
+
+    label: str
+    suite: str
+    measurement: str
+    better: str
+    digits: int
+    unit: str = ""
+    tolerance: float | None = None
+    overrides: tuple[str, ...] = ()
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An ordering: (``row``, ``column``) is lower or higher (``holds``) than (``than``, ``than_column``).
+
+    ``asserted``: whether the paper says so; else it is a control that gives the paper's claims their meaning.
+    """
+
+    id: str
+    text: str
+    row: str
+    column: str
+    holds: str
+    than: str = ""
+    than_column: str = ""
+    asserted: bool = True
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the paper leaves open: ``axes`` maps each question to its answers, each a list of training overrides.
+
+    ``of``: the printed rows that are measured again, with the axes they depend on and the columns that count;
+    ``units``: per column, the difference that weighs as one; ``must_match``: protocol fields that must be as the
+    paper's for a cell to count at all.
+    """
+
+    axes: Mapping[str, Mapping[str, tuple[str, ...]]]
+    of: tuple[Mapping[str, Any], ...]
+    units: Mapping[str, float]
+    must_match: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table. ``reported``: row -> column -> the printed number.
+
+    ``seeds``: by scale, where not the scale's own number; ``overrides``: by scale, training overrides for all rows.
+    """
+
+    caption: str
+    dataset: str
+    rows: Mapping[str, Row]
+    columns: Mapping[str, Column]
+    reported: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    overrides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    study: Readings | None = None
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper: ``source`` is where it can be found, ``unstated`` what it leaves open with the reading taken here."""
+
+    name: str
+    title: str
+    authors: str
+    source: str
+    year: int
+    tables: Mapping[str, Table]
+    unstated: Mapping[str, str] = field(default_factory=dict)
+
+
+def names() -> list[str]:
+    """The papers there are."""
+    return choices("paper")
+
+
+@cache
+def load(name: str) -> Paper:
+    """The paper ``conf/paper/<name>.yaml``. Raises `UserError` with one line per mistake in it."""
+    if name not in names():
+        raise UserError(unknown("paper", name, names()))
+    path = conf_dir() / "paper" / f"{name}.yaml"
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"conf/paper/{name}.yaml: is not YAML ({str(error).splitlines()[0]})") from error
+    return parse(name, data)
+
+
+def parse(name: str, data: Any) -> Paper:
+    """A paper from plain data. Raises `UserError` with one line per mistake."""
+    mistakes: list[str] = []
+    where = f"paper {name}"
+    if not isinstance(data, Mapping):
+        raise UserError(f"{where}: expected a mapping with title, source, tables")
+    tables: dict[str, Table] = {}
+    for key, value in (data.get("tables") or {}).items():
+        tables[key] = _table(f"{where}, {key}", value, tables, mistakes)
+    if not tables:
+        mistakes.append(f"{where}: has no tables")
+    mistakes += [f"{where}: {key} is empty" for key in ("title", "authors", "source") if not data.get(key)]
+    paper = _record(Paper, {**data, "name": name, "tables": tables}, where, mistakes)
+    if mistakes:
+        raise UserError(*dict.fromkeys(mistakes))
+    return paper
+
+
+def _table(where: str, data: Mapping[str, Any], earlier: Mapping[str, Table], mistakes: list[str]) -> Table:
+    """A printed table, or with ``axes`` a study of earlier ones. ``protocol``, ``reading``: shared by its columns."""
+    data = dict(data)
+    if "axes" in data:
+        return _study(where, data, earlier, mistakes)
+    shared = {key: data.pop(key, {}) for key in ("protocol", "reading")}
+    columns = {}
+    for key, value in data.get("columns", {}).items():
+        merged = {**value, **{part: {**shared[part], **value.get(part, {})} for part in shared}}
+        columns[key] = _record(Column, merged, f"{where}, column {key}", mistakes)
+    rows = {k: _record(Row, v, f"{where}, row {k}", mistakes) for k, v in data.get("rows", {}).items()}
+    claims = tuple(_record(Claim, v, f"{where}, claim {v.get('id')}", mistakes) for v in data.get("claims", ()))
+    claims = tuple(replace(c, than=c.than or c.row, than_column=c.than_column or c.column) for c in claims)
+    table = _record(Table, {**data, "rows": rows, "columns": columns, "claims": claims}, where, mistakes)
+    mistakes += _table_mistakes(where, table)
+    return table
+
+
+def _table_mistakes(where: str, table: Table) -> list[str]:
+    """Unknown names and directions, reported numbers without tolerance, claims that stand twice or compare nothing."""
+    rows, columns = table.rows, table.columns
+    lines = [f"{where}: has no {kind}" for kind, found in (("rows", rows), ("columns", columns)) if not found]
+    uses = [(f"{where}, row {key}", "", name) for key, row in rows.items() for name in row.columns]
+    uses += [(f"{where}, reported", row, name) for row, numbers in table.reported.items() for name in numbers]
+    for claim in table.claims:
+        at = f"{where}, claim {claim.id}"
+        uses += [(at, claim.row, claim.column), (at, claim.than, claim.than_column)]
+        if claim.holds not in DIRECTIONS:
+            lines.append(f"{at}: holds={claim.holds!r}; Valid: {', '.join(DIRECTIONS)}")
+        if (claim.row, claim.column) == (claim.than, claim.than_column):
+            lines.append(f"{at}: compares a cell with itself")
+    lines += [f"{at}: {unknown('row', row, rows)}" for at, row, _ in uses if row and row not in rows]
+    lines += [f"{at}: {unknown('column', name, columns)}" for at, _, name in uses if name not in columns]
+    for key, column in columns.items():
+        if column.better not in (*DIRECTIONS, "none"):
+            lines.append(f"{where}, column {key}: better={column.better!r}; Valid: lower, higher, none")
+        if any(key in numbers for numbers in table.reported.values()) and column.tolerance is None:
+            lines.append(f"{where}, column {key}: has reported numbers and no tolerance")
+    numbers = [(row, key, value) for row, cells in table.reported.items() for key, value in cells.items()]
+    lines += [f"{where}, reported {row}.{key}: {v!r} is no number" for row, key, v in numbers if not _is_number(v)]
+    ids = [claim.id for claim in table.claims]
+    return lines + [f"{where}: claim {name} stands twice" for name in sorted({i for i in ids if ids.count(i) > 1})]
+
+
+def _study(where: str, data: dict[str, Any], earlier: Mapping[str, Table], mistakes: list[str]) -> Table:
+    """The rows of a study: for each printed row it re-reads, every combination of the axes that row depends on."""
+    own: dict[str, Any] = {key: data.pop(key) for key in ("axes", "of", "units", "must_match") if key in data}
+    axes = own.get("axes", {})
+    own["axes"] = {axis: {str(k): tuple(v) for k, v in answers.items()} for axis, answers in axes.items()}
+    readings = _record(Readings, own, where, mistakes)
+    rows: dict[str, Row] = {}
+    columns: dict[str, Column] = {}
+    reported: dict[str, Mapping[str, float]] = {}
+    for entry in own.get("of", ()):
+        lines = _of_mistakes(f"{where}, of {entry.get('table')}.{entry.get('row')}", entry, readings, earlier)
+        mistakes += lines
+        if lines:
+            continue
+        printed = earlier[entry["table"]]
+        source = printed.rows[entry["row"]]
+        columns |= {key: printed.columns[key] for key in entry["columns"]}
+        for answers in itertools.product(*(readings.axes[axis] for axis in entry["axes"])):
+            reading = dict(zip(entry["axes"], answers, strict=True))
+            key = study_row(entry["table"], entry["row"], reading)
+            options = [option for axis, answer in reading.items() for option in readings.axes[axis][answer]]
+            rows[key] = replace(
+                source,
+                label=f"{source.label}: {', '.join(answers)}",
+                overrides=(*source.overrides, *options),
+                columns=tuple(entry["columns"]),
+                reading=reading,
+                of=(entry["table"], entry["row"]),
+            )
+            reported[key] = {name: printed.reported[entry["row"]][name] for name in entry["columns"]}
+    parts = {"rows": rows, "columns": columns, "reported": reported, "study": readings}
+    return _record(Table, {**data, **parts}, where, mistakes)
+
+
+def study_row(table: str, row: str, reading: Mapping[str, str]) -> str:
+    """The name of a study's row: ``table1.batchtopk.abs_z.dimension.mse_sum.mlp``."""
+    return ".".join((table, row, *reading.values()))
+
+
+def _of_mistakes(at: str, entry: Mapping[str, Any], readings: Readings, earlier: Mapping[str, Table]) -> list[str]:
+    missing = [key for key in ("table", "row", "axes", "columns") if key not in entry]
+    if missing:
+        return [f"{at}: {', '.join(missing)} missing"]
+    table = earlier.get(entry["table"])
+    if table is None:
+        return [f"{at}: {unknown('table', entry['table'], earlier)} (it must stand above)"]
+    there = table.reported.get(entry["row"], {})
+    lines = [f"{at}: {unknown('axis', axis, readings.axes)}" for axis in entry["axes"] if axis not in readings.axes]
+    lines += [f"{at}: no number is reported for {name}" for name in entry["columns"] if name not in there]
+    return lines + [f"{at}: units has no {name}" for name in entry["columns"] if name not in readings.units]
+
+
+def _record(kind: type[Record], data: Mapping[str, Any], where: str, mistakes: list[str]) -> Record:
+    """A record from a mapping; lists become tuples. What is unknown, missing or null is noted in ``mistakes``."""
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    mistakes += [f"{where}: {unknown('key', key, known)}" for key in data if key not in known]
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+    for name, entry in known.items():
+        required = entry.default is MISSING and entry.default_factory is MISSING
+        if required and values.get(name) is None:
+            mistakes.append(f"{where}: {name} is missing")
+            values[name] = None
+    return kind(**values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,138 @@
+"""What our numbers say about a reported number or a claimed ordering.
+
+Agreement is shown, never inferred from a test that failed to reject: *reproduced* needs the whole 95 % interval inside
+the tolerance band, and one seed never earns more than "within tolerance (1 seed)".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Mean over ``count`` seeds with its Student t interval; ``low`` and ``high`` are None for a single seed."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    count: int
+
+    @property
+    def half(self) -> float | None:
+        """Half the width."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``kind``: one word or two to count and colour by; ``text``: the kind with its reason."""
+
+    kind: str
+    text: str
+
+
+def interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
+    """The mean of independent repetitions and its two-sided t interval; None without values.
+
+    Without any spread (a deterministic method) the interval has width 0.
+    """
+    count = len(values)
+    if count == 0:
+        return None
+    if count > 1 and min(values) == max(values):
+        return Interval(values[0], values[0], values[0], count)
+    mean = math.fsum(values) / count
+    if count == 1:
+        return Interval(mean, None, None, 1)
+    from scipy.special import stdtrit
+
+    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
+    half = float(stdtrit(count - 1, (1 + level) / 2)) * math.sqrt(variance / count)
+    return Interval(mean, mean - half, mean + half, count)
+
+
+def judge_cell(
+    reported: float, tolerance: float, better: str, values: Sequence[float], differences: Sequence[str]
+) -> Verdict:
+    """The verdict on one reported number.
+
+    ``values``: ours, one per seed. ``better``: ``lower`` or ``higher``; else a disjoint interval is just ``different``.
+    ``differences``: in what our protocol is not the paper's (`protocol_differences`).
+    """
+    found = interval(values)
+    if found is None:
+        return Verdict("not run", "not run")
+    if differences:
+        return Verdict("not comparable", f"not comparable ({'; '.join(differences)})")
+    low, high = reported - tolerance, reported + tolerance
+    if found.low is None or found.high is None:
+        kind = "within tolerance" if low <= found.mean <= high else "outside tolerance"
+        return Verdict(kind, f"{kind} (1 seed)")
+    if low <= found.low and found.high <= high:
+        return Verdict("reproduced", "reproduced")
+    if found.high < low or found.low > high:
+        if better not in ("lower", "higher"):
+            return Verdict("different", "different")
+        kind = "better" if (found.low > high) == (better == "higher") else "worse"
+        return Verdict(kind, kind)
+    return Verdict("undecided", f"undecided (needs more than {found.count} seeds)")
+
+
+def judge_claim(
+    left: Mapping[int, float], right: Mapping[int, float], direction: str
+) -> tuple[Verdict, Interval | None]:
+    """The verdict on "left is ``direction`` (lower or higher) than right", and the interval of left - right.
+
+    Paired: only seeds that both sides have count, and the interval is that of the differences.
+    """
+    seeds = sorted(left.keys() & right.keys())
+    found = interval([left[seed] - right[seed] for seed in seeds])
+    if found is None:
+        return Verdict("not run", "not run"), None
+    sign = 1 if direction == "higher" else -1
+    if found.low is None or found.high is None:
+        if found.mean == 0:
+            return Verdict("undecided", "1 seed: no difference"), found
+        agrees = sign * found.mean > 0
+        return Verdict("1 seed", f"1 seed: points {'this' if agrees else 'the other'} way"), found
+    low, high = sorted((sign * found.low, sign * found.high))
+    if low > 0:
+        return Verdict("holds", "holds"), found
+    if high < 0:
+        return Verdict("reversed", "reversed"), found
+    if low == high == 0:
+        return Verdict("undecided", "undecided (no difference)"), found
+    return Verdict("undecided", f"undecided (needs more than {found.count} seeds)"), found
+
+
+def protocol_differences(
+    stated: Mapping[str, Any], reading: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Where the protocol of our numbers (one mapping per seed) is not the paper's, one phrase per field.
+
+    A field of ``reading`` is our reading of something the paper leaves open, and the phrase says so.
+    """
+    phrases = []
+    for wanted, source in ((stated, ""), (reading, ", our reading")):
+        for name, value in wanted.items():
+            odd = dict.fromkeys(_text(m.get(name)) for m in measured if not _same(m.get(name), value))
+            if odd:
+                phrases.append(f"{name} {' / '.join(odd)} != {_text(value)}{source}")
+    return phrases
+
+
+def _same(ours: Any, wanted: Any) -> bool:
+    """Plain equality; 50 and 50.0 are the same number, True and 1 are not."""
+    return bool(ours == wanted) and isinstance(ours, bool) == isinstance(wanted, bool)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,102 @@
+"""What a person sees while jobs run: bars with rate and time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from vaebench.contracts import Job, Outcome
+
+_PLAIN_EVERY = 10.0  # seconds between two plain lines about one job
+
+
+class _Rate(ProgressColumn):
+    """Steps per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.0f}/s" if task.speed else "", style="progress.data.speed")
+
+
+class Display:
+    """Progress of a list of jobs; ``labels`` maps a job's folder to what to call it."""
+
+    def __init__(self, labels: Mapping[Path, str], *, quiet: bool, console: Console) -> None:
+        self.labels = labels
+        self.quiet = quiet
+        self.console = console
+        self.finished = 0
+        self.total = len(labels)
+        self.bars = console.is_terminal and not quiet
+        self.started: dict[Path, tuple[float, int]] = {}
+        self.spoken: dict[Path, float] = {}
+        self.tasks: dict[Path, int] = {}
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not self.bars,
+        )
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        self.overall = self.progress.add_task("all jobs", total=self.total) if self.total > 1 else None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+    def track(self, job: Job, done: int, total: int) -> None:
+        """``done`` of ``total`` steps of one job."""
+        if total == 0 or self.quiet:
+            return
+        if self.bars:
+            if job.folder not in self.tasks:
+                self.tasks[job.folder] = self.progress.add_task(self._label(job), total=total)
+            self.progress.update(self.tasks[job.folder], completed=done, total=total)  # type: ignore[arg-type]
+            return
+        now = time.monotonic()
+        since, first = self.started.setdefault(job.folder, (now, done))
+        if now - self.spoken.setdefault(job.folder, now) >= _PLAIN_EVERY and done > first:
+            self.spoken[job.folder] = now
+            rate = (done - first) / (now - since)
+            left = (total - done) / rate
+            self.console.print(
+                f"{self._label(job)}: {done}/{total}, {rate:.0f}/s, {_clock(left)} left", highlight=False
+            )
+
+    def finish(self, outcome: Outcome) -> None:
+        """One job has ended."""
+        self.finished += 1
+        if self.overall is not None:
+            self.progress.update(self.overall, completed=self.finished)  # type: ignore[arg-type]
+        task = self.tasks.pop(outcome.job.folder, None)
+        if task is not None:
+            self.progress.remove_task(task)  # type: ignore[arg-type]
+        if not self.quiet and (not self.bars or outcome.status != "done"):
+            reason = f": {outcome.reason}" if outcome.reason else ""
+            line = f"[{self.finished}/{self.total}] {outcome.status} {self._label(outcome.job)}{reason}"
+            self.console.print(line, markup=False, highlight=False)
+
+    def _label(self, job: Job) -> str:
+        return f"{job.verb} {self.labels.get(job.folder, job.folder.name)}"
+
+
+Tracker = Callable[[Job, int, int], None]
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"

@@ -1,0 +1,69 @@
+"""The report: tables and pictures of what has been measured, beside what a paper prints. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vaebench.papers.tables import Paper, load, names
+from vaebench.report.cells import Cells, cells_path, write_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def write(paper_name: str, results_dir: Path, store: Path) -> list[Path]:
+    """Write ``table.md``, ``table.tex``, ``table.json`` and the pictures of a paper from its ``cells.csv``.
+
+    Pictures are drawn from the arrays in ``store``; where it is gone, the pictures that exist stay. Returns the files
+    written.
+    """
+    from vaebench.report import data, figures, latex, markdown
+    from vaebench.report.summary import sections
+
+    paper = load(paper_name)
+    folder = results_dir / paper_name
+    found = sections(paper, Cells.read(cells_path(results_dir, paper_name)))
+    written = [path for section in found for path in figures.write(section, store, folder)]
+    pictures = {section.name: figures.there(section, folder) for section in found}
+    texts = {
+        "table.md": markdown.render(paper, found, pictures),
+        "table.tex": latex.render(paper, found),
+        "table.json": data.render(paper, found),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+        written.append(folder / name)
+    return written
+
+
+def write_index(results_dir: Path) -> Path:
+    """Write ``index.html``: every paper's tables and pictures in one page that needs nothing else."""
+    from vaebench.report import figures, html
+    from vaebench.report.summary import sections
+
+    pages = []
+    for name in names():
+        path = cells_path(results_dir, name)
+        if not path.exists():
+            continue
+        paper, folder = load(name), results_dir / name
+        found = sections(paper, Cells.read(path))
+        pictures = {
+            section.name: [((folder / file).read_bytes(), caption) for file, caption in figures.there(section, folder)]
+            for section in found
+        }
+        pages.append((paper, found, pictures))
+    write_text(results_dir / "index.html", html.render(pages))
+    return results_dir / "index.html"
+
+
+def console(paper: Paper, cells: Cells, shown: Collection[tuple[str, str, str]], out: Console) -> None:
+    """Print the sections named by ``shown``, (table, scale, dataset) each, as tables."""
+    from vaebench.report import terminal
+    from vaebench.report.summary import sections
+
+    for section in sections(paper, cells):
+        if (section.key, section.scale, section.dataset) in shown:
+            terminal.show(section, out)

@@ -1,0 +1,84 @@
+"""``results/<paper>/cells.csv``: one line per measured number, with all it takes to read it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaebench.errors import UserError
+from vaebench.store import write_bytes
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_NUMBERS = {"seed": "int64", "value": "float64", "count": "int64", "stand_in": "int64", "epochs": "float64"}
+_NUMBERS |= {"train_images": "int64"}
+COLUMNS = (
+    *("paper", "table", "row", "column", "seed", "value", "count", "unit", "measurement", "protocol"),
+    *("protocol_digest", "run", "eval", "dataset", "dataset_digest", "stand_in", "scale", "epochs", "train_images"),
+    *("commit", "device"),
+)
+KEY = ("paper", "table", "row", "column", "seed", "scale", "dataset")
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The measured numbers of a paper as a frame with `COLUMNS`, one line per `KEY`, sorted by it."""
+
+    frame: DataFrame
+
+    @classmethod
+    def read(cls, path: Path) -> Cells:
+        """The cells of a file; none if there is no file. Raises `UserError` if it is not such a file."""
+        import pandas as pd
+
+        if not path.exists():
+            types = {name: _NUMBERS.get(name, "str") for name in COLUMNS}
+            return cls(pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()}))
+        try:
+            # All as text first: hexadecimal keys such as 12e4567 are no numbers, and float() reads back exactly.
+            frame = pd.read_csv(path, dtype="str", keep_default_na=False)
+            if tuple(frame.columns) != COLUMNS:
+                raise UserError(f"{path}: has other columns than {', '.join(COLUMNS)}; remove it and run again")
+            numbers = {n: frame[n].map(float if t == "float64" else int).astype(t) for n, t in _NUMBERS.items()}
+        except ValueError as error:
+            raise UserError(f"{path}: is damaged ({str(error).splitlines()[0]}); remove it and run again") from error
+        return cls(frame.assign(**numbers))
+
+    def merged(self, found: Iterable[Mapping[str, Any]]) -> Cells:
+        """These cells and the ``found`` ones, which take the place of those with the same key."""
+        import pandas as pd
+
+        new = pd.DataFrame(list(found), columns=list(COLUMNS))
+        if new.empty:
+            return self
+        new = new.astype({name: _NUMBERS.get(name, "str") for name in COLUMNS})
+        frame = pd.concat([self.frame, new]) if len(self.frame) else new
+        frame = frame.drop_duplicates(list(KEY), keep="last").sort_values(list(KEY), kind="stable")
+        return Cells(frame.reset_index(drop=True))
+
+    def write(self, path: Path) -> None:
+        """Write the file whole or not at all; numbers in the shortest form that reads back exactly."""
+        text = io.StringIO()
+        self.frame.to_csv(text, index=False, lineterminator="\n")
+        write_text(path, text.getvalue())
+
+
+def cells_path(results: Path, paper: str) -> Path:
+    """Where the cells of a paper are."""
+    return results / paper / "cells.csv"
+
+
+def digest(data: Mapping[str, Any]) -> str:
+    """The first 12 hex digits of the sha256 over plain data, in any order of its keys."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, default=dict).encode()).hexdigest()[:12]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    write_bytes(path, text.encode("utf-8"))

@@ -1,0 +1,93 @@
+"""``table.tex``: one booktabs table per section, for pasting into a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from vaebench.papers.tables import Paper
+from vaebench.report import words
+from vaebench.report.summary import Section
+
+_SPECIAL = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
+    "±": r"$\pm$",
+    "\N{GREEK SMALL LETTER SIGMA}": r"$\sigma$",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
+
+
+def render(paper: Paper, sections: Sequence[Section]) -> str:
+    """All sections, for the package booktabs. A study is a ranking, not a table: it is left to table.md."""
+    lines = [
+        "% Written by `vaebench report`; edits are lost. Needs \\usepackage{booktabs}.",
+        "% $\\pm$: half of the 95 % Student t interval of the mean over seeds.",
+    ]
+    for section in sections:
+        if not section.ranking:
+            lines += ["", *_table(paper, section)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(paper: Paper, section: Section) -> list[str]:
+    columns = section.table.columns
+    caption = f"{section.table.caption}; {section.place}."
+    if section.stand_ins:
+        caption += f" {'; '.join(section.stand_ins)}."
+    verdicts = [
+        f"% {section.table.rows[cell.row].label}, {section.headings[cell.column]}: {cell.verdict.text}"
+        for cell, _ in words.printed_cells(section)
+        if cell.verdict
+    ]
+    claims = [f"% {judged.claim.text}: {judged.verdict.text}" for judged in section.claims]
+    return [
+        f"% {words.command(paper.name, section)}",
+        *verdicts,
+        *claims,
+        r"\begin{table}",
+        r"\centering",
+        f"\\caption{{{_escape(caption)}}}",
+        f"\\label{{tab:{paper.name}-{section.name}}}".replace("_", "-"),
+        f"\\begin{{tabular}}{{l{'r' * len(columns)}}}",
+        r"\toprule",
+        _line(["", *(words.heading(section, column) for column in columns)]),
+        r"\midrule",
+        *_rows(section),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+
+
+def _rows(section: Section) -> Iterable[str]:
+    """The paper's rows with its numbers above ours, then a rule, then the controls."""
+    table = section.table
+    for row in table.reported:
+        numbers = table.reported[row]
+        yield _line(
+            [f"{table.rows[row].label}, paper", *(f"{numbers[c]:g}" if c in numbers else "" for c in table.columns)]
+        )
+        yield _line([f"{table.rows[row].label}, ours", *_ours(section, row)])
+    controls = [row for row in section.measured_rows() if row not in table.reported]
+    if controls and table.reported:
+        yield r"\midrule"
+    yield from (_line([table.rows[row].label, *_ours(section, row)]) for row in controls)
+
+
+def _ours(section: Section, row: str) -> Iterable[str]:
+    for name, column in section.table.columns.items():
+        cell = section.cells.get((row, name))
+        yield words.mean(cell.ours, column.digits) if cell else ""
+
+
+def _line(texts: Iterable[str]) -> str:
+    return " & ".join(_escape(text) for text in texts) + r" \\"
+
+
+def _escape(text: str) -> str:
+    return "".join(_SPECIAL.get(character, character) for character in text)

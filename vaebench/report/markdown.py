@@ -1,0 +1,176 @@
+"""``table.md``: ours beside the paper's, cell by cell, for reading on a code host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+
+from vaebench.papers.readings import main_effects
+from vaebench.papers.tables import Paper
+from vaebench.report import words
+from vaebench.report.summary import Section, counts, dataset_name, protocol_lines
+
+_SHOWN_READINGS = 10
+
+
+def render(paper: Paper, sections: Sequence[Section], figures: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+    """The whole file. ``figures``: by section name, (file name, caption) of the pictures beside it."""
+    lines = [
+        f"# {paper.title}",
+        "",
+        f"{paper.authors}. {paper.source}.",
+        "",
+        "Written by `vaebench report`; edits are lost. ± is half of the 95 % Student t interval over seeds.",
+        "",
+    ]
+    lines += _grid(
+        ["table", "scale", "dataset", "verdicts"],
+        ([s.key, s.scale, dataset_name(s.dataset), words.overview(s)] for s in sections),
+    )
+    for place, group in groupby(sections, key=lambda section: section.place):
+        lines += [f"## {place}", ""]
+        for section in group:
+            lines += _section(paper, section, figures.get(section.name, ()))
+    lines += ["## What the paper leaves open", "", "and how it is read here at scale=paper:", ""]
+    lines += _grid(["question", "reading"], paper.unstated.items())
+    lines += ["## What the verdicts mean", ""]
+    lines += _grid(["verdict on a number", "when"], words.VERDICTS.items())
+    lines += _grid(["verdict on a claim", "when"], words.CLAIM_VERDICTS.items())
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _section(paper: Paper, section: Section, figures: Sequence[tuple[str, str]]) -> list[str]:
+    lines = [f"### {section.key}: {section.table.caption}", ""]
+    if section.stand_ins:
+        lines += [f"**Stand-ins:** {'; '.join(section.stand_ins)}.", ""]
+    lines += _study(section) if section.ranking else _printed(section)
+    for file, caption in figures:
+        lines += [f"![{_escape(caption)}]({file})", "", f"*{caption}*", ""]
+    lines += [f"{note}\n" for note in section.table.notes]
+    made = f"Commit {', '.join(section.commits) or 'unknown'}; device {', '.join(section.devices) or 'unknown'}."
+    return [*lines, f"{made} Again: `{words.command(paper.name, section)}`", ""]
+
+
+def _printed(section: Section) -> list[str]:
+    table = section.table
+    header = ["", *(words.heading(section, column) for column in table.columns)]
+    lines = _grid(header, _rows(section))
+    cells = words.printed_cells(section)
+    if cells:
+        found = words.summary(counts(section)["cells"])
+        lines += [f"**Cell by cell** ({found})", ""]
+        lines += _grid(
+            ["row", "column", "ours", "seeds", "paper", "difference", "tolerance", "verdict"],
+            (
+                [
+                    table.rows[cell.row].label,
+                    section.headings[cell.column],
+                    words.mean(cell.ours, column.digits),
+                    words.seeds(cell.ours),
+                    f"{cell.reported:g}",
+                    words.signed(cell.difference, column.digits),
+                    f"{column.tolerance:g}",
+                    words.short(cell),
+                ]
+                for cell, column in cells
+            ),
+        )
+        reasons = words.reasons(section)
+        lines += ["Not comparable, because", "", *(f"- {reason}" for reason in reasons), ""] if reasons else []
+    if section.claims:
+        found = words.summary(counts(section)["claims"])
+        judged_on = "".join(f"; {note}" for note in words.common_notes(section))
+        title = f"**Claims** (the paper's: {found}{judged_on})" if counts(section)["claims"] else "**Questions**"
+        lines += [title, ""]
+        lines += _grid(["claim", "of", "mean paired difference", "seeds", "verdict", "note"], _claims(section))
+    lines += ["**Measured under**", ""]
+    lines += [f"- {columns}: {protocol}" for columns, protocol in protocol_lines(section)]
+    return [*lines, *(f"- {name}: {note}" for name, note in words.notes(section)), ""]
+
+
+def _rows(section: Section) -> Iterable[list[str]]:
+    """A line with the paper's numbers (where it prints some) and one with ours."""
+    table = section.table
+    for row, entry in table.rows.items():
+        reported = table.reported.get(row, {})
+        if reported:
+            yield [f"{entry.label}, paper", *(f"{reported[c]:g}" if c in reported else "" for c in table.columns)]
+        ours = []
+        for name, column in table.columns.items():
+            cell = section.cells.get((row, name))
+            ours.append(words.mean(cell.ours, column.digits) if cell else "")
+        if reported or any(ours):
+            yield [f"{entry.label}, **ours**" if reported else f"{entry.label} (control)", *ours]
+
+
+def _claims(section: Section) -> Iterable[list[str]]:
+    for judged in section.claims:
+        claim, found = judged.claim, judged.difference
+        digits = section.table.columns[claim.column].digits
+        difference = (
+            "-" if found is None else f"{words.signed(found.mean, digits)} {words.spread(found, digits)}".strip()
+        )
+        source = "paper" if claim.asserted else "control"
+        yield [
+            claim.text,
+            source,
+            difference,
+            words.seeds(found),
+            judged.verdict.text,
+            "; ".join(words.own_notes(section, judged)),
+        ]
+
+
+def _study(section: Section) -> list[str]:
+    ranking, study = section.ranking, section.table.study
+    assert ranking is not None
+    assert study is not None
+    ranked = ranking.ranked
+    if ranked.empty:
+        return ["No reading has been measured yet.", ""]
+    most = int(ranked["cells"].max())
+    left_out = f"; left out: {', '.join(ranking.left_out)}" if ranking.left_out else ""
+    lines = [
+        f"{len(ranked)} of {len(ranking.frame)} readings measured; {most} of {ranking.wanted} cells count{left_out}.",
+        "",
+    ]
+    shown = ranked if len(ranked) <= _SHOWN_READINGS + 1 else ranked.head(_SHOWN_READINGS)
+    numbers = [name for name in ranked.columns if "." in name and ranked[name].notna().any()]
+    body = [
+        [
+            str(line["rank"]),
+            *(line[axis] for axis in study.axes),
+            f"{line['distance']:.2f}",
+            *(words.number(line[name], section.table.columns[_column(name)].digits) for name in numbers),
+        ]
+        for line in shown.to_dict("records")
+    ]
+    printed = ["paper", *("" for _ in study.axes), "0", *(f"{_printed_number(section, name):g}" for name in numbers)]
+    names = [f"{name.split('.', 2)[1]} {section.headings[_column(name)]}" for name in numbers]
+    lines += _grid(["rank", *study.axes, "distance", *names], [printed, *body])
+    if len(shown) < len(ranked):
+        lines += [f"The nearest {len(shown)} of {len(ranked)}; all are in table.json.", ""]
+    effects = main_effects(section.table, ranking).to_dict("records")
+    lines += ["Mean distance over all ranked readings with this answer:", ""]
+    rows = ([e["axis"], e["answer"], words.number(e["distance"], 2), str(e["readings"])] for e in effects)
+    return [*lines, *_grid(["question", "answer", "distance", "readings"], rows)]
+
+
+def _column(name: str) -> str:
+    """``table2.batchtopk.accuracy@0.3`` -> ``accuracy@0.3``."""
+    return name.split(".", 2)[2]
+
+
+def _printed_number(section: Section, name: str) -> float:
+    table, row, column = name.split(".", 2)
+    rows = section.table.rows
+    return next(section.table.reported[key][column] for key, entry in rows.items() if entry.of == (table, row))
+
+
+def _grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(_escape(str(text)) for text in line) + " |" for line in lines] + [""]
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,247 @@
+"""From cells to what a report says: every renderer (Markdown, LaTeX, HTML, JSON, terminal) reads these records only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vaebench.papers.readings import Ranking, rank
+from vaebench.papers.tables import Claim, Column, Paper, Table
+from vaebench.papers.verdicts import Interval, Verdict, interval, judge_cell, judge_claim, protocol_differences
+from vaebench.report.cells import Cells
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SCALES = ("paper", "small", "smoke")
+DATASETS = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
+_WHAT = {"digits": "digits (embedded: scikit-learn's 1,797 8x8 digits, resized to 28x28)"}
+# What makes two numbers of a column the same quantity, so that their difference means something.
+_QUANTITY = ("features", "features_digest", "classifier")
+# Columns of a cell that are part of how it was measured, beside the suite's own protocol.
+_FACTS = ("dataset", "train_images", "epochs", "count")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of a table: ours by seed, what the paper prints, the verdict (None where the paper prints nothing).
+
+    ``same_quantity``: False where ours is another quantity under the same name (FID on other features).
+    """
+
+    row: str
+    column: str
+    values: Mapping[int, float]
+    ours: Interval | None
+    reported: float | None
+    same_quantity: bool
+    verdict: Verdict | None
+    differences: tuple[str, ...]
+    protocols: tuple[Mapping[str, Any], ...]
+    digests: tuple[str, ...]
+    runs: Mapping[int, tuple[str, str]]
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the paper's, if they are the same quantity."""
+        if self.ours is None or self.reported is None or not self.same_quantity:
+            return None
+        return self.ours.mean - self.reported
+
+
+@dataclass(frozen=True)
+class JudgedClaim:
+    """A claim, its verdict, the interval of the paired differences, and what stood in for what when it was judged."""
+
+    claim: Claim
+    verdict: Verdict
+    difference: Interval | None
+    stand_ins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table measured under one scale on one dataset. ``headings`` by column; ``ranking`` only for a study."""
+
+    key: str
+    table: Table
+    scale: str
+    dataset: str
+    stand_ins: tuple[str, ...]
+    headings: Mapping[str, str]
+    cells: Mapping[tuple[str, str], Cell]
+    claims: tuple[JudgedClaim, ...]
+    commits: tuple[str, ...]
+    devices: tuple[str, ...]
+    ranking: Ranking | None = None
+
+    @property
+    def name(self) -> str:
+        """As part of a file's name or an anchor."""
+        return f"{self.key}-{self.scale}-{self.dataset}"
+
+    @property
+    def place(self) -> str:
+        """Scale and dataset in words; a stand-in is named."""
+        shown = dataset_name(self.dataset)
+        stands = "" if self.dataset == self.table.dataset else f", a stand-in for {dataset_name(self.table.dataset)}"
+        return f"scale={self.scale} on {shown}{stands}"
+
+    def measured_rows(self) -> list[str]:
+        """Rows with at least one number of ours, in the table's order."""
+        return [row for row in self.table.rows if any(r == row and cell.ours for (r, _), cell in self.cells.items())]
+
+
+def dataset_name(name: str) -> str:
+    """What to call a dataset in a text."""
+    return DATASETS.get(name, name)
+
+
+def sections(paper: Paper, cells: Cells) -> list[Section]:
+    """What has been measured of a paper: the biggest scale first, the paper's own dataset before a stand-in."""
+    found = []
+    for key, table in paper.tables.items():
+        frame = cells.frame[(cells.frame["paper"] == paper.name) & (cells.frame["table"] == key)]
+        frame = frame[frame["row"].isin(list(table.rows)) & frame["column"].isin(list(table.columns))]
+        for (scale, dataset), part in frame.groupby(["scale", "dataset"]):
+            found.append(_section(key, table, str(scale), str(dataset), part))
+    order = {scale: number for number, scale in enumerate(SCALES)}
+    return sorted(found, key=lambda s: (order.get(s.scale, len(order)), s.dataset != s.table.dataset, s.dataset))
+
+
+def _section(key: str, table: Table, scale: str, dataset: str, frame: DataFrame) -> Section:
+    measured = {column: _field(part, "features") for column, part in frame.groupby("column")}
+    headings, stand_ins = {}, _dataset_stand_in(table, dataset, frame)
+    for name, column in table.columns.items():
+        headings[name] = column.label
+        wanted = column.protocol.get("features")
+        used = measured.get(name, [])
+        if wanted and used and used != [wanted]:
+            headings[name] = f"{column.label} ({' / '.join(used)})"
+            stand_ins += (
+                f"{headings[name]}, features of a classifier trained here, stands in for {column.label}"
+                if used == ["classifier"]
+                else f"{headings[name]} stands in for {column.label}",
+            )
+    found = {} if table.study else _cells(table, frame)
+    return Section(
+        key=key,
+        table=table,
+        scale=scale,
+        dataset=dataset,
+        stand_ins=stand_ins,
+        headings=headings,
+        cells=found,
+        claims=tuple(_judge(claim, found, table, dataset, headings) for claim in table.claims),
+        commits=tuple(sorted(set(frame["commit"]) - {""})),
+        devices=tuple(sorted(set(frame["device"]) - {""})),
+        ranking=rank(table, frame) if table.study else None,
+    )
+
+
+def _cells(table: Table, frame: DataFrame) -> dict[tuple[str, str], Cell]:
+    """Every number that is measured or printed."""
+    groups = {key: part for key, part in frame.groupby(["row", "column"])}
+    found = {}
+    for row, entry in table.rows.items():
+        for name, column in table.columns.items():
+            part, reported = groups.get((row, name)), table.reported.get(row, {}).get(name)
+            if entry.columns and name not in entry.columns:
+                continue
+            if part is not None or reported is not None:
+                found[row, name] = _cell(row, name, column, part, reported)
+    return found
+
+
+def _cell(row: str, name: str, column: Column, frame: DataFrame | None, reported: float | None) -> Cell:
+    lines = [] if frame is None else frame.sort_values("seed").to_dict("records")
+    values = {int(line["seed"]): float(line["value"]) for line in lines}
+    protocols = [{**json.loads(line["protocol"]), **{fact: line[fact] for fact in _FACTS}} for line in lines]
+    digests = tuple(dict.fromkeys(line["protocol_digest"] for line in lines))
+    verdict, differences = None, []
+    if reported is not None:
+        differences = protocol_differences(column.protocol, column.reading, protocols)
+        if len(digests) > 1:
+            differences.append(f"seeds measured under {len(digests)} protocols")
+        verdict = judge_cell(reported, column.tolerance or 0.0, column.better, list(values.values()), differences)
+    return Cell(
+        row=row,
+        column=name,
+        values=values,
+        ours=interval(list(values.values())),
+        reported=reported,
+        same_quantity=all(p.get("features") == column.protocol.get("features") for p in protocols),
+        verdict=verdict,
+        differences=tuple(differences),
+        protocols=tuple(protocols),
+        digests=digests,
+        runs={int(line["seed"]): (line["run"], line["eval"]) for line in lines},
+    )
+
+
+def _judge(
+    claim: Claim, cells: Mapping[tuple[str, str], Cell], table: Table, dataset: str, headings: Mapping[str, str]
+) -> JudgedClaim:
+    sides = (claim.row, claim.column), (claim.than, claim.than_column)
+    there = [cells[side] for side in sides if side in cells]
+    if len(there) < 2:
+        return JudgedClaim(claim, Verdict("not run", "not run"), None, ())
+    mixed = [f for f in _QUANTITY if len({str(p.get(f)) for cell in there for p in cell.protocols}) > 1]
+    if mixed:
+        verdict = Verdict("not comparable", f"not comparable (the two sides differ in {', '.join(mixed)})")
+        return JudgedClaim(claim, verdict, None, ())
+    verdict, difference = judge_claim(there[0].values, there[1].values, claim.holds)
+    notes = []
+    if difference is not None:
+        if dataset != table.dataset:
+            notes.append(f"judged on {dataset}, a stand-in for {dataset_name(table.dataset)}")
+        for name in dict.fromkeys((claim.column, claim.than_column)):
+            if headings[name] != table.columns[name].label:
+                notes.append(f"{headings[name]} stands in for {table.columns[name].label}")
+    return JudgedClaim(claim, verdict, difference, tuple(notes))
+
+
+def _dataset_stand_in(table: Table, dataset: str, frame: DataFrame) -> tuple[str, ...]:
+    if dataset == table.dataset and not frame["stand_in"].any():
+        return ()
+    return (f"{_WHAT.get(dataset, dataset_name(dataset))} stands in for {dataset_name(table.dataset)}",)
+
+
+def _field(frame: DataFrame, name: str) -> list[str]:
+    """The values a protocol field takes."""
+    values = (json.loads(text).get(name) for text in frame["protocol"])
+    return sorted({str(value) for value in values if value is not None})
+
+
+def protocol_lines(section: Section) -> list[tuple[str, str]]:
+    """(columns, protocol) of a section, columns that were measured alike together; rows named where they differ."""
+    merged: dict[str, dict[str, list[str]]] = {}
+    for (row, column), cell in section.cells.items():
+        for protocol in cell.protocols:
+            text = ", ".join(f"{name} {_plain(value)}" for name, value in protocol.items())
+            merged.setdefault(column, {}).setdefault(text, []).append(section.table.rows[row].label)
+    lines: dict[str, list[str]] = {}
+    for column, texts in merged.items():
+        common = max(texts, key=lambda text: len(texts[text]))
+        for text, rows in texts.items():
+            only = "" if text == common else f" ({', '.join(dict.fromkeys(rows))})"
+            lines.setdefault(text + "\0" + only, []).append(section.headings[column])
+    return [(", ".join(columns) + key.split("\0")[1], key.split("\0")[0]) for key, columns in lines.items()]
+
+
+def counts(section: Section) -> dict[str, dict[str, int]]:
+    """How many cells and asserted claims got each kind of verdict."""
+    result: dict[str, dict[str, int]] = {"cells": {}, "claims": {}}
+    kinds = [("cells", cell.verdict.kind) for cell in section.cells.values() if cell.verdict]
+    kinds += [("claims", judged.verdict.kind) for judged in section.claims if judged.claim.asserted]
+    for what, kind in kinds:
+        result[what][kind] = result[what].get(kind, 0) + 1
+    return result
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

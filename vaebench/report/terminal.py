@@ -1,0 +1,79 @@
+"""The tables in the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from vaebench.papers.verdicts import Verdict
+from vaebench.report import words
+from vaebench.report.summary import Section
+
+_STYLES = {
+    **dict.fromkeys(("reproduced", "better", "holds", "within tolerance"), "green"),
+    **dict.fromkeys(("worse", "reversed", "different", "outside tolerance"), "red"),
+    **dict.fromkeys(("undecided", "1 seed"), "yellow"),
+}
+_SHOWN_READINGS = 5
+
+
+def show(section: Section, console: Console) -> None:
+    """Print one section: the paper's cells with verdicts, the controls, the claims; a study as its nearest readings."""
+    console.print(Text(f"\n{section.key}: {section.table.caption}", style="bold"))
+    console.print(Text("; ".join((section.place, *section.stand_ins)), style="dim"))
+    if section.ranking is not None:
+        _show_readings(section, console)
+        return
+    _show_printed(section, console)
+    _show_controls(section, console)
+    for judged in section.claims:
+        own = words.own_notes(section, judged)
+        notes = [*(() if judged.claim.asserted else ("not in the paper",)), *own]
+        tail = f" ({'; '.join(notes)})" if notes else ""
+        console.print(Text.assemble("  ", judged.claim.text, ": ", _verdict(judged.verdict, judged.verdict.text), tail))
+
+
+def _show_printed(section: Section, console: Console) -> None:
+    cells = words.printed_cells(section)
+    grid = Grid("row", "column", "ours", "paper", "verdict")
+    for cell, column in cells:
+        row, heading = section.table.rows[cell.row].label, section.headings[cell.column]
+        verdict = _verdict(cell.verdict, words.short(cell)) if cell.verdict else ""
+        grid.add_row(row, heading, words.mean(cell.ours, column.digits), f"{cell.reported:g}", verdict)
+    if cells:
+        console.print(grid)
+    for reason in words.reasons(section):
+        console.print(Text(f"  not comparable: {reason}", style="dim"))
+
+
+def _show_controls(section: Section, console: Console) -> None:
+    """Rows the paper prints no number for."""
+    rows = [row for row in section.measured_rows() if row not in section.table.reported]
+    grid = Grid("not in the paper", *(words.heading(section, column) for column in section.table.columns))
+    for row in rows:
+        ours = [
+            words.mean(section.cells[row, name].ours, column.digits) if (row, name) in section.cells else ""
+            for name, column in section.table.columns.items()
+        ]
+        grid.add_row(section.table.rows[row].label, *ours)
+    if rows:
+        console.print(grid)
+
+
+def _show_readings(section: Section, console: Console) -> None:
+    ranking, study = section.ranking, section.table.study
+    assert ranking is not None
+    assert study is not None
+    ranked = ranking.ranked
+    grid = Grid("rank", *study.axes, "distance", "cells", title="the nearest readings", title_justify="left")
+    for line in ranked.head(_SHOWN_READINGS).to_dict("records"):
+        answers = (line[axis] for axis in study.axes)
+        grid.add_row(str(line["rank"]), *answers, f"{line['distance']:.2f}", f"{line['cells']} of {ranking.wanted}")
+    console.print(grid)
+    left_out = f"; left out: {', '.join(ranking.left_out)}" if ranking.left_out else ""
+    console.print(Text(f"  {len(ranked)} of {len(ranking.frame)} readings measured{left_out}"))
+
+
+def _verdict(verdict: Verdict, text: str) -> Text:
+    return Text(text, style=_STYLES.get(verdict.kind, "dim"))

@@ -1,0 +1,133 @@
+"""How numbers and verdicts are written, the same in every format."""
+
+from __future__ import annotations
+
+import math
+
+from vaebench.papers.tables import Column
+from vaebench.papers.verdicts import Interval
+from vaebench.report.summary import Cell, JudgedClaim, Section, counts
+
+ARROWS = {"lower": "↓", "higher": "↑", "none": ""}
+
+VERDICTS = {
+    "not run": "no number of ours",
+    "not comparable": "our protocol is not the paper's; the fields are named",
+    "reproduced": "the whole 95 % interval of our mean lies inside the paper's number ± tolerance",
+    "better": "the interval lies outside that band, on the good side",
+    "worse": "the interval lies outside that band, on the bad side",
+    "undecided": "the interval crosses the band's edge: it takes more seeds",
+    "within tolerance": "one seed, inside the band: no more can be said",
+    "outside tolerance": "one seed, outside the band: no more can be said",
+}
+CLAIM_VERDICTS = {
+    "holds": "the 95 % interval of the paired differences lies on the claim's side of 0",
+    "reversed": "the interval lies on the other side",
+    "undecided": "the interval includes 0: it takes more seeds, or there is no difference",
+    "1 seed": "one seed can only point a way",
+    "not comparable": "the two sides were measured differently",
+    "not run": "a side has no number, or the two sides share no seed",
+}
+
+
+def number(value: float | None, digits: int) -> str:
+    """A number, or a dash."""
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def signed(value: float | None, digits: int) -> str:
+    """A number with its sign, or a dash."""
+    return "-" if value is None else f"{value:+.{digits}f}"
+
+
+def spread(found: Interval | None, digits: int) -> str:
+    """``± half width``; nothing for a single seed."""
+    return "" if found is None or found.half is None else f"± {found.half:.{digits}f}"
+
+
+def mean(found: Interval | None, digits: int) -> str:
+    """``mean ± half width``, or ``mean (1 seed)``, or a dash."""
+    if found is None:
+        return "-"
+    return f"{found.mean:.{digits}f} {spread(found, digits) or '(1 seed)'}"
+
+
+def seeds(found: Interval | None) -> str:
+    """How many seeds a number rests on."""
+    return "-" if found is None else str(found.count)
+
+
+def heading(section: Section, column: str) -> str:
+    """A column's heading with its unit and an arrow towards better."""
+    entry = section.table.columns[column]
+    unit = f", {entry.unit}" if entry.unit else ""
+    return f"{section.headings[column]}{unit} {ARROWS[entry.better]}".strip()
+
+
+def printed_cells(section: Section) -> list[tuple[Cell, Column]]:
+    """The cells that the paper prints a number for."""
+    found = [(cell, section.table.columns[cell.column]) for cell in section.cells.values()]
+    return [(cell, column) for cell, column in found if cell.reported is not None]
+
+
+def reasons(section: Section) -> list[str]:
+    """Why cells are not comparable: what all of them differ in, then what only some columns differ in."""
+    cells = [cell for cell, _ in printed_cells(section) if cell.differences]
+    common = [
+        phrase for phrase in (cells[0].differences if cells else ()) if all(phrase in c.differences for c in cells)
+    ]
+    only: dict[str, list[str]] = {}
+    for cell in cells:
+        for phrase in cell.differences:
+            if phrase not in common:
+                only.setdefault(phrase, []).append(section.headings[cell.column])
+    lines = ["; ".join(common)] if common else []
+    return lines + [f"{', '.join(dict.fromkeys(columns))}: {phrase}" for phrase, columns in only.items()]
+
+
+def short(cell: Cell) -> str:
+    """The verdict; the differences of a protocol stand once for the whole table (`reasons`)."""
+    if cell.verdict is None:
+        return ""
+    return cell.verdict.kind if cell.differences else cell.verdict.text
+
+
+def common_notes(section: Section) -> list[str]:
+    """Stand-ins that all judged claims of a section share."""
+    judged = [claim for claim in section.claims if claim.difference is not None]
+    return [
+        note for note in (judged[0].stand_ins if judged else ()) if all(note in claim.stand_ins for claim in judged)
+    ]
+
+
+def own_notes(section: Section, judged: JudgedClaim) -> list[str]:
+    """Stand-ins of one claim that not all of them share."""
+    return [note for note in judged.stand_ins if note not in common_notes(section)]
+
+
+def summary(kinds: dict[str, int]) -> str:
+    """``3 reproduced, 1 worse``."""
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda item: -item[1])) or "none"
+
+
+def notes(section: Section) -> list[tuple[str, str]]:
+    """(column or row, what has to be known to read it)."""
+    columns, rows = section.table.columns, section.table.rows
+    found = [(section.headings[key], column.note) for key, column in columns.items() if column.note]
+    return found + [(row.label, row.note) for row in rows.values() if row.note]
+
+
+def overview(section: Section) -> str:
+    """The verdicts on the paper's numbers and on its claims, counted; of a study the nearest reading."""
+    if section.ranking is not None:
+        study, best = section.table.study, section.ranking.ranked.head(1).to_dict("records")
+        return "".join(f"nearest: {', '.join(line[axis] for axis in study.axes)}" for line in best if study)
+    found = counts(section)
+    parts = {"numbers": found["cells"], "claims": found["claims"]}
+    return "; ".join(f"{what}: {summary(kinds)}" for what, kinds in parts.items() if kinds)
+
+
+def command(paper: str, section: Section) -> str:
+    """The command that makes a section again."""
+    table = f" table={section.key}" if section.table.study else ""
+    return f"vaebench reproduce paper={paper}{table} scale={section.scale} dataset={section.dataset}"

@@ -1,0 +1,130 @@
+"""The machine: device, threads, seeds, precision and provenance. No other module chooses any of these."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaebench import __version__
+from vaebench.errors import UserError, unknown
+
+PRECISIONS = ("float32", "bf16")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def setup(*, device: str, threads: int) -> torch.device:
+    """Set the thread count, flush denormal numbers (they slow a nearly converged network down) and pick the device.
+
+    Raises `UserError` for a device that this machine has not, or a thread count below one.
+    """
+    if threads < 1:
+        raise UserError(f"runtime.threads={threads}: at least 1")
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    return resolve_device(device)
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto``: CUDA if there is one, else the CPU. MPS only by name: it lacks float64, which the FID needs."""
+    kind = name.split(":")[0]
+    if kind not in DEVICES:
+        raise UserError(unknown("runtime.device", name, DEVICES))
+    if kind == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not present[kind]:
+        raise UserError(
+            f"runtime.device={name}: this machine has no such device (torch {torch.__version__}). "
+            "Use runtime.device=cpu or auto"
+        )
+    return torch.device(name)
+
+
+def check_precision(name: str) -> None:
+    """Raise `UserError` unless ``name`` is a known precision."""
+    if name not in PRECISIONS:
+        raise UserError(unknown("train.precision", name, PRECISIONS))
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global generators: initial weights and the noise of training come from them."""
+    torch.manual_seed(seed)
+
+
+def generator(device: torch.device, seed: int) -> torch.Generator:
+    """A generator for evaluation; on the CPU whatever the device, so that a seed gives the same noise everywhere."""
+    del device
+    return torch.Generator().manual_seed(seed)
+
+
+def device_name(device: torch.device) -> str:
+    """What the device calls itself: the GPU's name or the processor's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}: {_processor()}"
+
+
+@lru_cache
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+@lru_cache
+def commit() -> str:
+    """The commit of the checkout vaebench runs from, ``+`` behind it for uncommitted changes; else its version."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return f"v{__version__}"
+    try:
+        git = ["git", "-C", str(here)]
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        # Results are what a run writes: they do not make the code that wrote them another code.
+        changes = subprocess.run(
+            [*git, "status", "--porcelain", "--", "vaebench", "conf"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return f"v{__version__}"
+    return head.stdout.strip() + ("+" if changes.stdout.strip() else "")
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """Where and with what a number was made, as plain data."""
+    packages = ("torch", "torchvision", "torchmetrics", "numpy", "scikit-learn")
+    return {
+        "commit": commit(),
+        "device": device_name(device),
+        "host": socket.gethostname(),
+        "threads": torch.get_num_threads(),
+        "python": sys.version.split()[0],
+        "packages": {name: metadata.version(name) for name in packages},
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def overload_warning(workers: int, threads: int) -> str | None:
+    """One line when the machine is too busy for ``workers`` x ``threads``; None when it is not, or cannot be told."""
+    try:
+        load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    except OSError:
+        return None
+    if load + workers * threads <= cores * 1.5:
+        return None
+    return (
+        f"warning: {cores} cores, load {load:.1f}, and this run wants {workers} x {threads} threads: "
+        "expect it to be slow (fewer: executor.workers, runtime.threads)"
+    )

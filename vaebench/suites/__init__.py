@@ -1,0 +1,1 @@
+"""Evaluation protocols: each takes a trained model and yields measurements."""

@@ -1,0 +1,28 @@
+"""What the suites share: batches of a uint8 split, and the images that stand in pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaebench.data.images import ImageData
+
+
+def batches(images: Tensor, size: int) -> Iterator[Tensor]:
+    """A uint8 split ``[n c h w]`` in order, as float32 in [0, 1]."""
+    for chunk in images.split(size):
+        yield chunk.float().div_(255)
+
+
+def one_per_class(data: ImageData) -> Tensor:
+    """Rows of the first test image of each class, for pictures."""
+    labels = data.test_y.cpu()
+    return torch.tensor([int((labels == label).nonzero()[0]) for label in labels.unique()])
+
+
+def picture(images: Tensor) -> np.ndarray:
+    """Images ``[n c h w]`` in any range, clipped to [0, 1], as uint8 ``[n h w c]``."""
+    return images.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -1,0 +1,130 @@
+"""FID of generated images against a split of the dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from vaebench.contracts import Measurement, Reconstructs, Samples, SuiteInputs, SuiteResult
+from vaebench.errors import UserError
+from vaebench.metrics.features import WEIGHTS_SHA256, extract, load_inception
+from vaebench.metrics.frechet import Reference, frechet_distance, reference
+from vaebench.runtime import generator
+from vaebench.suites.common import batches, picture
+
+Network = Callable[[Tensor], Tensor]
+_SHOWN = 40
+
+
+class Generation:
+    """Frechet distance between features of ``samples`` generated images and of the ``reference`` split.
+
+    ``features``: ``inception`` (2048 pool features of the FID Inception network: the FID) or ``classifier`` (the
+    bench's own classifier: never comparable with a paper's FID). ``latent``: ``prior`` (the model's own `sample`) or
+    ``fitted_gaussian`` (decode draws of a Gaussian fitted to the codes of the training images).
+    """
+
+    def __init__(
+        self,
+        *,
+        features: Literal["inception", "classifier"],
+        latent: Literal["prior", "fitted_gaussian"],
+        reference: Literal["test", "train"],
+        samples: int,
+        sample_seed: int,
+        batch_size: int,
+    ) -> None:
+        if samples < 2:
+            raise UserError(f"suite.samples={samples}: the Frechet distance needs at least 2")
+        self.features = features
+        self.latent = latent
+        self.reference = reference
+        self.samples = samples
+        self.sample_seed = sample_seed
+        self.batch_size = batch_size
+
+    @property
+    def requires(self) -> tuple[type, ...]:
+        """Sampling for the prior; encoding and decoding for a fitted Gaussian."""
+        return (Samples,) if self.latent == "prior" else (Reconstructs,)
+
+    @property
+    def needs_classifier(self) -> bool:
+        """Only for its features."""
+        return self.features == "classifier"
+
+    def run(self, inputs: SuiteInputs) -> SuiteResult:
+        """Measure ``inputs.model``."""
+        network, features_digest = self._network(inputs)
+        target = self._reference(inputs, network, features_digest)
+        draw = self._sampler(inputs)
+        found, shown, done = [], [], 0
+        while done < self.samples:
+            images = draw(min(self.batch_size, self.samples - done))
+            if done < _SHOWN:
+                shown.append(images[: _SHOWN - done])
+            found.append(extract(network, images, self.batch_size))
+            done += len(images)
+            inputs.track(done, self.samples)
+        value = frechet_distance(target, torch.cat(found))
+        protocol = {
+            "features": self.features,
+            "latent": self.latent,
+            "reference": self.reference,
+            "reference_images": target.count,
+            "samples": self.samples,
+            "sample_seed": self.sample_seed,
+            "features_digest": features_digest,
+        }
+        return SuiteResult(
+            (Measurement("fid", value, self.samples, "", protocol),), {"samples": picture(torch.cat(shown))}
+        )
+
+    def _network(self, inputs: SuiteInputs) -> tuple[Network, str]:
+        """The feature network and what identifies it."""
+        if self.features == "inception":
+            return load_inception(inputs.device), WEIGHTS_SHA256
+        assert inputs.classifier is not None, "the caller provides what needs_classifier asks for"
+        return inputs.classifier.features, inputs.classifier_key
+
+    def _reference(self, inputs: SuiteInputs, network: Network, features_digest: str) -> Reference:
+        """Statistics of the reference split, cached under all that changes them."""
+        data = inputs.data
+        facts: dict[str, Any] = {
+            "form": 1,
+            "dataset": data.digest,
+            "split": self.reference,
+            "features": self.features,
+            "features_digest": features_digest,
+        }
+        name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        path = inputs.cache / f"reference-{name}.safetensors"
+        if path.exists():
+            return Reference.load(path)
+        images = data.test_x if self.reference == "test" else data.train_x
+        found = reference(extract(network, images, self.batch_size))
+        found.save(path)
+        return found
+
+    def _sampler(self, inputs: SuiteInputs) -> Callable[[int], Tensor]:
+        """A function that generates the next ``n`` images."""
+        model, random = inputs.model, generator(inputs.device, self.sample_seed)
+        if self.latent == "prior":
+            return lambda count: model.sample(count, random)
+        codes = torch.cat([model.encode(x).cpu() for x in batches(inputs.data.train_x, self.batch_size)]).double()
+        mean, covariance = codes.mean(0), codes.T.cov()
+        # eigh rather than Cholesky: a masked or unused dimension has no variance at all.
+        values, vectors = torch.linalg.eigh(covariance)
+        root = vectors * values.clamp(min=0).sqrt()
+
+        def draw(count: int) -> Tensor:
+            z = mean + torch.randn(count, len(mean), generator=random, dtype=torch.float64) @ root.T
+            images: Tensor = model.decode(z.float().to(inputs.device))
+            return images
+
+        return draw

@@ -1,0 +1,56 @@
+"""How far the mask of one batch is from the moving average's (BatchTopK-VAE): does the average matter at test time?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from vaebench.contracts import MasksLatents, Measurement, Reconstructs, SuiteInputs, SuiteResult
+from vaebench.errors import UserError
+from vaebench.metrics.image import mse_per_image, psnr_from_mse
+from vaebench.suites.common import batches
+
+
+class Masks:
+    """Jaccard overlap |A and B| / |A or B| of each test batch's own mask with the EMA mask, for several batch sizes.
+
+    ``jaccard@n``: mean over the batches of ``n`` consecutive test images (at most ``max_batches`` of them).
+    ``psnr@batch_mask``, ``psnr@ema_mask``: mean over images of the PSNR when batches of ``psnr_batch`` use either mask.
+    """
+
+    requires = (MasksLatents, Reconstructs)
+    needs_classifier = False
+
+    def __init__(self, *, batch_sizes: Sequence[int], psnr_batch: int, max_batches: int) -> None:
+        if not batch_sizes or min([*batch_sizes, psnr_batch, max_batches]) < 1:
+            raise UserError(f"suite.batch_sizes={list(batch_sizes)}, psnr_batch={psnr_batch}: each at least 1")
+        self.batch_sizes = tuple(batch_sizes)
+        self.psnr_batch = psnr_batch
+        self.max_batches = max_batches
+
+    def run(self, inputs: SuiteInputs) -> SuiteResult:
+        """Measure ``inputs.model``."""
+        model, images = inputs.model, inputs.data.test_x
+        ema = model.ema_mask()
+        measurements = []
+        for size in self.batch_sizes:
+            used = images[: size * self.max_batches]
+            overlaps = []
+            for x in batches(used, size):
+                mask = model.batch_mask(x)
+                overlaps.append((mask & ema).sum() / (mask | ema).sum())
+            value = float(torch.stack(overlaps).double().mean())
+            protocol = {"batch_size": size, "batches": len(overlaps), "split": "test"}
+            measurements.append(Measurement(f"jaccard@{size}", value, len(used), "", protocol))
+        used = images[: self.psnr_batch * self.max_batches]
+        for name in ("batch_mask", "ema_mask"):
+            errors = []
+            for x in batches(used, self.psnr_batch):
+                mask = model.batch_mask(x) if name == "batch_mask" else ema
+                errors.append(mse_per_image(x, model.decode(model.encode_masked(x, mask))))
+            value = float(psnr_from_mse(torch.cat(errors).double()).mean())
+            protocol = {"batch_size": self.psnr_batch, "average": "images", "split": "test"}
+            measurements.append(Measurement(f"psnr@{name}", value, len(used), "dB", protocol))
+        arrays = {"importance": model.importance_ema().cpu().numpy(), "mask": ema.cpu().numpy()}
+        return SuiteResult(tuple(measurements), arrays)

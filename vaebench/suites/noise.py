@@ -1,0 +1,81 @@
+"""Classification of the reconstructions of noisy test images (BatchTopK-VAE, Table 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaebench.contracts import Measurement, Reconstructs, SuiteInputs, SuiteResult
+from vaebench.errors import UserError
+from vaebench.runtime import generator
+from vaebench.suites.common import batches, one_per_class, picture
+
+
+class Noise:
+    """Accuracy of a classifier, trained on clean images only, on ``decode(encode(x + sigma * n))``.
+
+    The unit noise ``n`` is drawn once from ``noise_seed``: it is the same for every model and every sigma. ``clip``:
+    whether the noisy image is clipped to [0, 1] before it is encoded. ``accuracy@clean`` is the accuracy without noise,
+    ``accuracy@classifier`` the classifier's own on the test images.
+
+    Raises `UserError` for a negative sigma or no sigma at all.
+    """
+
+    requires = (Reconstructs,)
+    needs_classifier = True
+
+    def __init__(self, *, sigmas: Sequence[float], clip: bool, noise_seed: int, batch_size: int) -> None:
+        if not sigmas or min(sigmas) < 0:
+            raise UserError(f"suite.sigmas={list(sigmas)}: needs at least one standard deviation, none below 0")
+        self.sigmas = tuple(sigmas)
+        self.clip = clip
+        self.noise_seed = noise_seed
+        self.batch_size = batch_size
+
+    def run(self, inputs: SuiteInputs) -> SuiteResult:
+        """Measure ``inputs.model``."""
+        data, model, classifier = inputs.data, inputs.model, inputs.classifier
+        assert classifier is not None, "the caller provides what needs_classifier asks for"
+        random = generator(inputs.device, self.noise_seed)
+        names = [f"{sigma:g}" for sigma in self.sigmas]
+        right = dict.fromkeys([*names, "clean", "classifier"], 0)
+        shown: dict[str, list[Tensor]] = {}
+        rows, start = one_per_class(data), 0
+        for x in batches(data.test_x, self.batch_size):
+            labels = data.test_y[start : start + len(x)]
+            mine = rows[(rows >= start) & (rows < start + len(x))] - start
+            noise = torch.randn(x.shape, generator=random).to(x.device)
+            right["classifier"] += _right(classifier, x, labels)
+            right["clean"] += _right(classifier, model.decode(model.encode(x)), labels)
+            shown.setdefault("inputs", []).append(x[mine])
+            for name, sigma in zip(names, self.sigmas, strict=True):
+                noisy = x + sigma * noise
+                noisy = noisy.clamp(0, 1) if self.clip else noisy
+                y = model.decode(model.encode(noisy))
+                right[name] += _right(classifier, y, labels)
+                shown.setdefault(f"noisy@{name}", []).append(noisy[mine])
+                shown.setdefault(f"reconstructions@{name}", []).append(y[mine])
+            start += len(x)
+            inputs.track(start, len(data.test_x))
+        protocol = {
+            "clip": self.clip,
+            "noise_seed": self.noise_seed,
+            "classifier": inputs.classifier_key,
+            "split": "test",
+        }
+        measurements = tuple(
+            Measurement(f"accuracy@{name}", count / start, start, "", protocol) for name, count in right.items()
+        )
+        return SuiteResult(measurements, {name: _stack(parts) for name, parts in shown.items()})
+
+
+def _right(classifier, x: Tensor, labels: Tensor) -> int:  # type: ignore[no-untyped-def]
+    """How many of the images are classified as their label."""
+    return int((classifier.logits(x).argmax(1) == labels).sum())
+
+
+def _stack(parts: list[Tensor]) -> np.ndarray:
+    return picture(torch.cat(parts))

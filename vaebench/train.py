@@ -1,0 +1,175 @@
+"""The training loop, read top to bottom: batch -> due phases -> loss -> gradients -> step -> log -> checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.contracts import Batch, FitsInClosedForm, Phase
+from vaebench.data.images import ImageData
+from vaebench.errors import UserError
+
+Window = dict[str, list[Tensor]]
+
+
+class Interrupted(Exception):  # noqa: N818 (not an error: the state is stored)
+    """The training was asked to stop and has stored its state."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop tells the outside. ``log(record)``: means over the last steps; ``save(state)``: a checkpoint.
+
+    ``due()`` is asked once a step whether a checkpoint is due; ``stop()`` whether to save and stop.
+    """
+
+    log: Callable[[dict[str, Any]], None] = lambda record: None
+    track: Callable[[int, int], None] = lambda done, total: None
+    save: Callable[[dict[str, Any]], None] = lambda state: None
+    due: Callable[[], bool] = lambda: False
+    stop: Callable[[], bool] = lambda: False
+
+
+def total_steps(images: int, batch_size: int, epochs: int, max_steps: int | None) -> int:
+    """Steps of a training: whole epochs without their last incomplete batch, cut at ``max_steps``."""
+    steps = epochs * (images // batch_size)
+    return steps if max_steps is None else min(steps, max_steps)
+
+
+def fit(
+    model: nn.Module,
+    data: ImageData,
+    *,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    epochs: int,
+    max_steps: int | None = None,
+    batch_size: int,
+    seed: int,
+    precision: str = "float32",
+    clip_norm: float | None = None,
+    log_every: int = 100,
+    state: dict[str, Any] | None = None,
+    hooks: Hooks = Hooks(),
+) -> int:
+    """Train ``model`` in place and return the number of steps.
+
+    ``optimizers``: one per phase, by its name. ``data`` lies on the training device as uint8: a batch is an index.
+    ``state``: what a checkpoint held; the training goes on to the same numbers, bit for bit on a CPU.
+
+    Raises `UserError` for a batch larger than the data or a loss that is not finite; `Interrupted` after saving when
+    ``hooks.stop()`` asks for it.
+    """
+    if isinstance(model, FitsInClosedForm):
+        model.fit(data.train_x)
+    phases: tuple[Phase, ...] = model.phases  # type: ignore[assignment]
+    count = len(data.train_x)
+    if count < batch_size:
+        raise UserError(f"train.batch_size={batch_size}: {data.name} has only {count} training images")
+    per_epoch = count // batch_size
+    total = total_steps(count, batch_size, epochs, max_steps) if phases else 0
+    first, window = _restore(model, optimizers, state)
+    autocast = torch.autocast(data.train_x.device.type, torch.bfloat16, enabled=precision == "bf16")
+    model.train()
+    for step, rows in _batches(count, batch_size, seed, first, total, data.train_x.device):
+        batch = Batch(data.train_x[rows].float().div_(255), data.train_y[rows])
+        for phase in phases:
+            if step % phase.every:
+                continue
+            optimizer = optimizers[phase.name]
+            optimizer.zero_grad(set_to_none=True)
+            with autocast:
+                output = phase.loss(batch, step)
+            output.total.backward(inputs=phase.parameters)
+            if clip_norm is not None:
+                nn.utils.clip_grad_norm_(phase.parameters, clip_norm)
+            optimizer.step()
+            _remember(window, phase.name, output.total.detach(), output.terms)
+        done = step + 1
+        if done % log_every == 0 or done == total:
+            means = _means(window, {phase.name: phase.every for phase in phases}, done)
+            hooks.log({"step": done, "epoch": round(done / per_epoch, 4), **means})
+            window.clear()
+            hooks.track(done, total)
+        stop = hooks.stop()
+        if stop or (hooks.due() and done < total):
+            hooks.save(_state(model, optimizers, done, window))
+        if stop:
+            raise Interrupted(f"stopped after step {done} of {total}; the same command goes on from there")
+    model.eval()
+    return total
+
+
+def _batches(
+    count: int, batch_size: int, seed: int, first: int, total: int, device: torch.device
+) -> Iterator[tuple[int, Tensor]]:
+    """Steps and the rows of their batches; an epoch's order depends on (seed, epoch) alone, so any step can resume."""
+    per_epoch = count // batch_size
+    for epoch in range(first // per_epoch, math.ceil(total / per_epoch)):
+        shuffle = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        order = torch.randperm(count, generator=shuffle).to(device)
+        for step in range(max(first, epoch * per_epoch), min(total, (epoch + 1) * per_epoch)):
+            start = (step - epoch * per_epoch) * batch_size
+            yield step, order[start : start + batch_size]
+
+
+def _remember(window: Window, phase: str, total: Tensor, terms: Mapping[str, Tensor]) -> None:
+    """Keep the step's numbers on the device; nothing is copied to the host before the next log."""
+    for name, value in {"loss": total, **terms}.items():
+        window.setdefault(f"{phase}/{name}", []).append(value)
+
+
+def _means(window: Window, every: Mapping[str, int], done: int) -> dict[str, float]:
+    """Means over the window. Raises `UserError` naming the step and the phase of the first loss that is not finite."""
+    stacked = {name: torch.stack(values).double() for name, values in window.items()}
+    bad = [
+        ([step for step in range(done) if step % every[phase] == 0][-len(values) :][int(where)], phase)
+        for name, values in stacked.items()
+        for phase, term in [name.split("/", 1)]
+        if term == "loss"
+        for where in (~values.isfinite()).nonzero()[:1]
+    ]
+    if bad:
+        step, phase = min(bad, key=lambda found: found[0])
+        raise UserError(
+            f"phase {phase!r}: the loss is not finite at step {step + 1}; "
+            "try a smaller optim.lr, train.clip_norm, or train.precision=float32"
+        )
+    return {name: float(values.mean()) for name, values in stacked.items()}
+
+
+def _state(
+    model: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer], step: int, window: Window
+) -> dict[str, Any]:
+    """All that the rest of the training depends on."""
+    return {
+        "step": step,
+        "model": model.state_dict(),
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
+        "window": {name: torch.stack(values) for name, values in window.items()},
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _restore(
+    model: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer], state: dict[str, Any] | None
+) -> tuple[int, Window]:
+    """Put a checkpoint's state back; returns the first step still to do and the log window."""
+    if state is None:
+        return 0, {}
+    try:
+        model.load_state_dict(state["model"], strict=True)
+        for name, optimizer in optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+    except (RuntimeError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the checkpoint is of another model ({reason}); remove it to start over") from error
+    torch.set_rng_state(state["rng"])
+    if state["cuda_rng"]:
+        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    return int(state["step"]), {name: list(values.unbind()) for name, values in state["window"].items()}

@@ -1,0 +1,173 @@
+"""A worker: given (verb, run folder), it reads the request there, does the work and leaves a status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+
+from vaebench import build, runtime
+from vaebench.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from vaebench.contracts import Job, Outcome
+from vaebench.errors import UserError
+from vaebench.evaluate import evaluate
+from vaebench.store import Run, Store, write_json
+from vaebench.train import Hooks, Interrupted, fit
+
+Track = Callable[[int, int], None]
+
+
+def work(job: Job, machine: dict[str, Any], track: Track | None = None) -> Outcome:
+    """Do one job, once: the run's lock is held, a finished run is left alone, a failure is a status and an outcome.
+
+    ``machine``: the plain data of a `RuntimeSpec`. ``track(done, total)`` reports progress.
+    """
+    run = Run(job.folder)
+    with run.lock():
+        if run.done:
+            return Outcome(job, "done")
+        try:
+            device = runtime.setup(device=machine["device"], threads=machine["threads"])
+            heartbeat = _heartbeat(run, track)
+            heartbeat(0, 0)
+            if job.verb == "train":
+                train(run, device=device, checkpoint_seconds=machine["checkpoint_seconds"], track=heartbeat)
+            else:
+                evaluate(run, Store(run.folder.parents[2]), device=device, track=heartbeat)
+        except (Interrupted, KeyboardInterrupt) as error:
+            run.set_status("interrupted", reason=str(error))
+            return Outcome(job, "interrupted", str(error))
+        except UserError as error:
+            run.set_status("failed", reason=str(error))
+            return Outcome(job, "failed", str(error))
+        except Exception as error:
+            run.set_status("failed", reason=f"{type(error).__name__}: {error}")
+            raise
+        run.set_status("done")
+    return Outcome(job, "done")
+
+
+def train(run: Run, *, device: torch.device, checkpoint_seconds: float, track: Track) -> None:
+    """Train the request in ``run`` from its checkpoint, if there is one; write weights and ``result.json``."""
+    request = run.request()
+    spec = request["train"]
+    runtime.check_precision(spec["precision"])
+    runtime.seed_all(request["seed"])
+    model = build.model(request).to(device)
+    data = build.dataset(request).to(device)
+    optimizers = build.optimizers(request, model)
+    checkpoint = run.path("checkpoint.pt")
+    state = load_checkpoint(checkpoint, run.key)
+    _trim_log(run, state["step"] if state else 0)
+    with _stop_on_signal() as stop:
+        steps = fit(
+            model,
+            data,
+            optimizers=optimizers,
+            seed=request["seed"],
+            state=state,
+            hooks=Hooks(
+                log=lambda record: _append(run, record),
+                track=track,
+                save=lambda snapshot: save_checkpoint(checkpoint, run.key, snapshot),
+                due=_every(checkpoint_seconds),
+                stop=stop,
+            ),
+            **{name: value for name, value in spec.items() if value is not None},
+        )
+    digest = save_weights(run.path("model.safetensors"), model)
+    per_epoch = len(data.train_x) // spec["batch_size"]
+    write_json(
+        run.path("result.json"),
+        {
+            "steps": steps,
+            "epochs": round(steps / per_epoch, 4),
+            "images": steps * spec["batch_size"],
+            "train_images": len(data.train_x),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "weights_sha256": digest,
+        },
+    )
+    write_json(run.path("provenance.json"), runtime.provenance(device) | {"dataset": data.source, "note": data.note})
+    checkpoint.unlink(missing_ok=True)
+
+
+def _append(run: Run, record: dict[str, Any]) -> None:
+    with run.path("metrics.jsonl").open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def _trim_log(run: Run, step: int) -> None:
+    """Drop what was logged after the checkpoint: it will be logged again, to the same numbers."""
+    path = run.path("metrics.jsonl")
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:  # the line a killed process was writing
+            break
+        if record["step"] <= step:
+            kept.append(line + "\n")
+    path.write_text("".join(kept))
+
+
+def _every(seconds: float) -> Callable[[], bool]:
+    """True once each time ``seconds`` have passed."""
+    last = time.monotonic()
+
+    def due() -> bool:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < seconds:
+            return False
+        last = now
+        return True
+
+    return due
+
+
+def _heartbeat(run: Run, track: Track | None) -> Track:
+    """Report progress, and write it into the status at most once a second."""
+    due = _every(1.0)
+    facts = {"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()}
+    run.set_status("running", **facts)
+
+    def beat(done: int, total: int) -> None:
+        if track:
+            track(done, total)
+        if due():
+            run.set_status("running", **facts, step=done, total=total, heartbeat=time.time())
+
+    return beat
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """On the first Ctrl-C or SIGTERM ask the loop to save and stop; the second one stops at once."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    try:
+        previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: leave the signals alone
+        previous = {}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
