@@ -175,11 +175,11 @@ def _curve(axes: Axes, term: str, rows: Mapping[str, Sequence[Sequence[Mapping[s
             shown = label if seed == 0 else f"_{label}"
             axes.plot(x, y, color=_COLOURS[number % len(_COLOURS)], lw=1, alpha=0.8, label=shown)
             lowest, highest = min(lowest, *y), max(highest, *y)
-    if lowest > 0 and highest > 20 * lowest:
+    if lowest > 0 and highest > 100 * lowest:
         axes.set_yscale("log")
     axes.set_title(term, fontsize=9)
     axes.set_xlabel("epoch", fontsize=8)
-    axes.tick_params(labelsize=7)
+    axes.tick_params(which="both", labelsize=7)
     axes.grid(alpha=0.3)
 
 
@@ -189,10 +189,11 @@ def _broken(array: np.ndarray, per_line: int) -> list[np.ndarray]:
 
 
 def _line(array: np.ndarray) -> np.ndarray:
-    """Images ``[n h w c]`` side by side, ``[h n*w]`` or ``[h n*w 3]``."""
+    """Images ``[n h w c]`` side by side with a white pixel round each, ``[h n*w]`` or ``[h n*w 3]``."""
     import numpy as np
 
-    joined = np.concatenate(list(array), axis=1)
+    padded = np.pad(array, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
+    joined = np.concatenate(list(padded), axis=1)
     return joined[..., 0] if joined.shape[-1] == 1 else joined
 
 
