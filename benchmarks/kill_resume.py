@@ -49,8 +49,9 @@ def compare(arguments: argparse.Namespace, folder: Path) -> int:
     training = seconds - started_after(whole, start)
     print(f"undisturbed: {arguments.steps} steps in {seconds:.1f} s, {training:.1f} s of them training")
 
-    # Each life gets, on average, 0.7 of its share of the training: after the last kill some of it is still to be done.
-    longest = 1.4 * training / max(arguments.kills, 1)
+    # On average a life gets 0.7 of its share of the training, and half the second it takes to get back to it; what it
+    # did since its last checkpoint is lost. So the kills spread over the training, and some is left after the last.
+    longest = 1.4 * training / max(arguments.kills, 1) + 1.0
     moments = random.Random(arguments.seed)
     killed = [*command, f"store={folder / 'killed'}"]
     for number in range(1, arguments.kills + 1):

@@ -27,7 +27,8 @@ def test_key_ignores_absence_number_spelling_order_and_mirrors() -> None:
 
 def test_golden_key() -> None:
     """The canonical form is a format on disk: another key here renames everybody's runs."""
-    assert Request({"verb": "train", "model": {"latent_dim": 8, "beta": 0.001, "hidden": [512, 256]}}).key == "3eb6638e21d9"
+    model = {"latent_dim": 8, "beta": 0.001, "hidden": [512, 256]}
+    assert Request({"verb": "train", "model": model}).key == "3eb6638e21d9"
 
 
 def test_machine_is_no_part_of_the_key_but_seed_and_model_are() -> None:

@@ -127,7 +127,7 @@ def _signature_mistakes(name: str, leaf: Mapping[str, Any], callee: Callable[...
 
 
 def _hints(callee: Callable[..., Any]) -> dict[str, Any]:
-    function = callee.__init__ if inspect.isclass(callee) else callee  # type: ignore[misc]
+    function = callee.__init__ if inspect.isclass(callee) else callee
     try:
         return typing.get_type_hints(function)
     except (NameError, TypeError):  # torch.optim's hints name types that exist only while type checking
@@ -151,7 +151,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is str or hint is Path:
         return isinstance(value, str)
-    if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, typing.Sequence)):  # type: ignore[arg-type]
+    if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, typing.Sequence)):
         return isinstance(value, list | tuple) and all(_fits(item, arguments[0]) for item in value if arguments)
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         return isinstance(value, Mapping)

@@ -81,7 +81,7 @@ class Display:
         """One job has ended."""
         self.finished += 1
         if self.overall is not None:
-            self.progress.update(self.overall, completed=self.finished)  # type: ignore[arg-type]
+            self.progress.update(self.overall, completed=self.finished)
         task = self.tasks.pop(outcome.job.folder, None)
         if task is not None:
             self.progress.remove_task(task)  # type: ignore[arg-type]

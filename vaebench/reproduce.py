@@ -73,7 +73,9 @@ def make(cfg: DictConfig) -> Plan:
         raise UserError(unknown("dataset", cfg.dataset, choices("dataset")))
     if cfg.seeds is not None and cfg.seeds < 1:
         raise UserError(f"seeds={cfg.seeds}: at least 1")
-    items, trainings, evaluations = [], {}, {}
+    items: list[Item] = []
+    trainings: dict[str, Request] = {}
+    evaluations: dict[str, Request] = {}
     for paper in papers:
         for key in _tables(paper, cfg.table):
             table = paper.tables[key]

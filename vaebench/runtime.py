@@ -61,12 +61,6 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def generator(device: torch.device, seed: int) -> torch.Generator:
-    """A generator for evaluation; on the CPU whatever the device, so that a seed gives the same noise everywhere."""
-    del device
-    return torch.Generator().manual_seed(seed)
-
-
 def device_name(device: torch.device) -> str:
     """What the device calls itself: the GPU's name or the processor's."""
     if device.type == "cuda":
@@ -104,7 +98,7 @@ def commit() -> str:
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """Where and with what a number was made, as plain data."""
-    packages = ("torch", "torchvision", "torchmetrics", "numpy", "scikit-learn")
+    packages = ("torch", "torchvision", "numpy", "scikit-learn")
     return {
         "commit": commit(),
         "device": device_name(device),

@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-import torch.nn.functional as F
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.nn.options import fraction, require, whole
 
+CHANNELS = (16, 32, 64)
 FEATURES = 128
+_SHRINK = 2 ** len(CHANNELS)
 
 
 class Classifier(nn.Module):
-    """Two 3x3 convolutions (32, 64 channels; max-pooling, batch norm, ReLU), 128 ReLU units, dropout, linear head.
+    """Three 3x3 convolutions (16, 32, 64 channels; max-pooling, batch norm, ReLU), 128 ReLU units, dropout, linear.
 
-    ``input_shape`` (c, h, w), sides of at least 4; ``classes``; ``dropout`` the probability of dropping one of the
-    128 features.
+    ``input_shape`` (c, h, w), sides of at least 8; ``classes``; ``dropout`` the probability of dropping one of the 128
+    features.
     """
 
     def __init__(self, *, input_shape: Sequence[int], classes: int, dropout: float) -> None:
         super().__init__()
         channels, height, width = input_shape
         require(
-            whole("model.input_shape", min(height, width), 4, bound="the shorter side"),
+            whole("model.input_shape", min(height, width), _SHRINK, bound="the shorter side"),
             whole("model.classes", classes, 2),
             fraction("model.dropout", dropout),
         )
         self.body = nn.Sequential(
-            *_convolution(channels, 32),
-            *_convolution(32, 64),
+            *(layer for before, after in pairwise((channels, *CHANNELS)) for layer in _convolution(before, after)),
             nn.Flatten(),
-            nn.Linear(64 * (height // 4) * (width // 4), FEATURES),
+            nn.Linear(CHANNELS[-1] * (height // _SHRINK) * (width // _SHRINK), FEATURES),
             nn.ReLU(),
         )
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(FEATURES, classes))

@@ -26,3 +26,8 @@ def one_per_class(data: ImageData) -> Tensor:
 def picture(images: Tensor) -> np.ndarray:
     """Images ``[n c h w]`` in any range, clipped to [0, 1], as uint8 ``[n h w c]``."""
     return images.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A generator on the CPU whatever the device, so that a seed gives the same draws everywhere."""
+    return torch.Generator().manual_seed(seed)

@@ -14,8 +14,7 @@ from vaebench.contracts import Measurement, Reconstructs, Samples, SuiteInputs, 
 from vaebench.errors import UserError
 from vaebench.metrics.features import WEIGHTS_SHA256, extract, load_inception
 from vaebench.metrics.frechet import Reference, frechet_distance, reference
-from vaebench.runtime import generator
-from vaebench.suites.common import batches, picture
+from vaebench.suites.common import batches, picture, seeded
 
 Network = Callable[[Tensor], Tensor]
 _SHOWN = 40
@@ -113,7 +112,7 @@ class Generation:
 
     def _sampler(self, inputs: SuiteInputs) -> Callable[[int], Tensor]:
         """A function that generates the next ``n`` images."""
-        model, random = inputs.model, generator(inputs.device, self.sample_seed)
+        model, random = inputs.model, seeded(self.sample_seed)
         if self.latent == "prior":
             return lambda count: model.sample(count, random)
         codes = torch.cat([model.encode(x).cpu() for x in batches(inputs.data.train_x, self.batch_size)]).double()

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from vaebench.contracts import Measurement, Reconstructs, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
-from vaebench.runtime import generator
-from vaebench.suites.common import batches, one_per_class, picture
+from vaebench.suites.common import batches, one_per_class, picture, seeded
 
 
 class Noise:
@@ -39,7 +38,7 @@ class Noise:
         """Measure ``inputs.model``."""
         data, model, classifier = inputs.data, inputs.model, inputs.classifier
         assert classifier is not None, "the caller provides what needs_classifier asks for"
-        random = generator(inputs.device, self.noise_seed)
+        random = seeded(self.noise_seed)
         names = [f"{sigma:g}" for sigma in self.sigmas]
         right = dict.fromkeys([*names, "clean", "classifier"], 0)
         shown: dict[str, list[Tensor]] = {}
