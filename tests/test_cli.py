@@ -37,7 +37,7 @@ BAD = [
     (["train", "model.beta=-1"], "beta"),
     (["train", "model.importance=size"], "abs_mu"),
     (["train", "train.precision=float16"], "unknown train.precision 'float16'"),
-    (["train", "train.batch_size=0"], "train.batch_size=0: at least 1"),
+    (["train", "train.batch_size=0"], "train.batch_size=0: has to be above 0"),
     (["train", "train.batch_size=5000"], "has only 1437 training images"),
     (["train", "runtime.threads=0"], "runtime.threads=0: at least 1"),
     (["train", "runtime.device=cuda:9"], "runtime.device=cuda:9"),

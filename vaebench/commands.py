@@ -88,25 +88,16 @@ def machine(cfg: DictConfig) -> dict[str, Any]:
 def _try_out(cfg: DictConfig, request: Request) -> Any:
     """Build the model and look at the device, so that a bad value is an error before any folder is made."""
     from vaebench import runtime
+    from vaebench.train import check_spec
 
     runtime.setup(device=cfg.runtime.device, threads=cfg.runtime.threads)
-    runtime.check_precision(request["train"]["precision"])
-    _check_positive(request)
+    check_spec(request["train"])
     warning = runtime.overload_warning(1, cfg.runtime.threads)
     if warning:
         Console(stderr=True, highlight=False, soft_wrap=True).print(warning)
     model = build.model(request)
     build.optimizers(request, model)
     return model
-
-
-def _check_positive(request: Request) -> None:
-    spec = request["train"]
-    low = [
-        name for name in ("epochs", "max_steps", "batch_size", "log_every") if (spec[name] or 1) < 1 or spec[name] == 0
-    ]
-    if low:
-        raise UserError(*(f"train.{name}={spec[name]}: at least 1" for name in low))
 
 
 def _make(cfg: DictConfig, store: Store, wanted: list[Request]) -> bool:

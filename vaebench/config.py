@@ -36,11 +36,15 @@ class ScaleSpec:
 
 @dataclass
 class TrainSpec:
-    """The training loop. A step is one batch; the last, incomplete batch of an epoch is dropped."""
+    """The training loop. A step is one batch; the last, incomplete batch of an epoch is dropped.
+
+    ``schedule``: the learning rate stays (``constant``) or falls to zero over the training (``linear``).
+    """
 
     epochs: int = MISSING
     max_steps: int | None = None
     batch_size: int = 128
+    schedule: str = "constant"
     clip_norm: float | None = None
     log_every: int = 100
     precision: str = "float32"

@@ -36,9 +36,15 @@ def evaluate(run: Run, store: Store, *, device: torch.device, track: Callable[[i
     suite = build.suite(request)
     build.check_capabilities(type(suite).__name__.lower(), suite, model)
     classifier = load_model(Run(store.root / parents["classifier"]), device) if suite.needs_classifier else None
+    data = build.dataset(trained.request()).to(device)
+    if trained.result()["dataset_digest"] != data.digest:
+        raise UserError(
+            f"run {trained.key} was trained on other contents of {data.name} than are here now (a part of it?); "
+            f"remove {trained.folder} and train again"
+        )
     inputs = SuiteInputs(
         model=model,
-        data=build.dataset(trained.request()).to(device),
+        data=data,
         device=device,
         cache=store.root / "cache",
         classifier=classifier,
@@ -53,7 +59,6 @@ def evaluate(run: Run, store: Store, *, device: torch.device, track: Callable[[i
                 f"run {trained.key}: {found.name} is {found.value}; the model's output is not usable for it"
             )
     _write_arrays(run.path("arrays.npz"), dict(result.arrays))
-    data = inputs.data
     write_json(
         run.path("result.json"),
         {

@@ -18,7 +18,6 @@ import torch
 from vaebench import __version__
 from vaebench.errors import UserError, unknown
 
-PRECISIONS = ("float32", "bf16")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -48,12 +47,6 @@ def resolve_device(name: str) -> torch.device:
             "Use runtime.device=cpu or auto"
         )
     return torch.device(name)
-
-
-def check_precision(name: str) -> None:
-    """Raise `UserError` unless ``name`` is a known precision."""
-    if name not in PRECISIONS:
-        raise UserError(unknown("train.precision", name, PRECISIONS))
 
 
 def seed_all(seed: int) -> None:

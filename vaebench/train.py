@@ -12,9 +12,13 @@ from torch import Tensor, nn
 
 from vaebench.contracts import Batch, FitsInClosedForm, Phase
 from vaebench.data.images import ImageData
-from vaebench.errors import UserError
+from vaebench.errors import UserError, unknown
 
 Window = dict[str, list[Tensor]]
+
+
+PRECISIONS = ("float32", "bf16")
+SCHEDULES = ("constant", "linear")
 
 
 class Interrupted(Exception):  # noqa: N818 (not an error: the state is stored)
@@ -35,6 +39,23 @@ class Hooks:
     stop: Callable[[], bool] = lambda: False
 
 
+def check_spec(spec: Mapping[str, Any]) -> None:
+    """Raise one `UserError` for all values of a `TrainSpec` (as plain data) that make no training."""
+    numbers = ("epochs", "max_steps", "batch_size", "log_every", "clip_norm")
+    mistakes = [
+        f"train.{name}={spec[name]}: has to be above 0"
+        for name in numbers
+        if spec[name] is not None and spec[name] <= 0
+    ]
+    mistakes += [
+        unknown(f"train.{name}", spec[name], choices)
+        for name, choices in (("precision", PRECISIONS), ("schedule", SCHEDULES))
+        if spec[name] not in choices
+    ]
+    if mistakes:
+        raise UserError(*mistakes)
+
+
 def total_steps(images: int, batch_size: int, epochs: int, max_steps: int | None) -> int:
     """Steps of a training: whole epochs without their last incomplete batch, cut at ``max_steps``."""
     steps = epochs * (images // batch_size)
@@ -51,6 +72,7 @@ def fit(
     batch_size: int,
     seed: int,
     precision: str = "float32",
+    schedule: str = "constant",
     clip_norm: float | None = None,
     log_every: int = 100,
     state: dict[str, Any] | None = None,
@@ -72,6 +94,7 @@ def fit(
         raise UserError(f"train.batch_size={batch_size}: {data.name} has only {count} training images")
     per_epoch = count // batch_size
     total = total_steps(count, batch_size, epochs, max_steps) if phases else 0
+    rates = {name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in optimizers.items()}
     first, window = _restore(model, optimizers, state)
     autocast = torch.autocast(data.train_x.device.type, torch.bfloat16, enabled=precision == "bf16")
     model.train()
@@ -81,10 +104,13 @@ def fit(
             if step % phase.every:
                 continue
             optimizer = optimizers[phase.name]
+            if schedule == "linear":
+                _set_rates(optimizer, rates[phase.name], 1 - step / total)
             optimizer.zero_grad(set_to_none=True)
             with autocast:
                 output = phase.loss(batch, step)
-            output.total.backward(inputs=phase.parameters)
+            # With one phase every gradient is the phase's own; naming the parameters would cost a percent or two.
+            output.total.backward(inputs=phase.parameters if len(phases) > 1 else None)
             if clip_norm is not None:
                 nn.utils.clip_grad_norm_(phase.parameters, clip_norm)
             optimizer.step()
@@ -115,6 +141,12 @@ def _batches(
         for step in range(max(first, epoch * per_epoch), min(total, (epoch + 1) * per_epoch)):
             start = (step - epoch * per_epoch) * batch_size
             yield step, order[start : start + batch_size]
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, rates: list[float], factor: float) -> None:
+    """A rate is a function of the step, so a resumed training needs no scheduler's state."""
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate * factor
 
 
 def _remember(window: Window, phase: str, total: Tensor, terms: Mapping[str, Tensor]) -> None:

@@ -20,7 +20,7 @@ from vaebench.contracts import Job, Outcome
 from vaebench.errors import UserError
 from vaebench.evaluate import evaluate
 from vaebench.store import Run, Store, write_json
-from vaebench.train import Hooks, Interrupted, fit
+from vaebench.train import Hooks, Interrupted, check_spec, fit
 
 Track = Callable[[int, int], None]
 
@@ -59,7 +59,7 @@ def train(run: Run, *, device: torch.device, checkpoint_seconds: float, track: T
     """Train the request in ``run`` from its checkpoint, if there is one; write weights and ``result.json``."""
     request = run.request()
     spec = request["train"]
-    runtime.check_precision(spec["precision"])
+    check_spec(spec)
     runtime.seed_all(request["seed"])
     model = build.model(request).to(device)
     data = build.dataset(request).to(device)
@@ -93,6 +93,7 @@ def train(run: Run, *, device: torch.device, checkpoint_seconds: float, track: T
             "images": steps * spec["batch_size"],
             "train_images": len(data.train_x),
             "parameters": sum(p.numel() for p in model.parameters()),
+            "dataset_digest": data.digest,
             "weights_sha256": digest,
         },
     )

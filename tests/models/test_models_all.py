@@ -164,7 +164,7 @@ def test_state_dict_holds_everything(make, batch, name):
         ("batchtopk", {"granularity": "dim"}, "unknown model.granularity 'dim'"),
         ("batchtopk", {"ema_start": "debias"}, "unknown model.ema_start 'debias'; did you mean 'debiased'?"),
         ("pca", {"latent_dim": 65}, "model.latent_dim=65: expected a whole number, 1 to 64 (the number of pixels)"),
-        ("classifier", {"input_shape": [1, 7, 8]}, "model.input_shape=7: expected a whole number, at least 8"),
+        ("classifier", {"input_shape": [1, 3, 8]}, "model.input_shape=3: expected a whole number, at least 4"),
         ("classifier", {"dropout": 1.5}, "model.dropout=1.5"),
     ],
 )

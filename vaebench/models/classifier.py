@@ -12,15 +12,18 @@ from torch import Tensor, nn
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.nn.options import fraction, require, whole
 
-CHANNELS = (16, 32, 64)
+CHANNELS = (32, 64)  # of the convolutions, each with kernel 5, stride 2, padding 2
 FEATURES = 128
 _SHRINK = 2 ** len(CHANNELS)
 
 
 class Classifier(nn.Module):
-    """Three 3x3 convolutions (16, 32, 64 channels; max-pooling, batch norm, ReLU), 128 ReLU units, dropout, linear.
+    """Two 5x5 convolutions of stride 2 (32 and 64 channels, ReLU), 128 ReLU units, dropout, a linear head.
 
-    ``input_shape`` (c, h, w), sides of at least 8; ``classes``; ``dropout`` the probability of dropping one of the 128
+    It has no max-pooling and no batch norm: both shift with the noise of an unclipped noisy image, and a judge that
+    fails on such images by itself would flatter every model it is compared with.
+
+    ``input_shape`` (c, h, w), sides of at least 4; ``classes``; ``dropout`` the probability of dropping one of the 128
     features.
     """
 
@@ -32,14 +35,13 @@ class Classifier(nn.Module):
             whole("model.classes", classes, 2),
             fraction("model.dropout", dropout),
         )
-        self.body = nn.Sequential(
-            *(layer for before, after in pairwise((channels, *CHANNELS)) for layer in _convolution(before, after)),
-            nn.Flatten(),
-            nn.Linear(CHANNELS[-1] * (height // _SHRINK) * (width // _SHRINK), FEATURES),
-            nn.ReLU(),
-        )
+        layers: list[nn.Module] = []
+        for before, after in pairwise((channels, *CHANNELS)):
+            layers += [nn.Conv2d(before, after, 5, 2, 2), nn.ReLU()]
+            height, width = (height + 1) // 2, (width + 1) // 2
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(CHANNELS[-1] * height * width, FEATURES), nn.ReLU())
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(FEATURES, classes))
-        self.to(memory_format=torch.channels_last)  # pooling and convolution are about three times as fast on a CPU
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions on a CPU
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -63,9 +65,3 @@ class Classifier(nn.Module):
         """Images ``[b c h w]`` -> the 128 activations before the last layer, 0 or more, ``[b 128]``."""
         activations: Tensor = self.body(x)
         return activations.float()
-
-
-def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
-    """3x3, halving the sides. Pooling comes first: the layers behind it have a quarter of the work."""
-    convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-    return convolution, nn.MaxPool2d(2), nn.BatchNorm2d(outputs), nn.ReLU()
