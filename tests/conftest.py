@@ -15,5 +15,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The store of this test; the datasets are the embedded ones unless a test says otherwise."""
     store = tmp_path / "store"
     monkeypatch.setenv("VAEBENCH_HOME", str(store))
+    monkeypatch.setenv("VAEBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("VAEBENCH_WEIGHTS", raising=False)
     return store

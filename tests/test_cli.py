@@ -36,6 +36,7 @@ BAD = [
     (["train", "model.k=0"], "k"),
     (["train", "model.beta=-1"], "beta"),
     (["train", "model.importance=size"], "abs_mu"),
+    (["train", "train.schedule=cosine"], "unknown train.schedule 'cosine'"),
     (["train", "train.precision=float16"], "unknown train.precision 'float16'"),
     (["train", "train.batch_size=0"], "train.batch_size=0: has to be above 0"),
     (["train", "train.batch_size=5000"], "has only 1437 training images"),
@@ -177,6 +178,16 @@ def test_failed_run_is_a_status_and_is_tried_again(capsys: pytest.CaptureFixture
     assert status["status"] == "failed"
     assert run("train", *exploding, capsys=capsys)[0] == 2
     assert run("eval", "suite=reconstruction", *exploding, capsys=capsys)[0] == 2
+
+
+def test_run_of_other_data_is_not_evaluated(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    """The same request can meet a part of a dataset first and the whole of it later."""
+    run("train", "-q", *FAST, capsys=capsys)
+    path = next(home.glob("*/result.json"))
+    path.write_text(path.read_text().replace('"dataset_digest": "', '"dataset_digest": "0'))
+    code, _, error = run("eval", "suite=reconstruction", *FAST, capsys=capsys)
+    assert code == 2
+    assert "was trained on other contents of digits" in error
 
 
 def test_changed_request_in_the_store_is_refused(capsys: pytest.CaptureFixture[str], home: Path) -> None:

@@ -107,16 +107,18 @@ def test_loop_equals_a_slow_one() -> None:
         torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("schedule", ["constant", "linear"])
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 6, 11, 17])
-def test_resume_is_bit_exact(stop_after: int) -> None:
+def test_resume_is_bit_exact(stop_after: int, schedule: str) -> None:
     """Weights and logged numbers of an interrupted and resumed training are those of an uninterrupted one."""
     whole_log: list[dict[str, Any]] = []
-    whole = trained(Hooks(log=whole_log.append))
+    whole = trained(Hooks(log=whole_log.append), schedule=schedule)
     log: list[dict[str, Any]] = []
     saved: list[dict[str, Any]] = []
     calls = iter(range(1, 100))
+    hooks = Hooks(log=log.append, save=saved.append, stop=lambda: next(calls) == stop_after)
     with pytest.raises(Interrupted, match=f"after step {stop_after} of 18"):
-        trained(Hooks(log=log.append, save=saved.append, stop=lambda: next(calls) == stop_after))
+        trained(hooks, schedule=schedule)
     torch.manual_seed(99)  # what a new process would have
     resumed = TwoPhases()
     fit(
@@ -129,6 +131,7 @@ def test_resume_is_bit_exact(stop_after: int) -> None:
         batch_size=8,
         seed=1,
         log_every=4,
+        schedule=schedule,
     )
     assert log == whole_log
     assert all(torch.equal(value, whole.state_dict()[name]) for name, value in resumed.state_dict().items())
@@ -198,6 +201,27 @@ def test_clipping_bounds_the_step() -> None:
         return (model.first.weight - before).norm()
 
     assert moved(1e-3) <= 1e-3 + 1e-6 < moved(None)
+
+
+def test_linear_schedule_falls_to_zero() -> None:
+    """Plain descent of a constant slope moves by the sum of the rates: lr (1 + ... + 1/n) = lr (n + 1) / 2."""
+
+    class Slope(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.level = nn.Parameter(torch.zeros(1))
+
+        @property
+        def phases(self) -> tuple[Phase, ...]:
+            return (Phase("slope", (self.level,), lambda batch, step: LossOutput(self.level.sum())),)
+
+    moved = {}
+    for schedule in ("constant", "linear"):
+        model = Slope()
+        plain = {"slope": torch.optim.SGD(model.parameters(), lr=0.5)}
+        fit(model, data(), optimizers=plain, epochs=2, batch_size=5, seed=0, schedule=schedule)
+        moved[schedule] = float(-model.level.detach())
+    assert moved == pytest.approx({"constant": 0.5 * 20, "linear": 0.5 * 21 / 2})
 
 
 def test_total_steps() -> None:

@@ -155,12 +155,16 @@ def _show_training(cfg: DictConfig, run: Run) -> None:
 
 
 def _show_measurements(run: Run) -> None:
-    table = Table("measurement", "value", "unit", "count", "protocol")
+    """The numbers; what their protocols have in common stands once below them."""
     result = run.result()
+    protocols = [found["protocol"].items() for found in result["measurements"]]
+    common = {name: value for name, value in protocols[0] if all((name, value) in other for other in protocols)}
+    table = Table("measurement", "value", "count", "protocol")
     for found in result["measurements"]:
-        protocol = ", ".join(f"{name}={value}" for name, value in found["protocol"].items())
-        table.add_row(found["name"], f"{found['value']:.4f}", found["unit"], str(found["count"]), protocol)
+        own = ", ".join(f"{name}={value}" for name, value in found["protocol"].items() if name not in common)
+        table.add_row(found["name"], f"{found['value']:.4f} {found['unit']}", str(found["count"]), own)
     console.print(table)
+    console.print("; ".join(f"{name}={value}" for name, value in common.items()), markup=False)
     if result["dataset"]["stand_in"]:
         console.print(f"{result['dataset']['name']} is a stand-in dataset: no paper reports these numbers")
 

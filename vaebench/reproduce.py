@@ -299,16 +299,16 @@ def write_report(cfg: DictConfig, console: Console) -> int:
 
 def show(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:
     """Print what will be run: tables, scale, where the data comes from, device, what is left and how long it takes."""
-    grid = Grid("paper", "table", "scale", "seeds", "dataset", "FID features", "trainings", "evaluations", title="plan")
+    grid = Grid("table", "scale", "dataset", "FID features", "jobs", title="plan")
     sections: dict[tuple[str, str, Setting], list[Item]] = {}
     for item in plan.items:
         sections.setdefault((item.paper, item.table, item.setting), []).append(item)
     for (paper, table, setting), items in sections.items():
-        source = f"{setting.dataset} ({available(setting.dataset)})" + (", a stand-in" if setting.stand_in else "")
+        source = f"{setting.dataset}, {available(setting.dataset)}" + (" (a stand-in)" if setting.stand_in else "")
         runs = {item.train.key for item in items}
         tests = {request.key for item in items for request in item.evaluations.values()}
-        seeds, features = str(setting.seeds), setting.features
-        grid.add_row(paper, table, setting.scale, seeds, source, features, str(len(runs)), str(len(tests)))
+        scale = f"{setting.scale}, {setting.seeds} seed{'s' * (setting.seeds > 1)}"
+        grid.add_row(f"{paper} {table}", scale, source, setting.features, f"{len(runs)} + {len(tests)}")
     console.print(grid)
     todo = [r for r in (*plan.trainings.values(), *plan.evaluations.values()) if not store.find(r).done]
     spec: Any = OmegaConf.to_object(cfg.executor)
@@ -317,7 +317,8 @@ def show(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:
     total = len(plan.trainings) + len(plan.evaluations)
     console.print(
         f"device {_device(cfg)}, {workers} worker{'s' * (workers > 1)} of {cfg.runtime.threads} thread; "
-        f"{len(todo)} of {total} jobs to do, about {max(1, round(minutes)) if todo else 0} min on a CPU core each"
+        f"{len(todo)} of {total} jobs (trainings + evaluations) to do, "
+        f"about {max(1, round(minutes)) if todo else 0} min on a CPU core each"
     )
 
 
