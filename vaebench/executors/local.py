@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from types import FrameType
 from typing import Any
 
 from vaebench.contracts import Job, Outcome
@@ -23,7 +25,8 @@ class Local:
     def submit(self, jobs: list[Job]) -> Iterator[Outcome]:
         """Yield each job's outcome when it has ended."""
         # spawn: a forked child of a process that has used torch's threads can hang.
-        with ProcessPoolExecutor(min(self.workers, len(jobs)), mp_context=get_context("spawn")) as pool:
+        context = get_context("spawn")
+        with ProcessPoolExecutor(min(self.workers, len(jobs)), context, initializer=_listen) as pool:
             pending = {pool.submit(_work, job, self.machine): job for job in jobs}
             try:
                 while pending:
@@ -45,10 +48,29 @@ class Local:
             self.track(job, status["step"], status["total"])
 
 
+_asked_to_stop = False  # of a worker process
+
+
+def _listen() -> None:
+    """Let a worker finish or store what it is doing on Ctrl-C, and begin nothing more."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    global _asked_to_stop
+    _asked_to_stop = True
+
+
 def _work(job: Job, machine: dict[str, Any]) -> Outcome:
     from vaebench.worker import work
 
-    return work(job, machine)
+    global _asked_to_stop
+    if _asked_to_stop:  # the pool hands each worker one job ahead, which cannot be cancelled
+        return Outcome(job, "interrupted", "not started")
+    outcome = work(job, machine)
+    _asked_to_stop = _asked_to_stop or outcome.status == "interrupted"
+    return outcome
 
 
 def _outcome(job: Job, future: Future[Outcome]) -> Outcome:
