@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table as Grid
 
@@ -202,9 +202,9 @@ def _wave(
     runs = [store.open(request) for request in ready]
     jobs = [Job(request["verb"], run.folder) for request, run in zip(ready, runs, strict=True)]
     labels = {run.folder: _label(request, plan) for request, run in zip(ready, runs, strict=True)}
-    spec: Any = OmegaConf.to_object(cfg.executor)
+    kind, workers = cfg.executor.kind, _workers(cfg)
     outcomes = executors.run(
-        jobs, labels, kind=spec.kind, workers=spec.workers, machine=machine, quiet=cfg.quiet, console=console
+        jobs, labels, kind=kind, workers=workers, machine=machine, quiet=cfg.quiet, console=console
     )
     if any(outcome.status == "interrupted" for outcome in outcomes):
         raise KeyboardInterrupt
@@ -311,8 +311,7 @@ def show(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:
         grid.add_row(f"{paper} {table}", scale, source, setting.features, f"{len(runs)} + {len(tests)}")
     console.print(grid)
     todo = [r for r in (*plan.trainings.values(), *plan.evaluations.values()) if not store.find(r).done]
-    spec: Any = OmegaConf.to_object(cfg.executor)
-    workers = 1 if spec.kind == "inline" else spec.workers or executors.default_workers()
+    workers = _workers(cfg)
     minutes = sum(map(_seconds, todo)) / workers / 60
     total = len(plan.trainings) + len(plan.evaluations)
     console.print(
@@ -326,6 +325,14 @@ def _device(cfg: DictConfig) -> str:
     from vaebench import runtime
 
     return runtime.device_name(runtime.resolve_device(cfg.runtime.device))
+
+
+def _workers(cfg: DictConfig) -> int:
+    from vaebench import runtime
+
+    gpu = runtime.resolve_device(cfg.runtime.device).type == "cuda"
+    default = 1 if cfg.executor.kind == "inline" else executors.default_workers(gpu=gpu)
+    return int(cfg.executor.workers or default)
 
 
 def _seconds(request: Request) -> float:

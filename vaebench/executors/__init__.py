@@ -21,7 +21,7 @@ def run(
     labels: Mapping[Path, str],
     *,
     kind: str,
-    workers: int | None,
+    workers: int,
     machine: dict[str, Any],
     quiet: bool,
     console: Console,
@@ -31,16 +31,17 @@ def run(
         return []
     outcomes = []
     with Display({job.folder: labels[job.folder] for job in jobs}, quiet=quiet, console=console) as display:
-        executor = _executor(kind, workers or default_workers(), machine, display.track)
+        executor = _executor(kind, workers, machine, display.track)
         for outcome in executor.submit(jobs):
             display.finish(outcome)
             outcomes.append(outcome)
     return outcomes
 
 
-def default_workers() -> int:
-    """One worker per core that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def default_workers(*, gpu: bool) -> int:
+    """One worker per core that this process may use; at most four share a GPU, whose memory each takes a part of."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 4) if gpu else cores
 
 
 def _executor(kind: str, workers: int, machine: dict[str, Any], track: Tracker) -> Executor:

@@ -1,0 +1,100 @@
+"""A table from its YAML to its files: planned, run, collected, resumed, never overwritten."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from vaebench import cli, executors
+from vaebench.compose import configurations, session
+from vaebench.config import freeze
+from vaebench.contracts import Job
+from vaebench.report.cells import COLUMNS, KEY
+from vaebench.store import Store
+
+WORDS = ["paper=batchtopk", "table=masks", "scale=smoke", "dataset=digits"]
+MACHINE = {"device": "cpu", "threads": 1, "checkpoint_seconds": 30.0}
+
+
+def test_table_is_made_resumed_and_extended(capsys: pytest.CaptureFixture[str], tmp_path: Path, home: Path) -> None:
+    results = tmp_path / "results"
+    words = ["reproduce", *WORDS, "seeds=1", f"results={results}", "executor.kind=inline"]
+    assert cli.main(words) == 0
+    out = capsys.readouterr().out
+    assert "digits, embedded" in out
+    assert "a stand-in" in out
+    frame = pd.read_csv(results / "batchtopk" / "cells.csv")
+    assert tuple(frame.columns) == COLUMNS
+    assert len(frame) == 2 * 5  # rows of the table x measured columns
+    assert set(frame["stand_in"]) == {1}
+    assert frame.groupby(list(KEY)).size().eq(1).all()
+    stored = {request.parent.name for request in home.glob("*/request.yaml")}
+    assert set(frame["run"]) <= stored
+    for name in ("table.md", "table.tex", "table.json"):
+        assert (results / "batchtopk" / name).stat().st_size > 0
+    page = (results / "index.html").read_text()
+    assert "stands in for MNIST" in page
+    assert "http-equiv" not in page
+
+    # Cells of another scale stay; finished runs are not touched again; a plan says that nothing is left.
+    other = frame.assign(scale="small", dataset="mnist", value=0.25)
+    pd.concat([frame, other]).to_csv(results / "batchtopk" / "cells.csv", index=False)
+    before = {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()}
+    assert cli.main(words) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    again = pd.read_csv(results / "batchtopk" / "cells.csv")
+    assert len(again) == 20
+    assert set(again[again["scale"] == "small"]["value"]) == {0.25}
+    capsys.readouterr()
+    assert cli.main(["plan", *WORDS, "seeds=1"]) == 0
+    assert "0 of 4 jobs" in capsys.readouterr().out
+    assert cli.main(["report", "paper=batchtopk", f"results={results}"]) == 0
+
+
+def test_report_without_results_says_what_to_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["report", f"results={tmp_path}"]) == 2
+    assert "run vaebench reproduce first" in capsys.readouterr().err
+
+
+def test_plan_names_what_it_would_do_and_makes_nothing(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    assert cli.main(["plan", "dataset=digits"]) == 0
+    out = capsys.readouterr().out
+    for word in ("batchtopk table1", "batchtopk table2", "smoke, 2 seeds", "classifier", "cpu:", "min on a CPU core"):
+        assert word in out
+    assert "readings" not in out  # a study runs when it is named
+    assert not home.exists()
+
+
+def test_workers_run_jobs_and_report_failures(home: Path) -> None:
+    """Two processes, three jobs, one of which cannot work: the others get done."""
+    fast = ["dataset=digits", "model=beta_vae", "train.max_steps=3"]
+    store = Store(home)
+    with session():
+        good = [freeze(configurations("train", [*fast, f"seed={seed}"], sweep=False)[0]) for seed in (0, 1)]
+        bad = freeze(configurations("train", [*fast, "train.batch_size=9999"], sweep=False)[0])
+    runs = [store.open(request) for request in (*good, bad)]
+    screen = io.StringIO()
+    outcomes = executors.run(
+        [Job("train", run.folder) for run in runs],
+        {run.folder: run.key for run in runs},
+        kind="local",
+        workers=2,
+        machine=MACHINE,
+        quiet=False,
+        console=Console(file=screen, width=200),
+    )
+    ends = {outcome.job.folder: outcome for outcome in outcomes}
+    assert [ends[run.folder].status for run in runs] == ["done", "done", "failed"]
+    assert "only 1437 training images" in ends[runs[2].folder].reason
+    assert runs[2].status()["status"] == "failed"
+    assert screen.getvalue().count("done train") == 2
+    assert "failed train" in screen.getvalue()
+
+
+def test_unknown_executor_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["reproduce", *WORDS, "executor.kind=slrum", f"results={tmp_path}", "seeds=1"]) == 2
+    assert "unknown executor.kind 'slrum'" in capsys.readouterr().err
