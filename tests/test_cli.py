@@ -58,6 +58,7 @@ BAD = [
     (["reproduce", "table=table9"], "unknown table 'table9'"),
     (["reproduce", "scale=large"], "unknown scale 'large'"),
     (["reproduce", "seeds=0", "dataset=digits"], "seeds=0: at least 1"),
+    (["plan", "dataset=digits", "executor.workers=0"], "executor.workers=0: at least 1"),
     (["reproduce", "dataset=svhn"], "unknown dataset 'svhn'"),
     (["list", "model"], "unknown section 'model'; did you mean 'models'?"),
     (["data", "statsu"], "did you mean 'status'?"),

@@ -65,9 +65,9 @@ def reproduce(cfg: DictConfig) -> int:
 
 def plan(cfg: DictConfig) -> int:
     """``vaebench plan``: what `reproduce` would do."""
-    from vaebench import reproduce as module
+    from vaebench import planning
 
-    module.show(module.make(cfg), Store(store_root(cfg.store)), cfg, console)
+    planning.show(planning.make(cfg), Store(store_root(cfg.store)), cfg, console)
     return 0
 
 

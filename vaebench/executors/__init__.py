@@ -45,8 +45,6 @@ def default_workers(*, gpu: bool) -> int:
 
 
 def _executor(kind: str, workers: int, machine: dict[str, Any], track: Tracker) -> Executor:
-    if workers < 1:
-        raise UserError(f"executor.workers={workers}: at least 1")
     if kind == "inline":
         from vaebench.executors.inline import Inline
 
