@@ -28,7 +28,7 @@ def train(cfg: DictConfig) -> int:
     run = store.find(request)
     _say(cfg, f"run {run.key}: {_title(request)}")
     if run.done:
-        _say(cfg, f"already done: {run.folder} (seed=N or another option makes another run)")
+        _say(cfg, f"already done: {_short(run.folder)} (seed=N or another option makes another run)")
     elif not _make(cfg, store, [request]):
         return 1
     _show_training(cfg, run)
@@ -159,10 +159,11 @@ def _show_measurements(run: Run) -> None:
     result = run.result()
     protocols = [found["protocol"].items() for found in result["measurements"]]
     common = {name: value for name, value in protocols[0] if all((name, value) in other for other in protocols)}
-    table = Table("measurement", "value", "count", "protocol")
-    for found in result["measurements"]:
-        own = ", ".join(f"{name}={value}" for name, value in found["protocol"].items() if name not in common)
-        table.add_row(found["name"], f"{found['value']:.4f} {found['unit']}", str(found["count"]), own)
+    own = [", ".join(f"{name}={value}" for name, value in items if name not in common) for items in protocols]
+    table = Table("measurement", "value", "count", *(["protocol"] if any(own) else []))
+    for found, text in zip(result["measurements"], own, strict=True):
+        value = f"{found['value']:.4f} {found['unit']}".rstrip()
+        table.add_row(found["name"], value, str(found["count"]), *([text] if any(own) else []))
     console.print(table)
     console.print("; ".join(f"{name}={value}" for name, value in common.items()), markup=False)
     if result["dataset"]["stand_in"]:

@@ -186,10 +186,10 @@ def show(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:
     count = workers(cfg)
     minutes = sum(map(seconds, todo)) / count / 60
     total = len(plan.trainings) + len(plan.evaluations)
+    left = f"about {max(1, round(minutes))} min on a CPU core each" if todo else "nothing to compute"
     console.print(
         f"device {_device(cfg)}, {count} worker{'s' * (count > 1)} of {cfg.runtime.threads} thread; "
-        f"{len(todo)} of {total} jobs (trainings + evaluations) to do, "
-        f"about {max(1, round(minutes)) if todo else 0} min on a CPU core each"
+        f"{len(todo)} of {total} jobs (trainings + evaluations) to do, {left}"
     )
     warning = overload_warning(count, cfg.runtime.threads) if todo else None
     if warning:
