@@ -88,8 +88,11 @@ def test_lock_is_exclusive_and_dies_with_its_owner(tmp_path: Path) -> None:
     assert process.stdout.readline().strip() == "True"
     with Run(folder).lock(timeout=0.05) as held:
         assert not held
+    Run(folder).set_status("running")
+    assert Run(folder).state() == "running"
     process.kill()
     process.communicate()
+    assert Run(folder).state() == "interrupted"
     with Run(folder).lock(timeout=5) as held:
         assert held
 

@@ -100,7 +100,7 @@ def _runs() -> Table:
             f"{model['_target_'].split('.')[2]} {options}",
             request["dataset"]["name"],
             str(request["seed"]),
-            run.status()["status"],
+            run.state(),
             " ".join(dict.fromkeys(evaluations)),
         )
     return table

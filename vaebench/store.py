@@ -90,6 +90,14 @@ class Run:
         except (OSError, ValueError):
             return {"status": "new"}
 
+    def state(self) -> str:
+        """The status in a word; a run whose process has died is ``interrupted``, whatever it wrote last."""
+        state = str(self.status()["status"])
+        if state != "running":
+            return state
+        with self.lock(timeout=0) as free:
+            return "interrupted" if free else state
+
     @property
     def done(self) -> bool:
         """Whether all of the run is on disk."""

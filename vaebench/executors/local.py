@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from types import FrameType
 from typing import Any
 
@@ -26,6 +26,7 @@ class Local:
         """Yield each job's outcome when it has ended."""
         # spawn: a forked child of a process that has used torch's threads can hang.
         context = get_context("spawn")
+        previous = signal.signal(signal.SIGTERM, _pass_on)
         with ProcessPoolExecutor(min(self.workers, len(jobs)), context, initializer=_listen) as pool:
             pending = {pool.submit(_work, job, self.machine): job for job in jobs}
             try:
@@ -38,6 +39,8 @@ class Local:
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
+            finally:
+                signal.signal(signal.SIGTERM, previous)
 
     def _report(self, job: Job) -> None:
         try:
@@ -60,6 +63,13 @@ def _listen() -> None:
 def _stop(number: int, frame: FrameType | None) -> None:
     global _asked_to_stop
     _asked_to_stop = True
+
+
+def _pass_on(number: int, frame: FrameType | None) -> None:
+    """A terminal sends Ctrl-C to the workers too; `kill` reaches only this process."""
+    for worker in active_children():
+        worker.terminate()
+    raise KeyboardInterrupt
 
 
 def _work(job: Job, machine: dict[str, Any]) -> Outcome:
