@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "compat": set(),
     "contracts": {"errors"},
     "nn": {"nn", *LEAVES},
-    "metrics": {"metrics", "nn", "data.fetch", *LEAVES},
+    "metrics": {"metrics", "nn", "data.download", *LEAVES},
     "data": {"data", "config", *LEAVES},
     "models": {"nn", *LEAVES},
     "suites": {"suites", "metrics", "nn", "data.images", *LEAVES},

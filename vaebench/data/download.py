@@ -50,7 +50,7 @@ def download(url: str, path: Path, *, sha256: str, md5: str | None = None) -> st
     temporary.touch()  # an unwritable folder shows here, where it cannot be taken for a failure of the network
     temporary.unlink()  # torchvision would take a file that is there for the finished one
     try:
-        with _socket_timeout(_STALL_SECONDS):
+        with stall_limit():
             download_url(url, root=str(path.parent), filename=temporary.name, md5=md5)
         found = sha256_of(temporary)
         if found != sha256:
@@ -101,10 +101,10 @@ def _has_something(url: str) -> bool:
 
 
 @contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """A limit that torchvision does not offer: without one a dropped connection waits for ever."""
+def stall_limit() -> Iterator[None]:
+    """A limit that torchvision and torch.hub do not offer: without one a dropped connection waits for ever."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
+    socket.setdefaulttimeout(_STALL_SECONDS)
     try:
         yield
     finally:

@@ -5,18 +5,15 @@ Only the original weights make a number an FID, so they are used only if their S
 
 from __future__ import annotations
 
-import hashlib
 import os
-import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
 
+from vaebench.data.download import answering, sha256_of, stall_limit
 from vaebench.errors import UserError
 from vaebench.nn.inception import Inception
 
@@ -24,7 +21,6 @@ from vaebench.nn.inception import Inception
 WEIGHTS_FILES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
 WEIGHTS_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS_FILES[0]}"
 WEIGHTS_SHA256 = "6726825d"  # the digest's first 8 digits, which their publishers put into the name
-_TIMEOUT = 20.0  # seconds without a byte
 
 
 def find_inception_weights() -> Path:
@@ -52,12 +48,7 @@ def inception_available() -> bool:
     """Whether `find_inception_weights` has a file to look at or a server that answers within three seconds."""
     if os.environ.get("VAEBENCH_WEIGHTS") or _cached().exists():
         return True
-    host = urlsplit(WEIGHTS_URL).hostname or ""
-    try:
-        socket.create_connection((host, 443), timeout=3).close()
-    except OSError:
-        return False
-    return True
+    return bool(answering({"inception": [WEIGHTS_URL]}))
 
 
 def load_inception(device: torch.device | str) -> Inception:
@@ -120,8 +111,7 @@ def _within(given: Path) -> Path:
 
 
 def _verify(path: Path, remedy: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(path)
     if not found.startswith(WEIGHTS_SHA256):
         raise UserError(
             f"{path} is not the Inception of FID and is not used: expected SHA-256 {WEIGHTS_SHA256}..., "
@@ -133,7 +123,7 @@ def _download(path: Path) -> None:
     """Fetch the weights to ``path``; it appears only when whole and with the right digest."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _socket_timeout(_TIMEOUT):
+        with stall_limit():
             torch.hub.download_url_to_file(WEIGHTS_URL, str(path), WEIGHTS_SHA256, progress=sys.stderr.isatty())
     except RuntimeError as error:  # torch.hub's word for a wrong digest; it names expected and found
         raise UserError(f"{WEIGHTS_URL} did not deliver the Inception of FID: {error}; {_help()}") from error
@@ -146,14 +136,3 @@ def _help() -> str:
         f"set VAEBENCH_WEIGHTS to {WEIGHTS_FILES[0]} or its folder, or choose features=classifier, "
         "which gives a Frechet distance that is not FID"
     )
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """A limit for the download, which torch.hub does not offer: without one a dropped connection waits for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
