@@ -32,10 +32,10 @@ def run(cfg: DictConfig, machine: dict[str, Any], console: Console) -> int:
     failed = []
     for wave in (plan.trainings, plan.evaluations):
         failed += _wave(list(wave.values()), plan, store, cfg, machine, console)
-    code = collect(plan, store, cfg, console)
+    collect(plan, store, cfg, console)
     for outcome in failed:
         console.print(f"failed: {outcome.job.folder}: {outcome.reason}", markup=False)
-    return 1 if failed else code
+    return 1 if failed else 0
 
 
 def _wave(
@@ -43,11 +43,10 @@ def _wave(
 ) -> list[Outcome]:
     """Run what is not done yet, the longest first; evaluations without a finished parent are left out."""
     todo = [request for request in wanted if not store.find(request).done]
-    ready = [
-        r
-        for r in todo
-        if all(Store(store.root).find(plan.trainings[p]).done for p in r.data.get("parents", {}).values())
-    ]
+    done = {key for key, request in plan.trainings.items() if store.find(request).done}
+    ready = [request for request in todo if done.issuperset(request.data.get("parents", {}).values())]
+    if len(ready) < len(todo):
+        console.print(f"left out: {len(todo) - len(ready)} evaluations whose training or classifier is not done")
     ready.sort(key=planning.seconds, reverse=True)
     runs = [store.open(request) for request in ready]
     jobs = [Job(request["verb"], run.folder) for request, run in zip(ready, runs, strict=True)]
@@ -70,7 +69,7 @@ def _label(request: Request, plan: Plan) -> str:
     return f"classifier on {request['dataset']['name']}"
 
 
-def collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> int:
+def collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:
     """Put every finished cell of the plan into ``results/<paper>/cells.csv`` and write the report again."""
     from vaebench import report
 
@@ -90,7 +89,6 @@ def collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> int:
         console.print(
             f"written: {results}/index.html and {results}/<paper>/ (cells.csv, table.md, table.tex, table.json)"
         )
-    return 0
 
 
 def _cells(item: Item, store: Store) -> Iterator[dict[str, Any]]:
