@@ -6,6 +6,7 @@ Hydra's own entry point is not used: it stops at the first mistake, prints it in
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -143,7 +144,12 @@ def _default_dataset(parsed: list[Override]) -> list[str]:
         return []
     from vaebench.data.fetch import available
 
-    return [f"dataset={'digits' if available('mnist') == 'unavailable' else 'mnist'}"]
+    if available("mnist") != "unavailable":
+        return ["dataset=mnist"]
+    sys.stderr.write(
+        "note: dataset=digits, the embedded stand-in: MNIST is neither here nor downloadable (set VAEBENCH_DATA)\n"
+    )
+    return ["dataset=digits"]
 
 
 def _first_line(error: Exception) -> str:
