@@ -29,8 +29,8 @@ def train(cfg: DictConfig) -> int:
     _say(cfg, f"run {run.key}: {_title(request)}")
     if run.done:
         _say(cfg, f"already done: {_short(run.folder)} (seed=N or another option makes another run)")
-    elif not _make(cfg, store, [request]):
-        return 1
+    else:
+        _make(cfg, store, [request])
     _show_training(cfg, run)
     return 0
 
@@ -46,12 +46,11 @@ def evaluate(cfg: DictConfig) -> int:
         if parent is None or store.find(parent).done:
             continue
         _say(cfg, f"{role} {parent.key} ({_title(parent)}) is not there yet: training it first")
-        if not _make(cfg, store, [parent]):
-            return 1
+        _make(cfg, store, [parent])
     run = store.find(evaluation)
     _say(cfg, f"evaluation {run.key} of run {request.key}: {_suite_name(evaluation)} on {_title(request)}")
-    if not run.done and not _make(cfg, store, [evaluation]):
-        return 1
+    if not run.done:
+        _make(cfg, store, [evaluation])
     _show_measurements(run)
     return 0
 
@@ -100,8 +99,8 @@ def _try_out(cfg: DictConfig, request: Request) -> Any:
     return model
 
 
-def _make(cfg: DictConfig, store: Store, wanted: list[Request]) -> bool:
-    """Run the requests here; False if one of them did not get done (its reason has been printed)."""
+def _make(cfg: DictConfig, store: Store, wanted: list[Request]) -> None:
+    """Run the requests here. Raises `UserError` with the reason of one that failed."""
     runs = [store.open(request) for request in wanted]
     jobs = [Job(request["verb"], run.folder) for request, run in zip(wanted, runs, strict=True)]
     labels = {run.folder: _title(request) for request, run in zip(wanted, runs, strict=True)}
@@ -113,7 +112,6 @@ def _make(cfg: DictConfig, store: Store, wanted: list[Request]) -> bool:
             raise KeyboardInterrupt
         if outcome.status == "failed":
             raise UserError(*(outcome.reason.splitlines() or ["failed"]))
-    return True
 
 
 def _title(request: Request) -> str:

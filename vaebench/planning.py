@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table as Grid
 
-from vaebench import executors, requests
+from vaebench import build, executors, requests
 from vaebench.compose import compose
 from vaebench.config import Request, choices, freeze, freeze_eval, plain
 from vaebench.data.fetch import available
@@ -147,24 +147,24 @@ def _item(
     for column_name, column in table.columns.items():
         if row.columns and column_name not in row.columns:
             continue
-        suite = _suite(column, row, setting)
-        needs_judge = suite.get("features") == "classifier" or column.suite == "noise"
+        suite, needs_judge = _suite(column, row, setting)
         if needs_judge:
             judge = judge or requests.classifier(cfg)
         evaluations[column_name] = freeze_eval(suite, train, judge if needs_judge else None)
     return Item(paper, key, row_name, setting, train, evaluations), judge
 
 
-def _suite(column: Column, row: Row, setting: Setting) -> dict[str, Any]:
+def _suite(column: Column, row: Row, setting: Setting) -> tuple[dict[str, Any], bool]:
     features = [f"suite.features={setting.features}"] if column.suite == "generation" else []
     overrides = (f"suite={column.suite}", *column.overrides, *features, *row.eval_overrides)
-    return dict(_suite_leaf(overrides))
+    return _suite_leaf(overrides)
 
 
 @cache
-def _suite_leaf(overrides: tuple[str, ...]) -> dict[str, Any]:
+def _suite_leaf(overrides: tuple[str, ...]) -> tuple[dict[str, Any], bool]:
+    """A suite as plain data, and whether it asks for the classifier. Raises `UserError` for options it refuses."""
     leaf: dict[str, Any] = plain(compose("eval", ["dataset=digits", *overrides]).suite)
-    return leaf
+    return leaf, build.suite(Request({"suite": leaf})).needs_classifier
 
 
 def show(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:
