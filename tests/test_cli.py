@@ -90,6 +90,12 @@ def test_every_mistake_of_a_command_is_shown_at_once(capsys: pytest.CaptureFixtu
         assert word in error
 
 
+def test_every_mistake_of_a_reproduction_is_shown_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = run("reproduce", "scale=big", "dataset=svhn", "seeds=0", capsys=capsys)
+    assert code == 2
+    assert len(error.splitlines()) == 3
+
+
 def test_train_then_again_then_eval(capsys: pytest.CaptureFixture[str], home: Path) -> None:
     code, out, _ = run("train", *FAST, capsys=capsys)
     assert code == 0

@@ -59,13 +59,16 @@ class Plan:
 
 def make(cfg: DictConfig) -> Plan:
     """The plan of a ``reproduce`` command. Raises `UserError` for unknown papers, tables, scales, or zero seeds."""
-    papers = [load(name) for name in chosen("paper", cfg.paper, names())]
-    if cfg.scale is not None and cfg.scale not in choices("scale"):
-        raise UserError(unknown("scale", cfg.scale, choices("scale")))
-    if cfg.dataset is not None and cfg.dataset not in choices("dataset"):
-        raise UserError(unknown("dataset", cfg.dataset, choices("dataset")))
+    mistakes = [
+        unknown(group, cfg[group], choices(group))
+        for group in ("scale", "dataset")
+        if cfg[group] is not None and cfg[group] not in choices(group)
+    ]
     if cfg.seeds is not None and cfg.seeds < 1:
-        raise UserError(f"seeds={cfg.seeds}: at least 1")
+        mistakes.append(f"seeds={cfg.seeds}: at least 1")
+    if mistakes:
+        raise UserError(*mistakes)
+    papers = [load(name) for name in chosen("paper", cfg.paper, names())]
     items: list[Item] = []
     trainings: dict[str, Request] = {}
     evaluations: dict[str, Request] = {}
