@@ -12,19 +12,50 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import torch
     from torch import Tensor, nn
 
+    from vaebench.data.answers import Answers, Grades
     from vaebench.data.images import ImageData
+    from vaebench.data.problems import Problems
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch: images ``x`` float32 ``[b c h w]`` in [0, 1], labels ``y`` int64 ``[b]``."""
+    """One training batch: ``x`` is what is modelled, ``y`` what it is modelled given.
+
+    Images: ``x`` float32 ``[b c h w]`` in [0, 1], labels ``y`` int64 ``[b]``. Texts: embedded solutions ``x`` and questions
+    ``y``, float32 ``[b e]``. A language model: token ids ``x`` int64 ``[b t]``, ``y`` the same with -100 where not scored.
+    """
 
     x: Tensor
     y: Tensor
+
+
+class TrainingData(Protocol):
+    """What the loop trains on: in memory on the training device, so that a batch is an index.
+
+    ``source``: ``embedded``, ``VAEBENCH_DATA`` or ``download``. ``digest``: hex digits, of the content. ``note``: which part
+    of a set this is. ``stand_in``: whether it stands for a paper's dataset without being it.
+    """
+
+    name: str
+    source: str
+    digest: str
+    note: str
+    stand_in: bool
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: Tensor) -> Batch: ...
+
+    def to(self, device: torch.device | str) -> TrainingData: ...
 
 
 @dataclass(frozen=True)
@@ -60,6 +91,40 @@ class FitsInClosedForm(Protocol):
     """Fitted once to all training images ``[n c h w]`` uint8 instead of by gradient steps (PCA)."""
 
     def fit(self, images: Tensor) -> None: ...
+
+
+@runtime_checkable
+class LooksAtData(Protocol):
+    """Sees all training data once before the first step (the statistics of a standardisation, kept as buffers)."""
+
+    def look(self, data: TrainingData) -> None: ...
+
+
+@runtime_checkable
+class Validates(Protocol):
+    """``validation_loss``: the loss on held-out data, without noise where the method allows it; lower is better."""
+
+    def validation_loss(self, batch: Batch) -> Tensor: ...
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """``export``: write the trained model in another library's format into ``folder`` (a transformers checkpoint)."""
+
+    def export(self, folder: Path) -> None: ...
+
+
+@runtime_checkable
+class ScoresCandidates(Protocol):
+    """``scores``: one number per candidate answer by each of the method's scores, ``{name: [b]}``; **lower is picked**.
+
+    ``solution``, ``question``: embeddings float32 ``[b e]`` as the embedder made them. Deterministic: no sampling.
+    ``posterior``: mean and log-variance ``[b l]``, for methods that have one; else None.
+    """
+
+    def scores(self, solution: Tensor, question: Tensor) -> dict[str, Tensor]: ...
+
+    def posterior(self, solution: Tensor, question: Tensor) -> tuple[Tensor, Tensor] | None: ...
 
 
 @runtime_checkable
@@ -116,6 +181,10 @@ class Measurement:
     count: int
     unit: str
     protocol: Mapping[str, Any]
+    # A number over all seeds at once: its 95 % interval, and the value each seed gives by itself.
+    low: float | None = None
+    high: float | None = None
+    by_seed: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,6 +205,79 @@ class SuiteInputs:
 
 
 @dataclass(frozen=True)
+class AnswerInputs:
+    """What a suite on recorded or generated answers receives: n answers to q problems.
+
+    ``models``: one trained model per seed, in eval mode on ``device`` (none for the rows that need no model).
+    ``questions`` ``[q e]`` and ``solutions`` ``[n e]``: embeddings float32 of the problems and of the answers (None
+    without models). ``grades``: what each answer says and whether it is right. ``track(done, total)`` reports progress.
+    """
+
+    problems: Problems
+    answers: Answers
+    grades: Grades
+    models: Sequence[Any]
+    questions: Tensor | None
+    solutions: Tensor | None
+    device: torch.device
+    track: Callable[[int, int], None] = lambda done, total: None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage works with: ``parents`` are the folders of the runs it builds on, by role."""
+
+    parents: Mapping[str, Path]
+    device: torch.device
+    seed: int = 0
+
+
+class AnswerSource(Protocol):
+    """Where answers come from: recorded files or a language model.
+
+    ``shard``: how many problems make one shard, the most that a killed process loses.
+    ``open``: read the files or load the model; raises `UserError` with what to do. ``left_out`` afterwards: what could not
+    be used, one line each ("file:line: reason"); ``notes``: what else is worth saying in the summary.
+    ``answer``: the answers to these problems. What it returns depends on the request and ``rows`` alone, not on what was
+    done before, so a resumed stage gives the same answers.
+    """
+
+    shard: int
+    left_out: Sequence[str]
+    notes: Sequence[str]
+
+    def open(self, problems: Problems, work: Work) -> None: ...
+
+    def answer(self, rows: range) -> Answers: ...
+
+
+class Embedder(Protocol):
+    """Text to vectors. ``dim``: their width. ``batch``: how many texts make one shard.
+
+    ``open``: load the model; raises `UserError` with what to do. ``embed``: float32 ``[n dim]`` on the CPU; ``kind`` is
+    ``question`` or ``solution``.
+    """
+
+    dim: int
+    shard: int
+
+    def open(self, work: Work) -> None: ...
+
+    def embed(self, texts: Sequence[str], kind: str) -> Tensor: ...
+
+
+@runtime_checkable
+class FittedEmbedder(Protocol):
+    """An embedder that learns from the training texts before it embeds; what it learnt is stored as tensors and text."""
+
+    def fit(self, texts: Sequence[str]) -> None: ...
+
+    def save(self, folder: Path) -> None: ...
+
+    def load(self, folder: Path) -> None: ...
+
+
+@dataclass(frozen=True)
 class SuiteResult:
     """Measurements, and arrays for pictures (images uint8 ``[n h w c]`` or any small numeric array)."""
 
@@ -147,6 +289,7 @@ class Suite(Protocol):
     """An evaluation protocol.
 
     ``requires``: capabilities the model must have. ``needs_classifier``: whether a trained classifier is a parent.
+    On answers `run` takes `AnswerInputs`.
     """
 
     requires: tuple[type, ...]
@@ -159,7 +302,7 @@ class Suite(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """All an executor ships to a worker: ``verb`` is ``train`` or ``eval``, ``folder`` holds the request."""
+    """All an executor ships to a worker: ``verb`` says what to do with the request in ``folder``."""
 
     verb: str
     folder: Path

@@ -1,0 +1,1 @@
+"""Where answers come from: recorded files, or a language model that is asked."""
