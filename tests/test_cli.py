@@ -39,7 +39,7 @@ BAD = [
     (["train", "train.schedule=cosine"], "unknown train.schedule 'cosine'"),
     (["train", "train.precision=float16"], "unknown train.precision 'float16'"),
     (["train", "train.batch_size=0"], "train.batch_size=0: has to be above 0"),
-    (["train", "train.batch_size=5000"], "has only 1437 training images"),
+    (["train", "train.batch_size=5000"], "has only 1437 training items"),
     (["train", "runtime.threads=0"], "runtime.threads=0: at least 1"),
     (["train", "runtime.device=cuda:9"], "runtime.device=cuda:9"),
     (["train", "runtime.device=gpu"], "unknown runtime.device 'gpu'"),
@@ -115,7 +115,7 @@ def test_train_then_again_then_eval(capsys: pytest.CaptureFixture[str], home: Pa
 def test_eval_trains_what_is_missing_and_says_so(capsys: pytest.CaptureFixture[str], home: Path) -> None:
     code, out, _ = run("eval", "suite=masks", *FAST, capsys=capsys)
     assert code == 0
-    assert "is not there yet: training it first" in out
+    assert "is not there yet: making it" in out
     assert "jaccard@128" in out
 
 

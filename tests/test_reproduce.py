@@ -89,7 +89,7 @@ def test_workers_run_jobs_and_report_failures(home: Path) -> None:
     )
     ends = {outcome.job.folder: outcome for outcome in outcomes}
     assert [ends[run.folder].status for run in runs] == ["done", "done", "failed"]
-    assert "only 1437 training images" in ends[runs[2].folder].reason
+    assert "only 1437 training items" in ends[runs[2].folder].reason
     assert runs[2].status()["status"] == "failed"
     assert screen.getvalue().count("done train") == 2
     assert "failed train" in screen.getvalue()

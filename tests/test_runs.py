@@ -46,7 +46,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     process = start(store)
     out, error = process.communicate()
     assert process.returncode == 0, error
-    assert "1437 images" in out
+    assert "1437 items" in out
     return digests(store)
 
 

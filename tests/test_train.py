@@ -154,7 +154,7 @@ def test_not_finite_step_of_a_rarer_phase_is_counted_in_steps() -> None:
 
 
 def test_batch_larger_than_the_data_is_an_error() -> None:
-    with pytest.raises(UserError, match="batch_size=64: toy has only 50 training images"):
+    with pytest.raises(UserError, match="batch_size=64: toy has only 50 training items"):
         trained(Hooks(), batch_size=64)
 
 
@@ -227,3 +227,54 @@ def test_linear_schedule_falls_to_zero() -> None:
 def test_total_steps() -> None:
     assert total_steps(1437, 128, 60, None) == 60 * 11
     assert total_steps(60_000, 128, 60, 600) == 600
+
+
+class Validated(TwoPhases):
+    """Its validation loss is a number of its own choice at each look."""
+
+    losses = (5.0, 3.0, 4.0, 6.0)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+        self.seen: list[dict[str, Tensor]] = []
+
+    def validation_loss(self, batch: Batch) -> Tensor:
+        assert len(batch.x) == 5
+        self.seen.append({name: value.clone() for name, value in self.state_dict().items()})
+        self.looks += 1
+        return torch.tensor(self.losses[self.looks - 1])
+
+
+BEST: dict[str, Any] = {"epochs": 4, "batch_size": 15, "keep": "best"}
+
+
+def test_the_weights_of_the_best_epoch_are_kept() -> None:
+    records: list[dict[str, Any]] = []
+    model = Validated()
+    trained(Hooks(log=records.append), model=model, **BEST)
+    assert model.looks == 4
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in model.seen[1].items())
+    assert [r["validation/loss"] for r in records if "validation/loss" in r] == list(Validated.losses)
+
+
+@pytest.mark.parametrize("stop_after", [2, 7, 9])
+def test_a_resumed_training_keeps_the_same_best_weights(stop_after: int) -> None:
+    torch.manual_seed(3)
+    start = Validated().state_dict()
+    whole, stopped, again = Validated(), Validated(), Validated()
+    whole.load_state_dict(start)
+    stopped.load_state_dict(start)
+    trained(Hooks(), model=whole, **BEST)
+    saved: list[dict[str, Any]] = []
+    calls = iter(range(1, 100))
+    with pytest.raises(Interrupted):
+        trained(Hooks(save=saved.append, stop=lambda: next(calls) == stop_after), model=stopped, **BEST)
+    again.looks = stopped.looks
+    trained(Hooks(), model=again, state=saved[-1], **BEST)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
+
+
+def test_keeping_the_best_needs_a_validation_loss() -> None:
+    with pytest.raises(UserError, match="TwoPhases has no validation loss; use train.keep=last"):
+        trained(Hooks(), keep="best")

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from vaebench.contracts import Suite
+    from vaebench.contracts import AnswerSource, Embedder, Suite
     from vaebench.data.images import ImageData
+    from vaebench.data.problems import Problems
 
 ALLOWED = ("vaebench.", "torch.optim.")
 # Fields of a leaf that describe it and are not arguments of its constructor.
-_DESCRIPTION = frozenset({"_target_", "version"})
+_DESCRIPTION = frozenset({"_target_", "version", "data", "needs", "language_model", "scorers"})
 
 
 def model(request: Request) -> nn.Module:
@@ -41,6 +42,37 @@ def dataset(request: Request) -> ImageData:
     """The request's dataset, on the CPU."""
     data: ImageData = _build("dataset", request["dataset"])
     return data
+
+
+def problems(request: Request) -> Problems:
+    """The request's set of problems."""
+    found: Problems = _build("dataset.problems", request["problems"])
+    return found
+
+
+def source(request: Request) -> AnswerSource:
+    """Where the request's answers come from."""
+    built: AnswerSource = _build("dataset.answers", request["answers"])
+    return built
+
+
+def prompt(request: Request) -> str:
+    """The exact prompt of the request's first problem and how answers are sampled. Raises `UserError` if none is asked."""
+    from vaebench.sources.prompts import describe
+
+    return describe(problems(request), request["answers"])
+
+
+def embedder(request: Request) -> Embedder:
+    """The request's embedder, not loaded yet."""
+    built: Embedder = _build("embedder", request["embedder"])
+    return built
+
+
+def embedder_name(leaf: Mapping[str, Any]) -> str:
+    """What to call an embedder: its kind or its model, and its width."""
+    kind = str(leaf["_target_"]).rsplit(".", 1)[-1].lower()
+    return f"{leaf.get('name', kind)}, {leaf['dim']} dimensions"
 
 
 def suite(request: Request) -> Suite:
@@ -74,7 +106,7 @@ def check_capabilities(suite_name: str, built: Suite, built_model: nn.Module) ->
 
 def _build(name: str, leaf: Mapping[str, Any], **extra: Any) -> Any:
     check({name: leaf})
-    arguments = {key: value for key, value in leaf.items() if key != "version"}
+    arguments = {key: value for key, value in leaf.items() if key == "_target_" or key not in _DESCRIPTION}
     try:
         return instantiate(arguments, _convert_="all", **extra)
     except InstantiationException as error:

@@ -18,10 +18,12 @@ vaebench: reproduces the tables of papers on variational autoencoders and says, 
 
   vaebench train model=batchtopk model.k=4 dataset=fashion_mnist seed=1     train one model
   vaebench eval suite=noise                       evaluate the run `train` makes with the same overrides
+  vaebench answers dataset=tiny                   what language models answered, asked now or recorded
+  vaebench prompt dataset=gsm8k                   the exact prompt and sampling parameters; asks nobody
   vaebench reproduce paper=batchtopk scale=small  a paper's tables, beside the reported numbers
   vaebench plan                                   what `reproduce` would do here, and how long it takes
   vaebench report                                 write tables and pictures again from what is stored
-  vaebench list [models|datasets|suites|papers|scales|runs]    what can be chosen, what has been run
+  vaebench list [models|datasets|embedders|suites|papers|scales|runs]   what can be chosen, what has been run
   vaebench data status|fetch|verify [dataset ...]              where the datasets are
 
 Options of train, eval, reproduce, plan and report are Hydra overrides (key=value); besides
@@ -30,7 +32,7 @@ Options of train, eval, reproduce, plan and report are Hydra overrides (key=valu
 Environment: VAEBENCH_DATA (datasets), VAEBENCH_WEIGHTS (Inception weights), VAEBENCH_HOME (runs, default ./runs).
 """
 
-VERBS = ("train", "eval", "reproduce", "plan", "report", "list", "data")
+VERBS = ("train", "eval", "answers", "prompt", "reproduce", "plan", "report", "list", "data")
 _UNWRITABLE = {
     errno.ENOSPC: "the disk is full",
     errno.EROFS: "read-only",
@@ -94,7 +96,7 @@ def _configured(verb: str, rest: list[str]) -> int:
     from vaebench import compose
 
     options = _options(rest)
-    config_name = verb if verb in ("train", "eval") else "reproduce"
+    config_name = {"train": "train", "eval": "eval", "answers": "train", "prompt": "train"}.get(verb, "reproduce")
     with compose.session():
         configurations = compose.configurations(config_name, options.overrides, sweep=options.sweep)
         if options.show:

@@ -17,19 +17,23 @@ from vaebench.contracts import Job
 from vaebench.errors import UserError
 from vaebench.store import Run, Store, store_root
 
+_SHOWN_LINES = 5
+_ROLES = {"train": "run", "answers": "answers", "embed": "embeddings", "grade": "grades"}
+
 console = Console(highlight=False, soft_wrap=True)
 
 
 def train(cfg: DictConfig) -> int:
     """``vaebench train``: make the run of this configuration, or show it if it is there."""
-    request = requests.checked(cfg)
+    *before, request = requests.checked(cfg)
     _try_out(cfg, request)
     store = Store(store_root(cfg.store))
     run = store.find(request)
-    _say(cfg, f"run {run.key}: {_title(request)}")
+    _say(cfg, f"run {run.key}: {requests.title(request)}")
     if run.done:
         _say(cfg, f"already done: {_short(run.folder)} (seed=N or another option makes another run)")
     else:
+        _make_first(cfg, store, before)
         _make(cfg, store, [request])
     _show_training(cfg, run)
     return 0
@@ -37,21 +41,37 @@ def train(cfg: DictConfig) -> int:
 
 def evaluate(cfg: DictConfig) -> int:
     """``vaebench eval``: evaluate the run that ``vaebench train`` makes of the same configuration."""
-    request = requests.checked(cfg)
-    evaluation, judge, suite = requests.evaluation(cfg, request)
+    request = requests.checked(cfg)[-1]
+    (*before, evaluation), suite = requests.evaluation(cfg)
     model = _try_out(cfg, request)
     build.check_capabilities(_suite_name(evaluation), suite, model)
     store = Store(store_root(cfg.store))
-    for parent, role in ((request, "run"), (judge, "classifier")):
-        if parent is None or store.find(parent).done:
-            continue
-        _say(cfg, f"{role} {parent.key} ({_title(parent)}) is not there yet: training it first")
-        _make(cfg, store, [parent])
+    _make_first(cfg, store, before)
     run = store.find(evaluation)
-    _say(cfg, f"evaluation {run.key} of run {request.key}: {_suite_name(evaluation)} on {_title(request)}")
+    _say(cfg, f"evaluation {run.key} of run {request.key}: {_suite_name(evaluation)} on {requests.title(request)}")
     if not run.done:
         _make(cfg, store, [evaluation])
     _show_measurements(run)
+    return 0
+
+
+def answers(cfg: DictConfig) -> int:
+    """``vaebench answers``: collect or generate a text dataset's answers, or show what is there."""
+    if not requests.is_text(cfg):
+        raise UserError(f"dataset={cfg.dataset.name} holds no questions; try dataset=tiny or dataset=gsm8k")
+    chain = requests.answers(cfg)
+    store = Store(store_root(cfg.store))
+    _make_first(cfg, store, chain)
+    _show_answers(store.find(chain[-1]))
+    return 0
+
+
+def prompt(cfg: DictConfig) -> int:
+    """``vaebench prompt``: the exact prompt of the first problem and the sampling parameters; nothing is generated."""
+    if not requests.is_text(cfg):
+        raise UserError(f"dataset={cfg.dataset.name} asks no language model; try dataset=gsm8k")
+    request = requests.answers(cfg)[-1]
+    console.print(build.prompt(request), markup=False)
     return 0
 
 
@@ -99,11 +119,19 @@ def _try_out(cfg: DictConfig, request: Request) -> Any:
     return model
 
 
+def _make_first(cfg: DictConfig, store: Store, wanted: list[Request]) -> None:
+    """Make what is not there yet, one after the other, and say so."""
+    for request in wanted:
+        if not store.find(request).done:
+            _say(cfg, f"{_ROLES[request['verb']]} {request.key} ({requests.title(request)}) is not there yet: making it")
+            _make(cfg, store, [request])
+
+
 def _make(cfg: DictConfig, store: Store, wanted: list[Request]) -> None:
     """Run the requests here. Raises `UserError` with the reason of one that failed."""
     runs = [store.open(request) for request in wanted]
     jobs = [Job(request["verb"], run.folder) for request, run in zip(wanted, runs, strict=True)]
-    labels = {run.folder: _title(request) for request, run in zip(wanted, runs, strict=True)}
+    labels = {run.folder: requests.title(request) for request, run in zip(wanted, runs, strict=True)}
     outcomes = executors.run(
         jobs, labels, kind="inline", workers=1, machine=machine(cfg), quiet=cfg.quiet, console=console
     )
@@ -112,15 +140,6 @@ def _make(cfg: DictConfig, store: Store, wanted: list[Request]) -> None:
             raise KeyboardInterrupt
         if outcome.status == "failed":
             raise UserError(*(outcome.reason.splitlines() or ["failed"]))
-
-
-def _title(request: Request) -> str:
-    """What to call a request on the screen."""
-    if request["verb"] == "eval":
-        return f"{_suite_name(request)} of {request['parents']['run']}"
-    name = request["model"]["_target_"].split(".")[2]
-    options = [f"{key}={request['model'][key]}" for key in ("latent_dim", "k") if key in request["model"]]
-    return " ".join([name, *options, f"on {request['dataset']['name']}", f"seed={request['seed']}"])
 
 
 def _suite_name(request: Request) -> str:
@@ -142,12 +161,28 @@ def _show_training(cfg: DictConfig, run: Run) -> None:
         else []
     )
     table = Table("", "", show_header=False)
-    table.add_row("steps", f"{result['steps']} ({result['epochs']:g} epochs of {result['train_images']} images)")
+    items = result.get("train_items", result.get("train_images"))  # the name before 0.3
+    table.add_row("steps", f"{result['steps']} ({result['epochs']:g} epochs of {items} items)")
     table.add_row("parameters", f"{result['parameters']:,}")
     for record in last:
         for name, value in record.items():
             if name not in ("step", "epoch"):
                 table.add_row(name, f"{value:.5g}")
+    table.add_row("folder", _short(run.folder))
+    console.print(table)
+
+
+def _show_answers(run: Run) -> None:
+    result = run.result()
+    table = Table("", "", show_header=False)
+    table.add_row("answers", f"{result['answers']} to {result['problems_answered']} of {result['test_items']} problems")
+    table.add_row("from", ", ".join(result["sources"]))
+    for note in result["notes"]:
+        table.add_row("note", note)
+    for line in result["left_out"][:_SHOWN_LINES]:
+        table.add_row("left out", line)
+    if len(result["left_out"]) > _SHOWN_LINES:
+        table.add_row("left out", f"and {len(result['left_out']) - _SHOWN_LINES} more (result.json)")
     table.add_row("folder", _short(run.folder))
     console.print(table)
 

@@ -19,8 +19,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vaebench.config import ReproduceConfig, TrainConfig, choices, conf_dir
+from vaebench.config import ReproduceConfig, TrainConfig, choices, conf_dir, kind_of, leaf
 from vaebench.errors import UserError, unknown
+
+# The dataset a model of this kind takes where none is chosen.
+_EMBEDDED = {"text": "tiny", "tokens": "arithmetic"}
 
 
 @contextmanager
@@ -100,12 +103,13 @@ def _mistakes(name: str, overrides: list[str]) -> list[str]:
     chosen, options, mistakes = [], [], []
     for text in overrides:
         key, _, value = text.partition("=")
-        if key.lstrip("+~") not in groups:
+        group = key.lstrip("+~").partition("@")[0]  # answers@dataset.answers=llama: a group inside another's choice
+        if group not in groups:
             options.append(text)
-        elif value in choices(key.lstrip("+~")) or value == "null":
+        elif value in choices(group) or value == "null":
             chosen.append(text)
         else:
-            mistakes.append(unknown(key, value, choices(key.lstrip("+~"))))
+            mistakes.append(unknown(key, value, choices(group)))
     by_group = {text.partition("=")[0]: text for text in chosen}  # one choice of a sweep stands for the others
     base = compose(name, by_group.values())
     for text in options:
@@ -139,9 +143,18 @@ def _unknown_option(base: DictConfig, key: str) -> list[str]:
 
 
 def _default_dataset(parsed: list[Override]) -> list[str]:
-    """MNIST if it is at hand or can be downloaded, else the embedded digits; nothing if the command chooses one."""
-    if any(override.get_key_element().lstrip("+~") == "dataset" for override in parsed):
+    """The model's default kind of data, unless the command or its experiment chooses a dataset.
+
+    Images: MNIST if it is at hand or can be downloaded, else the embedded digits. Texts: the embedded ``tiny``.
+    """
+    given = {o.get_key_element().lstrip("+~"): str(o.input_line).partition("=")[2] for o in parsed}
+    experiment = _experiment_choices(given.get("experiment"))
+    if "dataset" in given or "dataset" in experiment:
         return []
+    model = given.get("model") or experiment.get("model")
+    kind = kind_of("model", model) if model in choices("model") else "images"
+    if kind != "images":
+        return [f"dataset={_EMBEDDED[kind]}"]
     from vaebench.data.fetch import available
 
     if available("mnist") != "unavailable":
@@ -150,6 +163,14 @@ def _default_dataset(parsed: list[Override]) -> list[str]:
         "note: dataset=digits, the embedded stand-in: MNIST is neither here nor downloadable (set VAEBENCH_DATA)\n"
     )
     return ["dataset=digits"]
+
+
+def _experiment_choices(name: str | None) -> dict[str, str]:
+    """What an experiment chooses of each group."""
+    if name not in choices("experiment"):
+        return {}
+    defaults = leaf("experiment", str(name)).get("defaults", ())
+    return {key.removeprefix("override /"): value for entry in defaults for key, value in entry.items()}
 
 
 def _first_line(error: Exception) -> str:

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,7 +22,8 @@ from vaebench.errors import UserError
 
 KEY_LENGTH = 12
 # Where a file is fetched from does not change what it holds (its sha256 stands beside it), so it is no part of the key.
-_NOT_IN_KEY = frozenset({"mirrors"})
+# ``needs`` and ``data`` describe a leaf: which packages it takes, which kind of data it is for.
+_NOT_IN_KEY = frozenset({"mirrors", "needs", "data"})
 
 
 @dataclass
@@ -39,6 +41,7 @@ class TrainSpec:
     """The training loop. A step is one batch; the last, incomplete batch of an epoch is dropped.
 
     ``schedule``: the learning rate stays (``constant``) or falls to zero over the training (``linear``).
+    ``keep``: the weights after the ``last`` step, or those with the ``best`` loss on a held-out tenth of the data.
     """
 
     epochs: int = MISSING
@@ -48,6 +51,7 @@ class TrainSpec:
     clip_norm: float | None = None
     log_every: int = 100
     precision: str = "float32"
+    keep: str | None = None
 
 
 @dataclass
@@ -87,6 +91,7 @@ class TrainConfig(Common):
     dataset: Any = MISSING
     optim: Any = MISSING
     suite: Any = None
+    embedder: Any = None
     scale: ScaleSpec = field(default_factory=ScaleSpec)
     train: TrainSpec = field(default_factory=TrainSpec)
     seed: int = 0
@@ -119,6 +124,18 @@ def choices(group: str) -> list[str]:
     """What can be chosen of a group: its YAML files, subfolders with a slash."""
     folder = conf_dir() / group
     return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
+def leaf(group: str, name: str) -> dict[str, Any]:
+    """A choice's YAML as it is written, before composition."""
+    return dict(yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")) or {})
+
+
+def kind_of(group: str, name: str) -> str:
+    """Which kind of data a model or dataset is about: ``images``, ``text`` or ``tokens``."""
+    found = leaf(group, name)
+    composed = any("/answers@answers" in entry for entry in found.get("defaults", ()))
+    return "text" if composed else str(found.get("data", "images"))
 
 
 @dataclass(frozen=True)
@@ -163,7 +180,7 @@ def freeze(cfg: DictConfig) -> Request:
     return Request({"verb": "train", **parts, "seed": int(cfg.seed)})
 
 
-def freeze_eval(suite: Mapping[str, Any], run: Request, classifier: Request | None) -> Request:
+def freeze_eval(suite: Mapping[str, Any], run: Request, classifier: Request | None = None) -> Request:
     """The request of an evaluation: the suite and the runs it looks at, by key."""
     parents = {"run": run.key} | ({"classifier": classifier.key} if classifier else {})
     return Request({"verb": "eval", "suite": dict(suite), "parents": parents})

@@ -252,14 +252,15 @@ class AnswerSource(Protocol):
 
 
 class Embedder(Protocol):
-    """Text to vectors. ``dim``: their width. ``batch``: how many texts make one shard.
+    """Text to vectors. ``dim``: their width. ``shard``: how many texts make one shard.
 
     ``open``: load the model; raises `UserError` with what to do. ``embed``: float32 ``[n dim]`` on the CPU; ``kind`` is
-    ``question`` or ``solution``.
+    ``question`` or ``solution``. ``truncated``: how many of the texts embedded so far were cut to the model's length.
     """
 
     dim: int
     shard: int
+    truncated: int
 
     def open(self, work: Work) -> None: ...
 

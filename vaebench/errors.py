@@ -21,3 +21,7 @@ def unknown(kind: str, value: str, choices: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(value), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"unknown {kind} {str(value)!r}{hint} Valid: {', '.join(names)}"
+
+
+class Interrupted(Exception):  # noqa: N818 (not an error: what was done is stored)
+    """The work was asked to stop and has stored its state."""

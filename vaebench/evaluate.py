@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from vaebench import build, runtime
+from vaebench import build, runtime, stages
 from vaebench.checkpoint import load_weights
-from vaebench.contracts import SuiteInputs
+from vaebench.contracts import AnswerInputs, SuiteInputs, SuiteResult
+from vaebench.data import embeddings
+from vaebench.data.answers import read_answers, read_grades
 from vaebench.errors import UserError
 from vaebench.store import Run, Store, write_bytes, write_json
 
@@ -29,6 +32,29 @@ def load_model(run: Run, device: torch.device) -> torch.nn.Module:
 
 def evaluate(run: Run, store: Store, *, device: torch.device, track: Callable[[int, int], None]) -> None:
     """Compute the evaluation whose request lies in ``run`` and write ``result.json`` and ``arrays.npz``."""
+    on = _on_images if "run" in run.request()["parents"] else _on_answers
+    with torch.no_grad():
+        result, dataset = on(run, store, device, track)
+    for found in result.measurements:
+        if not math.isfinite(found.value):
+            raise UserError(
+                f"evaluation {run.key}: {found.name} is {found.value}; the model's output is not usable for it"
+            )
+    _write_arrays(run.path("arrays.npz"), dict(result.arrays))
+    write_json(
+        run.path("result.json"),
+        {
+            "measurements": [asdict(m) | {"protocol": dict(m.protocol)} for m in result.measurements],
+            "dataset": dataset,
+            "provenance": runtime.provenance(device),
+        },
+    )
+
+
+def _on_images(
+    run: Run, store: Store, device: torch.device, track: Callable[[int, int], None]
+) -> tuple[SuiteResult, dict[str, Any]]:
+    """One trained model on its dataset."""
     request = run.request()
     parents = request["parents"]
     trained = Run(store.root / parents["run"])
@@ -51,30 +77,69 @@ def evaluate(run: Run, store: Store, *, device: torch.device, track: Callable[[i
         classifier_key=parents.get("classifier", ""),
         track=track,
     )
-    with torch.no_grad():
-        result = suite.run(inputs)
-    for found in result.measurements:
-        if not math.isfinite(found.value):
-            raise UserError(
-                f"run {trained.key}: {found.name} is {found.value}; the model's output is not usable for it"
-            )
-    _write_arrays(run.path("arrays.npz"), dict(result.arrays))
-    write_json(
-        run.path("result.json"),
-        {
-            "measurements": [asdict(m) | {"protocol": dict(m.protocol)} for m in result.measurements],
-            "dataset": {
-                "name": data.name,
-                "digest": data.digest,
-                "stand_in": data.stand_in,
-                "note": data.note,
-                "source": data.source,
-                "train_images": len(data.train_x),
-                "test_images": len(data.test_x),
-            },
-            "provenance": runtime.provenance(device),
-        },
+    dataset = {
+        "name": data.name,
+        "digest": data.digest,
+        "stand_in": data.stand_in,
+        "note": data.note,
+        "source": data.source,
+        "train_images": len(data.train_x),
+        "test_images": len(data.test_x),
+    }
+    return suite.run(inputs), dataset
+
+
+def _on_answers(
+    run: Run, store: Store, device: torch.device, track: Callable[[int, int], None]
+) -> tuple[SuiteResult, dict[str, Any]]:
+    """One trained model per seed (or none) on graded answers."""
+    request = run.request()
+    folders = stages.parents(run, store)
+    seeds = {role: Run(folder) for role, folder in folders.items() if role.startswith("seed")}
+    models = [load_model(seeds[role], device) for role in sorted(seeds, key=lambda role: int(role.removeprefix("seed")))]
+    suite = build.suite(request)
+    for model in models:
+        build.check_capabilities(type(suite).__name__.lower(), suite, model)
+    answered = Run(folders["answers"])
+    problems = build.problems(request)
+    facts = answered.result()
+    if facts["problems_digest"] != problems.digest:
+        raise UserError(
+            f"run {answered.key} answered other problems than {problems.name} holds now; "
+            f"remove {answered.folder} and run again"
+        )
+    questions = solutions = None
+    protocol: dict[str, Any] = {"problems": problems.name, "train_pairs": len(problems.train)}
+    if models:
+        questions, solutions = (embeddings.read(folders["embeddings"], stem) for stem in ("questions", "solutions"))
+        embedded = Run(folders["embeddings"])
+        cut = embedded.result()["truncated"]["solutions"] / max(1, len(solutions))
+        trained = next(iter(seeds.values()))
+        protocol |= {
+            "embedder": build.embedder_name(embedded.request()["embedder"]),
+            "cut_by_embedder": f"{cut:.1%}",
+            "epochs": trained.result()["epochs"],
+        }
+    inputs = AnswerInputs(
+        problems=problems,
+        answers=read_answers(answered.folder),
+        grades=read_grades(folders["grades"]),
+        models=models,
+        questions=questions,
+        solutions=solutions,
+        device=device,
+        track=track,
     )
+    result = suite.run(inputs)
+    measured = [replace(found, protocol={**protocol, **found.protocol}) for found in result.measurements]
+    dataset = {
+        "name": problems.name,
+        "digest": answered.key,
+        "stand_in": problems.stand_in,
+        "note": "; ".join(filter(None, [problems.note, *facts["notes"]])),
+        "source": problems.source,
+    }
+    return replace(result, measurements=tuple(measured)), dataset
 
 
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -8,9 +8,12 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from vaebench.config import choices, conf_dir
+from vaebench.config import choices, kind_of, leaf
 from vaebench.errors import UserError, unknown
 from vaebench.store import Store, store_root
+
+
+_NO_OPTIONS = frozenset({"_target_", "version", "input_shape", "data", "needs"})
 
 
 def show(words: list[str]) -> int:
@@ -19,6 +22,7 @@ def show(words: list[str]) -> int:
         "models": lambda: _leaves("model"),
         "datasets": _datasets,
         "suites": lambda: _leaves("suite"),
+        "embedders": lambda: _leaves("embedder"),
         "papers": _papers,
         "scales": _scales,
         "experiments": _experiments,
@@ -33,15 +37,11 @@ def show(words: list[str]) -> int:
     return 0
 
 
-def _load(group: str, name: str) -> dict[str, object]:
-    return dict(yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text()) or {})
-
-
 def _leaves(group: str) -> Table:
     """A group's choices with the options each takes."""
     table = Table(group, "options (defaults)", title=f"{group}s: {group}=NAME, {group}.OPTION=VALUE")
     for name in choices(group):
-        options = {k: v for k, v in _load(group, name).items() if k not in ("_target_", "version", "input_shape")}
+        options = {k: v for k, v in leaf(group, name).items() if k not in _NO_OPTIONS}
         table.add_row(name, ", ".join(f"{key}={value}" for key, value in options.items()))
     return table
 
@@ -49,10 +49,19 @@ def _leaves(group: str) -> Table:
 def _datasets() -> Table:
     from vaebench.data.fetch import available
 
-    table = Table("dataset", "shape", "here", title="datasets: dataset=NAME")
+    table = Table("dataset", "holds", "here", title="datasets: dataset=NAME")
     for name in choices("dataset"):
-        table.add_row(name, "x".join(map(str, _load("dataset", name)["shape"])), available(name))  # type: ignore[call-overload]
+        table.add_row(name, _holds(name), available(name))
     return table
+
+
+def _holds(name: str) -> str:
+    """A set's images by their shape, or its problems and who answered them."""
+    found = leaf("dataset", name)
+    if kind_of("dataset", name) != "text":
+        return "x".join(map(str, found["shape"])) if "shape" in found else str(found.get("data"))
+    parts = {key.partition("@")[2]: value for entry in found["defaults"] for key, value in entry.items()}
+    return f"{parts['problems']}, answered by {parts['answers']}"
 
 
 def _papers() -> Table:
@@ -68,7 +77,7 @@ def _papers() -> Table:
 def _scales() -> Table:
     table = Table("scale", "seeds", "epochs", "at most steps", title="scales: scale=NAME")
     for name in ("smoke", "small", "paper"):
-        spec = _load("scale", name)
+        spec = leaf("scale", name)
         table.add_row(name, str(spec["seeds"]), str(spec["epochs"]), str(spec["max_steps"] or "-"))
     return table
 
@@ -81,26 +90,20 @@ def _experiments() -> Table:
 
 
 def _runs() -> Table:
+    from vaebench.requests import title
+
     store = Store(store_root())
-    table = Table("run", "model", "dataset", "seed", "status", "evaluations", title=f"runs in {store.root.name}/")
+    table = Table("run", "verb", "what", "status", "evaluations", title=f"runs in {store.root.name}/")
     for run in store.runs():
         try:
             request = run.request()
         except UserError:
-            table.add_row(run.key, "?", "?", "?", "request.yaml changed", "")
+            table.add_row(run.key, "?", "?", "request.yaml changed", "")
             continue
-        model = request["model"]
-        options = " ".join(f"{key}={model[key]}" for key in ("latent_dim", "k") if key in model)
         evaluations = sorted(
             yaml.safe_load(path.read_text())["suite"]["_target_"].split(".")[2]
             for path in run.folder.glob("evals/*/request.yaml")
         )
-        table.add_row(
-            run.key,
-            f"{model['_target_'].split('.')[2]} {options}",
-            request["dataset"]["name"],
-            str(request["seed"]),
-            run.state(),
-            " ".join(dict.fromkeys(evaluations)),
-        )
+        shown = " ".join(dict.fromkeys(evaluations))
+        table.add_row(run.key, request["verb"], title(request), run.state(), shown)
     return table

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig
@@ -13,7 +14,7 @@ from rich.table import Table as Grid
 
 from vaebench import build, executors, requests
 from vaebench.compose import compose
-from vaebench.config import Request, choices, freeze, freeze_eval, plain
+from vaebench.config import Request, choices, freeze, freeze_eval, kind_of, plain
 from vaebench.data.fetch import available
 from vaebench.errors import UserError, unknown
 from vaebench.papers.tables import Column, Paper, Row, Table, load, names
@@ -22,12 +23,15 @@ from vaebench.store import Store
 # Images per second and core (float32), for the plan's estimate only; measured on a 2 GHz server core.
 _RATES = {"mlp": 12_000, "conv": 2_000, "classifier": 4_500}
 _EVALUATION_SECONDS = 6.0
-STAND_IN = "digits"
+# Of the stages on texts, whose length is not known before they are read.
+_STAGE_SECONDS = {"answers": 30.0, "embed": 60.0, "grade": 30.0, "train": 40.0, "eval": 10.0, "language_model": 90.0}
+# The seed of an evaluation that looks at all seeds together.
+POOLED = -1
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Under which conditions a table is run here: scale, dataset (``stand_in``: not the paper's), FID features."""
+    """Under which conditions a table is run here: scale, dataset (``stand_in``: not the table's own), FID features."""
 
     scale: str
     dataset: str
@@ -38,23 +42,28 @@ class Setting:
 
 @dataclass(frozen=True)
 class Item:
-    """One row of one table with one seed: its training and, by column, the evaluation that measures it."""
+    """One row of one table with one seed (or ``POOLED``): its training and, by column, the evaluation that measures it.
+
+    ``names`` fills the placeholders of a column's measurement. On texts a row has no training of its own.
+    """
 
     paper: str
     table: str
     row: str
     setting: Setting
-    train: Request
+    seed: int
+    train: Request | None
     evaluations: dict[str, Request]
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All items, and the requests they consist of by key; parents (trainings, classifiers) apart from evaluations."""
+    """All items, the requests they consist of by key (parents before children), and what was left out and why."""
 
     items: tuple[Item, ...]
-    trainings: dict[str, Request]
-    evaluations: dict[str, Request]
+    requests: dict[str, Request]
+    left_out: tuple[str, ...] = ()
 
 
 def make(cfg: DictConfig) -> Plan:
@@ -70,19 +79,23 @@ def make(cfg: DictConfig) -> Plan:
         raise UserError(*mistakes)
     papers = [load(name) for name in chosen("paper", cfg.paper, names())]
     items: list[Item] = []
-    trainings: dict[str, Request] = {}
-    evaluations: dict[str, Request] = {}
+    found: dict[str, Request] = {}
+    left_out: list[str] = []
     for paper in papers:
         for key in _tables(paper, cfg.table):
             table = paper.tables[key]
-            setting = _setting(cfg, table)
-            for row_name, row in table.rows.items():
-                for cfg_train in _configurations(row, table, setting):
-                    item, judge = _item(paper.name, key, row_name, row, table, setting, cfg_train)
-                    items.append(item)
-                    trainings |= {item.train.key: item.train} | ({judge.key: judge} if judge else {})
-                    evaluations |= {request.key: request for request in item.evaluations.values()}
-    return Plan(tuple(items), trainings, evaluations)
+            settings = _settings(cfg, table)
+            if not settings:
+                left_out.append(_why_not(cfg, f"{paper.name} {key}", table))
+            for setting in settings:
+                for row_name, row in table.rows.items():
+                    add = _text_items if kind_of("dataset", setting.dataset) == "text" else _image_items
+                    new, behind = add(paper.name, key, row_name, table, setting, left_out)
+                    items += new
+                    found |= {request.key: request for request in behind}
+    if not items:
+        raise UserError(*dict.fromkeys(left_out))
+    return Plan(tuple(items), found, tuple(dict.fromkeys(left_out)))
 
 
 def chosen(kind: str, value: str, valid: list[str]) -> list[str]:
@@ -101,21 +114,46 @@ def _tables(paper: Paper, value: str) -> list[str]:
     return chosen("table", value, list(paper.tables))
 
 
-def _setting(cfg: DictConfig, table: Table) -> Setting:
-    wanted = cfg.dataset or table.dataset
-    there = available(wanted) != "unavailable"
-    if cfg.dataset and not there:
-        raise UserError(
-            f"dataset={wanted} is neither here nor can it be downloaded; set VAEBENCH_DATA, or leave dataset out"
+def _settings(cfg: DictConfig, table: Table) -> list[Setting]:
+    """The sets a table is measured on, one setting each; none if it is not run here."""
+    scale = cfg.scale or ("small" if _there(table.sets("small")) else "smoke")
+    wanted = table.sets(scale)
+    if cfg.dataset:
+        if kind_of("dataset", cfg.dataset) != kind_of("dataset", table.dataset):
+            return []
+        if not (table.stand_in or cfg.dataset in table.own):
+            return []
+        wanted = (cfg.dataset,)
+        if not _there(wanted):
+            raise UserError(
+                f"dataset={cfg.dataset} is neither here nor can it be downloaded; "
+                "set VAEBENCH_DATA, or leave dataset out"
+            )
+    sets = _there(wanted) or ([table.stand_in] if table.stand_in else [])
+    if table.datasets and not wanted:
+        sets = []
+    embedded = compose("train", [f"scale={scale}", "dataset=digits"])
+    return [
+        Setting(
+            scale,
+            name,
+            name not in table.own,
+            cfg.features or _features(scale, cfg.runtime.device),
+            cfg.seeds or table.seeds.get(scale) or int(embedded.scale.seeds),
         )
-    dataset = wanted if there else STAND_IN
-    scale = cfg.scale or ("small" if there and dataset != STAND_IN else "smoke")
-    seeds = (
-        cfg.seeds or table.seeds.get(scale) or int(compose("train", [f"scale={scale}", "dataset=digits"]).scale.seeds)
-    )
-    return Setting(
-        scale, dataset, dataset != table.dataset, cfg.features or _features(scale, cfg.runtime.device), seeds
-    )
+        for name in sets
+    ]
+
+
+def _there(names: Iterable[str]) -> list[str]:
+    return [name for name in names if available(name) != "unavailable"]
+
+
+def _why_not(cfg: DictConfig, name: str, table: Table) -> str:
+    if cfg.dataset:
+        return f"{name} is not measured on dataset={cfg.dataset}; its own: {', '.join(table.own)}"
+    scales = [scale for scale in choices("scale") if table.sets(scale)]
+    return f"{name} is run at scale={' or '.join(scales)} only, where its data can be had"
 
 
 @cache
@@ -132,29 +170,70 @@ def _features(scale: str, device: str) -> str:
     return "inception" if worth_it and inception_available() else "classifier"
 
 
-def _configurations(row: Row, table: Table, setting: Setting) -> Iterator[DictConfig]:
-    extra = table.overrides.get(setting.scale, ())
-    base = [f"experiment={row.experiment}", f"dataset={setting.dataset}", f"scale={setting.scale}"]
-    cfg = compose("train", [*base, *extra, *row.overrides])
+def _base(row: Row, table: Table, setting: Setting) -> list[str]:
+    """The overrides that make a row's configuration."""
+    chosen_by = [f"experiment={row.experiment}", f"dataset={setting.dataset}", f"scale={setting.scale}"]
+    return [*chosen_by, *table.overrides.get(setting.scale, ()), *row.overrides]
+
+
+def _image_items(
+    paper: str, key: str, row_name: str, table: Table, setting: Setting, left_out: list[str]
+) -> tuple[list[Item], list[Request]]:
+    """A training and its evaluations for each seed."""
+    del left_out
+    row = table.rows[row_name]
+    cfg = compose("train", _base(row, table, setting))
+    items, behind = [], []
     for seed in range(setting.seeds):
         cfg.seed = seed
-        yield cfg
+        train = freeze(cfg)
+        judge: Request | None = None
+        evaluations = {}
+        for column_name, column in table.columns.items():
+            if row.columns and column_name not in row.columns:
+                continue
+            suite, needs_judge = _suite(column, row, setting)
+            if needs_judge:
+                judge = judge or requests.classifier(cfg)
+            evaluations[column_name] = freeze_eval(suite, train, judge if needs_judge else None)
+        items.append(Item(paper, key, row_name, setting, seed, train, evaluations))
+        behind += [train, *([judge] if judge else []), *evaluations.values()]
+    return items, behind
 
 
-def _item(
-    paper: str, key: str, row_name: str, row: Row, table: Table, setting: Setting, cfg: DictConfig
-) -> tuple[Item, Request | None]:
-    train = freeze(cfg)
-    judge: Request | None = None
-    evaluations = {}
+def _text_items(
+    paper: str, key: str, row_name: str, table: Table, setting: Setting, left_out: list[str]
+) -> tuple[list[Item], list[Request]]:
+    """One evaluation over all seeds together for each suite."""
+    row = table.rows[row_name]
+    evaluations: dict[str, Request] = {}
+    behind: list[Request] = []
+    names: dict[str, str] = {}
     for column_name, column in table.columns.items():
         if row.columns and column_name not in row.columns:
             continue
-        suite, needs_judge = _suite(column, row, setting)
-        if needs_judge:
-            judge = judge or requests.classifier(cfg)
-        evaluations[column_name] = freeze_eval(suite, train, judge if needs_judge else None)
-    return Item(paper, key, row_name, setting, train, evaluations), judge
+        suite = (f"suite={column.suite}", *column.overrides, *row.eval_overrides)
+        chain, scorers, missing = _chain((*_base(row, table, setting), *suite), setting.seeds)
+        names |= scorers
+        if missing:
+            left_out.append(
+                f"{paper} {key}, {row.label}: needs {', '.join(missing)} (pip install 'vaebench[reasoning]')"
+            )
+            return [], []
+        evaluations[column_name] = chain[-1]
+        behind += chain
+    names["measures"] = row.measures
+    return [Item(paper, key, row_name, setting, POOLED, None, evaluations, dict(names))], behind
+
+
+@cache
+def _chain(overrides: tuple[str, ...], seeds: int) -> tuple[list[Request], dict[str, str], list[str]]:
+    """An evaluation of texts behind all it needs, its scorers by role, and the packages that are not installed."""
+    cfg = compose("eval", overrides)
+    chain, suite = requests.evaluation(cfg, range(seeds))
+    needs = plain(cfg.embedder).get("needs") or [] if getattr(suite, "needs_model", False) else []
+    scorers = list(plain(cfg.dataset.problems)["scorers"])
+    return chain, {"main": scorers[0], "other": scorers[-1]}, [name for name in needs if find_spec(name) is None]
 
 
 def _suite(column: Column, row: Row, setting: Setting) -> tuple[dict[str, Any], bool]:
@@ -180,23 +259,34 @@ def show(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:
         sections.setdefault((item.paper, item.table, item.setting), []).append(item)
     for (paper, table, setting), items in sections.items():
         source = f"{setting.dataset}, {available(setting.dataset)}" + (" (a stand-in)" if setting.stand_in else "")
-        runs = {item.train.key for item in items}
-        tests = {request.key for item in items for request in item.evaluations.values()}
         scale = f"{setting.scale}, {setting.seeds} seed{'s' * (setting.seeds > 1)}"
-        grid.add_row(f"{paper} {table}", scale, source, setting.features, f"{len(runs)} + {len(tests)}")
+        features = setting.features if kind_of("dataset", setting.dataset) == "images" else "-"
+        grid.add_row(f"{paper} {table}", scale, source, features, str(len(_behind(items, plan))))
     console.print(grid)
-    todo = [r for r in (*plan.trainings.values(), *plan.evaluations.values()) if not store.find(r).done]
+    for line in plan.left_out:
+        console.print(f"left out: {line}", markup=False)
+    todo = [request for request in plan.requests.values() if not store.find(request).done]
     count = workers(cfg)
     minutes = sum(map(seconds, todo)) / count / 60
-    total = len(plan.trainings) + len(plan.evaluations)
     left = f"about {max(1, round(minutes))} min on a CPU core each" if todo else "nothing to compute"
     console.print(
         f"device {_device(cfg)}, {count} worker{'s' * (count > 1)} of {cfg.runtime.threads} thread; "
-        f"{len(todo)} of {total} jobs (trainings + evaluations) to do, {left}"
+        f"{len(todo)} of {len(plan.requests)} jobs to do, {left}"
     )
     warning = overload_warning(count, cfg.runtime.threads) if todo else None
     if warning:
         console.print(warning)
+
+
+def _behind(items: list[Item], plan: Plan) -> set[str]:
+    """The keys of all requests these items need."""
+    keys = {request.key for item in items for request in item.evaluations.values()}
+    pending = list(keys)
+    while pending:
+        new = set(plan.requests[pending.pop()].data.get("parents", {}).values()) - keys
+        keys |= new
+        pending += new
+    return keys
 
 
 def _device(cfg: DictConfig) -> str:
@@ -219,13 +309,17 @@ def workers(cfg: DictConfig) -> int:
 
 def seconds(request: Request) -> float:
     """A rough estimate of a job on one core."""
+    if "problems" in request.data or "pairs" in request.data.get("parents", {}):
+        return _STAGE_SECONDS[request["verb"]]
     if request["verb"] == "eval":
         return _EVALUATION_SECONDS
     spec, model = request["train"], request["model"]
+    if model.get("data") == "tokens":
+        return _STAGE_SECONDS["language_model"]
     kind = "classifier" if "classes" in model else model.get("network")
     if kind is None:  # fitted in closed form
         return 5.0
-    images = 1_437 if request["dataset"]["name"] == STAND_IN else 60_000
+    images = 1_437 if request["dataset"]["name"] == "digits" else 60_000
     from vaebench.train import total_steps
 
     steps = total_steps(images, spec["batch_size"], spec["epochs"], spec["max_steps"])

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.console import Console
 
-from vaebench import executors, planning
+from vaebench import executors, planning, requests
 from vaebench.config import Request
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import UserError
@@ -29,25 +29,36 @@ def run(cfg: DictConfig, machine: dict[str, Any], console: Console) -> int:
     store = Store(store_root(cfg.store))
     if not cfg.quiet:
         planning.show(plan, store, cfg, console)
-    failed = []
-    for wave in (plan.trainings, plan.evaluations):
-        failed += _wave(list(wave.values()), plan, store, cfg, machine, console)
+    failed: list[Outcome] = []
+    while ready := _ready(plan, store, failed):
+        failed += _wave(ready, plan, store, cfg, machine, console)
+    unmade = [request for request in plan.requests.values() if not store.find(request).done]
+    if len(unmade) > len(failed):
+        console.print(f"left out: {len(unmade) - len(failed)} jobs that need a failed one")
     collect(plan, store, cfg, console)
     for outcome in failed:
         console.print(f"failed: {outcome.job.folder}: {outcome.reason}", markup=False)
     return 1 if failed else 0
 
 
+def _ready(plan: Plan, store: Store, failed: list[Outcome]) -> list[Request]:
+    """What is not done yet and has all its parents, the longest first; what failed now is not tried again."""
+    done = {key for key, request in plan.requests.items() if store.find(request).done}
+    given_up = {outcome.job.folder for outcome in failed}
+    ready = [
+        request
+        for key, request in plan.requests.items()
+        if key not in done
+        and done.issuperset(request.data.get("parents", {}).values())
+        and store.find(request).folder not in given_up
+    ]
+    return sorted(ready, key=planning.seconds, reverse=True)
+
+
 def _wave(
-    wanted: list[Request], plan: Plan, store: Store, cfg: DictConfig, machine: dict[str, Any], console: Console
+    ready: list[Request], plan: Plan, store: Store, cfg: DictConfig, machine: dict[str, Any], console: Console
 ) -> list[Outcome]:
-    """Run what is not done yet, the longest first; evaluations without a finished parent are left out."""
-    todo = [request for request in wanted if not store.find(request).done]
-    done = {key for key, request in plan.trainings.items() if store.find(request).done}
-    ready = [request for request in todo if done.issuperset(request.data.get("parents", {}).values())]
-    if len(ready) < len(todo):
-        console.print(f"left out: {len(todo) - len(ready)} evaluations whose training or classifier is not done")
-    ready.sort(key=planning.seconds, reverse=True)
+    """Run these requests; returns those that failed."""
     runs = [store.open(request) for request in ready]
     jobs = [Job(request["verb"], run.folder) for request, run in zip(ready, runs, strict=True)]
     labels = {run.folder: _label(request, plan) for request, run in zip(ready, runs, strict=True)}
@@ -61,12 +72,15 @@ def _wave(
 
 
 def _label(request: Request, plan: Plan) -> str:
+    """What to call a job: the first row that it is a part of, or what it is."""
     for item in plan.items:
-        if request.key == item.train.key:
+        if item.train is not None and request.key == item.train.key:
             return f"{item.table} {item.row} seed={request['seed']}"
         if request in item.evaluations.values():
-            return f"{request['suite']['_target_'].split('.')[2]} {item.table} {item.row} seed={item.train['seed']}"
-    return f"classifier on {request['dataset']['name']}"
+            suite = request["suite"]["_target_"].split(".")[2]
+            seed = "" if item.seed == planning.POOLED else f" seed={item.seed}"
+            return f"{suite} {item.table} {item.row}{seed} ({item.setting.dataset})"
+    return requests.title(request)
 
 
 def collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:
@@ -93,38 +107,42 @@ def collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None
 
 def _cells(item: Item, store: Store) -> Iterator[dict[str, Any]]:
     table = load(item.paper).tables[item.table]
-    trained = store.find(item.train)
     for column, request in item.evaluations.items():
         run = store.find(request)
-        if not (run.done and trained.done):
+        if not run.done or (item.train is not None and not store.find(item.train).done):
             continue
-        result, training = run.result(), trained.result()
-        wanted = table.columns[column].measurement
+        result = run.result()
+        training = store.find(item.train).result() if item.train is not None else {"epochs": 0}
+        wanted = table.columns[column].measurement.format(**item.names)
         found = next((m for m in result["measurements"] if m["name"] == wanted), None)
         if found is None:
+            if table.rows[item.row].optional:
+                continue
             raise UserError(f"paper {item.paper}, {item.table}, column {column}: suite measures no {wanted!r}")
+        dataset = result["dataset"]
         yield {
             "paper": item.paper,
             "table": item.table,
             "row": item.row,
             "column": column,
-            "seed": item.train["seed"],
+            "seed": item.seed,
             "value": found["value"],
+            "low": found.get("low"),
+            "high": found.get("high"),
+            "by_seed": json.dumps(found.get("by_seed", [])),
             "count": found["count"],
             "unit": found["unit"],
             "measurement": found["name"],
             "protocol": json.dumps(found["protocol"], sort_keys=True),
-            "protocol_digest": digest(
-                {**found["protocol"], "dataset": result["dataset"]["digest"], "suite": request["suite"]}
-            ),
-            "run": trained.key,
+            "protocol_digest": digest({**found["protocol"], "dataset": dataset["digest"], "suite": request["suite"]}),
+            "run": item.train.key if item.train is not None else "",
             "eval": run.key,
-            "dataset": result["dataset"]["name"],
-            "dataset_digest": result["dataset"]["digest"][:12],
-            "stand_in": int(item.setting.stand_in or result["dataset"]["stand_in"]),
+            "dataset": item.setting.dataset,
+            "dataset_digest": dataset["digest"][:12],
+            "stand_in": int(item.setting.stand_in or dataset["stand_in"]),
             "scale": item.setting.scale,
             "epochs": training["epochs"],
-            "train_images": result["dataset"]["train_images"],
+            "train_images": dataset.get("train_images", 0),
             "commit": result["provenance"]["commit"],
             "device": result["provenance"]["device"],
         }

@@ -1,23 +1,55 @@
-"""Requests that belong together: a training, its evaluations, and the classifier that judges them."""
+"""Requests that belong together: a run and all it builds on, parents before children.
+
+Images: training -> evaluation, judged by the dataset's classifier. Texts: answers -> grades, and training pairs ->
+embeddings -> one training per seed; an evaluation looks at all of them. A changed option renames what depends on it and
+nothing else: another beta asks no language model again and embeds no text again.
+"""
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from vaebench import build
 from vaebench.compose import compose
-from vaebench.config import Request, freeze, freeze_eval, plain
+from vaebench.config import Request, choices, freeze, freeze_eval, kind_of, plain
 from vaebench.contracts import Suite
+from vaebench.errors import UserError
+
+# Seconds a scorer may spend on one answer before it counts as wrong.
+_SECONDS_PER_ANSWER = 1.0
 
 
-def checked(cfg: DictConfig) -> Request:
-    """The training request of a configuration, every leaf bound to its signature. Raises all mistakes at once."""
-    request = freeze(cfg)
-    leaves = {name: request[name] for name in ("model", "dataset", "optim")}
+def is_text(cfg: DictConfig) -> bool:
+    """Whether the chosen dataset is a set of problems and who answered them."""
+    return "answers" in cfg.dataset
+
+
+def checked(cfg: DictConfig) -> list[Request]:
+    """The training request of a configuration behind its parents, every leaf bound to its signature.
+
+    Raises all mistakes at once.
+    """
+    _check_kinds(cfg)
+    leaves = {name: plain(cfg[name]) for name in ("model", "dataset", "optim")}
+    if is_text(cfg):
+        dataset = leaves.pop("dataset")
+        leaves |= {"embedder": plain(cfg.embedder)}
+        leaves |= {f"dataset.{part}": dataset[part] for part in ("problems", "answers")}
     if cfg.suite is not None:
         leaves["suite"] = plain(cfg.suite)
     build.check(leaves)
-    return request
+    return training(cfg)
+
+
+def training(cfg: DictConfig) -> list[Request]:
+    """The training, behind what it needs."""
+    if not is_text(cfg):
+        return [freeze(cfg)]
+    pairs = _pairs(cfg)
+    return [pairs, _on_pairs(cfg, pairs, int(cfg.seed))]
 
 
 def classifier(cfg: DictConfig) -> Request:
@@ -27,9 +59,103 @@ def classifier(cfg: DictConfig) -> Request:
     return freeze(other)
 
 
-def evaluation(cfg: DictConfig, run: Request) -> tuple[Request, Request | None, Suite]:
-    """The evaluation request of ``cfg.suite`` on ``run``, the classifier it needs (if any), and the suite itself."""
+def evaluation(cfg: DictConfig, seeds: Iterable[int] | None = None) -> tuple[list[Request], Suite]:
+    """The evaluation of ``cfg.suite``, behind what it needs, and the suite itself.
+
+    ``seeds``: a suite on texts looks at these seeds' trainings together (by default at the configuration's own).
+    """
     leaf = plain(cfg.suite)
     suite = build.suite(Request({"suite": leaf}))
-    judge = classifier(cfg) if suite.needs_classifier else None
-    return freeze_eval(leaf, run, judge), judge, suite
+    if is_text(cfg):
+        return _selection(cfg, leaf, suite, [int(cfg.seed)] if seeds is None else list(seeds)), suite
+    run = freeze(cfg)
+    judge = [classifier(cfg)] if suite.needs_classifier else []
+    return [run, *judge, freeze_eval(leaf, run, *judge)], suite
+
+
+def answers(cfg: DictConfig) -> list[Request]:
+    """The answers of a text dataset, behind the language model that gives them if it is trained here."""
+    leaf = plain(cfg.dataset.answers)
+    model = language_model(cfg)
+    parents = {"language_model": model.key} if model else {}
+    parts = {"answers": _without(leaf, "language_model"), "problems": _problems(cfg)}
+    asked = Request({"verb": "answers", **parts, "parents": parents})
+    return [*([model] if model else []), asked]
+
+
+def language_model(cfg: DictConfig) -> Request | None:
+    """The training of the language model that answers, if it is one of our own."""
+    name = plain(cfg.dataset.answers).get("language_model")
+    return freeze(compose("train", [f"experiment={name}"])) if name else None
+
+
+def _selection(cfg: DictConfig, leaf: Mapping[str, Any], suite: Suite, seeds: list[int]) -> list[Request]:
+    asked = answers(cfg)
+    scorers = plain(cfg.dataset.problems)["scorers"]
+    parts = {"problems": _problems(cfg), "scorers": scorers, "seconds": _SECONDS_PER_ANSWER}
+    graded = Request({"verb": "grade", **parts, "parents": {"answers": asked[-1].key}})
+    before, parents = [*asked, graded], {"answers": asked[-1].key, "grades": graded.key}
+    if getattr(suite, "needs_model", False):
+        pairs = _pairs(cfg)
+        both = {"pairs": pairs.key, "answers": asked[-1].key}
+        embedded = Request({**pairs.data, "parents": both})
+        runs = [_on_pairs(cfg, pairs, seed) for seed in seeds]
+        before += [pairs, embedded, *runs]
+        parents |= {"embeddings": embedded.key}
+        parents |= {f"seed{seed}": run.key for seed, run in zip(seeds, runs, strict=True)}
+    return [*before, Request({"verb": "eval", "suite": dict(leaf), "problems": _problems(cfg), "parents": parents})]
+
+
+def _pairs(cfg: DictConfig) -> Request:
+    return Request({"verb": "embed", "embedder": plain(cfg.embedder), "problems": _problems(cfg)})
+
+
+def _on_pairs(cfg: DictConfig, pairs: Request, seed: int) -> Request:
+    parts = {name: plain(cfg[name]) for name in ("model", "optim", "train")}
+    dataset = {"name": pairs["problems"]["name"]}
+    return Request(
+        {"verb": "train", **parts, "dataset": dataset, "seed": seed, "parents": {"pairs": pairs.key}},
+    )
+
+
+def _problems(cfg: DictConfig) -> dict[str, Any]:
+    return _without(plain(cfg.dataset.problems), "scorers")
+
+
+def _without(leaf: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in leaf.items() if key != name}
+
+
+def _check_kinds(cfg: DictConfig) -> None:
+    """Raise `UserError` if the model works on another kind of data than the dataset holds."""
+    held = "text" if is_text(cfg) else str(OmegaConf.select(cfg, "dataset.data", default="images"))
+    wanted = str(OmegaConf.select(cfg, "model.data", default="images"))
+    if held != wanted:
+        fitting = [name for name in choices("dataset") if kind_of("dataset", name) == wanted]
+        name = cfg.model["_target_"].split(".")[2]
+        raise UserError(
+            f"model {name} works on {wanted} and dataset={cfg.dataset.name} holds {held}; "
+            f"datasets for it: {', '.join(fitting)}"
+        )
+
+
+def title(request: Request) -> str:
+    """What to call a request on the screen."""
+    verb = request["verb"]
+    if verb == "train":
+        model = request["model"]
+        options = [f"{key}={model[key]}" for key in ("latent_dim", "k") if key in model]
+        place = f"on {request['dataset']['name']}"
+        return " ".join([model["_target_"].split(".")[2], *options, place, f"seed={request['seed']}"])
+    if verb == "answers":
+        leaf = request["answers"]
+        who = leaf.get("model") or leaf.get("name") or leaf["_target_"].split(".")[2]
+        how = f", {leaf['decoding']}" if "decoding" in leaf else ""
+        return f"{who} on {request['problems']['name']}{how}"
+    if verb == "embed":
+        what = "answers" if "answers" in request.data.get("parents", {}) else "training pairs"
+        return f"{what} of {request['problems']['name']} by {build.embedder_name(request['embedder'])}"
+    if verb == "grade":
+        return f"answers to {request['problems']['name']} by {', '.join(request['scorers'])}"
+    suite = str(request["suite"]["_target_"].split(".")[2])
+    return f"{suite} of {request['parents'].get('run', request['parents'].get('answers'))}"

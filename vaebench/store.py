@@ -133,8 +133,8 @@ class Store:
         self.root = root
 
     def find(self, request: Request) -> Run:
-        """Where the request's run is or would be; an evaluation lies inside the run it looks at."""
-        if request["verb"] == "eval":
+        """Where the request's run is or would be; an evaluation of one run lies inside it."""
+        if "run" in request.data.get("parents", {}):
             return Run(self.root / request["parents"]["run"] / "evals" / request.key)
         return Run(self.root / request.key)
 

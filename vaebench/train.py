@@ -10,19 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaebench.contracts import Batch, FitsInClosedForm, Phase
+from vaebench.contracts import FitsInClosedForm, LooksAtData, Phase, TrainingData, Validates
 from vaebench.data.images import ImageData
-from vaebench.errors import UserError, unknown
+from vaebench.errors import Interrupted, UserError, unknown
 
 Window = dict[str, list[Tensor]]
 
 
 PRECISIONS = ("float32", "bf16")
 SCHEDULES = ("constant", "linear")
-
-
-class Interrupted(Exception):  # noqa: N818 (not an error: the state is stored)
-    """The training was asked to stop and has stored its state."""
+KEEPS = ("last", "best")
+VALIDATION_SHARE = 0.1  # of the training items, held out with train.keep=best
 
 
 @dataclass(frozen=True)
@@ -47,24 +45,25 @@ def check_spec(spec: Mapping[str, Any]) -> None:
         for name in numbers
         if spec[name] is not None and spec[name] <= 0
     ]
+    # keep is absent from requests that were stored before it existed; None means the same as "last".
+    chosen = {"precision": spec["precision"], "schedule": spec["schedule"], "keep": spec.get("keep") or "last"}
+    valid = {"precision": PRECISIONS, "schedule": SCHEDULES, "keep": KEEPS}
     mistakes += [
-        unknown(f"train.{name}", spec[name], choices)
-        for name, choices in (("precision", PRECISIONS), ("schedule", SCHEDULES))
-        if spec[name] not in choices
+        unknown(f"train.{name}", value, valid[name]) for name, value in chosen.items() if value not in valid[name]
     ]
     if mistakes:
         raise UserError(*mistakes)
 
 
-def total_steps(images: int, batch_size: int, epochs: int, max_steps: int | None) -> int:
+def total_steps(items: int, batch_size: int, epochs: int, max_steps: int | None) -> int:
     """Steps of a training: whole epochs without their last incomplete batch, cut at ``max_steps``."""
-    steps = epochs * (images // batch_size)
+    steps = epochs * (items // batch_size)
     return steps if max_steps is None else min(steps, max_steps)
 
 
 def fit(
     model: nn.Module,
-    data: ImageData,
+    data: TrainingData,
     *,
     optimizers: Mapping[str, torch.optim.Optimizer],
     epochs: int,
@@ -75,31 +74,37 @@ def fit(
     schedule: str = "constant",
     clip_norm: float | None = None,
     log_every: int = 100,
+    keep: str | None = None,
     state: dict[str, Any] | None = None,
     hooks: Hooks = Hooks(),
 ) -> int:
     """Train ``model`` in place and return the number of steps.
 
-    ``optimizers``: one per phase, by its name. ``data`` lies on the training device as uint8: a batch is an index.
+    ``optimizers``: one per phase, by its name. ``data`` lies on the training device: a batch is an index.
+    ``keep``: the weights after the ``last`` step (also None), or those of the epoch with the ``best`` (lowest) loss on a
+    tenth of the data that is held out for it.
     ``state``: what a checkpoint held; the training goes on to the same numbers, bit for bit on a CPU.
 
     Raises `UserError` for a batch larger than the data or a loss that is not finite; `Interrupted` after saving when
     ``hooks.stop()`` asks for it.
     """
-    if isinstance(model, FitsInClosedForm):
+    if isinstance(model, FitsInClosedForm) and isinstance(data, ImageData):
         model.fit(data.train_x)
+    if isinstance(model, LooksAtData):
+        model.look(data)
     phases: tuple[Phase, ...] = model.phases  # type: ignore[assignment]
-    count = len(data.train_x)
+    best = _Best(model, data, seed) if keep == "best" else None
+    count = len(data) if best is None else best.training
     if count < batch_size:
-        raise UserError(f"train.batch_size={batch_size}: {data.name} has only {count} training images")
+        raise UserError(f"train.batch_size={batch_size}: {data.name} has only {count} training items")
     per_epoch = count // batch_size
     total = total_steps(count, batch_size, epochs, max_steps) if phases else 0
     rates = {name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in optimizers.items()}
-    first, window = _restore(model, optimizers, state)
-    autocast = torch.autocast(data.train_x.device.type, torch.bfloat16, enabled=precision == "bf16")
+    first, window = _restore(model, optimizers, best, state)
+    autocast = torch.autocast(data.device.type, torch.bfloat16, enabled=precision == "bf16")
     model.train()
-    for step, rows in _batches(count, batch_size, seed, first, total, data.train_x.device):
-        batch = Batch(data.train_x[rows].float().div_(255), data.train_y[rows])
+    for step, picked in _batches(count, batch_size, seed, first, total, data.device):
+        batch = data.batch(picked if best is None else best.rows[picked])
         for phase in phases:
             if step % phase.every:
                 continue
@@ -121,13 +126,48 @@ def fit(
             hooks.log({"step": done, "epoch": round(done / per_epoch, 4), **means})
             window.clear()
             hooks.track(done, total)
+        if best is not None and (done % per_epoch == 0 or done == total):
+            hooks.log({"step": done, "epoch": round(done / per_epoch, 4), "validation/loss": best.look(done)})
         stop = hooks.stop()
         if stop or (hooks.due() and done < total):
-            hooks.save(_state(model, optimizers, done, window))
+            hooks.save(_state(model, optimizers, best, done, window))
         if stop:
             raise Interrupted(f"stopped after step {done} of {total}; the same command goes on from there")
+    if best is not None:
+        best.restore()
     model.eval()
     return total
+
+
+class _Best:
+    """Holds a tenth of the data out and remembers the weights with the lowest loss on it."""
+
+    def __init__(self, model: nn.Module, data: TrainingData, seed: int) -> None:
+        if not isinstance(model, Validates):
+            raise UserError(f"train.keep=best: {type(model).__name__} has no validation loss; use train.keep=last")
+        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).to(data.device)
+        held_out = max(1, round(VALIDATION_SHARE * len(data)))
+        self.model = model
+        self.batch = data.batch(order[:held_out])
+        self.rows = order[held_out:]
+        self.training = len(self.rows)
+        self.state: dict[str, Any] = {"loss": math.inf, "step": 0, "weights": {}}
+
+    def look(self, step: int) -> float:
+        """The validation loss now; the weights are kept if it is the lowest yet."""
+        self.model.eval()
+        with torch.no_grad():
+            loss = float(self.model.validation_loss(self.batch))
+        self.model.train()
+        if loss < self.state["loss"]:
+            weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+            self.state = {"loss": loss, "step": step, "weights": weights}
+        return loss
+
+    def restore(self) -> None:
+        """Put the best weights back."""
+        if self.state["weights"]:
+            self.model.load_state_dict(self.state["weights"])
 
 
 def _batches(
@@ -175,7 +215,11 @@ def _means(window: Window, every: Mapping[str, int], done: int) -> dict[str, flo
 
 
 def _state(
-    model: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer], step: int, window: Window
+    model: nn.Module,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    best: _Best | None,
+    step: int,
+    window: Window,
 ) -> dict[str, Any]:
     """All that the rest of the training depends on."""
     return {
@@ -183,13 +227,17 @@ def _state(
         "model": model.state_dict(),
         "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
         "window": {name: torch.stack(values) for name, values in window.items()},
+        "best": None if best is None else best.state,
         "rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
 
 
 def _restore(
-    model: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer], state: dict[str, Any] | None
+    model: nn.Module,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    best: _Best | None,
+    state: dict[str, Any] | None,
 ) -> tuple[int, Window]:
     """Put a checkpoint's state back; returns the first step still to do and the log window."""
     if state is None:
@@ -198,6 +246,8 @@ def _restore(
         model.load_state_dict(state["model"], strict=True)
         for name, optimizer in optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+        if best is not None:
+            best.state = state["best"]
     except (RuntimeError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the checkpoint is of another model ({reason}); remove it to start over") from error

@@ -14,15 +14,17 @@ from typing import Any
 
 import torch
 
-from vaebench import build, runtime
+from vaebench import build, runtime, stages
 from vaebench.checkpoint import load_checkpoint, save_checkpoint, save_weights
-from vaebench.contracts import Job, Outcome
-from vaebench.errors import UserError
+from vaebench.contracts import Exports, Job, Outcome, TrainingData
+from vaebench.data import embeddings
+from vaebench.errors import Interrupted, UserError
 from vaebench.evaluate import evaluate
 from vaebench.store import Run, Store, write_json
-from vaebench.train import Hooks, Interrupted, check_spec, fit
+from vaebench.train import Hooks, check_spec, fit
 
 Track = Callable[[int, int], None]
+Stop = Callable[[], bool]
 
 
 def work(job: Job, machine: dict[str, Any], track: Track | None = None) -> Outcome:
@@ -38,10 +40,7 @@ def work(job: Job, machine: dict[str, Any], track: Track | None = None) -> Outco
             device = runtime.setup(device=machine["device"], threads=machine["threads"])
             heartbeat = _heartbeat(run, track)
             heartbeat(0, 0)
-            if job.verb == "train":
-                train(run, device=device, checkpoint_seconds=machine["checkpoint_seconds"], track=heartbeat)
-            else:
-                evaluate(run, Store(run.folder.parents[2]), device=device, track=heartbeat)
+            _do(job.verb, run, device, machine["checkpoint_seconds"], heartbeat)
         except (Interrupted, KeyboardInterrupt) as error:
             run.set_status("interrupted", reason=str(error))
             return Outcome(job, "interrupted", str(error))
@@ -55,43 +54,68 @@ def work(job: Job, machine: dict[str, Any], track: Track | None = None) -> Outco
     return Outcome(job, "done")
 
 
-def train(run: Run, *, device: torch.device, checkpoint_seconds: float, track: Track) -> None:
+def _do(verb: str, run: Run, device: torch.device, checkpoint_seconds: float, track: Track) -> None:
+    store = _store(run)
+    if verb == "eval":
+        evaluate(run, store, device=device, track=track)
+        return
+    if verb == "grade":
+        stages.grade(run, store, device=device, track=track)
+        return
+    with _stop_on_signal() as stop:
+        if verb == "train":
+            train(run, store, device=device, checkpoint_seconds=checkpoint_seconds, track=track, stop=stop)
+        elif verb == "answers":
+            stages.answers(run, store, device=device, track=track, stop=stop)
+        else:
+            stages.embed(run, store, device=device, track=track, stop=stop)
+
+
+def _store(run: Run) -> Store:
+    """The store a run lies in: at its top, or inside another run."""
+    nested = run.folder.parent.name == "evals"
+    return Store(run.folder.parents[2] if nested else run.folder.parent)
+
+
+def train(
+    run: Run, store: Store, *, device: torch.device, checkpoint_seconds: float, track: Track, stop: Stop
+) -> None:
     """Train the request in ``run`` from its checkpoint, if there is one; write weights and ``result.json``."""
     request = run.request()
     spec = request["train"]
     check_spec(spec)
     runtime.seed_all(request["seed"])
     model = build.model(request).to(device)
-    data = build.dataset(request).to(device)
+    data = _training_data(run, store).to(device)
     optimizers = build.optimizers(request, model)
     checkpoint = run.path("checkpoint.pt")
     state = load_checkpoint(checkpoint, run.key)
     _trim_log(run, state["step"] if state else 0)
-    with _stop_on_signal() as stop:
-        steps = fit(
-            model,
-            data,
-            optimizers=optimizers,
-            seed=request["seed"],
-            state=state,
-            hooks=Hooks(
-                log=lambda record: _append(run, record),
-                track=track,
-                save=lambda snapshot: save_checkpoint(checkpoint, run.key, snapshot),
-                due=_every(checkpoint_seconds),
-                stop=stop,
-            ),
-            **{name: value for name, value in spec.items() if value is not None},
-        )
+    steps = fit(
+        model,
+        data,
+        optimizers=optimizers,
+        seed=request["seed"],
+        state=state,
+        hooks=Hooks(
+            log=lambda record: _append(run, record),
+            track=track,
+            save=lambda snapshot: save_checkpoint(checkpoint, run.key, snapshot),
+            due=_every(checkpoint_seconds),
+            stop=stop,
+        ),
+        **{name: value for name, value in spec.items() if value is not None},
+    )
     digest = save_weights(run.path("model.safetensors"), model)
-    per_epoch = len(data.train_x) // spec["batch_size"]
+    if isinstance(model, Exports):
+        model.export(run.path("pretrained"))
+    per_epoch = len(data) // spec["batch_size"]
     write_json(
         run.path("result.json"),
         {
             "steps": steps,
             "epochs": round(steps / per_epoch, 4),
-            "images": steps * spec["batch_size"],
-            "train_images": len(data.train_x),
+            "train_items": len(data),
             "parameters": sum(p.numel() for p in model.parameters()),
             "dataset_digest": data.digest,
             "weights_sha256": digest,
@@ -99,6 +123,25 @@ def train(run: Run, *, device: torch.device, checkpoint_seconds: float, track: T
     )
     write_json(run.path("provenance.json"), runtime.provenance(device) | {"dataset": data.source, "note": data.note})
     checkpoint.unlink(missing_ok=True)
+
+
+def _training_data(run: Run, store: Store) -> TrainingData:
+    """The dataset of the request, or the embedded pairs it is a child of."""
+    request = run.request()
+    folders = stages.parents(run, store)
+    if "pairs" not in folders:
+        return build.dataset(request)
+    facts = Run(folders["pairs"]).result()
+    questions, solutions = (embeddings.read(folders["pairs"], stem) for stem in ("questions", "solutions"))
+    return embeddings.Pairs(
+        name=facts["problems"],
+        questions=questions,
+        solutions=solutions,
+        source=facts["source"],
+        digest=embeddings.digest(questions, solutions),
+        note=facts["note"],
+        stand_in=facts["stand_in"],
+    )
 
 
 def _append(run: Run, record: dict[str, Any]) -> None:

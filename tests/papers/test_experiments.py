@@ -15,14 +15,14 @@ def test_the_rows_of_a_study_are_distinct_trainings():
     rows = [row for row in table.rows.values() if row.of[0] == "table1" and row.reading["network"] == "mlp"]
     with session():
         options = ["scale=small", "dataset=digits", *table.overrides["small"]]
-        keys = [requests.checked(_train(row.experiment, *options, *row.overrides)).key for row in rows]
+        keys = [requests.checked(_train(row.experiment, *options, *row.overrides))[-1].key for row in rows]
     assert len(set(keys)) == len(rows) == 4 + 32
 
 
 def test_printed_rows_share_trainings_only_where_they_should():
     with session():
         keys = {
-            (key, name): requests.checked(_train(row.experiment, "dataset=digits", *row.overrides)).key
+            (key, name): requests.checked(_train(row.experiment, "dataset=digits", *row.overrides))[-1].key
             for key, table in TABLES.items()
             if not table.study
             for name, row in table.rows.items()
@@ -36,7 +36,7 @@ def test_printed_rows_share_trainings_only_where_they_should():
 def test_columns_and_rows_choose_their_evaluations():
     with session():
         table = TABLES["table1"]
-        run = requests.checked(_train(table.rows["beta_vae"].experiment, "dataset=digits"))
+        run = requests.checked(_train(table.rows["beta_vae"].experiment, "dataset=digits"))[-1]
         keys = {}
         for name in ("beta_vae", "beta_vae_fitted"):
             options = ("dataset=digits", "suite=generation", *table.rows[name].eval_overrides)

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vaebench.papers.verdicts import interval, judge_cell, judge_claim, protocol_differences
+from vaebench.papers.verdicts import (
+    Interval,
+    interval,
+    judge_cell,
+    judge_claim,
+    judge_interval,
+    less,
+    protocol_differences,
+)
 
 # Mean 10, sd 1, n = 3: half width 4.302652729749464 / sqrt(3) (t quantile of 2 degrees of freedom at 0.975).
 THREE = [9.0, 10.0, 11.0]
@@ -58,7 +66,7 @@ def test_no_values_one_value_equal_values():
     ],
 )
 def test_the_verdict_follows_the_interval_and_the_band(reported, tolerance, better, kind):
-    verdict = judge_cell(reported, tolerance, better, THREE, [])
+    verdict = judge_cell(reported, tolerance, better, interval(THREE), [])
     assert verdict.kind == kind
     assert verdict.text.startswith(kind)
 
@@ -66,27 +74,27 @@ def test_the_verdict_follows_the_interval_and_the_band(reported, tolerance, bett
 def test_agreement_is_never_inferred_from_spread():
     # Two seeds 9 and 15 against a reported 10: a t-test does not reject, and still nothing has been reproduced.
     assert stats.ttest_1samp([9.0, 15.0], 10.0).pvalue > 0.05
-    assert judge_cell(10.0, 1.0, "higher", [9.0, 15.0], []).kind == "undecided"
+    assert judge_cell(10.0, 1.0, "higher", interval([9.0, 15.0]), []).kind == "undecided"
 
 
 def test_one_seed_never_reproduces():
-    assert judge_cell(10.0, 1.0, "higher", [10.0], []).text == "within tolerance (1 seed)"
-    assert judge_cell(10.0, 1.0, "higher", [12.0], []).text == "outside tolerance (1 seed)"
-    assert judge_cell(10.0, 1.0, "higher", [11.0], []).text == "within tolerance (1 seed)"
+    assert judge_cell(10.0, 1.0, "higher", interval([10.0]), []).text == "within tolerance (1 seed)"
+    assert judge_cell(10.0, 1.0, "higher", interval([12.0]), []).text == "outside tolerance (1 seed)"
+    assert judge_cell(10.0, 1.0, "higher", interval([11.0]), []).text == "within tolerance (1 seed)"
 
 
 def test_not_run_and_not_comparable_come_first():
-    assert judge_cell(10.0, 1.0, "lower", [], ["epochs 15 != 50"]).kind == "not run"
+    assert judge_cell(10.0, 1.0, "lower", interval([]), ["epochs 15 != 50"]).kind == "not run"
     verdict = judge_cell(
-        10.0, 100.0, "lower", THREE, ["features classifier != inception", "epochs 15 != 50, our reading"]
+        10.0, 100.0, "lower", interval(THREE), ["features classifier != inception", "epochs 15 != 50, our reading"]
     )
     assert verdict.kind == "not comparable"
     assert verdict.text == "not comparable (features classifier != inception; epochs 15 != 50, our reading)"
 
 
 def test_a_deterministic_method_has_an_interval_of_width_zero():
-    assert judge_cell(14.65, 0.01, "higher", [14.65] * 3, []).kind == "reproduced"
-    assert judge_cell(14.65, 0.01, "higher", [14.0] * 3, []).kind == "worse"
+    assert judge_cell(14.65, 0.01, "higher", interval([14.65] * 3), []).kind == "reproduced"
+    assert judge_cell(14.65, 0.01, "higher", interval([14.0] * 3), []).kind == "worse"
 
 
 def test_a_claim_is_judged_on_pairs():
@@ -154,3 +162,20 @@ def test_protocols_are_compared_field_by_field():
     assert protocol_differences({"features": "inception"}, {}, [{}]) == ["features unknown != inception"]
     assert protocol_differences({}, {"clip": False}, [{"clip": True}]) == ["clip true != false, our reading"]
     assert protocol_differences({}, {"clip": False}, [{"clip": 0}]) == ["clip 0 != false, our reading"]
+
+
+def test_independent_intervals_add_in_quadrature():
+    found = less(Interval(10.0, 7.0, 13.0, 3), Interval(4.0, 0.0, 8.0, 3))
+    assert (found.mean, found.low, found.high) == (6.0, 1.0, 11.0)
+    assert less(Interval(10.0, None, None, 1), Interval(4.0, 0.0, 8.0, 3)) == Interval(6.0, None, None, 1)
+
+
+def test_an_interval_of_its_own_is_judged_against_zero():
+    assert judge_interval(Interval(2.0, 0.5, 3.5, 3), "higher")[0].kind == "holds"
+    assert judge_interval(Interval(2.0, 0.5, 3.5, 3), "lower")[0].kind == "reversed"
+    found = judge_interval(Interval(2.0, -0.5, 4.5, 3), "higher", "the interval over questions and seeds includes 0")[0]
+    assert found.text == "undecided (the interval over questions and seeds includes 0)"
+
+
+def test_one_seed_with_an_interval_of_its_own_earns_no_more():
+    assert judge_cell(10.0, 1.0, "higher", Interval(10.0, 9.9, 10.1, 1), []).text == "within tolerance (1 seed)"

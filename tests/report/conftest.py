@@ -59,6 +59,7 @@ def measure() -> Measure:
                             **{"measurement": column.measurement, "protocol": json.dumps(found), "scale": scale},
                             **{"protocol_digest": digest(found), "run": run, "eval": evaluation, "dataset": dataset},
                             **{"dataset_digest": "d", "stand_in": int(dataset != "mnist"), "epochs": epochs},
+                            **{"low": None, "high": None, "by_seed": "[]"},
                             **{"train_images": 60000, "commit": "0123abc", "device": "cpu"},
                         }
                     )

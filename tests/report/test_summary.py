@@ -116,7 +116,14 @@ def test_columns_measured_alike_share_a_line(summarised, measure):
 def test_cells_of_rows_that_no_longer_exist_are_ignored(summarised, measure):
     lines = measure("table2", seeds=1)
     lines += [{**lines[0], "row": "gone"}, {**lines[0], "column": "gone"}, {**lines[0], "table": "gone"}]
-    assert list(summarised(lines)) == ["table2-paper-mnist"]
+    assert list(summarised(lines)) == ["table2-paper-mnist", "table1-not-run"]
+
+
+def test_a_printed_table_without_any_number_of_ours_is_shown_as_not_run(summarised, measure):
+    section = summarised(measure("table2", seeds=1))["table1-not-run"]
+    assert section.place == "not run"
+    assert {cell.verdict.kind for cell in section.cells.values()} == {"not run"}
+    assert {judged.verdict.kind for judged in section.claims} == {"not run"}
 
 
 def test_a_study_is_ranked(summarised, measure):

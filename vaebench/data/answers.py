@@ -94,8 +94,11 @@ def grades_to_parquet(grades: Grades) -> bytes:
     for name in grades.scorers:
         columns[f"{name}.final"] = pa.array(grades.final[name], pa.string())
         columns[f"{name}.right"] = pa.array(grades.right[name])
-    facts = {f"{name}.{what}": str(value) for name, version in zip(grades.scorers, grades.versions, strict=True)
-             for what, value in (("version", version), ("timeouts", grades.timeouts[name]))}
+    facts = {
+        f"{name}.{what}": str(value)
+        for name, version in zip(grades.scorers, grades.versions, strict=True)
+        for what, value in (("version", version), ("timeouts", grades.timeouts[name]))
+    }
     return _bytes(pa.table(columns).replace_schema_metadata(facts))
 
 
@@ -128,4 +131,6 @@ def _read(paths: Sequence[Path], folder: Path) -> pa.Table:
     try:
         return pa.concat_tables([pq.read_table(path) for path in paths])
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{folder}: its Parquet files cannot be read ({error}); remove the folder and run again") from error
+        raise UserError(
+            f"{folder}: its Parquet files cannot be read ({error}); remove the folder and run again"
+        ) from error

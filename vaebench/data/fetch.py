@@ -1,28 +1,32 @@
 """Where a dataset's files are, whether they are whole, and how they get here.
 
-A file is looked for in ``$VAEBENCH_DATA/<name>/``, which is only ever read, then in the cache,
-``$VAEBENCH_CACHE/<name>/`` (default ``~/.cache/vaebench``); otherwise it is downloaded into the cache. Its sha256 is
-checked before every use. What there is to look for stands in ``conf/dataset/<name>.yaml``: ``files``, ``mirrors`` and,
-for a set of which a part is of use, ``partial``. A dataset without ``files`` is embedded in a package.
+A file is looked for in ``$VAEBENCH_DATA/<folder>/``, which is only ever read, then in the cache,
+``$VAEBENCH_CACHE/<folder>/`` (default ``~/.cache/vaebench``); otherwise it is downloaded into the cache. Its sha256 is
+checked before every use. What there is to look for stands in YAML: ``files``, ``mirrors`` and, for a set of which a
+part is of use, ``partial``.
+
+- Images: ``conf/dataset/<name>.yaml`` says it, and the folder is the dataset's name.
+- Problems and answers: the dataset's ``defaults`` name its ``/problems@problems`` and ``/answers@answers``, and
+  ``conf/problems`` and ``conf/answers`` say it, with a ``folder`` that several may share. A file may name another.
+
+What has no ``files`` is embedded in a package, or made by a language model.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock
 
 from vaebench import config
 from vaebench.data.download import answering, download, sha256_of
+from vaebench.data.files import File, Files, Spec, entries, specification
 from vaebench.errors import UserError, unknown
-
-Files = Mapping[str, Mapping[str, str]]  # role -> {file: name, sha256: hex digits, md5: hex digits (optional)}
 
 
 @dataclass(frozen=True)
@@ -56,22 +60,12 @@ class DatasetStatus:
     partial: bool
 
 
-@dataclass(frozen=True)
-class _Spec:
-    """What ``conf/dataset/<name>.yaml`` says of files."""
-
-    name: str
-    files: Files = field(default_factory=dict)
-    partial: Files = field(default_factory=dict)
-    mirrors: Sequence[str] = ()
-
-
 def available(name: str) -> str:
     """Where the dataset would come from, as `DatasetStatus.origin`; nothing is read.
 
     The network is asked only if a file is missing, once per process and for 3 s at most.
     """
-    return _origin(_spec(name))
+    return _origin(specification(name))
 
 
 def status(name: str) -> DatasetStatus:
@@ -90,37 +84,33 @@ def fetch(name: str) -> DatasetStatus:
     Raises:
         UserError: no mirror delivers a file, the cache cannot be written, or a file in ``$VAEBENCH_DATA`` is corrupt.
     """
-    spec = _spec(name)
-    for entry in spec.files.values():
-        path = _find(name, entry["file"])
-        if path and path.parent == _cache(name) and sha256_of(path) != entry["sha256"]:
-            _download(name, entry, spec.mirrors)
-    obtain(name=name, files=spec.files, mirrors=spec.mirrors)
+    spec = specification(name)
+    for entry in spec.files:
+        path = _find(entry)
+        if path and not _is_given(entry, path) and sha256_of(path) != entry.sha256:
+            _download(entry)
+    _whole(dict(enumerate(spec.files)))
     return verify(name)
 
 
-def obtain(*, name: str, files: Files, mirrors: Sequence[str] = ()) -> Located:
+def obtain(*, name: str, files: Files, mirrors: Sequence[str] = (), folder: str = "") -> Located:
     """Find every file, downloading what is missing, and check every sha256.
+
+    ``folder``: where they lie, one or more plain names joined by ``/``; empty if it is ``name``.
 
     Raises:
         UserError: a file is missing and cannot be downloaded, has another sha256, or is ill described.
     """
-    _check(name, files)
-    paths = {role: _find(name, entry["file"]) or _download(name, entry, mirrors) for role, entry in files.items()}
-    for role, path in paths.items():
-        found, expected = sha256_of(path), files[role]["sha256"]
-        if found != expected:
-            raise UserError(
-                f"{path}: not used, its sha256 is {found} and should be {expected} (it was cut off, or is another "
-                f"version); {_remedy(name, path)}"
-            )
-    return Located(paths, "VAEBENCH_DATA" if _all_given(name, paths.values()) else "download")
+    wanted = entries(name, folder or name, files, mirrors)
+    paths = _whole(wanted)
+    given = all(_is_given(wanted[role], path) for role, path in paths.items())
+    return Located(paths, "VAEBENCH_DATA" if given else "download")
 
 
 def is_partial(*, name: str, files: Files, partial: Files) -> bool:
     """Whether ``partial`` is what there is: all of it is on disk, and not all of ``files``. Nothing is read."""
-    _check(name, files, partial)
-    return bool(partial) and _on_disk(name, partial) and not _on_disk(name, files)
+    whole, part = (tuple(entries(name, name, group, ()).values()) for group in (files, partial))
+    return _is_part(whole, part)
 
 
 def command(words: list[str]) -> int:
@@ -162,109 +152,103 @@ def _show(found: Sequence[DatasetStatus]) -> None:
     Console(highlight=False).print(table, markup=False)
 
 
-def _spec(name: str) -> _Spec:
-    names = config.choices("dataset")
-    if name not in names:
-        raise UserError(unknown("dataset", name, names))
-    where = f"conf/dataset/{name}.yaml"
-    try:
-        leaf: Any = yaml.safe_load((config.conf_dir() / "dataset" / f"{name}.yaml").read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{where}: is not YAML ({str(error).splitlines()[0]})") from error
-    if not isinstance(leaf, Mapping) or leaf.get("name") != name:
-        raise UserError(f"{where}: must be a mapping with 'name: {name}', the name its files and results go by")
-    spec = _Spec(name, **{key: leaf[key] for key in ("files", "partial", "mirrors") if key in leaf})
-    _check(name, spec.files, spec.partial)
-    return spec
+def _given(folder: str) -> Path | None:
+    root = os.environ.get("VAEBENCH_DATA", "")
+    return Path(root).expanduser().absolute() / folder if root else None
 
 
-def _check(name: str, *groups: Files) -> None:
-    """Names become paths and may come from a stored request: none may lead out of its folder."""
-    wrong = [] if name == Path(name).name else [f"dataset.name={name!r}: must be a plain name, without a folder"]
-    for role, entry in (item for files in groups for item in files.items()):
-        if not isinstance(entry, Mapping) or not {"file", "sha256"} <= entry.keys() <= {"file", "sha256", "md5"}:
-            wrong.append(f"dataset {name}, {role}: must have the fields file and sha256, and may have md5")
-        elif entry["file"] != Path(entry["file"]).name:
-            wrong.append(f"dataset {name}, {role}: file={entry['file']!r} must be a plain name, without a folder")
-    if wrong:
-        raise UserError(*wrong)
+def _cache(folder: str) -> Path:
+    return Path(os.environ.get("VAEBENCH_CACHE", "") or "~/.cache/vaebench").expanduser().absolute() / folder
 
 
-def _given(name: str) -> Path | None:
-    folder = os.environ.get("VAEBENCH_DATA", "")
-    return Path(folder).expanduser().absolute() / name if folder else None
+def _find(entry: File) -> Path | None:
+    folders = [folder for folder in (_given(entry.folder), _cache(entry.folder)) if folder]
+    return next((folder / entry.file for folder in folders if (folder / entry.file).is_file()), None)
 
 
-def _cache(name: str) -> Path:
-    return Path(os.environ.get("VAEBENCH_CACHE", "") or "~/.cache/vaebench").expanduser().absolute() / name
+def _is_given(entry: File, path: Path) -> bool:
+    return path.parent == _given(entry.folder)
 
 
-def _find(name: str, file: str) -> Path | None:
-    folders = [folder for folder in (_given(name), _cache(name)) if folder]
-    return next((folder / file for folder in folders if (folder / file).is_file()), None)
+def _whole(entries: Mapping[Any, File]) -> dict[Any, Path]:
+    """The path of every file, downloaded if it was missing, each with the right sha256."""
+    paths = {role: _find(entry) or _download(entry) for role, entry in entries.items()}
+    for role, path in paths.items():
+        found, expected = sha256_of(path), entries[role].sha256
+        if found != expected:
+            raise UserError(
+                f"{path}: not used, its sha256 is {found} and should be {expected} (it was cut off, or is another "
+                f"version); {_remedy(entries[role], path)}"
+            )
+    return paths
 
 
-def _on_disk(name: str, files: Files) -> bool:
-    return all(_find(name, entry["file"]) for entry in files.values())
+def _is_part(files: Sequence[File], partial: Sequence[File]) -> bool:
+    return bool(partial) and all(map(_find, partial)) and not all(map(_find, files))
 
 
-def _all_given(name: str, paths: Iterable[Path]) -> bool:
-    return all(path.parent == _given(name) for path in paths)
-
-
-def _here(spec: _Spec) -> Files:
+def _here(spec: Spec) -> tuple[File, ...]:
     """The files to look at: those of the whole set, or of the part that is all there is."""
-    return spec.partial if is_partial(name=spec.name, files=spec.files, partial=spec.partial) else spec.files
+    return spec.partial if _is_part(spec.files, spec.partial) else spec.files
 
 
-def _origin(spec: _Spec) -> str:
+def _origin(spec: Spec) -> str:
+    """The weakest origin of any of its files."""
     if not spec.files:
         return "embedded"
-    paths = [_find(spec.name, entry["file"]) for entry in _here(spec).values()]
-    if all(paths):
-        return "VAEBENCH_DATA" if _all_given(spec.name, filter(None, paths)) else "cache"
+    found = [(entry, _find(entry)) for entry in _here(spec)]
+    if all(path for _, path in found):
+        return "VAEBENCH_DATA" if all(path and _is_given(entry, path) for entry, path in found) else "cache"
     return "downloadable" if spec.name in _downloadable() else "unavailable"
 
 
 def _status(name: str, *, hashed: bool) -> DatasetStatus:
-    spec = _spec(name)
+    spec = specification(name)
     files = _here(spec)
     found = []
-    for entry in files.values():
-        path = _find(name, entry["file"])
+    for entry in files:
+        path = _find(entry)
         state = "present" if path else "missing"
-        if path and hashed and sha256_of(path) != entry["sha256"]:
+        if path and hashed and sha256_of(path) != entry.sha256:
             state = "corrupt"
-        found.append(FileStatus(entry["file"], state, path))
+        found.append(FileStatus(entry.file, state, path))
     return DatasetStatus(name, _origin(spec), tuple(found), partial=files is not spec.files)
 
 
 @cache
 def _downloadable() -> frozenset[str]:
-    """The datasets with a missing file that some mirror has; the mirrors of all are asked at once, to wait once."""
-    addresses = {}
-    for spec in map(_spec, config.choices("dataset")):
-        missing = [entry["file"] for entry in _here(spec).values() if not _find(spec.name, entry["file"])]
-        if missing:
-            addresses[spec.name] = [_url(mirror, missing[0]) for mirror in spec.mirrors]
-    return answering(addresses)
+    """The datasets whose missing files some mirror has; the mirrors of all are asked at once, to wait once.
+
+    Files with the same mirrors stand for each other: one of them is asked for.
+    """
+    asked: dict[str, dict[tuple[str, ...], str]] = {}  # dataset -> mirrors -> what is asked, by its name
+    addresses: dict[str, list[str]] = {}
+    for spec in map(specification, config.choices("dataset")):
+        for entry in _here(spec):
+            questions = asked.setdefault(spec.name, {})
+            if not _find(entry) and entry.mirrors not in questions:
+                urls = [_url(mirror, entry.file) for mirror in entry.mirrors]
+                questions[entry.mirrors] = " ".join([entry.folder, *urls])
+                addresses[questions[entry.mirrors]] = urls
+    answered = answering(addresses)
+    return frozenset(name for name, questions in asked.items() if answered.issuperset(questions.values()))
 
 
 def _url(mirror: str, file: str) -> str:
     return f"{mirror.rstrip('/')}/{file}"
 
 
-def _download(name: str, entry: Mapping[str, str], mirrors: Sequence[str]) -> Path:
+def _download(entry: File) -> Path:
     """One file from the first mirror that delivers it, into the cache; one process at a time."""
-    path = _cache(name) / entry["file"]
+    path = _cache(entry.folder) / entry.file
     reasons = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(str(path.with_name(f".{path.name}.lock"))):
-            if path.is_file() and sha256_of(path) == entry["sha256"]:
+            if path.is_file() and sha256_of(path) == entry.sha256:
                 return path  # another process was faster
-            for mirror in mirrors:
-                reason = download(_url(mirror, path.name), path, sha256=entry["sha256"], md5=entry.get("md5"))
+            for mirror in entry.mirrors:
+                reason = download(_url(mirror, path.name), path, sha256=entry.sha256, md5=entry.md5)
                 if not reason:
                     return path
                 reasons.append(f"{mirror} ({reason})")
@@ -273,21 +257,33 @@ def _download(name: str, entry: Mapping[str, str], mirrors: Sequence[str]) -> Pa
             f"{path.parent}: cannot be written ({error.strerror or error}); set VAEBENCH_CACHE to a folder for "
             "downloaded datasets, or VAEBENCH_DATA to a folder that has them"
         ) from error
-    raise UserError(_not_found(name, path.name, reasons))
+    raise UserError(_not_found(entry, reasons))
 
 
-def _remedy(name: str, path: Path) -> str:
-    if path.parent == _given(name):
+def _remedy(entry: File, path: Path) -> str:
+    if _is_given(entry, path):
         return "put the right file there, or delete it to use the cache or a download"
-    return f"run 'vaebench data fetch {name}' to download it again, or delete it"
+    return f"run 'vaebench data fetch {_dataset_of(entry)}' to download it again, or delete it"
 
 
-def _not_found(name: str, file: str, reasons: Sequence[str]) -> str:
-    given = _given(name)
-    places = f"{f'{given} (VAEBENCH_DATA)' if given else 'VAEBENCH_DATA (not set)'} and {_cache(name)} (cache)"
-    embedded = " or ".join(f"dataset={other}" for other in config.choices("dataset") if not _spec(other).files)
+def _dataset_of(entry: File) -> str:
+    """A dataset to fetch this file with: the one of its folder's name, or the first that has it."""
+    specs = {name: specification(name).files for name in config.choices("dataset")}
+    users = [name for name, files in specs.items() if (entry.folder, entry.file) in {(f.folder, f.file) for f in files}]
+    return entry.folder if entry.folder in users or not users else users[0]
+
+
+def _not_found(entry: File, reasons: Sequence[str]) -> str:
+    name = _dataset_of(entry)
+    given = _given(entry.folder)
+    places = f"{f'{given} (VAEBENCH_DATA)' if given else 'VAEBENCH_DATA (not set)'} and {_cache(entry.folder)} (cache)"
+    specs = [specification(other) for other in config.choices("dataset")]
+    texts = any(spec.texts for spec in specs if spec.name == name)
+    embedded = " or ".join(f"dataset={spec.name}" for spec in specs if not spec.files and spec.texts == texts)
     return (
-        f"{name}: {file} is not here and cannot be downloaded. Looked in {places}; "
+        f"{name}: {entry.file} is not here and cannot be downloaded. Looked in {places}; "
         f"tried {', '.join(reasons) or 'no mirror, since none is named'}. Set VAEBENCH_DATA to a folder that has "
-        f"{name}/{file}, run 'vaebench data fetch {name}' where there is a network, or choose {embedded}"
+        f"{entry.folder}/{entry.file}"
+        + (f", run 'vaebench data fetch {name}' where there is a network" if entry.mirrors else "")
+        + (f", or choose {embedded}" if embedded else "")
     )

@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vaebench.contracts import Batch
 from vaebench.data.fetch import Files, is_partial, obtain
 from vaebench.errors import UserError
 
@@ -75,6 +76,19 @@ class ImageData:
     def classes(self) -> int:
         """The number of classes: labels run from 0 to one less."""
         return 1 + int(torch.cat([self.train_y, self.test_y]).max())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images lie."""
+        return self.train_x.device
+
+    def __len__(self) -> int:
+        """The number of training images."""
+        return len(self.train_x)
+
+    def batch(self, rows: Tensor) -> Batch:
+        """Training images as float32 in [0, 1] and their labels."""
+        return Batch(self.train_x[rows].float().div_(255), self.train_y[rows])
 
     def to(self, device: torch.device | str) -> ImageData:
         """The same data with its four tensors on ``device``."""

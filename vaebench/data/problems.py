@@ -1,16 +1,38 @@
-"""Sets of word problems: training pairs (question, worked solution) and test problems with their final answers."""
+"""Sets of word problems: training pairs (question, worked solution) and test problems with their final answers.
+
+No question of the test problems is a training question: whatever a file says, a pair whose question is also asked in
+the test (but for white space and case) is dropped.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import TypeVar
 
-from vaebench.data.fetch import Files
+from vaebench.data.fetch import Files, obtain
+from vaebench.data.lines import Record, Unusable, read, same, some, text
+from vaebench.errors import UserError, unknown
+
+SOLUTIONS = ("clean", "no_answer", "raw")
+MAX_LEFT_OUT = 0.05  # of the lines of a file
+_MARKS = re.compile(r"<<[^<>\n]*>>")
+_FINAL = re.compile(r"^####[^\S\n]*(.*)$", re.MULTILINE)
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+
+_Kept = TypeVar("_Kept")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A test problem. ``gold``: the final answer as the set states it (GSM8K: after ``####``; MATH: the last box)."""
+    """A test problem. ``gold``: the final answer as the set states it (GSM8K: after ``####``; MATH: the last box).
+
+    ``id``: which line of its file this is, from 0.
+    """
 
     id: str
     question: str
@@ -29,8 +51,9 @@ class Pair:
 class Problems:
     """A set of problems in memory.
 
-    ``source``: ``embedded``, ``VAEBENCH_DATA`` or ``download``. ``digest``: 16 hex digits, of the content. ``note``: which
-    part of a set this is, and what was left out of it. ``stand_in``: whether it stands for a paper's set without being it.
+    ``source``: ``embedded``, ``VAEBENCH_DATA`` or ``download``. ``digest``: 16 hex digits, of the content. ``note``:
+    which part of a set this is, and what was left out of it. ``stand_in``: whether it stands for a paper's set without
+    being it.
     """
 
     name: str
@@ -40,3 +63,214 @@ class Problems:
     digest: str
     note: str = ""
     stand_in: bool = False
+
+
+@dataclass(frozen=True)
+class _Worked:
+    """A problem with its solution, as a file has it. ``row``: its line, from 0."""
+
+    row: int
+    question: str
+    solution: str
+    gold: str
+
+
+def gsm8k(*, name: str, folder: str, files: Files, solution: str, mirrors: Sequence[str] = ()) -> Problems:
+    """GSM8K (Cobbe et al., arXiv 2110.14168): lines with ``question`` and ``answer``, which ends in ``#### N``.
+
+    Args:
+        name: what the set is called.
+        folder: where its files are under ``$VAEBENCH_DATA`` or the cache.
+        files: ``train`` and ``test``, each with ``file`` and ``sha256``.
+        solution: of a training pair: ``clean`` without the calculator marks ``<<...>>``, ``no_answer`` without the line
+            ``#### N`` too, ``raw`` as it is.
+        mirrors: addresses of folders to download from.
+
+    Raises:
+        UserError: an option is wrong, a file is missing or corrupt, or over 5 % of its lines cannot be used.
+    """
+    _check(name, files, ("train", "test"), solution)
+    located = obtain(name=name, folder=folder, files=files, mirrors=mirrors)
+    notes: list[str] = []
+    train, test = (_problems(located.paths[role], _gsm8k_problem, notes) for role in ("train", "test"))
+    return _assemble(name, train, test, lambda worked: _gsm8k_solution(worked, solution), located.source, notes)
+
+
+def math(
+    *, name: str, folder: str, files: Files, solution: str, train_size: int, mirrors: Sequence[str] = ()
+) -> Problems:
+    r"""MATH (Hendrycks et al., arXiv 2103.03874): lines with ``problem`` and ``solution``, which has a ``\boxed``.
+
+    Args:
+        name: what the set is called.
+        folder: where its files are under ``$VAEBENCH_DATA`` or the cache.
+        files: ``train`` and ``test``; with ``asked``, a file whose items name problems by their text (``problem`` or
+            ``question``), these alone are test problems and the others of ``test`` become training pairs.
+        solution: of a training pair: ``clean`` and ``raw`` as it is, ``no_answer`` with the last box emptied.
+        train_size: how many problems the whole training split has; ``note`` says so where fewer are used.
+        mirrors: addresses of folders to download from.
+
+    Raises:
+        UserError: an option is wrong, a file is missing or corrupt, or over 5 % of its lines cannot be used.
+    """
+    _check(name, files, ("train", "test", *(["asked"] if "asked" in files else [])), solution)
+    located = obtain(name=name, folder=folder, files=files, mirrors=mirrors)
+    notes: list[str] = []
+    train, test = (_problems(located.paths[role], _math_problem, notes) for role in ("train", "test"))
+    spare: list[_Worked] = []
+    if "asked" in located.paths:
+        known = {same(worked.question) for worked in test}
+        asked = set(_usable(located.paths["asked"], lambda _, record: _asked(record, known), notes))
+        spare = [worked for worked in test if same(worked.question) not in asked]
+        test = [worked for worked in test if same(worked.question) in asked]
+    found = _assemble(
+        name, [*train, *spare], test, lambda worked: _math_solution(worked, solution), located.source, notes
+    )
+    return _with_train_note(found, train_size, len(spare))
+
+
+def last_box(solution: str) -> str | None:
+    r"""What the last ``\boxed{...}`` (or ``\fbox``) of a text holds; None without one or if its braces do not match."""
+    span = _last_box(solution)
+    return None if span is None else solution[slice(*span)].strip()
+
+
+def _last_box(solution: str) -> tuple[int, int] | None:
+    """Where the content of the last box begins and ends."""
+    boxes = list(_BOX.finditer(solution))
+    if not boxes:
+        return None
+    start, depth, place = boxes[-1].end(), 1, boxes[-1].end()
+    while place < len(solution):
+        if solution[place] == "\\":  # an escaped brace is a character
+            place += 2
+            continue
+        depth += {"{": 1, "}": -1}.get(solution[place], 0)
+        if not depth:
+            return start, place
+        place += 1
+    return None
+
+
+def _check(name: str, files: Files, roles: Sequence[str], solution: str) -> None:
+    wrong = []
+    if set(files) != set(roles):
+        wrong.append(f"problems {name}: files must be {', '.join(roles)}, not {', '.join(files) or 'none'}")
+    if solution not in SOLUTIONS:
+        wrong.append(unknown("dataset.problems.solution", solution, SOLUTIONS))
+    if wrong:
+        raise UserError(*wrong)
+
+
+def _gsm8k_problem(row: int, record: Record) -> _Worked:
+    answer = text(record.value, "answer")
+    finals = _FINAL.findall(answer)
+    gold = finals[-1].replace(",", "").strip() if finals else ""
+    if not gold:
+        raise Unusable("no final answer after ####")
+    return _Worked(row, text(record.value, "question"), answer, gold)
+
+
+def _gsm8k_solution(worked: _Worked, solution: str) -> str:
+    if solution == "raw":
+        return worked.solution
+    clean = _MARKS.sub("", worked.solution)
+    return clean if solution == "clean" else _FINAL.sub("", clean).strip()
+
+
+def _math_problem(row: int, record: Record) -> _Worked:
+    solution = text(record.value, "solution")
+    gold = last_box(solution)
+    if not gold:
+        raise Unusable("no final answer in a \\boxed{}")
+    return _Worked(row, text(record.value, "problem"), solution, gold)
+
+
+def _math_solution(worked: _Worked, solution: str) -> str:
+    span = _last_box(worked.solution) if solution == "no_answer" else None
+    return worked.solution if span is None else worked.solution[: span[0]] + worked.solution[span[1] :]
+
+
+def _asked(record: Record, known: set[str]) -> str:
+    question = same(text(record.value, "problem", "question"))
+    if question not in known:
+        raise Unusable("not one of the test problems")
+    return question
+
+
+def _problems(path: Path, parse: Callable[[int, Record], _Worked], notes: list[str]) -> list[_Worked]:
+    """The problems of a file; one that asks the same as another before it is left out."""
+    seen: set[str] = set()
+
+    def first(row: int, record: Record) -> _Worked:
+        worked = parse(row, record)
+        if not worked.question.strip():
+            raise Unusable("the question is empty")
+        if same(worked.question) in seen:
+            raise Unusable("the same question as before")
+        seen.add(same(worked.question))
+        return worked
+
+    return _usable(path, first, notes)
+
+
+def _usable(path: Path, use: Callable[[int, Record], _Kept], notes: list[str]) -> list[_Kept]:
+    """What ``use`` makes of each record and its number; those it cannot use are named in ``notes``."""
+    kept: list[_Kept] = []
+    left: list[str] = []
+    for row, record in enumerate(read(path)):
+        try:
+            if record.fault:
+                raise Unusable(record.fault)
+            kept.append(use(row, record))
+        except Unusable as reason:
+            left.append(f"{record.where} ({reason})")
+    if len(left) > MAX_LEFT_OUT * (len(kept) + len(left)) or not kept:
+        raise UserError(
+            f"{path}: {len(left):,} of {len(kept) + len(left):,} problems cannot be used, more than "
+            f"{MAX_LEFT_OUT:.0%}: {some(left) or 'it is empty'}; put a whole file there"
+        )
+    if left:
+        notes.append(f"{len(left):,} of {len(kept) + len(left):,} lines left out: {some(left)}")
+    return kept
+
+
+def _assemble(
+    name: str,
+    train: Iterable[_Worked],
+    test: Sequence[_Worked],
+    solution: Callable[[_Worked], str],
+    source: str,
+    notes: list[str],
+) -> Problems:
+    """The set, with what it holds of the test dropped from the training pairs."""
+    asked = {same(worked.question) for worked in test}
+    kept: dict[str, _Worked] = {}
+    for worked in train:
+        kept.setdefault(same(worked.question), worked)
+    shared = sorted(asked & kept.keys())
+    pairs = tuple(Pair(worked.question, solution(worked)) for key, worked in kept.items() if key not in asked)
+    problems = tuple(Problem(str(worked.row), worked.question, worked.gold) for worked in test)
+    if shared:
+        notes.append(f"{len(shared):,} training problem{'s' * (len(shared) > 1)} dropped that the test asks too")
+    if not pairs:
+        raise UserError(f"problems {name}: no training pair is left; put a whole training file there")
+    return Problems(name, pairs, problems, source, digest(pairs, problems), "; ".join(notes))
+
+
+def digest(train: Sequence[Pair], test: Sequence[Problem]) -> str:
+    """16 hex digits over the content of a set of problems."""
+    content = json.dumps([[astuple(item) for item in part] for part in (train, test)], ensure_ascii=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _with_train_note(found: Problems, train_size: int, spare: int) -> Problems:
+    own = len(found.train) - spare
+    if own >= train_size and not spare:
+        return found
+    note = f"trained on {own:,} of {train_size:,} training problems, those with solutions"
+    if spare:
+        note = f"{note}, and on the {spare:,} test problems that are not asked; {len(found.test):,} are asked"
+    return Problems(
+        found.name, found.train, found.test, found.source, found.digest, "; ".join(filter(None, [note, found.note]))
+    )

@@ -25,7 +25,8 @@ Record = TypeVar("Record")
 class Row:
     """One row: the training it stands for. ``columns``: only these are measured (empty: all).
 
-    In a study ``reading`` holds the answer on each axis the row depends on, ``of`` the printed (table, row) it reads.
+    ``measures`` fills the ``{measures}`` of a column's measurement (which selector picks); with ``optional`` a measurement
+    that the data cannot give is left empty. In a study ``reading`` holds the answer on each axis the row depends on, ``of`` the printed (table, row) it reads.
     """
 
     label: str
@@ -34,6 +35,8 @@ class Row:
     eval_overrides: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     note: str = ""
+    measures: str = ""
+    optional: bool = False
     reading: Mapping[str, str] = field(default_factory=dict)
     of: tuple[str, str] = ("", "")
 
@@ -62,7 +65,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Claim:
-    """An ordering: (``row``, ``column``) is lower or higher (``holds``) than (``than``, ``than_column``).
+    """An ordering: (``row``, ``column``) is lower or higher (``holds``) than (``than``, ``than_column``) or than ``value``.
 
     ``asserted``: whether the paper says so; else it is a control that gives the paper's claims their meaning.
     """
@@ -74,6 +77,7 @@ class Claim:
     holds: str
     than: str = ""
     than_column: str = ""
+    value: float | None = None
     asserted: bool = True
 
 
@@ -96,7 +100,8 @@ class Readings:
 class Table:
     """One table. ``reported``: row -> column -> the printed number.
 
-    ``seeds``: by scale, where not the scale's own number; ``overrides``: by scale, training overrides for all rows.
+    ``datasets``: by scale, the sets it is measured on one by one, where that is not just ``dataset``. ``stand_in``: the
+    embedded set that is taken where none of them can be had; empty: the table is not run then. ``seeds``: by scale, where not the scale's own number; ``overrides``: by scale, training overrides for all rows.
     """
 
     caption: str
@@ -108,7 +113,18 @@ class Table:
     seeds: Mapping[str, int] = field(default_factory=dict)
     overrides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    datasets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stand_in: str = "digits"
     study: Readings | None = None
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The sets the table is about; any other is a stand-in."""
+        return tuple(dict.fromkeys((self.dataset, *(name for sets in self.datasets.values() for name in sets))))
+
+    def sets(self, scale: str) -> tuple[str, ...]:
+        """The sets to measure on at a scale."""
+        return tuple(self.datasets.get(scale, ())) if self.datasets else (self.dataset,)
 
 
 @dataclass(frozen=True)
@@ -187,9 +203,11 @@ def _table_mistakes(where: str, table: Table) -> list[str]:
     for claim in table.claims:
         at = f"{where}, claim {claim.id}"
         uses += [(at, claim.row, claim.column), (at, claim.than, claim.than_column)]
+        if claim.value is not None and not _is_number(claim.value):
+            lines.append(f"{at}: value={claim.value!r} is no number")
         if claim.holds not in DIRECTIONS:
             lines.append(f"{at}: holds={claim.holds!r}; Valid: {', '.join(DIRECTIONS)}")
-        if (claim.row, claim.column) == (claim.than, claim.than_column):
+        if claim.value is None and (claim.row, claim.column) == (claim.than, claim.than_column):
             lines.append(f"{at}: compares a cell with itself")
     lines += [f"{at}: {unknown('row', row, rows)}" for at, row, _ in uses if row and row not in rows]
     lines += [f"{at}: {unknown('column', name, columns)}" for at, _, name in uses if name not in columns]

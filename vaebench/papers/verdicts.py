@@ -56,20 +56,19 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
 
 
 def judge_cell(
-    reported: float, tolerance: float, better: str, values: Sequence[float], differences: Sequence[str]
+    reported: float, tolerance: float, better: str, found: Interval | None, differences: Sequence[str]
 ) -> Verdict:
     """The verdict on one reported number.
 
-    ``values``: ours, one per seed. ``better``: ``lower`` or ``higher``; else a disjoint interval is just ``different``.
+    ``found``: ours, with its interval. ``better``: ``lower`` or ``higher``; else a disjoint interval is just ``different``.
     ``differences``: in what our protocol is not the paper's (`protocol_differences`).
     """
-    found = interval(values)
     if found is None:
         return Verdict("not run", "not run")
     if differences:
         return Verdict("not comparable", f"not comparable ({'; '.join(differences)})")
     low, high = reported - tolerance, reported + tolerance
-    if found.low is None or found.high is None:
+    if found.low is None or found.high is None or found.count == 1:
         kind = "within tolerance" if low <= found.mean <= high else "outside tolerance"
         return Verdict(kind, f"{kind} (1 seed)")
     if low <= found.low and found.high <= high:
@@ -93,6 +92,24 @@ def judge_claim(
     found = interval([left[seed] - right[seed] for seed in seeds])
     if found is None:
         return Verdict("not run", "not run"), None
+    return judge_interval(found, direction)
+
+
+def less(left: Interval, right: Interval) -> Interval:
+    """left - right of two independent numbers: their half widths are added in quadrature; no interval if one has none."""
+    mean, count = left.mean - right.mean, left.count
+    if left.low is None or left.high is None or right.low is None or right.high is None:
+        return Interval(mean, None, None, count)
+    below = math.hypot(left.mean - left.low, right.high - right.mean)
+    above = math.hypot(left.high - left.mean, right.mean - right.low)
+    return Interval(mean, mean - below, mean + above, count)
+
+
+def judge_interval(found: Interval, direction: str, needs: str = "") -> tuple[Verdict, Interval]:
+    """The verdict on "the difference ``found`` is ``direction`` (lower or higher) than 0".
+
+    ``needs``: what it would take to decide, by default more seeds.
+    """
     sign = 1 if direction == "higher" else -1
     if found.low is None or found.high is None:
         if found.mean == 0:
@@ -106,7 +123,7 @@ def judge_claim(
         return Verdict("reversed", "reversed"), found
     if low == high == 0:
         return Verdict("undecided", "undecided (no difference)"), found
-    return Verdict("undecided", f"undecided (needs more than {found.count} seeds)"), found
+    return Verdict("undecided", f"undecided ({needs or f'needs more than {found.count} seeds'})"), found
 
 
 def protocol_differences(

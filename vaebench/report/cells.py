@@ -1,4 +1,8 @@
-"""``results/<paper>/cells.csv``: one line per measured number, with all it takes to read it."""
+"""``results/<paper>/cells.csv``: one line per measured number, with all it takes to read it.
+
+A number has a seed, or it is over all seeds at once: then ``seed`` is -1, ``low`` and ``high`` are its 95 % interval and
+``by_seed`` the value each seed gives by itself.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +21,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _NUMBERS = {"seed": "int64", "value": "float64", "count": "int64", "stand_in": "int64", "epochs": "float64"}
-_NUMBERS |= {"train_images": "int64"}
+_NUMBERS |= {"train_images": "int64", "low": "float64", "high": "float64"}
 COLUMNS = (
-    *("paper", "table", "row", "column", "seed", "value", "count", "unit", "measurement", "protocol"),
+    *("paper", "table", "row", "column", "seed", "value", "low", "high", "by_seed"),
+    *("count", "unit", "measurement", "protocol"),
     *("protocol_digest", "run", "eval", "dataset", "dataset_digest", "stand_in", "scale", "epochs", "train_images"),
     *("commit", "device"),
 )
@@ -45,7 +50,7 @@ class Cells:
             frame = pd.read_csv(path, dtype="str", keep_default_na=False)
             if tuple(frame.columns) != COLUMNS:
                 raise UserError(f"{path}: has other columns than {', '.join(COLUMNS)}; remove it and run again")
-            numbers = {n: frame[n].map(float if t == "float64" else int).astype(t) for n, t in _NUMBERS.items()}
+            numbers = {n: frame[n].map(_float if t == "float64" else int).astype(t) for n, t in _NUMBERS.items()}
         except ValueError as error:
             raise UserError(f"{path}: is damaged ({str(error).splitlines()[0]}); remove it and run again") from error
         return cls(frame.assign(**numbers))
@@ -67,6 +72,11 @@ class Cells:
         text = io.StringIO()
         self.frame.to_csv(text, index=False, lineterminator="\n")
         write_text(path, text.getvalue())
+
+
+def _float(text: str) -> float:
+    """An empty field (the interval of a number that has none) is NaN."""
+    return float(text or "nan")
 
 
 def cells_path(results: Path, paper: str) -> Path:

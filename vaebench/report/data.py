@@ -18,7 +18,7 @@ def render(paper: Paper, sections: Sequence[Section]) -> str:
         "paper": paper.name,
         "title": paper.title,
         "source": paper.source,
-        "interval": "95 % Student t interval of the mean over seeds",
+        "interval": "95 %: Student t of the mean over seeds, or (pooled) a bootstrap over questions and seeds",
         "unstated": dict(paper.unstated),
         "sections": [_section(section) for section in sections],
     }
@@ -62,6 +62,7 @@ def _cell(section: Section, cell: Cell) -> dict[str, Any]:
         "paper": cell.reported,
         "tolerance": column.tolerance,
         "ours": _interval(cell.ours),
+        "pooled": cell.pooled,
         "difference": cell.difference,
         "verdict": cell.verdict.kind if cell.verdict else None,
         "verdict_text": cell.verdict.text if cell.verdict else None,

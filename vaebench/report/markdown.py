@@ -20,7 +20,8 @@ def render(paper: Paper, sections: Sequence[Section], figures: Mapping[str, Sequ
         "",
         f"{paper.authors}. {paper.source}.",
         "",
-        "Written by `vaebench report`; edits are lost. ± is half of the 95 % Student t interval over seeds.",
+        "Written by `vaebench report`; edits are lost. ± is half of the 95 % Student t interval over seeds; "
+        "in tables on answers to questions, of the 95 % bootstrap interval over questions and seeds.",
         "",
     ]
     lines += _grid(

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from vaebench.papers.readings import Ranking, rank
 from vaebench.papers.tables import Claim, Column, Paper, Table
-from vaebench.papers.verdicts import Interval, Verdict, interval, judge_cell, judge_claim, protocol_differences
+from vaebench.papers.verdicts import (
+    Interval,
+    Verdict,
+    interval,
+    judge_cell,
+    judge_claim,
+    judge_interval,
+    less,
+    protocol_differences,
+)
 from vaebench.report.cells import Cells
 
 if TYPE_CHECKING:
@@ -17,17 +26,25 @@ if TYPE_CHECKING:
 
 SCALES = ("paper", "small", "smoke")
 DATASETS = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
-_WHAT = {"digits": "digits (embedded: scikit-learn's 1,797 8x8 digits, resized to 28x28)"}
+DATASETS |= {"gsm8k": "GSM8K", "math": "MATH"}
+_WHAT = {
+    "digits": "digits (embedded: scikit-learn's 1,797 8x8 digits, resized to 28x28)",
+    "tiny": "tiny (embedded: a small language model trained here, on generated arithmetic word problems)",
+}
+# The scale of a table that has not been run at all.
+NOT_RUN = ""
 # What makes two numbers of a column the same quantity, so that their difference means something.
 _QUANTITY = ("features", "features_digest", "classifier")
 # Columns of a cell that are part of how it was measured, beside the suite's own protocol.
 _FACTS = ("dataset", "train_images", "epochs", "count")
+POOLED = -1  # the seed of a number over all seeds at once
 
 
 @dataclass(frozen=True)
 class Cell:
     """One number of a table: ours by seed, what the paper prints, the verdict (None where the paper prints nothing).
 
+    ``pooled``: the interval is the measurement's own, over questions and seeds, and not Student's t over seeds.
     ``same_quantity``: False where ours is another quantity under the same name (FID on other features).
     """
 
@@ -36,6 +53,7 @@ class Cell:
     values: Mapping[int, float]
     ours: Interval | None
     reported: float | None
+    pooled: bool
     same_quantity: bool
     verdict: Verdict | None
     differences: tuple[str, ...]
@@ -80,13 +98,17 @@ class Section:
     @property
     def name(self) -> str:
         """As part of a file's name or an anchor."""
+        if self.scale == NOT_RUN:
+            return f"{self.key}-not-run"
         return f"{self.key}-{self.scale}-{self.dataset}"
 
     @property
     def place(self) -> str:
         """Scale and dataset in words; a stand-in is named."""
+        if self.scale == NOT_RUN:
+            return "not run"
         shown = dataset_name(self.dataset)
-        stands = "" if self.dataset == self.table.dataset else f", a stand-in for {dataset_name(self.table.dataset)}"
+        stands = "" if self.dataset in self.table.own else f", a stand-in for {dataset_name(self.table.dataset)}"
         return f"scale={self.scale} on {shown}{stands}"
 
     def measured_rows(self) -> list[str]:
@@ -107,8 +129,10 @@ def sections(paper: Paper, cells: Cells) -> list[Section]:
         frame = frame[frame["row"].isin(list(table.rows)) & frame["column"].isin(list(table.columns))]
         for (scale, dataset), part in frame.groupby(["scale", "dataset"]):
             found.append(_section(key, table, str(scale), str(dataset), part))
+        if frame.empty and table.reported and not table.study:
+            found.append(_section(key, table, NOT_RUN, table.dataset, frame))
     order = {scale: number for number, scale in enumerate(SCALES)}
-    return sorted(found, key=lambda s: (order.get(s.scale, len(order)), s.dataset != s.table.dataset, s.dataset))
+    return sorted(found, key=lambda s: (order.get(s.scale, len(order)), s.dataset not in s.table.own, s.dataset))
 
 
 def _section(key: str, table: Table, scale: str, dataset: str, frame: DataFrame) -> Section:
@@ -157,20 +181,27 @@ def _cells(table: Table, frame: DataFrame) -> dict[tuple[str, str], Cell]:
 
 def _cell(row: str, name: str, column: Column, frame: DataFrame | None, reported: float | None) -> Cell:
     lines = [] if frame is None else frame.sort_values("seed").to_dict("records")
+    pooled = next((line for line in lines if line["seed"] == POOLED), None)
     values = {int(line["seed"]): float(line["value"]) for line in lines}
     protocols = [{**json.loads(line["protocol"]), **{fact: line[fact] for fact in _FACTS}} for line in lines]
+    ours = interval(list(values.values()))
+    if pooled is not None:
+        values = dict(enumerate(json.loads(pooled["by_seed"])))
+        ours = _own_interval(pooled, len(values))
+        protocols = [{**json.loads(pooled["protocol"]), "dataset": pooled["dataset"], "count": pooled["count"]}]
     digests = tuple(dict.fromkeys(line["protocol_digest"] for line in lines))
     verdict, differences = None, []
     if reported is not None:
         differences = protocol_differences(column.protocol, column.reading, protocols)
         if len(digests) > 1:
             differences.append(f"seeds measured under {len(digests)} protocols")
-        verdict = judge_cell(reported, column.tolerance or 0.0, column.better, list(values.values()), differences)
+        verdict = judge_cell(reported, column.tolerance or 0.0, column.better, ours, differences)
     return Cell(
         row=row,
         column=name,
         values=values,
-        ours=interval(list(values.values())),
+        ours=ours,
+        pooled=pooled is not None,
         reported=reported,
         same_quantity=all(p.get("features") == column.protocol.get("features") for p in protocols),
         verdict=verdict,
@@ -181,21 +212,36 @@ def _cell(row: str, name: str, column: Column, frame: DataFrame | None, reported
     )
 
 
+def _own_interval(line: Mapping[Any, Any], seeds: int) -> Interval:
+    """The interval a pooled number comes with; none if it is NaN."""
+    value, low, high = (float(line[name]) for name in ("value", "low", "high"))
+    known = low == low and high == high
+    return Interval(value, low if known else None, high if known else None, seeds)
+
+
 def _judge(
     claim: Claim, cells: Mapping[tuple[str, str], Cell], table: Table, dataset: str, headings: Mapping[str, str]
 ) -> JudgedClaim:
-    sides = (claim.row, claim.column), (claim.than, claim.than_column)
+    sides = [(claim.row, claim.column)]
+    if claim.value is None:
+        sides.append((claim.than, claim.than_column))
     there = [cells[side] for side in sides if side in cells]
-    if len(there) < 2:
+    if len(there) < len(sides) or any(cell.ours is None for cell in there):
         return JudgedClaim(claim, Verdict("not run", "not run"), None, ())
     mixed = [f for f in _QUANTITY if len({str(p.get(f)) for cell in there for p in cell.protocols}) > 1]
     if mixed:
         verdict = Verdict("not comparable", f"not comparable (the two sides differ in {', '.join(mixed)})")
         return JudgedClaim(claim, verdict, None, ())
-    verdict, difference = judge_claim(there[0].values, there[1].values, claim.holds)
     notes = []
+    if claim.value is not None:
+        verdict, difference = _judge_pooled(there[0], Interval(claim.value, claim.value, claim.value, 0), claim)
+    elif all(cell.pooled for cell in there):
+        verdict, difference = _judge_pooled(there[0], there[1].ours, claim)
+        notes.append("the two sides are not paired: their intervals are added in quadrature")
+    else:
+        verdict, difference = judge_claim(there[0].values, there[1].values, claim.holds)
     if difference is not None:
-        if dataset != table.dataset:
+        if dataset not in table.own:
             notes.append(f"judged on {dataset}, a stand-in for {dataset_name(table.dataset)}")
         for name in dict.fromkeys((claim.column, claim.than_column)):
             if headings[name] != table.columns[name].label:
@@ -203,10 +249,18 @@ def _judge(
     return JudgedClaim(claim, verdict, difference, tuple(notes))
 
 
+def _judge_pooled(cell: Cell, other: Interval | None, claim: Claim) -> tuple[Verdict, Interval]:
+    assert cell.ours is not None
+    assert other is not None
+    needs = "the interval over questions and seeds includes 0" if cell.pooled else ""
+    return judge_interval(less(cell.ours, other), claim.holds, needs)
+
+
 def _dataset_stand_in(table: Table, dataset: str, frame: DataFrame) -> tuple[str, ...]:
-    if dataset == table.dataset and not frame["stand_in"].any():
+    if dataset in table.own and not frame["stand_in"].any():
         return ()
-    return (f"{_WHAT.get(dataset, dataset_name(dataset))} stands in for {dataset_name(table.dataset)}",)
+    own = ", ".join(dataset_name(name) for name in table.own if name != dataset)
+    return (f"{_WHAT.get(dataset, dataset_name(dataset))} stands in for {own}",)
 
 
 def _field(frame: DataFrame, name: str) -> list[str]:

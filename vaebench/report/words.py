@@ -6,7 +6,7 @@ import math
 
 from vaebench.papers.tables import Column
 from vaebench.papers.verdicts import Interval
-from vaebench.report.summary import Cell, JudgedClaim, Section, counts
+from vaebench.report.summary import NOT_RUN, SCALES, Cell, JudgedClaim, Section, counts
 
 ARROWS = {"lower": "↓", "higher": "↑", "none": ""}
 
@@ -130,4 +130,9 @@ def overview(section: Section) -> str:
 def command(paper: str, section: Section) -> str:
     """The command that makes a section again."""
     table = f" table={section.key}" if section.table.study else ""
+    if section.scale == NOT_RUN:
+        scales = [scale for scale in SCALES if section.table.sets(scale)]
+        return f"vaebench reproduce paper={paper} table={section.key} scale={scales[0]}"
+    if section.table.datasets:
+        return f"vaebench reproduce paper={paper} table={section.key} scale={section.scale} dataset={section.dataset}"
     return f"vaebench reproduce paper={paper}{table} scale={section.scale} dataset={section.dataset}"

@@ -1,0 +1,83 @@
+"""Embedded texts: shards of vectors on disk, and pairs (question, solution) in memory for training."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from vaebench.contracts import Batch
+from vaebench.errors import UserError
+
+_NAME, _TRUNCATED = "vectors", "truncated"
+
+
+def to_bytes(vectors: Tensor, truncated: int) -> bytes:
+    """One shard, float32 ``[n e]``, as a safetensors file; ``truncated`` of its texts were too long for the embedder."""
+    return save({_NAME: vectors.float().contiguous(), _TRUNCATED: torch.tensor(truncated)})
+
+
+def read(folder: Path, stem: str) -> Tensor:
+    """All shards ``<stem>-NNNNN.safetensors`` of a finished stage in order, float32 ``[n e]``.
+
+    Raises `UserError` if one cannot be read.
+    """
+    return torch.cat(_parts(folder, stem, _NAME))
+
+
+def truncated(folder: Path, stem: str) -> int:
+    """How many of the texts were too long for the embedder."""
+    return int(sum(_parts(folder, stem, _TRUNCATED)))
+
+
+def _parts(folder: Path, stem: str, name: str) -> list[Tensor]:
+    try:
+        parts = [load_file(path)[name] for path in sorted(folder.glob(f"{stem}-*.safetensors"))]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UserError(f"{folder}: its vectors cannot be read ({error}); remove the folder and run again") from error
+    if not parts:
+        raise UserError(f"{folder}: has no {stem}-*.safetensors; remove the folder and run again")
+    return parts
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Embedded training pairs, float32 ``[n e]`` each: a batch is solutions ``x`` given questions ``y``."""
+
+    name: str
+    questions: Tensor
+    solutions: Tensor
+    source: str
+    digest: str
+    note: str
+    stand_in: bool
+
+    @property
+    def device(self) -> torch.device:
+        """Where the vectors lie."""
+        return self.questions.device
+
+    def __len__(self) -> int:
+        """The number of pairs."""
+        return len(self.questions)
+
+    def batch(self, rows: Tensor) -> Batch:
+        """The pairs in these rows."""
+        return Batch(self.solutions[rows], self.questions[rows])
+
+    def to(self, device: torch.device | str) -> Pairs:
+        """The same pairs on ``device``."""
+        return replace(self, questions=self.questions.to(device), solutions=self.solutions.to(device))
+
+
+def digest(*vectors: Tensor) -> str:
+    """16 hex digits of the sha256 over the vectors' bytes."""
+    found = hashlib.sha256()
+    for part in vectors:
+        found.update(part.contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]

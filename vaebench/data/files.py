@@ -1,0 +1,132 @@
+"""What the YAML of a dataset says of its files: names, sha256, mirrors, and the folder they lie in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vaebench import config
+from vaebench.errors import UserError, unknown
+
+# role -> {file: name, sha256: hex digits} and, if need be, {md5: hex digits, folder: another than the set's}
+Files = Mapping[str, Mapping[str, str]]
+PARTS = ("problems", "answers")  # of a dataset that is composed
+_FIELDS = frozenset({"file", "sha256", "md5", "folder"})
+
+
+@dataclass(frozen=True)
+class File:
+    """One file to look for, as YAML describes it, and where it can be downloaded."""
+
+    folder: str
+    file: str
+    sha256: str
+    md5: str | None
+    mirrors: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All that YAML says of a dataset's files. ``texts``: it is a set of problems and answers."""
+
+    name: str
+    files: tuple[File, ...]
+    partial: tuple[File, ...]
+    texts: bool
+
+
+def specification(name: str) -> Spec:
+    """The files of a dataset: its own, or those of its problems and of its answers.
+
+    Raises:
+        UserError: there is no such dataset, or a YAML is not what it should be.
+    """
+    leaf = _leaf("dataset", name)
+    if leaf.get("name") != name:
+        raise UserError(
+            f"conf/dataset/{name}.yaml: must be a mapping with 'name: {name}', the name its files and results go by"
+        )
+    chosen = _parts(name, leaf)
+    leaves = [(choice, _leaf(group, choice)) for group, choice in chosen.items()] or [(name, leaf)]
+    files, partial = (
+        [entry for choice, part in leaves for entry in _described(choice, part, group)]
+        for group in ("files", "partial")
+    )
+    return Spec(
+        name, tuple({(entry.folder, entry.file): entry for entry in files}.values()), tuple(partial), bool(chosen)
+    )
+
+
+def _described(name: str, leaf: Mapping[str, Any], group: str) -> Iterable[File]:
+    files = leaf.get(group) or {}
+    return entries(name, leaf.get("folder") or name, files, leaf.get("mirrors") or ()).values() if files else ()
+
+
+def parts(name: str) -> dict[str, str]:
+    """What a composed dataset is made of: ``{"problems": ..., "answers": ...}``, choices of these groups; else empty.
+
+    Raises:
+        UserError: there is no such dataset, or its YAML does not say.
+    """
+    return _parts(name, _leaf("dataset", name))
+
+
+def _leaf(group: str, name: str) -> Mapping[str, Any]:
+    """What a YAML of the configuration says."""
+    names = config.choices(group)
+    if name not in names:
+        raise UserError(unknown(group, name, names))
+    where = f"conf/{group}/{name}.yaml"
+    try:
+        leaf = yaml.safe_load((config.conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: is not YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(leaf, Mapping):
+        raise UserError(f"{where}: must be a mapping with a name")
+    return leaf
+
+
+def _parts(name: str, leaf: Mapping[str, Any]) -> dict[str, str]:
+    chosen = {}
+    for entry in leaf.get("defaults") or ():
+        for key, choice in entry.items() if isinstance(entry, Mapping) else ():
+            group, _, package = str(key).removeprefix("/").partition("@")
+            if group in PARTS and package == group:
+                chosen[group] = str(choice)
+    if chosen and sorted(chosen) != sorted(PARTS):
+        raise UserError(f"conf/dataset/{name}.yaml: defaults must name both /problems@problems and /answers@answers")
+    return chosen
+
+
+def entries(name: str, folder: str, files: Files, mirrors: Sequence[str]) -> dict[str, File]:
+    """The files to look for. Names become paths and may come from a stored request: none may lead out of its folder."""
+    wrong = [] if _plain(name) else [f"dataset.name={name!r}: must be a plain name, without a folder"]
+    if not _inside(folder):
+        wrong.append(f"dataset {name}: folder={folder!r} must lie in the data folder")
+    found = {}
+    for role, entry in files.items():
+        if not isinstance(entry, Mapping) or not {"file", "sha256"} <= entry.keys() <= _FIELDS:
+            wrong.append(f"dataset {name}, {role}: must have the fields file and sha256, and may have md5 and folder")
+            continue
+        own = entry.get("folder") or folder
+        if not _plain(entry["file"]):
+            wrong.append(f"dataset {name}, {role}: file={entry['file']!r} must be a plain name, without a folder")
+        if not _inside(own):
+            wrong.append(f"dataset {name}, {role}: folder={own!r} must lie in the data folder")
+        found[role] = File(own, entry["file"], entry["sha256"], entry.get("md5"), tuple(mirrors))
+    if wrong:
+        raise UserError(*wrong)
+    return found
+
+
+def _plain(name: Any) -> bool:
+    return isinstance(name, str) and name == Path(name).name and name not in ("", "..") and "\\" not in name
+
+
+def _inside(folder: Any) -> bool:
+    """Whether the folder is named by plain names, one below the other."""
+    return isinstance(folder, str) and all(map(_plain, folder.split("/")))

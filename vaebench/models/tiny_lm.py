@@ -1,0 +1,150 @@
+"""A small causal language model of Llama's architecture, trained from nothing and exported as a transformers checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaebench.compat import ensure_torchvision
+from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
+from vaebench.errors import UserError
+from vaebench.nn.options import require, whole
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+NOT_SCORED = -100
+
+
+@runtime_checkable
+class Tokenised(Protocol):
+    """Training data that says how its texts became tokens.
+
+    ``words``: the tokens in the order of their ids: the special ones ``<|...|>`` first, the padding, the unknown and, last of
+    them, the end of a message. ``pattern``: the regular expression whose matches are tokens. ``chat_template``: Jinja.
+    """
+
+    words: Sequence[str]
+    pattern: str
+    chat_template: str
+
+
+class TinyLM(nn.Module):
+    """Next-token prediction with a `LlamaForCausalLM`: rotary positions, gated layers, input and output embedding shared.
+
+    ``vocabulary`` rows of the embedding (at least as many as the data has tokens); ``width`` of a token's vector, a
+    multiple of twice ``heads``; ``hidden`` units of a gated layer; ``layers``; ``context`` the longest text in tokens.
+    """
+
+    def __init__(self, *, vocabulary: int, width: int, hidden: int, layers: int, heads: int, context: int) -> None:
+        super().__init__()
+        require(
+            whole("model.vocabulary", vocabulary, 8),
+            whole("model.hidden", hidden, 1),
+            whole("model.layers", layers, 1),
+            whole("model.heads", heads, 1),
+            whole("model.context", context, 2),
+            None if width % (2 * max(heads, 1)) == 0 else f"model.width={width}: expected a multiple of {2 * heads}, "
+            "twice model.heads",
+        )
+        ensure_torchvision()
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        self.words: tuple[str, ...] = ()
+        self.pattern = self.chat_template = ""
+        self.network = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=vocabulary,
+                hidden_size=width,
+                intermediate_size=hidden,
+                num_hidden_layers=layers,
+                num_attention_heads=heads,
+                num_key_value_heads=heads,
+                max_position_embeddings=context,
+                tie_word_embeddings=True,
+                bos_token_id=None,
+                eos_token_id=None,
+                pad_token_id=None,
+            )
+        )
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """One phase over all parameters."""
+        return (Phase("language_model", tuple(self.parameters()), self.loss),)
+
+    def look(self, data: TrainingData) -> None:
+        """Take over from the data how texts become tokens; `export` needs it.
+
+        Raises:
+            UserError: the data is not made of tokens, has more of them than ``vocabulary``, or longer texts than ``context``.
+        """
+        if not isinstance(data, Tokenised):
+            raise UserError(f"model tiny_lm is trained on tokens and {data.name} holds none; use dataset=arithmetic")
+        config = self.network.config
+        longest = data.batch(torch.arange(len(data), device=data.device)).x.shape[1]
+        if len(data.words) > config.vocab_size:
+            raise UserError(f"model.vocabulary={config.vocab_size}: {data.name} has {len(data.words)} tokens")
+        if longest > config.max_position_embeddings:
+            raise UserError(
+                f"model.context={config.max_position_embeddings}: the longest text of {data.name} has {longest} tokens"
+            )
+        self.words, self.pattern, self.chat_template = tuple(data.words), data.pattern, data.chat_template
+
+    def loss(self, batch: Batch, step: int) -> LossOutput:
+        """Cross-entropy in nats per scored token; terms ``cross_entropy`` and ``accuracy`` in [0, 1] of these tokens."""
+        del step
+        # Padding stands on the right, so no token can attend to it and no mask is needed.
+        states = self.network.model(input_ids=batch.x[:, :-1], use_cache=False).last_hidden_state
+        targets = batch.y[:, 1:]
+        scored = targets != NOT_SCORED
+        logits = self.network.lm_head(states[scored]).float()
+        loss = F.cross_entropy(logits, targets[scored])
+        accuracy = (logits.detach().argmax(dim=1) == targets[scored]).float().mean()
+        return LossOutput(loss, {"cross_entropy": loss.detach(), "accuracy": accuracy})
+
+    def export(self, folder: Path) -> None:
+        """Write weights, configuration and tokenizer, as ``AutoModelForCausalLM`` and ``AutoTokenizer`` read them.
+
+        Raises:
+            UserError: the model has not seen its training data.
+        """
+        if not self.words:
+            raise UserError("model tiny_lm: its tokens come with the training data; train it first")
+        tokenizer = _tokenizer(self.words, self.pattern, self.chat_template)
+        ends: dict[str, Any] = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+        self.network.config.update(ends)
+        self.network.generation_config.update(**ends)
+        self.network.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def _tokenizer(words: Sequence[str], pattern: str, chat_template: str) -> PreTrainedTokenizerFast:
+    """One token per match of ``pattern``; decoding joins the tokens."""
+    from tokenizers import AddedToken, Regex, Tokenizer
+    from tokenizers.decoders import Fuse
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Split
+    from transformers import PreTrainedTokenizerFast
+
+    special = [word for word in words if word.startswith("<|")]
+    pad, unknown, end = special[0], special[1], special[-1]
+    inner = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token=unknown))
+    inner.pre_tokenizer = Split(Regex(pattern), behavior="isolated")
+    inner.decoder = Fuse()
+    inner.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in special])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        pad_token=pad,
+        unk_token=unknown,
+        eos_token=end,
+        extra_special_tokens=special[2:-1],
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = chat_template
+    return tokenizer

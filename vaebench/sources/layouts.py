@@ -1,0 +1,168 @@
+"""How recorded answers are written in files: one reader for each layout, each yielding a reading per line or item.
+
+A reader uses what it can of a line and names the rest. What it reads is plain data; nothing in it is ever run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import nan
+from pathlib import Path
+from typing import Any
+
+from vaebench.data.lines import Record, Unusable, kind, read, text, whole_text
+
+OPENAI_SOURCES = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
+_LOWEST_LOGPROB = -1e30
+_MOST_TOKENS = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Found:
+    """An answer as a file has it. ``question``, ``id``: what it answers; one of them may be unknown.
+
+    ``logprob``: mean log-probability per token in nats, NaN if unknown; ``tokens``, ``finished``: -1 if unknown.
+    """
+
+    question: str | None
+    id: str | None
+    source: str
+    text: str
+    logprob: float = nan
+    tokens: int = -1
+    finished: int = -1
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a line, named by ``where``, gave: its answers, and why others of it cannot be used."""
+
+    where: str
+    found: tuple[Found, ...]
+    faults: tuple[str, ...] = ()
+
+
+Reader = Callable[[Path, str, Collection[str]], Iterator[Reading]]
+
+
+def openai_gsm8k(path: Path, role: str, sources: Collection[str]) -> Iterator[Reading]:
+    """Lines with ``question`` and, by the name of who answered, ``{"solution": text}`` (openai/grade-school-math)."""
+    del role
+    wanted = [source for source in OPENAI_SOURCES if source in sources]
+    for record in read(path):
+        yield _reading(record, lambda value: [partial(_solution, value, source) for source in wanted])
+
+
+def zeroeval(path: Path, role: str, sources: Collection[str]) -> Iterator[Reading]:
+    """A JSON list of one model's answers: ``question`` or ``problem``, and ``output``, of which the first counts."""
+    del sources
+    for record in read(path):
+        yield _reading(record, lambda value: [partial(_output, value, role)])
+
+
+def qwen(path: Path, role: str, sources: Collection[str]) -> Iterator[Reading]:
+    """Lines with ``question`` and the list ``response`` (or ``code``) of one model's answers (QwenLM/Qwen2.5-Math)."""
+    del sources
+    for record in read(path):
+        yield _reading(record, lambda value: _responses(value, role))
+
+
+def own(path: Path) -> Iterator[Reading]:
+    """The user's own answers, one a line: see `vaebench.sources.recorded.Own`."""
+    for record in read(path):
+        yield _reading(record, lambda value: [partial(_own, value)])
+
+
+READERS: Mapping[str, Reader] = {"openai_gsm8k": openai_gsm8k, "zeroeval": zeroeval, "qwen": qwen}
+
+
+def _reading(record: Record, split: Callable[[Mapping[str, Any]], Sequence[Callable[[], Found]]]) -> Reading:
+    """What ``split`` makes of a record: its answers one by one, so that one that is unusable spoils no other."""
+    found, faults = [], [record.fault] if record.fault else []
+    try:
+        makers = [] if record.fault else split(record.value)
+    except Unusable as reason:
+        makers, faults = [], [str(reason)]
+    for make in makers:
+        try:
+            found.append(make())
+        except Unusable as reason:
+            faults.append(str(reason))
+    return Reading(record.where, tuple(found), tuple(dict.fromkeys(faults)))
+
+
+def _solution(value: Mapping[str, Any], source: str) -> Found:
+    question = text(value, "question")
+    if source not in value:
+        raise Unusable(f"no field {source}")
+    if not isinstance(value[source], Mapping):
+        raise Unusable(f"{source} is {kind(value[source])} and should be an object")
+    if "solution" not in value[source]:
+        raise Unusable(f"no field {source}.solution")
+    return Found(question, None, source, whole_text(value[source]["solution"], f"{source}.solution"))
+
+
+def _output(value: Mapping[str, Any], role: str) -> Found:
+    question = text(value, "question", "problem")
+    return Found(question, None, role, whole_text(_list(value, "output")[0], "output[0]"))
+
+
+def _responses(value: Mapping[str, Any], role: str) -> list[Callable[[], Found]]:
+    question, name = text(value, "question"), "response" if "response" in value else "code"
+    return [
+        partial(_response, question, role, item, f"{name}[{number}]") for number, item in enumerate(_list(value, name))
+    ]
+
+
+def _response(question: str, role: str, item: Any, name: str) -> Found:
+    return Found(question, None, role, whole_text(item, name))
+
+
+def _list(value: Mapping[str, Any], name: str) -> list[Any]:
+    if name not in value:
+        raise Unusable(f"no field {name}")
+    if not isinstance(value[name], list):
+        raise Unusable(f"{name} is {kind(value[name])} and should be a list")
+    if not value[name]:
+        raise Unusable(f"{name} is an empty list")
+    return list(value[name])
+
+
+def _own(value: Mapping[str, Any]) -> Found:
+    question = None if value.get("question") is None else text(value, "question")
+    if question is None and value.get("id") is None:
+        raise Unusable("neither question nor id")
+    logprob, tokens, finished = (value.get(name) for name in ("logprob", "tokens", "finished"))
+    if logprob is not None and not (_number(logprob) and _LOWEST_LOGPROB <= logprob <= 0):
+        raise Unusable("logprob should be a number, 0 at most")
+    if tokens is not None and not (_whole(tokens) and 0 <= tokens <= _MOST_TOKENS):
+        raise Unusable("tokens should be a whole number, 0 or more")
+    if finished is not None and not isinstance(finished, bool):
+        raise Unusable("finished should be true or false")
+    return Found(
+        question,
+        _id(value.get("id")),
+        "" if value.get("source") is None else text(value, "source"),
+        text(value, "answer"),
+        nan if logprob is None else float(logprob),
+        -1 if tokens is None else tokens,
+        -1 if finished is None else int(finished),
+    )
+
+
+def _id(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if not _whole(value):
+        raise Unusable(f"id is {kind(value)} and should be text or a whole number")
+    return str(value)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> bool:
+    return _whole(value) or isinstance(value, float)

@@ -1,0 +1,173 @@
+"""Runs that are no training: answers, their grades, and embedded texts. Each is made of shards.
+
+A shard is written whole or not at all and depends on the request alone, so a killed stage goes on behind its last shard
+to the same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaebench import build, runtime
+from vaebench.contracts import Embedder, FittedEmbedder, Work
+from vaebench.data import embeddings
+from vaebench.data.answers import Grades, grades_to_parquet, read_answers, to_parquet
+from vaebench.data.problems import Problems
+from vaebench.errors import Interrupted
+from vaebench.store import Run, Store, write_bytes, write_json
+
+Track = Callable[[int, int], None]
+Stop = Callable[[], bool]
+_GRADED_TOGETHER = 2_000  # answers
+
+
+def parents(run: Run, store: Store) -> dict[str, Path]:
+    """The folders of the runs this one builds on, by role."""
+    return {role: store.root / key for role, key in run.request().data.get("parents", {}).items()}
+
+
+def answers(run: Run, store: Store, *, device: torch.device, track: Track, stop: Stop) -> None:
+    """Collect or generate the answers to the problems of the request."""
+    request = run.request()
+    problems = build.problems(request)
+    source = build.source(request)
+    source.open(problems, Work(parents(run, store), device))
+    count = len(problems.test)
+    _shards(
+        run,
+        [range(start, min(start + source.shard, count)) for start in range(0, count, source.shard)],
+        "answers-{:05d}.parquet",
+        lambda rows: to_parquet(source.answer(rows)),
+        track=track,
+        stop=stop,
+    )
+    found = read_answers(run.folder)
+    _finish(
+        run,
+        device,
+        problems,
+        answers=len(found),
+        problems_answered=len(set(found.problem.tolist())),
+        sources=sorted(set(found.source)),
+        left_out=list(source.left_out),
+        notes=list(source.notes),
+    )
+
+
+def embed(run: Run, store: Store, *, device: torch.device, track: Track, stop: Stop) -> None:
+    """Embed the training pairs of the problems or, with the parents ``pairs`` and ``answers``, test questions and answers.
+
+    An embedder that has to be fitted is fitted to the training pairs and stored beside them.
+    """
+    request = run.request()
+    problems = build.problems(request)
+    embedder = build.embedder(request)
+    folders = parents(run, store)
+    embedder.open(Work(folders, device))
+    if "answers" in folders:
+        texts = {
+            "questions": [problem.question for problem in problems.test],
+            "solutions": list(read_answers(folders["answers"]).text),
+        }
+        if isinstance(embedder, FittedEmbedder):
+            embedder.load(folders["pairs"])
+    else:
+        texts = {
+            "questions": [pair.question for pair in problems.train],
+            "solutions": [pair.solution for pair in problems.train],
+        }
+        if isinstance(embedder, FittedEmbedder):
+            embedder.fit([text for part in texts.values() for text in part])
+            embedder.save(run.folder)
+    done = 0
+    total = sum(map(len, texts.values()))
+    for stem, part in texts.items():
+        _shards(
+            run,
+            [range(start, min(start + embedder.shard, len(part))) for start in range(0, len(part), embedder.shard)],
+            f"{stem}-{{:05d}}.safetensors",
+            lambda rows, part=part, kind=stem[:-1]: _embedded(embedder, [part[row] for row in rows], kind),  # type: ignore[misc]
+            track=lambda finished, _, before=done: track(before + finished, total),  # type: ignore[misc]
+            stop=stop,
+        )
+        done += len(part)
+    truncated = {stem: embeddings.truncated(run.folder, stem) for stem in texts}
+    _finish(run, device, problems, texts=total, dim=embedder.dim, truncated=truncated)
+
+
+def _embedded(embedder: Embedder, texts: Sequence[str], kind: str) -> bytes:
+    before = embedder.truncated
+    vectors = embedder.embed(texts, kind)
+    return embeddings.to_bytes(vectors, embedder.truncated - before)
+
+
+def grade(run: Run, store: Store, *, device: torch.device, track: Track) -> None:
+    """Say of each answer what it comes to and whether it is right, by every scorer of the request."""
+    from vaebench.metrics.answers import check
+    from vaebench.metrics.answers import grade as graded
+
+    request = run.request()
+    problems = build.problems(request)
+    scorers = request["scorers"]
+    check(scorers)
+    found = read_answers(parents(run, store)["answers"])
+    golds = [problems.test[problem].gold for problem in found.problem]
+    final, right, timeouts = {}, {}, {}
+    total = len(scorers) * len(found)
+    for number, name in enumerate(scorers):
+        final[name], right[name], timeouts[name] = graded(
+            found.text,
+            golds,
+            name,
+            seconds=request["seconds"],
+            track=lambda done, _, before=number * len(found): track(before + done, total),  # type: ignore[misc]
+        )
+    grades = Grades(tuple(scorers), tuple(scorers.values()), final, right, timeouts)
+    write_bytes(run.path("grades.parquet"), grades_to_parquet(grades))
+    _finish(
+        run,
+        device,
+        problems,
+        answers=len(found),
+        right={name: round(float(marks.mean()), 6) for name, marks in right.items()},
+        no_final_answer={name: sum(not text for text in texts) for name, texts in final.items()},
+        timeouts=timeouts,
+    )
+
+
+def _shards(
+    run: Run,
+    pieces: Sequence[range],
+    name: str,
+    make: Callable[[range], bytes],
+    *,
+    track: Track,
+    stop: Stop,
+) -> None:
+    """Write the shards that are not there yet. Raises `Interrupted` between two of them when ``stop()`` asks for it."""
+    total = pieces[-1].stop if pieces else 0
+    for number, rows in enumerate(pieces):
+        path = run.path(name.format(number))
+        if not path.exists():
+            write_bytes(path, make(rows))
+        track(rows.stop, total)
+        if stop() and rows.stop < total:
+            raise Interrupted(f"stopped after {rows.stop} of {total}; the same command goes on from there")
+
+
+def _finish(run: Run, device: torch.device, problems: Problems, **facts: Any) -> None:
+    about = {
+        "problems": problems.name,
+        "problems_digest": problems.digest,
+        "train_items": len(problems.train),
+        "test_items": len(problems.test),
+        "note": problems.note,
+        "stand_in": problems.stand_in,
+        "source": problems.source,
+    }
+    write_json(run.path("result.json"), about | facts)
+    write_json(run.path("provenance.json"), runtime.provenance(device))
