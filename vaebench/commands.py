@@ -155,11 +155,8 @@ def _show_training(cfg: DictConfig, run: Run) -> None:
     if cfg.quiet:
         return
     result = run.result()
-    last = (
-        [json.loads(line) for line in run.path("metrics.jsonl").read_text().splitlines()[-1:]]
-        if result["steps"]
-        else []
-    )
+    lines = [json.loads(line) for line in run.path("metrics.jsonl").read_text().splitlines()] if result["steps"] else []
+    last = [record for record in lines if record["step"] == lines[-1]["step"]]
     table = Table("", "", show_header=False)
     items = result.get("train_items", result.get("train_images"))  # the name before 0.3
     table.add_row("steps", f"{result['steps']} ({result['epochs']:g} epochs of {items} items)")

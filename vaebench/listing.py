@@ -8,7 +8,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from vaebench.config import choices, kind_of, leaf
+from vaebench.config import choices, leaf
 from vaebench.errors import UserError, unknown
 from vaebench.store import Store, store_root
 
@@ -57,11 +57,12 @@ def _datasets() -> Table:
 
 def _holds(name: str) -> str:
     """A set's images by their shape, or its problems and who answered them."""
-    found = leaf("dataset", name)
-    if kind_of("dataset", name) != "text":
-        return "x".join(map(str, found["shape"])) if "shape" in found else str(found.get("data"))
-    parts = {key.partition("@")[2]: value for entry in found["defaults"] for key, value in entry.items()}
-    return f"{parts['problems']}, answered by {parts['answers']}"
+    from vaebench.data.files import parts
+
+    chosen, found = parts(name), leaf("dataset", name)
+    if chosen:
+        return f"{chosen['problems']}, answered by {chosen['answers']}"
+    return "x".join(map(str, found["shape"])) if "shape" in found else str(found["data"])
 
 
 def _papers() -> Table:

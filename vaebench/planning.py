@@ -130,8 +130,6 @@ def _settings(cfg: DictConfig, table: Table) -> list[Setting]:
                 "set VAEBENCH_DATA, or leave dataset out"
             )
     sets = _there(wanted) or ([table.stand_in] if table.stand_in else [])
-    if table.datasets and not wanted:
-        sets = []
     embedded = compose("train", [f"scale={scale}", "dataset=digits"])
     return [
         Setting(

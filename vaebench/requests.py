@@ -8,6 +8,7 @@ nothing else: another beta asks no language model again and embeds no text again
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +17,7 @@ from vaebench import build
 from vaebench.compose import compose
 from vaebench.config import Request, choices, freeze, freeze_eval, kind_of, plain
 from vaebench.contracts import Suite
+from vaebench.data.download import sha256_of
 from vaebench.errors import UserError
 
 # Seconds a scorer may spend on one answer before it counts as wrong.
@@ -78,7 +80,7 @@ def answers(cfg: DictConfig) -> list[Request]:
     leaf = plain(cfg.dataset.answers)
     model = language_model(cfg)
     parents = {"language_model": model.key} if model else {}
-    parts = {"answers": _without(leaf, "language_model"), "problems": _problems(cfg)}
+    parts = {"answers": _fingerprinted(_without(leaf, "language_model")), "problems": _problems(cfg)}
     asked = Request({"verb": "answers", **parts, "parents": parents})
     return [*([model] if model else []), asked]
 
@@ -120,6 +122,16 @@ def _on_pairs(cfg: DictConfig, pairs: Request, seed: int) -> Request:
 
 def _problems(cfg: DictConfig) -> dict[str, Any]:
     return _without(plain(cfg.dataset.problems), "scorers")
+
+
+def _fingerprinted(leaf: dict[str, Any]) -> dict[str, Any]:
+    """A file of the user's own is known by what it holds, not by where it lies."""
+    if not leaf.get("path"):
+        return leaf
+    path = Path(leaf["path"]).expanduser().absolute()
+    if not path.is_file():
+        raise UserError(f"dataset.answers.path={leaf['path']}: there is no such file")
+    return {**leaf, "path": str(path), "sha256": leaf["sha256"] or sha256_of(path)}
 
 
 def _without(leaf: Mapping[str, Any], name: str) -> dict[str, Any]:

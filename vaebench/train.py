@@ -61,6 +61,11 @@ def total_steps(items: int, batch_size: int, epochs: int, max_steps: int | None)
     return steps if max_steps is None else min(steps, max_steps)
 
 
+def training_count(items: int, keep: str | None) -> int:
+    """How many of the items are trained on: all, or what ``keep=best`` does not hold out."""
+    return items - max(1, round(VALIDATION_SHARE * items)) if keep == "best" else items
+
+
 def fit(
     model: nn.Module,
     data: TrainingData,
@@ -146,11 +151,10 @@ class _Best:
         if not isinstance(model, Validates):
             raise UserError(f"train.keep=best: {type(model).__name__} has no validation loss; use train.keep=last")
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).to(data.device)
-        held_out = max(1, round(VALIDATION_SHARE * len(data)))
         self.model = model
-        self.batch = data.batch(order[:held_out])
-        self.rows = order[held_out:]
-        self.training = len(self.rows)
+        self.training = training_count(len(data), "best")
+        self.rows, held_out = order[: self.training], order[self.training :]
+        self.batch = data.batch(held_out)
         self.state: dict[str, Any] = {"loss": math.inf, "step": 0, "weights": {}}
 
     def look(self, step: int) -> float:

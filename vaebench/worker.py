@@ -21,7 +21,7 @@ from vaebench.data import embeddings
 from vaebench.errors import Interrupted, UserError
 from vaebench.evaluate import evaluate
 from vaebench.store import Run, Store, write_json
-from vaebench.train import Hooks, check_spec, fit
+from vaebench.train import Hooks, check_spec, fit, training_count
 
 Track = Callable[[int, int], None]
 Stop = Callable[[], bool]
@@ -109,13 +109,14 @@ def train(
     digest = save_weights(run.path("model.safetensors"), model)
     if isinstance(model, Exports):
         model.export(run.path("pretrained"))
-    per_epoch = len(data) // spec["batch_size"]
+    items = training_count(len(data), spec.get("keep"))
+    per_epoch = items // spec["batch_size"]
     write_json(
         run.path("result.json"),
         {
             "steps": steps,
             "epochs": round(steps / per_epoch, 4),
-            "train_items": len(data),
+            "train_items": items,
             "parameters": sum(p.numel() for p in model.parameters()),
             "dataset_digest": data.digest,
             "weights_sha256": digest,

@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from vaebench import config
-from vaebench.data import download, fetch
+from vaebench.data import download, fetch, files
 from vaebench.errors import UserError
 
 FILES = {"train": b"training images", "test": b"test images"}
+GIVEN = os.environ.get("VAEBENCH_DATA", "")
 DEAD = "http://127.0.0.1:9/"  # the discard port: refused at once
 
 
@@ -282,3 +283,115 @@ def test_asking_does_not_import_torch():
     code = "import sys, vaebench.data.fetch as f; f.status('digits'); sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     assert subprocess.run([sys.executable, "-c", code], env=environment, timeout=60, check=False).returncode == 0
+
+
+# Problems and answers: a dataset of two parts
+
+
+def compose(conf: Path, name: str, problems: str, answers: str) -> None:
+    defaults = [{"/problems@problems": problems}, {"/answers@answers": answers}]
+    (conf / f"{name}.yaml").write_text(yaml.safe_dump({"defaults": defaults, "name": name}))
+
+
+def part(conf: Path, group: str, name: str, **fields) -> None:
+    folder = conf.parent / group
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump({"name": name, **fields}, sort_keys=False))
+
+
+def test_a_composed_dataset_has_the_files_of_its_parts(conf, places, mirror, put):
+    sums = put(places.given / "sums", {"train": b"1", "test": b"2"})
+    asked = {"asked": {"folder": "said/toy"} | put(places.given / "said" / "toy", {"asked": b"3"})["asked"]}
+    part(conf, "problems", "sums", folder="sums", files=sums | asked)
+    part(
+        conf, "answers", "said", folder="said/toy", files=put(mirror.folder, {"a": b"4"}) | asked, mirrors=[mirror.url]
+    )
+    part(conf, "answers", "made", language_model="tiny")
+    compose(conf, "toy", "sums", "said")
+    compose(conf, "asks", "sums", "made")
+    assert files.parts("toy") == {"problems": "sums", "answers": "said"}
+    assert files.parts("own") == {}
+    found = fetch.status("toy")
+    assert [(entry.file, entry.state) for entry in found.files] == [
+        *[(name, "present") for name in ("train", "test", "asked")],
+        ("a", "missing"),
+    ]
+    assert [fetch.available(name) for name in ("toy", "asks")] == ["downloadable", "VAEBENCH_DATA"]
+    assert fetch.fetch("toy").origin == "cache"
+    assert listing(places.cache / "said" / "toy") == {"a": b"4"}
+    located = fetch.obtain(name="other", folder="sums", files=sums | asked)
+    assert located.source == "VAEBENCH_DATA"
+    assert located.paths["asked"] == places.given / "said" / "toy" / "asked"
+
+
+def test_one_part_that_cannot_be_had_decides(conf, mirror, put):
+    gone = {"a": {"file": "gone", "sha256": "0"}}
+    part(conf, "problems", "sums", folder="sums", files=put(mirror.folder, {"sums": b"1"}), mirrors=[mirror.url])
+    part(conf, "answers", "dead", folder="said", files=gone, mirrors=[DEAD])
+    part(conf, "answers", "gone", folder="said", files=gone)
+    part(conf, "problems", "drawn")
+    part(conf, "answers", "made")
+    for name, problems, answers in (
+        ("dead", "sums", "dead"),
+        ("gone", "sums", "gone"),
+        ("sums", "sums", "made"),
+        ("tiny", "drawn", "made"),
+    ):
+        compose(conf, name, problems, answers)
+    states = {name: fetch.available(name) for name in ("dead", "gone", "sums", "tiny")}
+    assert states == {"dead": "unavailable", "gone": "unavailable", "sums": "downloadable", "tiny": "embedded"}
+    with pytest.raises(UserError) as error:
+        fetch.fetch("gone")
+    message = str(error.value)
+    for words in ("dead: gone is not here", "said/gone", "no mirror, since none is named", "or choose dataset=tiny"):
+        assert words in message
+    assert "data fetch" not in message
+    assert "dataset=own" not in message
+
+
+@pytest.mark.parametrize("folder", ["../toy", "/toy", "toy/../..", "a//b", "", ".", "..", "a\\b", 5])
+def test_folders_stay_in_the_data_folder(conf, places, put, folder):
+    entry = put(places.given / "toy", {"a": b"a"})["a"]
+    if folder:
+        part(conf, "problems", "sums", folder=folder, files={"a": entry})
+        part(conf, "answers", "made")
+        compose(conf, "toy", "sums", "made")
+        with pytest.raises(UserError, match="must lie in the data folder"):
+            fetch.available("toy")
+        with pytest.raises(UserError, match="must lie in the data folder"):
+            fetch.obtain(name="toy", files={"a": entry | {"folder": folder}})
+    with pytest.raises(UserError, match="must be a plain name"):
+        fetch.obtain(name="toy", files={"a": entry | {"file": folder}})
+
+
+def test_a_composed_dataset_names_parts_that_exist(conf):
+    part(conf, "problems", "sums")
+    part(conf, "answers", "made")
+    compose(conf, "toy", "sum", "made")
+    with pytest.raises(UserError, match="unknown problems 'sum'; did you mean 'sums'"):
+        fetch.available("toy")
+    (conf / "toy.yaml").write_text("{name: toy, defaults: [_self_, {/problems@problems: sums}]}")
+    with pytest.raises(UserError, match="must name both /problems@problems and /answers@answers"):
+        fetch.available("toy")
+
+
+def test_the_command_shows_a_folder_once(conf, places, put, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    write(conf, "toy", files=put(places.given / "toy", FILES))
+    assert fetch.command(["status", "toy"]) == 0
+    assert capsys.readouterr().out.count(str(places.given / "toy")) == 1
+
+
+def test_every_dataset_of_ours_is_well_described():
+    for name in config.choices("dataset"):
+        described = files.specification(name).files
+        assert all(len(entry.sha256) == 64 for entry in described)
+        assert len({(entry.folder, entry.file) for entry in described}) == len(described)
+
+
+@pytest.mark.skipif(not GIVEN, reason="VAEBENCH_DATA is not set")
+@pytest.mark.parametrize("name", ["openai_gsm8k", "zeroeval_gsm", "zeroeval_math_l5", "qwen25math_100"])
+def test_the_files_at_hand_are_the_right_ones(monkeypatch, name):
+    monkeypatch.setenv("VAEBENCH_DATA", GIVEN)
+    if {entry.state for entry in fetch.status(name).files} == {"present"}:
+        assert {entry.state for entry in fetch.verify(name).files} == {"present"}

@@ -131,7 +131,9 @@ def test_every_dataset_yaml_binds_to_its_reader():
     from vaebench import build as module
 
     for path in sorted((conf_dir() / "dataset").glob("*.yaml")):
-        module.check({"dataset": yaml.safe_load(path.read_text())})
+        leaf = yaml.safe_load(path.read_text())
+        if "_target_" in leaf:  # a composed one is bound in tests/test_requests.py
+            module.check({"dataset": leaf})
 
 
 # The embedded digits

@@ -56,9 +56,9 @@ NOT_SCORED = -100
 class TokenData:
     """Questions with their worked solutions as token ids, padded on the right.
 
-    ``ids`` int64 ``[n t]``; ``scored`` the same with -100 wherever nothing is to be predicted: the question and the padding;
-    ``lengths`` int64 ``[n]``. ``words``: the tokens, special ones first, in the order of their ids; ``pattern``: the
-    regular expression whose matches are a text's tokens; ``chat_template``: how messages become a prompt (Jinja).
+    ``ids`` int64 ``[n t]``; ``scored`` the same with -100 where nothing is to be predicted (question,
+    padding); ``lengths`` int64 ``[n]``. ``words``: the tokens, special ones first, in the order of their ids;
+    ``pattern``: the regular expression whose matches are a text's tokens; ``chat_template``: how messages become a prompt (Jinja).
     """
 
     name: str
@@ -208,7 +208,7 @@ def _draw(
         if solution not in excluded:
             found[question] = solution
         tries += 1
-        if tries > 100 * count + 10_000:
+        if tries > 20 * count + 10_000:
             raise UserError(
                 f"problems: only {len(found)} different ones in {tries} draws; "
                 "ask for fewer, or raise problems.largest or problems.most"

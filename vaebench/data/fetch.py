@@ -140,15 +140,20 @@ def _show(found: Sequence[DatasetStatus]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("dataset", "from")
-    for column in ("file", "state"):
-        table.add_column(column, no_wrap=True)
+    table = Table()
+    table.add_column("dataset", no_wrap=True)
+    table.add_column("from")
+    table.add_column("file", overflow="fold")
+    table.add_column("state", no_wrap=True)
     table.add_column("folder", overflow="fold")
     for item in found:
         origin = f"{item.origin} (a part of it)" if item.partial else item.origin
+        before = ""
         for number, entry in enumerate(item.files or (FileStatus("-", "present", None),)):
             folder = str(entry.where.parent) if entry.where else "-"
-            table.add_row(*(("", "") if number else (item.name, origin)), entry.file, entry.state, folder)
+            shown = "" if folder == before else folder
+            table.add_row(*(("", "") if number else (item.name, origin)), entry.file, entry.state, shown)
+            before = folder
     Console(highlight=False).print(table, markup=False)
 
 
@@ -278,8 +283,8 @@ def _not_found(entry: File, reasons: Sequence[str]) -> str:
     given = _given(entry.folder)
     places = f"{f'{given} (VAEBENCH_DATA)' if given else 'VAEBENCH_DATA (not set)'} and {_cache(entry.folder)} (cache)"
     specs = [specification(other) for other in config.choices("dataset")]
-    texts = any(spec.texts for spec in specs if spec.name == name)
-    embedded = " or ".join(f"dataset={spec.name}" for spec in specs if not spec.files and spec.texts == texts)
+    kind = next((spec.kind for spec in specs if spec.name == name), "images")
+    embedded = " or ".join(f"dataset={spec.name}" for spec in specs if not spec.files and spec.kind == kind)
     return (
         f"{name}: {entry.file} is not here and cannot be downloaded. Looked in {places}; "
         f"tried {', '.join(reasons) or 'no mirror, since none is named'}. Set VAEBENCH_DATA to a folder that has "

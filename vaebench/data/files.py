@@ -31,12 +31,12 @@ class File:
 
 @dataclass(frozen=True)
 class Spec:
-    """All that YAML says of a dataset's files. ``texts``: it is a set of problems and answers."""
+    """All that YAML says of a dataset's files. ``kind``: ``images``, ``answers``, or what it says."""
 
     name: str
     files: tuple[File, ...]
     partial: tuple[File, ...]
-    texts: bool
+    kind: str
 
 
 def specification(name: str) -> Spec:
@@ -56,9 +56,9 @@ def specification(name: str) -> Spec:
         [entry for choice, part in leaves for entry in _described(choice, part, group)]
         for group in ("files", "partial")
     )
-    return Spec(
-        name, tuple({(entry.folder, entry.file): entry for entry in files}.values()), tuple(partial), bool(chosen)
-    )
+    once = {(entry.folder, entry.file): entry for entry in files}  # two parts may name the same file
+    kind = "answers" if chosen else str(leaf.get("data") or "images")
+    return Spec(name, tuple(once.values()), tuple(partial), kind)
 
 
 def _described(name: str, leaf: Mapping[str, Any], group: str) -> Iterable[File]:

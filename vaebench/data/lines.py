@@ -34,7 +34,7 @@ class Record:
 
 
 def read(path: Path) -> Iterator[Record]:
-    """The records of a file in order: items of a JSON list if its name ends in ``.json``, else lines but for blank ones.
+    """The records of a file in order: items of a JSON list if its name ends in ``.json``, else lines that hold any.
 
     Raises:
         UserError: the file cannot be read, or is no JSON list although its name says so.

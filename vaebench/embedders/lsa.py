@@ -42,14 +42,14 @@ def tokens(text: str, numbers: str) -> list[str]:
 class LSA:
     """A text with counts ``c`` of terms -> ``V w / |V w|``, where ``w_t = idf_t * tf(c_t)``, scaled to ``|w| = 1``.
 
-    ``tf(c) = 1 + ln c`` (``sublinear_tf``) or ``c``; ``idf_t = 1 + ln((1 + n) / (1 + n_t))`` over the n texts of `fit`, n_t
-    of them with term t. ``V`` ``[dim terms]`` holds the leading right singular vectors of the rows w of these texts
-    (Deerwester et al. 1990), found by randomized iteration from ``seed`` (Halko, Martinsson & Tropp, arXiv 0909.4061) on
-    one thread; the largest entry of each is positive. A text without a known term is the zero vector.
+    ``tf(c) = 1 + ln c`` (``sublinear_tf``) or ``c``; ``idf_t = 1 + ln((1 + n) / (1 + n_t))`` over the n texts of `fit`,
+    n_t of them with term t. ``V`` ``[dim terms]`` holds the leading right singular vectors of the rows w of these texts
+    (Deerwester et al. 1990), found by randomized iteration from ``seed`` (Halko, Martinsson & Tropp, arXiv 0909.4061)
+    on one thread; the largest entry of each is positive. A text without a known term is the zero vector.
 
-    ``dim``: width of the vectors. ``ngrams``: longest run of tokens that is a term, 1 or more. ``numbers``: see `tokens`.
-    ``min_df``: fewest texts a term must be in. ``max_features``: how many terms are kept, the most frequent, ties by
-    alphabet; null: all. ``normalise``: whether the vectors have unit norm. ``shard``: texts per shard.
+    ``dim``: width of the vectors. ``ngrams``: longest run of tokens that is a term, 1 or more. ``numbers``: see
+    `tokens`. ``min_df``: fewest texts a term must be in. ``max_features``: how many terms are kept, the most frequent,
+    ties by alphabet; null: all. ``normalise``: whether the vectors have unit norm. ``shard``: texts per shard.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class LSA:
         Raises `UserError` if the texts have fewer than ``dim`` independent directions.
         """
         from sklearn.decomposition import TruncatedSVD
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         counts, terms = self._terms(texts)
         idf = 1 + np.log((1 + len(texts)) / (1 + counts.getnnz(axis=0)))
@@ -138,7 +138,7 @@ class LSA:
         self._learnt = terms, idf, components
 
     def embed(self, texts: Sequence[str], kind: str) -> Tensor:
-        """Float32 ``[n dim]``; a text's row does not depend on the others. Questions and solutions are treated alike."""
+        """Float32 ``[n dim]``; a text's row does not depend on the others, nor on its kind."""
         del kind
         terms, idf, components = self._known()
         counts = self._counter(vocabulary=terms).transform(texts)
@@ -160,7 +160,7 @@ class LSA:
             counts = counter.fit_transform(texts)
         except ValueError as error:
             raise UserError(
-                f"embedder.min_df={self.min_df}: none of the terms of the {len(texts)} training texts is in that many texts"
+                f"embedder.min_df={self.min_df}: no term is in that many of the {len(texts)} training texts"
             ) from error
         # Not by CountVectorizer(max_features=...): its sort leaves open which of equally frequent terms are kept.
         frequency = np.asarray(counts.sum(axis=0)).ravel()

@@ -1,4 +1,4 @@
-"""A small causal language model of Llama's architecture, trained from nothing and exported as a transformers checkpoint."""
+"""A small causal language model of Llama's architecture, trained from nothing, exported for transformers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from vaebench.compat import ensure_torchvision
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
@@ -25,8 +25,9 @@ NOT_SCORED = -100
 class Tokenised(Protocol):
     """Training data that says how its texts became tokens.
 
-    ``words``: the tokens in the order of their ids: the special ones ``<|...|>`` first, the padding, the unknown and, last of
-    them, the end of a message. ``pattern``: the regular expression whose matches are tokens. ``chat_template``: Jinja.
+    ``words``: the tokens in the order of their ids. First come the special ones, ``<|...|>``: the padding, the unknown,
+    any others, the end of a message. ``pattern``: the regular expression whose matches are tokens. ``chat_template``:
+    how messages become a prompt, in Jinja.
     """
 
     words: Sequence[str]
@@ -35,7 +36,7 @@ class Tokenised(Protocol):
 
 
 class TinyLM(nn.Module):
-    """Next-token prediction with a `LlamaForCausalLM`: rotary positions, gated layers, input and output embedding shared.
+    """Next-token prediction with transformers' `LlamaModel`; input and output embedding are the same.
 
     ``vocabulary`` rows of the embedding (at least as many as the data has tokens); ``width`` of a token's vector, a
     multiple of twice ``heads``; ``hidden`` units of a gated layer; ``layers``; ``context`` the longest text in tokens.
@@ -49,15 +50,16 @@ class TinyLM(nn.Module):
             whole("model.layers", layers, 1),
             whole("model.heads", heads, 1),
             whole("model.context", context, 2),
-            None if width % (2 * max(heads, 1)) == 0 else f"model.width={width}: expected a multiple of {2 * heads}, "
-            "twice model.heads",
+            None
+            if width % (2 * max(heads, 1)) == 0
+            else f"model.width={width}: expected a multiple of {2 * heads}, twice model.heads",
         )
         ensure_torchvision()
-        from transformers import LlamaConfig, LlamaForCausalLM
+        from transformers import LlamaConfig, LlamaModel
 
         self.words: tuple[str, ...] = ()
         self.pattern = self.chat_template = ""
-        self.network = LlamaForCausalLM(
+        self.network = LlamaModel(
             LlamaConfig(
                 vocab_size=vocabulary,
                 hidden_size=width,
@@ -82,7 +84,7 @@ class TinyLM(nn.Module):
         """Take over from the data how texts become tokens; `export` needs it.
 
         Raises:
-            UserError: the data is not made of tokens, has more of them than ``vocabulary``, or longer texts than ``context``.
+            UserError: the data is not made of tokens, has more than ``vocabulary``, or texts beyond ``context``.
         """
         if not isinstance(data, Tokenised):
             raise UserError(f"model tiny_lm is trained on tokens and {data.name} holds none; use dataset=arithmetic")
@@ -97,13 +99,13 @@ class TinyLM(nn.Module):
         self.words, self.pattern, self.chat_template = tuple(data.words), data.pattern, data.chat_template
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
-        """Cross-entropy in nats per scored token; terms ``cross_entropy`` and ``accuracy`` in [0, 1] of these tokens."""
+        """Cross-entropy in nats per scored token; terms ``cross_entropy`` and ``accuracy`` in [0, 1]."""
         del step
         # Padding stands on the right, so no token can attend to it and no mask is needed.
-        states = self.network.model(input_ids=batch.x[:, :-1], use_cache=False).last_hidden_state
+        states = self.network(input_ids=batch.x[:, :-1], use_cache=False).last_hidden_state
         targets = batch.y[:, 1:]
         scored = targets != NOT_SCORED
-        logits = self.network.lm_head(states[scored]).float()
+        logits = F.linear(states[scored], self.network.embed_tokens.weight).float()
         loss = F.cross_entropy(logits, targets[scored])
         accuracy = (logits.detach().argmax(dim=1) == targets[scored]).float().mean()
         return LossOutput(loss, {"cross_entropy": loss.detach(), "accuracy": accuracy})
@@ -116,11 +118,23 @@ class TinyLM(nn.Module):
         """
         if not self.words:
             raise UserError("model tiny_lm: its tokens come with the training data; train it first")
+        from transformers import LlamaForCausalLM
+        from transformers.utils import logging
+
         tokenizer = _tokenizer(self.words, self.pattern, self.chat_template)
         ends: dict[str, Any] = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
-        self.network.config.update(ends)
-        self.network.generation_config.update(**ends)
-        self.network.save_pretrained(folder)
+        whole_network = LlamaForCausalLM(self.network.config)
+        whole_network.model = self.network
+        whole_network.tie_weights()
+        whole_network.config.update(ends)
+        whole_network.generation_config.update(**ends)
+        bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+        try:
+            whole_network.save_pretrained(folder)
+        finally:
+            if bars:
+                logging.enable_progress_bar()
         tokenizer.save_pretrained(folder)
 
 

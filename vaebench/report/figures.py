@@ -1,4 +1,4 @@
-"""Which pictures a section has, and their files. The drawing is in `plots`.
+"""Which pictures a section has, and their files. The drawing is in `plots` and `selection_plots`.
 
 A picture whose arrays are no longer in the store is left as it is.
 """
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.report import plots
-from vaebench.report.summary import Section, dataset_name
+from vaebench.report import plots, selection_plots
+from vaebench.report.summary import Cell, Section, dataset_name
 from vaebench.store import write_bytes
 
 if TYPE_CHECKING:
@@ -26,10 +26,18 @@ _CAPTIONS = {
     "noise": "Noisy test images (top) and their reconstructions, standard deviation {sigma}",
     "samples": "Generated images",
     "accuracy": "Accuracy on reconstructions against the noise's standard deviation; bars: 95 % intervals",
+    "bars": "Accuracy of every row with its 95 % interval; the method in blue",
+    "accuracy_at_k": "Accuracy against the number of answers to pick from, averaged over which of them are offered. "
+    "Each panel has its own scale, and the oracle may leave it at the top",
+    "entropy": "Entropy of the posterior of right and of wrong answers; apart is what the method needs",
+    "z": "Means of the posterior of right and of wrong answers, on their first two principal components",
+    "picks": "Which answers the lowest entropy picks, by their place in the shuffled list and by who wrote them",
     "importance": "Moving average of each dimension's importance, sorted; kept dimensions coloured",
     "curves": "Training, means over the steps of each log entry; one line per seed",
     "readings": "All measured readings by their distance to the paper's numbers, nearest first",
 }
+# Lines, dots and text alone.
+_FEW_COLOURS = ("bars", "accuracy_at_k", "entropy", "z", "picks", "curves")
 
 
 def write(section: Section, store: Path, folder: Path) -> list[Path]:
@@ -37,10 +45,7 @@ def write(section: Section, store: Path, folder: Path) -> list[Path]:
     written = []
     for kind, figure in _drawn(section, store):
         path = folder / file_name(kind, section)
-        buffer = io.BytesIO()
-        # No software version in the file: the same numbers give the same picture.
-        figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None}, pil_kwargs={"optimize": True})
-        write_bytes(path, buffer.getvalue())
+        write_bytes(path, _png(figure, kind in _FEW_COLOURS))
         written.append(path)
     return written
 
@@ -59,6 +64,21 @@ def there(section: Section, folder: Path) -> list[tuple[str, str]]:
 def file_name(kind: str, section: Section) -> str:
     """``samples-table1-small-mnist.png``; a study's ranking is ``readings-small-mnist.png``."""
     return f"{section.name}.png" if kind == section.key else f"{kind}-{section.name}.png"
+
+
+def _png(figure: Figure, few_colours: bool) -> bytes:
+    """``few_colours``: as a palette of 256, a third of the size."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    # No software version in the file: the same numbers give the same picture.
+    figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None}, pil_kwargs={"optimize": True})
+    if few_colours:
+        with Image.open(buffer) as drawn:
+            reduced = drawn.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        buffer = io.BytesIO()
+        reduced.save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
 
 
 def _drawn(section: Section, store: Path) -> Iterator[tuple[str, Figure]]:
@@ -87,9 +107,36 @@ def _drawn(section: Section, store: Path) -> Iterator[tuple[str, Figure]]:
     if masks:
         importances = {row: (arrays["importance"], arrays["mask"]) for row, arrays in masks.items()}
         yield "importance", plots.importances(_labelled(section, importances))
-    curves = _curves(section, store)
-    if curves and section.table.reported:
+    yield from _selection(section, store)
+    curves = _curves(section, store) if section.table.reported or _of_training_alone(section) else {}
+    if curves:
         yield "curves", plots.curves(curves)
+
+
+def _selection(section: Section, store: Path) -> Iterator[tuple[str, Figure]]:
+    dots = selection_plots.accuracy_dots(section)
+    if dots:
+        yield "bars", selection_plots.bars(dots)
+    stored = _arrays(section, store, "selection")
+    panels = selection_plots.accuracy_lines(section, stored)
+    if panels:
+        yield "accuracy_at_k", selection_plots.accuracy_at_k(panels)
+    chosen = {row: stored[row] for row in selection_plots.methods(section) if row in stored}
+    drawings = {
+        "entropy": ("entropy_edges", selection_plots.entropies),
+        "z": ("z", selection_plots.posterior_means),
+        "picks": ("picks_position", selection_plots.picks),
+    }
+    for kind, (needed, draw) in drawings.items():
+        rows = {row: arrays for row, arrays in chosen.items() if needed in arrays}
+        if rows:
+            yield kind, draw(_labelled(section, rows))
+
+
+def _of_training_alone(section: Section) -> bool:
+    """Whether the table shows what trainings over all seeds came to, with nothing to be better at."""
+    pooled = any(cell.pooled for cell in section.cells.values())
+    return pooled and all(column.better == "none" for column in section.table.columns.values())
 
 
 def _labelled(section: Section, by_row: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,7 +144,7 @@ def _labelled(section: Section, by_row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _arrays(section: Section, store: Path, suite: str) -> dict[str, Arrays]:
-    """By row, what the suite stored for pictures, of the row's first seed."""
+    """By row, what the suite stored for pictures: of the row's first seed, or over all its seeds."""
     import numpy as np
 
     found: dict[str, Arrays] = {}
@@ -105,7 +152,9 @@ def _arrays(section: Section, store: Path, suite: str) -> dict[str, Arrays]:
         if section.table.columns[column].suite != suite or row in found or not cell.runs:
             continue
         run, evaluation = cell.runs[min(cell.runs)]
-        path = store / run / "evals" / evaluation / "arrays.npz"
+        # A number over all seeds belongs to no run: its evaluation is a folder of its own.
+        folder = store / run / "evals" / evaluation if run else store / evaluation
+        path = folder / "arrays.npz"
         if path.exists():
             with np.load(path, allow_pickle=False) as arrays:
                 found[row] = dict(arrays)
@@ -124,7 +173,7 @@ def _curves(section: Section, store: Path) -> dict[str, list[list[dict[str, floa
     found: dict[str, list[list[dict[str, float]]]] = {}
     seen = set()  # two rows can evaluate the same training
     for (row, _), cell in section.cells.items():
-        for run, _ in cell.runs.values():
+        for run in _trainings(cell, store):
             path = store / run / "metrics.jsonl"
             if run in seen or not path.exists():
                 continue
@@ -132,4 +181,19 @@ def _curves(section: Section, store: Path) -> dict[str, list[list[dict[str, floa
             lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
             if lines:
                 found.setdefault(section.table.rows[row].label, []).append(lines)
+    return found
+
+
+def _trainings(cell: Cell, store: Path) -> list[str]:
+    """The keys of the runs behind a number; one over all seeds names them in its evaluation's request."""
+    import yaml
+
+    found = [run for run, _ in cell.runs.values() if run]
+    for run, evaluation in cell.runs.values():
+        path = store / evaluation / "request.yaml"
+        if run or not path.exists():
+            continue
+        parents = yaml.safe_load(path.read_text(encoding="utf-8"))["parents"]
+        seeds = [role for role in parents if role.startswith("seed")]
+        found += [parents[role] for role in sorted(seeds, key=lambda role: int(role.removeprefix("seed")))]
     return found

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 7.0
 # Okabe and Ito: told apart with any colour vision.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-_MARKERS = "osD^vP*X"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+MARKERS = "osD^vP*X"
 
 
 def images(lines: Mapping[str, np.ndarray], per_line: int = 0) -> Figure:
@@ -27,7 +27,7 @@ def images(lines: Mapping[str, np.ndarray], per_line: int = 0) -> Figure:
     width, heights = max(block.shape[1] for block in blocks), [block.shape[0] for block in blocks]
     label = 1.35  # inches
     scale = (_WIDTH - label) / width
-    figure, height = _figure(scale * (sum(heights) + 4 * len(blocks)))
+    figure, height = blank(scale * (sum(heights) + 4 * len(blocks)))
     top = height
     for name, block in zip(lines, blocks, strict=True):
         top -= scale * (block.shape[0] + 4)
@@ -70,10 +70,10 @@ def accuracy_points(section: Section) -> Points:
 
 def accuracy(points: Points) -> Figure:
     """Ours as lines with 95 % intervals, the paper's as open diamonds on dotted lines of the same colour."""
-    figure, _ = _figure(4.2)
+    figure, _ = blank(4.2)
     axes = figure.add_subplot()
     for number, (label, (ours, paper)) in enumerate(points.items()):
-        colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         width = 1.8 if paper else 1.0
         x = sorted(ours)
         error = [ours[at].half or 0.0 for at in x]
@@ -94,14 +94,14 @@ def importances(rows: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """Importance per dimension ``[l]``, sorted, those of the mask ``[l]`` coloured."""
     import numpy as np
 
-    figure, _ = _figure(2.2 * len(rows))
+    figure, _ = blank(2.2 * len(rows))
     for number, (label, (importance, mask)) in enumerate(rows.items()):
         axes = figure.add_subplot(len(rows), 1, number + 1)
         order = np.argsort(-importance, kind="stable")
         place = np.arange(len(order))
         kept = mask[order]
         axes.bar(place[~kept], importance[order][~kept], width=1.0, color="#BBBBBB", label="masked")
-        axes.bar(place[kept], importance[order][kept], width=1.0, color=_COLOURS[0], label="kept")
+        axes.bar(place[kept], importance[order][kept], width=1.0, color=COLOURS[0], label="kept")
         axes.set(title=label, ylabel="importance", xlim=(-1, len(order)))
         axes.title.set_fontsize(9)
         axes.legend(fontsize=7, frameon=False)
@@ -112,10 +112,11 @@ def importances(rows: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
 
 def curves(rows: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> Figure:
     """One panel per logged term, one line per seed, one colour per row."""
-    terms = list(dict.fromkeys(k for logs in rows.values() for log in logs for k in log[-1] if "/" in k))
+    # Lines of one log need not hold the same terms: a validation has a line of its own.
+    terms = list(dict.fromkeys(k for logs in rows.values() for log in logs for line in log for k in line if "/" in k))
     across = min(2, len(terms))
     down = -(-len(terms) // across)
-    figure, _ = _figure(2.4 * down + 0.4)
+    figure, _ = blank(2.4 * down + 0.4)
     for number, term in enumerate(terms):
         axes = figure.add_subplot(down, across, number + 1)
         _curve(axes, term, rows)
@@ -134,19 +135,19 @@ def readings(section: Section) -> Figure:
     assert study is not None
     frame = ranking.ranked
     answers = [(axis, answer) for axis, found in study.axes.items() for answer in found]
-    figure, height = _figure(2.7 + 0.19 * len(answers))
+    figure, height = blank(2.7 + 0.19 * len(answers))
     bottom, split = 0.5 / height, (0.5 + 0.19 * len(answers)) / height
     left, width = 0.24, 0.73
     below = figure.add_axes((left, bottom, width, split - bottom))
     above = figure.add_axes((left, split + 0.15 / height, width, 1 - split - 0.5 / height), sharex=below)
-    above.plot(frame["rank"], frame["distance"], "o-", ms=3.5, lw=0.8, color=_COLOURS[1])
+    above.plot(frame["rank"], frame["distance"], "o-", ms=3.5, lw=0.8, color=COLOURS[1])
     above.set(ylabel="distance", ylim=(0, None), title=section.place)
     above.title.set_fontsize(8)
     above.grid(alpha=0.3)
     above.tick_params(labelbottom=False, labelsize=8)
     for place, (axis, answer) in enumerate(answers):
         those = frame[frame[axis] == answer]["rank"]
-        colour = _COLOURS[list(study.axes).index(axis) % len(_COLOURS)]
+        colour = COLOURS[list(study.axes).index(axis) % len(COLOURS)]
         below.plot(those, [-place] * len(those), "s", ms=3, color=colour)
     below.set_yticks([-place for place in range(len(answers))], [f"{axis}: {answer}" for axis, answer in answers])
     below.tick_params(labelsize=7)
@@ -155,7 +156,8 @@ def readings(section: Section) -> Figure:
     return figure
 
 
-def _figure(height: float) -> tuple[Figure, float]:
+def blank(height: float) -> tuple[Figure, float]:
+    """An empty white figure as wide as all of them, and its height in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -173,7 +175,8 @@ def _curve(axes: Axes, term: str, rows: Mapping[str, Sequence[Sequence[Mapping[s
                 continue
             x, y = zip(*points, strict=True)
             shown = label if seed == 0 else f"_{label}"
-            axes.plot(x, y, color=_COLOURS[number % len(_COLOURS)], lw=1, alpha=0.8, label=shown)
+            colour, marker = COLOURS[number % len(COLOURS)], "." if len(points) == 1 else None
+            axes.plot(x, y, color=colour, marker=marker, lw=1, alpha=0.8, label=shown)
             lowest, highest = min(lowest, *y), max(highest, *y)
     if lowest > 0 and highest > 100 * lowest:
         axes.set_yscale("log")

@@ -18,7 +18,6 @@ from vaebench.data.fetch import Files, obtain
 from vaebench.data.lines import same, some
 from vaebench.data.problems import Problems
 from vaebench.errors import UserError, unknown
-from vaebench.nn.options import one_of, require, whole
 from vaebench.sources.layouts import OPENAI_SOURCES, READERS, Found, Reading, own
 
 LONGEST = 100_000  # characters of an answer; the rest is cut off
@@ -34,15 +33,18 @@ class _Rules:
     max_left_out: float
     shard: int
 
-    def check(self, *mistakes: str | None) -> None:
-        share = self.max_left_out
-        require(
-            *mistakes,
-            None if self.k is None else whole("dataset.answers.k", self.k, 1),
-            whole("dataset.answers.shard", self.shard, 1),
-            None if 0 <= share <= 1 else f"dataset.answers.max_left_out={share}: expected a number from 0 to 1",
-            "dataset.answers.sources=[]: name at least one, or null for all" if self.sources == [] else None,
-        )
+    def check(self, *mistakes: str) -> None:
+        """Raise `UserError` with these mistakes and those of the options."""
+        wrong = list(mistakes)
+        for name, value in (("k", self.k), ("shard", self.shard)):
+            if value is not None and value < 1:
+                wrong.append(f"dataset.answers.{name}={value}: expected a whole number, at least 1")
+        if not 0 <= self.max_left_out <= 1:
+            wrong.append(f"dataset.answers.max_left_out={self.max_left_out}: expected a number from 0 to 1")
+        if self.sources is not None and not self.sources:
+            wrong.append("dataset.answers.sources=[]: name at least one, or null for all")
+        if wrong:
+            raise UserError(*wrong)
 
 
 class Recorded:
@@ -78,16 +80,19 @@ class Recorded:
         mirrors: Sequence[str] = (),
     ) -> None:
         self._rules = _Rules(sources, k, max_left_out, shard)
-        self._rules.check(one_of("dataset.answers.layout", layout, READERS))
-        known = OPENAI_SOURCES if layout == "openai_gsm8k" else tuple(files)
-        require(*(one_of("dataset.answers.sources", source, known) for source in sources or ()))
+        named = layout == "openai_gsm8k"  # the lines of one file name who answered; else the files do
+        known = OPENAI_SOURCES if named else tuple(files)
+        self._rules.check(
+            *([] if layout in READERS else [unknown("dataset.answers.layout", layout, READERS)]),
+            *(unknown("dataset.answers.sources", source, known) for source in sources or () if source not in known),
+        )
         self.shard = shard
         self.left_out: Sequence[str] = ()
         self.notes: Sequence[str] = ()
         self._kept: dict[int, list[Found]] = {}
         self._name, self._folder, self._layout, self._mirrors = name, folder, layout, mirrors
         self._sources = [source for source in known if sources is None or source in sources]
-        self._files = {role: entry for role, entry in files.items() if role in self._sources or known == OPENAI_SOURCES}
+        self._files = {role: entry for role, entry in files.items() if named or role in self._sources}
 
     def open(self, problems: Problems, work: Work) -> None:
         """Read the files. Raises `UserError` if one is missing or corrupt, or too much of it cannot be used."""
@@ -142,7 +147,7 @@ class Own:
         shard: int,
     ) -> None:
         self._rules = _Rules(sources, k, max_left_out, shard)
-        self._rules.check("dataset.answers.path=null: name the file with your answers" if not path else None)
+        self._rules.check(*([] if path else ["dataset.answers.path=null: name the file with your answers"]))
         self.shard = shard
         self.left_out: Sequence[str] = ()
         self.notes: Sequence[str] = ()
@@ -178,7 +183,9 @@ def _only(readings: Iterable[Reading], wanted: Sequence[str] | None) -> Iterable
         seen.update(found.source for found in reading.found)
         found = tuple(found for found in reading.found if wanted is None or found.source in wanted)
         yield Reading(reading.where, found, reading.faults)
-    require(*(unknown("dataset.answers.sources", source, seen) for source in wanted or () if source not in seen))
+    missing = [source for source in wanted or () if source not in seen]
+    if missing:
+        raise UserError(*(unknown("dataset.answers.sources", source, seen) for source in missing))
 
 
 def _rows(kept: dict[int, list[Found]], rows: range) -> Answers:
@@ -200,9 +207,10 @@ class _Collected:
         self._by_question = {same(problem.question): row for row, problem in enumerate(problems.test)}
         self._found: dict[int, list[tuple[str, Found]]] = defaultdict(list)  # with where it stands
         self._lines = 0
+        self._faulty: set[str] = set()
 
     def take(self, readings: Iterable[Reading], *, once: bool) -> None:
-        """Take what the files hold. ``once``: a problem has one line in a file; otherwise it may have several."""
+        """Take what the files hold. ``once``: all that a source has to say of a problem stands in one line."""
         for reading in readings:
             self._lines += 1
             for fault in reading.faults:
@@ -225,7 +233,7 @@ class _Collected:
         kept = {row: [found for _, found in self._found[row][:k]] for row in range(len(self._ids)) if counts[row] >= k}
         more = sum(counts[row] > k for row in kept)
         if more and rules.k is None:
-            self.notes.append(f"{more:,} problems have more than {k} answers; the first {k} are used")
+            self.notes.append(f"{more:,} of {len(kept):,} problems have more than {k} answers; the first {k} are used")
         texts = [found.text for several in kept.values() for found in several]
         empty, long = sum(not text.strip() for text in texts), sum(len(text) > LONGEST for text in texts)
         if empty:
@@ -249,21 +257,24 @@ class _Collected:
         return rows[0][0] or 0, ""
 
     def _leave(self, where: str, fault: str) -> None:
+        self._faulty.add(where)
         self.left_out.append(f"{where}: {fault}")
 
     def _drop_duplicates(self, once: bool) -> None:
-        """Of the sources that answer a problem in one line, only the first line stays."""
+        """Of a source that answers a problem in one line, only the first line stays.
+
+        Where lines are samples (not ``once``), such a source is one that answers half of its problems or more once.
+        """
         usual: dict[str, Counter[int]] = defaultdict(Counter)
         for several in self._found.values():
             for source, count in Counter(found.source for _, found in several).items():
                 usual[source][count] += 1
-        single = {source for source, counts in usual.items() if once or 2 * counts[1] > counts.total()}
+        single = {source for source, counts in usual.items() if once or 2 * counts[1] >= counts.total()}
         for row, several in self._found.items():
-            first: dict[str, str] = {}  # source -> the line of its answer
+            first: dict[str, str] = {}  # source -> where its answer stands
             kept = []
-            for place, (where, found) in enumerate(several):
-                before = first.setdefault(found.source, where if once else str(place))
-                if found.source in single and before != (where if once else str(place)):
+            for where, found in several:
+                if first.setdefault(found.source, where) != where and found.source in single:
                     who = f"{_short(found.source)} has answered" if found.source else "there is an answer to"
                     self._leave(where, f"duplicate: {who} problem #{self._ids[row]} before")
                 else:
@@ -271,14 +282,14 @@ class _Collected:
             self._found[row] = kept
 
     def _check_lines(self, label: str, rules: _Rules) -> None:
-        bad = len({line.split(": ")[0] for line in self.left_out})
-        if bad > rules.max_left_out * self._lines or not any(self._found.values()):
+        bad = len(self._faulty)
+        if _too_many(bad, self._lines, rules) or not self._found:
             share = _share(bad, self._lines)
-            remedy = f"or set dataset.answers.max_left_out={share} to use the rest" if bad < self._lines else ""
+            remedy = f", or set dataset.answers.max_left_out={share} to use the rest" if bad < self._lines else ""
             raise UserError(
                 f"answers {label}: {bad:,} of {self._lines:,} lines cannot be used, more than "
                 f"dataset.answers.max_left_out={rules.max_left_out:g} allows: {some(self.left_out) or 'it is empty'}; "
-                f"mend the file{remedy and f', {remedy}'}"
+                f"mend the file{remedy}"
             )
 
     def _check_problems(self, label: str, rules: _Rules, k: int, counts: Counter[int]) -> None:
@@ -286,9 +297,11 @@ class _Collected:
         total = len(self._ids)
         short = [row for row in range(total) if counts[row] < k]
         names = some([f"#{self._ids[row]}" for row in short])
-        if len(short) > rules.max_left_out * total or len(short) == total:
+        if _too_many(len(short), total, rules) or len(short) == total:
             fewer = [
-                c for c in range(1, k) if sum(counts[row] < c for row in range(total)) <= rules.max_left_out * total
+                smaller
+                for smaller in range(1, min(k, max(counts.values()) + 1))
+                if not _too_many(sum(counts[row] < smaller for row in range(total)), total, rules)
             ]
             ways = [f"set dataset.answers.k={fewer[-1]}"] if fewer else []
             if len(short) < total:
@@ -302,6 +315,10 @@ class _Collected:
             self.notes.append(
                 f"{len(short):,} of {total:,} problems have fewer than {k} answers and are left out: {names}"
             )
+
+
+def _too_many(part: int, whole_count: int, rules: _Rules) -> bool:
+    return part > rules.max_left_out * whole_count + 1e-9  # 29 of 100 are no more than 0.29
 
 
 def _share(part: int, whole_count: int) -> float:

@@ -1,0 +1,183 @@
+"""What a model is asked: messages, exact prompts, and what a dry run shows."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vaebench.data import arithmetic
+from vaebench.data.problems import Pair, Problem, Problems
+from vaebench.errors import UserError
+from vaebench.sources import prompts
+from vaebench.sources.prompts import Prompting, Sampling
+
+CONF = Path(__file__).resolve().parents[2] / "conf" / "answers"
+INSTRUCTION = 'Solve the problem step by step. Write the final answer as a number after "####" in the last line.'
+
+
+@pytest.fixture
+def found():
+    return Problems(
+        name="toy",
+        train=(Pair("One and one?", "1 + 1 = 2\n#### 2"), Pair("Two and two?", "2 + 2 = 4\n#### 4")),
+        test=(Problem("0", "Three and one?", "4"), Problem("1", "Five?", "5"), Problem("2", "Six?", "6")),
+        source="embedded",
+        digest="0" * 16,
+    )
+
+
+def leaf(name: str, **options) -> dict:
+    """An answers YAML on top of what it builds on, as Hydra composes it."""
+    own = yaml.safe_load((CONF / f"{name}.yaml").read_text())
+    below = [entry for entry in own.pop("defaults", []) if entry != "_self_"]
+    return {key: value for part in below for key, value in leaf(part).items()} | own | options
+
+
+def shown(text: str) -> str:
+    return text.split("-" * 40)[1][1:-1]
+
+
+def test_chatml(found):
+    prompt = shown(prompts.describe(found, leaf("smollm")))
+    assert prompt == (
+        "<|im_start|>system\n"
+        "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+        "<|im_start|>user\n"
+        f"{INSTRUCTION}\n"
+        "\n"
+        "Three and one?<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+
+
+def test_llama(found):
+    prompt = shown(prompts.describe(found, leaf("llama")))
+    assert prompt == (
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n"
+        "\n"
+        "Cutting Knowledge Date: December 2023\n"
+        "Today Date: 26 Jul 2024\n"
+        "\n"
+        "<|eot_id|><|start_header_id|>user<|end_header_id|>\n"
+        "\n"
+        f"{INSTRUCTION}\n"
+        "\n"
+        "Three and one?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n"
+        "\n"
+    )
+
+
+def test_tiny_asks_in_the_format_it_was_trained_on(found):
+    assert leaf("tiny")["chat_template"] == arithmetic.CHAT_TEMPLATE
+    assert shown(prompts.describe(found, leaf("tiny"))) == "<|user|>Three and one?<|end|><|assistant|>"
+
+
+def test_shots_are_turns_before_the_question(found):
+    prompt = shown(prompts.describe(found, leaf("tiny", shots=2, instruction="Add.", system="Short.")))
+    assert prompt == (
+        "<|system|>Short.<|end|>"
+        "<|user|>Add.\n\nOne and one?<|end|><|assistant|>1 + 1 = 2\n#### 2<|end|>"
+        "<|user|>Add.\n\nTwo and two?<|end|><|assistant|>2 + 2 = 4\n#### 4<|end|>"
+        "<|user|>Add.\n\nThree and one?<|end|><|assistant|>"
+    )
+
+
+def test_without_a_template_the_messages_are_shown(found):
+    text = prompts.describe(found, leaf("hf", model="some/model", system="Be brief."))
+    assert "messages of the first problem (the chat template of some/model makes the prompt):" in text
+    assert shown(text) == f"[system] Be brief.\n[user] {INSTRUCTION}\n\nThree and one?"
+
+
+def test_every_sampling_parameter_is_shown(found):
+    text = prompts.describe(found, leaf("smollm", limit=2))
+    for line in (
+        "model: HuggingFaceTB/SmolLM2-1.7B-Instruct",
+        "asked: 2 of 3 test problems of toy, 8 answers each",
+        "decoding: top_p (temperature=0.7, top_p=0.9; off: top_k)",
+        "max_new_tokens=512, shots=0, seed=0",
+        "only the first 2 of 3 test problems are answered (dataset.answers.limit=2)",
+    ):
+        assert line in text.splitlines()
+    other = prompts.describe(found, leaf("smollm", decoding="top_k"))
+    assert "decoding: top_k (temperature=0.7, top_k=32; off: top_p)" in other
+    greedy = prompts.describe(found, leaf("tiny", decoding="greedy", k=1))
+    assert "model: the trained rcvae/tiny_lm" in greedy
+    assert "decoding: greedy (the most likely token; off: top_k, top_p)" in greedy
+    assert "asked: 3 of 3 test problems of toy, 1 answers each" in greedy
+
+
+@pytest.mark.parametrize("name", ["smollm", "llama", "tiny", "vllm"])
+def test_describing_opens_no_connection(found, name, monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    assert prompts.describe(found, leaf(name, model="a/b"))
+
+
+def test_hugging_face_renders_the_same(found, tmp_path):
+    """The sandbox of this module against transformers' own renderer."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    for name in ("smollm", "llama", "tiny"):
+        options = leaf(name)
+        prompting = Prompting(1, options["system"], "Add.", options["chat_template"], options["date_string"])
+        messages = prompting.messages("Three?", found.train)
+        theirs, _ = render_jinja_template(
+            [messages],
+            chat_template=options["chat_template"],
+            add_generation_prompt=True,
+            date_string=options["date_string"],
+        )
+        assert prompts.renderer(options["chat_template"], options["date_string"])(messages) == theirs[0]
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{% for %}", "dataset.answers.chat_template: Expected"),
+        ("{{ raise_exception('no system role') }}", "dataset.answers.chat_template: no system role"),
+        ("{{ ''.__class__.__mro__ }}", "dataset.answers.chat_template: access to attribute '__class__'"),
+        ("{{ messages.append(1) }}", "dataset.answers.chat_template: "),
+    ],
+)
+def test_a_template_that_fails_or_reaches_out(template, reason):
+    with pytest.raises(UserError) as caught:
+        prompts.renderer(template, None)([{"role": "user", "content": "Hello"}])
+    assert caught.value.lines[0].startswith(reason)
+    assert len(caught.value.lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"decoding": "topp"}, "unknown dataset.answers.decoding 'topp'; did you mean 'top_p'? Valid: greedy, top_k, top_p"),
+        ({"temperature": 0}, "dataset.answers.temperature=0: expected a number above 0 (0 is decoding=greedy)"),
+        ({"top_k": 0}, "dataset.answers.top_k=0: expected a whole number, 1 or more"),
+        ({"top_p": 1.5}, "dataset.answers.top_p=1.5: expected a number above 0, at most 1"),
+        ({"k": 0}, "dataset.answers.k=0: expected a whole number, 1 or more"),
+        ({"max_new_tokens": 0}, "dataset.answers.max_new_tokens=0: expected a whole number, 1 or more"),
+        (
+            {"decoding": "greedy"},
+            "dataset.answers.k=8: decoding=greedy gives one answer to a problem; set dataset.answers.k=1",
+        ),
+    ],
+)  # fmt: skip
+def test_sampling_that_cannot_be(options, line):
+    usual = {"decoding": "top_p", "temperature": 0.7, "top_k": 32, "top_p": 0.9, "k": 8, "max_new_tokens": 9}
+    assert Sampling(**usual).mistakes() == []
+    assert Sampling(**usual | options).mistakes() == [line]
+
+
+def test_prompting_that_cannot_be(found):
+    assert Prompting(-1, None, None, None, None).mistakes() == [
+        "dataset.answers.shots=-1: expected a whole number, 0 or more"
+    ]
+    with pytest.raises(UserError, match=r"dataset\.answers\.shots=3: there are only 2 training pairs"):
+        Prompting(3, None, None, None, None).messages("?", found.train)
+    with pytest.raises(UserError) as caught:
+        prompts.check(Sampling("top_p", 0.7, 0, 0.9, 8, 9), Prompting(-1, None, None, None, None), limit=0, shard=1)
+    assert len(caught.value.lines) == 3

@@ -1,0 +1,389 @@
+"""Recorded answers: whole files give all their answers; of damaged ones, every fault is named and the rest is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from vaebench import config
+from vaebench.contracts import Work
+from vaebench.data import problems as sets
+from vaebench.data.problems import Pair, Problem, Problems
+from vaebench.errors import UserError
+from vaebench.sources.recorded import LONGEST, Own, Recorded
+
+GIVEN = os.environ.get("VAEBENCH_DATA", "")
+WORK = Work({}, torch.device("cpu"))
+OPENAI = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
+COUNT = 40  # problems
+
+
+@pytest.fixture
+def problems() -> Problems:
+    test = tuple(Problem(str(100 + row), f"What is {row} plus 1?", str(row + 1)) for row in range(COUNT))
+    return Problems("sums", (Pair("a", "b"),), test, "embedded", "0" * 16)
+
+
+@pytest.fixture
+def given(tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "given"
+    monkeypatch.setenv("VAEBENCH_DATA", str(folder))
+    (folder / "toy").mkdir(parents=True)
+    return folder / "toy"
+
+
+def options(**changed):
+    return {"sources": None, "k": None, "max_left_out": 0.05, "shard": 8} | changed
+
+
+def own(tmp_path: Path, lines: list[object], **changed) -> Own:
+    """A source for a file of these lines: objects, or the bytes of a line."""
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(
+        b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
+    )
+    return Own(**{"path": str(path), "sha256": None} | options(**changed))
+
+
+def recorded(given: Path, layout: str, contents: dict[str, bytes], **changed) -> Recorded:
+    """A source for these files; their roles are their names without the suffix."""
+    files = {}
+    for name, content in contents.items():
+        (given / name).write_bytes(content)
+        files[Path(name).stem] = {"file": name, "sha256": hashlib.sha256(content).hexdigest()}
+    return Recorded(**{"name": "toy", "folder": "toy", "layout": layout, "files": files} | options(**changed))
+
+
+def jsonl(items: list[object]) -> bytes:
+    return b"".join(json.dumps(item).encode() + b"\n" for item in items)
+
+
+def opened(source, problems):
+    source.open(problems, WORK)
+    return source.answer(range(len(problems.test)))
+
+
+def good(row: int, sample: int = 0, **changed) -> dict:
+    return {"question": f"What is {row} plus 1?", "answer": f"{row}.{sample}"} | changed
+
+
+def openai_lines() -> list[dict]:
+    return [
+        {"question": f"What is {row} plus 1?", "ground_truth": "A: 1"}
+        | {name: {"solution": f"{name} {row}", "is_correct": False} for name in OPENAI}
+        for row in range(COUNT)
+    ]
+
+
+def test_every_answer_of_whole_lines(tmp_path, problems):
+    lines = [good(row, sample) for sample in range(3) for row in reversed(range(COUNT))]
+    found = opened(own(tmp_path, lines), problems)
+    assert found.problem.tolist() == [row for row in range(COUNT) for _ in range(3)]
+    assert found.candidate.tolist() == [0, 1, 2] * COUNT
+    assert found.text == tuple(f"{row}.{sample}" for row in range(COUNT) for sample in range(3))
+    assert set(found.source) == {""}
+    assert np.isnan(found.logprob).all()
+    assert (found.tokens == -1).all()
+    assert (found.finished == -1).all()
+
+
+def test_optional_fields_and_a_question_in_other_white_space(tmp_path, problems):
+    full = {"source": "me", "logprob": -1, "tokens": 7, "finished": False}
+    lines = [{"id": 100 + row, "answer": "x", **full} for row in range(1, COUNT)]
+    lines.append({"question": "  what is\n0  PLUS 1? ", "id": "100", "answer": "y", **full, "finished": True})
+    found = opened(own(tmp_path, lines), problems)
+    assert found.text == ("y", *["x"] * (COUNT - 1))
+    assert set(found.source) == {"me"}
+    assert (found.logprob == -1).all()
+    assert (found.tokens == 7).all()
+    assert found.finished.tolist() == [1] + [0] * (COUNT - 1)
+
+
+def test_shards_are_parts_of_the_whole(tmp_path, problems):
+    source = own(tmp_path, [good(row, sample) for row in range(COUNT) for sample in range(2)])
+    whole = opened(source, problems)
+    again = own(tmp_path, [good(row, sample) for row in range(COUNT) for sample in range(2)])
+    again.open(problems, WORK)
+    later = again.answer(range(8, 16))
+    assert later.text == whole.text[16:32]
+    assert later.problem.tolist() == whole.problem.tolist()[16:32]
+    assert len(again.answer(range(0, 0))) == 0
+
+
+FAULTS = {
+    b'{"question": "What': "not JSON (character 19)",
+    b'{"question": "\xff"}': "byte 14 is not UTF-8",
+    b"[" * 100_000: "nested too deep",
+    b'{"question": "What is 1 plus 1?", "answer": "a", "tokens": ' + b"9" * 5000 + b"}": "too many digits",
+    b"[1]": "is a list and should be an object",
+    b'{"answer": "2"}': "neither question nor id",
+    b'{"question": "What is 1 plus 1?"}': "no field answer",
+    b'{"question": 5, "answer": "2"}': "question is a number and should be text",
+    b'{"question": "What is 1 plus 1?", "answer": null}': "answer is null and should be text",
+    b'{"question": "What is 1 plus 1?", "answer": ["2"]}': "answer is a list and should be text",
+    b'{"question": "What is 1 plus 1?", "answer": "\\ud800"}': "half a surrogate pair",
+    b'{"question": "Who?", "answer": "2"}': "question 'Who?' is not one of the 40 problems",
+    b'{"id": 7, "answer": "2"}': "id '7' is not one of the 40 problems",
+    b'{"id": true, "answer": "2"}': "id is a truth value and should be text or a whole number",
+    b'{"question": "What is 1 plus 1?", "id": 102, "answer": "2"}': "are different problems",
+    b'{"id": 101, "answer": "2", "logprob": NaN}': "logprob should be a number, 0 at most",
+    b'{"id": 101, "answer": "2", "logprob": 0.5}': "logprob should be a number, 0 at most",
+    b'{"id": 101, "answer": "2", "logprob": "-1"}': "logprob should be a number, 0 at most",
+    b'{"id": 101, "answer": "2", "logprob": -1e999}': "logprob should be a number, 0 at most",
+    b'{"id": 101, "answer": "2", "logprob": -' + b"9" * 400 + b"}": "logprob should be a number, 0 at most",
+    b'{"id": 101, "answer": "2", "tokens": -1}': "tokens should be a whole number",
+    b'{"id": 101, "answer": "2", "tokens": 4294967296}': "tokens should be a whole number",
+    b'{"id": 101, "answer": "2", "finished": 1}': "finished should be true or false",
+    b'{"id": 101, "answer": "2", "source": 3}': "source is a number and should be text",
+    b'{"id": 101, "answer": "again"}': "duplicate: there is an answer to problem #101 before",
+}
+
+
+@pytest.mark.parametrize(("line", "fault"), FAULTS.items(), ids=FAULTS.values())
+def test_a_fault_is_named_and_the_rest_is_used(tmp_path, problems, line, fault):
+    source = own(tmp_path, [*[good(row) for row in range(COUNT)], b"", line])
+    found = opened(source, problems)
+    assert found.text == tuple(f"{row}.0" for row in range(COUNT))
+    (left,) = source.left_out
+    assert left.startswith(f"mine.jsonl:{COUNT + 2}: ")
+    assert fault in left
+    assert len(left) < 200
+    assert left.isprintable()
+
+
+def test_too_many_faults_stop_the_work(tmp_path, problems):
+    lines = [good(row) for row in range(COUNT)] + [b"{"] * 4
+    with pytest.raises(UserError) as error:
+        opened(own(tmp_path, lines), problems)
+    (message,) = error.value.lines
+    for part in ("mine.jsonl: 4 of 44 lines", "mine.jsonl:41: not JSON", "mine.jsonl:43", "and 1 more"):
+        assert part in message
+    assert "set dataset.answers.max_left_out=0.1 to use the rest" in message
+    assert "mine.jsonl:44" not in message
+    assert len(opened(own(tmp_path, lines, max_left_out=0.1), problems)) == COUNT
+
+
+@pytest.mark.parametrize(
+    "lines", [[], [b"", b"  "], [b"{"], [b"\x00" * 1000]], ids=["empty", "blank", "broken", "zeros"]
+)
+@pytest.mark.parametrize("share", [0.05, 1.0])
+def test_nothing_usable(tmp_path, problems, lines, share):
+    with pytest.raises(UserError, match=r"lines cannot be used"):
+        opened(own(tmp_path, lines, max_left_out=share), problems)
+
+
+def test_problems_with_fewer_answers_are_left_out_and_named(tmp_path, problems):
+    lines = [good(row, sample) for row in range(COUNT) for sample in range(4)]
+    del lines[5 * 4], lines[17 * 4 - 1]
+    source = own(tmp_path, lines)
+    found = opened(source, problems)
+    assert sorted({*range(COUNT)} - set(found.problem.tolist())) == [5, 17]
+    assert source.notes == ["2 of 40 problems have fewer than 4 answers and are left out: #105, #117"]
+    assert len(source.answer(range(5, 6))) == 0
+    with pytest.raises(UserError) as error:
+        opened(own(tmp_path, lines, max_left_out=0.04), problems)
+    for part in ("2 of 40 problems have fewer than 4 answers", "#105, #117", "k=3", "max_left_out=0.05 to use"):
+        assert part in str(error.value)
+    assert len(opened(own(tmp_path, lines, max_left_out=0, k=3), problems)) == 3 * COUNT
+
+
+def test_more_answers_than_others_have_are_not_used(tmp_path, problems):
+    lines = [good(row, sample) for row in range(COUNT) for sample in range(2)]
+    source = own(tmp_path, [*lines, good(3, 2), good(3, 3)])
+    assert opened(source, problems).text[6:8] == ("3.0", "3.1")
+    assert source.left_out == []
+    assert source.notes == ["1 of 40 problems have more than 2 answers; the first 2 are used"]
+
+
+def test_more_answers_than_recorded_cannot_be_asked_for(tmp_path, problems):
+    lines = [good(row, sample) for row in range(COUNT) for sample in range(2)]
+    with pytest.raises(UserError, match=r"40 of 40 problems have fewer than 10 answers.*; set dataset\.answers\.k=2$"):
+        opened(own(tmp_path, lines, k=10, max_left_out=1), problems)
+
+
+def test_a_second_answer_of_a_source_is_a_duplicate_only_if_it_answers_once(tmp_path, problems):
+    lines = [good(row, source=name) for name in ("a", "b") for row in range(COUNT)]
+    source = own(tmp_path, [*lines, good(7, 1, source="a")])
+    found = opened(source, problems)
+    assert found.source == ("a", "b") * COUNT
+    assert source.left_out == ["mine.jsonl:81: duplicate: 'a' has answered problem #107 before"]
+    samples = [good(row, sample, source="a") for row in range(COUNT) for sample in range(2)]
+    assert len(opened(own(tmp_path, samples), problems)) == 2 * COUNT
+
+
+def test_empty_and_endless_answers_are_kept_and_counted(tmp_path, problems):
+    lines = [good(row) for row in range(COUNT)]
+    lines[3]["answer"] = " \n"
+    lines[4]["answer"] = "é" * (LONGEST + 1)
+    source = own(tmp_path, lines)
+    found = opened(source, problems)
+    assert (found.text[3], found.text[4]) == (" \n", "é" * LONGEST)
+    assert source.notes == [
+        "1 of 40 answers are empty and count as wrong",
+        "1 of 40 answers are cut at 100,000 characters",
+    ]
+
+
+def test_a_choice_of_sources(tmp_path, problems):
+    lines = [good(row, source=name) for name in ("a", "b", "c") for row in range(COUNT)]
+    assert set(opened(own(tmp_path, lines, sources=["c", "a"]), problems).source) == {"a", "c"}
+    with pytest.raises(UserError, match=r"unknown dataset\.answers\.sources 'bb'; did you mean 'b'"):
+        opened(own(tmp_path, lines, sources=["bb"]), problems)
+
+
+def test_the_file_has_to_be_there_and_unchanged(tmp_path, problems):
+    source = own(tmp_path, [good(row) for row in range(COUNT)])
+    path = tmp_path / "mine.jsonl"
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert len(opened(Own(path=str(path), sha256=found, **options()), problems)) == COUNT
+    path.write_bytes(path.read_bytes() + b"\n")
+    with pytest.raises(UserError, match=f"dataset.answers.sha256 is {found}: the file has changed"):
+        opened(Own(path=str(path), sha256=found, **options()), problems)
+    for missing in (path, tmp_path):
+        path.unlink(missing_ok=True)
+        with pytest.raises(UserError, match="there is no such file"):
+            opened(Own(path=str(missing), sha256=None, **options()), problems)
+    assert len(source.answer(range(COUNT))) == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"path": None}, "dataset.answers.path=null: name the file"),
+        ({"k": 0}, "dataset.answers.k=0: expected a whole number, at least 1"),
+        ({"shard": 0}, "dataset.answers.shard=0"),
+        ({"max_left_out": -0.1}, "dataset.answers.max_left_out=-0.1: expected a number from 0 to 1"),
+        ({"max_left_out": math.nan}, "dataset.answers.max_left_out=nan"),
+        ({"sources": []}, "dataset.answers.sources=[]: name at least one"),
+    ],
+)
+def test_options_of_ones_own(changed, message):
+    with pytest.raises(UserError) as error:
+        Own(**{"path": "mine.jsonl", "sha256": None} | options(**changed))
+    assert message in str(error.value)
+
+
+def test_four_named_solutions(given, problems):
+    source = recorded(given, "openai_gsm8k", {"all.jsonl": jsonl(openai_lines())})
+    found = opened(source, problems)
+    assert found.source == OPENAI * COUNT
+    assert found.text[:4] == tuple(f"{name} 0" for name in OPENAI)
+    chosen = recorded(given, "openai_gsm8k", {"all.jsonl": jsonl(openai_lines())}, sources=[OPENAI[2], OPENAI[0]])
+    assert opened(chosen, problems).source == (OPENAI[0], OPENAI[2]) * COUNT
+    first = recorded(given, "openai_gsm8k", {"all.jsonl": jsonl(openai_lines())}, k=1)
+    assert set(opened(first, problems).source) == {OPENAI[0]}
+
+
+def test_a_solution_that_is_missing_costs_the_problem_not_the_file(given, problems):
+    lines = openai_lines()
+    del lines[1]["6b_finetuning"]
+    lines[2]["175b_finetuning"] = {"is_correct": True}
+    lines[3]["6b_verification"] = "42"
+    content = jsonl([*lines, lines[0]])
+    source = recorded(given, "openai_gsm8k", {"all.jsonl": content}, max_left_out=0.1)
+    found = opened(source, problems)
+    assert len(found) == 4 * (COUNT - 3)
+    assert source.left_out[:3] == [
+        "all.jsonl:2: no field 6b_finetuning",
+        "all.jsonl:3: no field 175b_finetuning.solution",
+        "all.jsonl:4: 6b_verification is text and should be an object",
+    ]
+    assert {line.split("'")[1] for line in source.left_out[3:]} == set(OPENAI)
+    assert source.notes == ["3 of 40 problems have fewer than 4 answers and are left out: #101, #102, #103"]
+    with pytest.raises(UserError, match=r"4 of 41 lines cannot be used"):
+        opened(recorded(given, "openai_gsm8k", {"all.jsonl": content}), problems)
+
+
+def zeroeval_items(model: str) -> list[dict]:
+    return [{"id": row, "problem": f"What is {row} plus 1?", "output": [f"{model} {row}"]} for row in range(COUNT)]
+
+
+def test_one_list_per_model(given, problems):
+    items = {"a.json": zeroeval_items("a"), "b-1.5.json": zeroeval_items("b")[::-1]}
+    items["a.json"][2] = {"problem": "What is 2 plus 1?", "output": []}
+    items["b-1.5.json"][0] = "?"
+    files = {name: json.dumps(content).encode() for name, content in items.items()}
+    source = recorded(given, "zeroeval", files)
+    found = opened(source, problems)
+    assert found.source == ("a", "b-1.5") * (COUNT - 2)
+    assert found.text[:2] == ("a 0", "b 0")
+    assert source.left_out == ["a.json#2: output is an empty list", "b-1.5.json#0: is text and should be an object"]
+    chosen = recorded(given, "zeroeval", files, sources=["a"])
+    (given / "b-1.5.json").unlink()  # not needed
+    assert set(opened(chosen, problems).source) == {"a"}
+
+
+@pytest.mark.parametrize("content", [b"[{", b"{}", b"\xff[]", b"[" * 100_000])
+def test_a_list_that_is_none(given, problems, content):
+    with pytest.raises(UserError, match=r"a\.json: .*it should be one JSON list of objects"):
+        opened(recorded(given, "zeroeval", {"a.json": content}), problems)
+
+
+def test_a_list_of_responses(given, problems):
+    lines = [{"question": f"What is {row} plus 1?", "code": [f"{row} {n}" for n in range(3)]} for row in range(COUNT)]
+    lines[0]["response"] = ["first", "second", "third"]
+    lines[1]["code"][1] = None
+    source = recorded(given, "qwen", {"model.jsonl": jsonl([*lines, lines[5]])})
+    found = opened(source, problems)
+    assert found.text[:6] == ("first", "second", "third", "2 0", "2 1", "2 2")
+    assert set(found.source) == {"model"}
+    assert source.left_out[0] == "model.jsonl:2: code[1] is null and should be text"
+    assert set(source.left_out[1:]) == {"model.jsonl:41: duplicate: 'model' has answered problem #105 before"}
+    assert source.notes == ["1 of 40 problems have fewer than 3 answers and are left out: #101"]
+
+
+def test_a_file_that_changed_is_not_used(given, problems):
+    source = recorded(given, "openai_gsm8k", {"all.jsonl": jsonl(openai_lines())})
+    (given / "all.jsonl").write_bytes(jsonl(openai_lines())[:-5])
+    with pytest.raises(UserError, match=r"all\.jsonl: not used, its sha256 is"):
+        opened(source, problems)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"layout": "zero_eval"}, "unknown dataset.answers.layout 'zero_eval'; did you mean 'zeroeval'"),
+        ({"sources": ["6b_finetune"]}, "unknown dataset.answers.sources '6b_finetune'; did you mean '6b_finetuning'"),
+    ],
+)
+def test_options_of_published_files(given, changed, message):
+    with pytest.raises(UserError) as error:
+        recorded(given, **{"layout": "openai_gsm8k", "contents": {"all.jsonl": b""}} | changed)
+    assert message in str(error.value)
+
+
+def leaf(group: str, name: str) -> dict:
+    found = yaml.safe_load((config.conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    return {key: value for key, value in found.items() if key not in ("_target_", "version", "scorers")}
+
+
+@pytest.mark.parametrize(
+    ("answers", "problems", "count", "k"),
+    [
+        ("openai_gsm8k", "gsm8k", 1319, 4),
+        ("zeroeval_gsm", "gsm8k", 1319, 12),
+        ("zeroeval_math_l5", "math_l5", 721, 12),
+        ("qwen25math_100", "math_100", 100, 8),
+    ],
+)
+def test_the_published_sets(monkeypatch, answers, problems, count, k):
+    options = leaf("answers", answers)
+    if not GIVEN or not (Path(GIVEN) / options["folder"]).is_dir():
+        pytest.skip(f"VAEBENCH_DATA has no {options['folder']}")
+    monkeypatch.setenv("VAEBENCH_DATA", GIVEN)
+    loaded = (sets.gsm8k if problems == "gsm8k" else sets.math)(**leaf("problems", problems))
+    source = Recorded(**options)
+    found = opened(source, loaded)
+    assert len(found) == count * k
+    assert np.bincount(found.problem).tolist() == [k] * count
+    assert source.left_out == []
+    assert source.notes == []
+    assert len(set(found.source)) == {"openai_gsm8k": 4, "qwen25math_100": 1}.get(answers, 12)

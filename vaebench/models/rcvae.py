@@ -1,0 +1,167 @@
+"""R-CVAE (Na & Kim 2025): a conditional VAE on embedded solutions; the least uncertain posterior chooses the answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
+from vaebench.nn import gaussian, vectors
+from vaebench.nn.options import non_negative, one_of, require, whole
+
+LIKELIHOODS = ("learned_variance", "unit_variance", "cosine")
+_LOG_2PI = math.log(2 * math.pi)
+
+
+class RCVAE(nn.Module):
+    """``-log p(R_e | z, Q_e) + beta KL(q(z | R_e, Q_e), N(0, I))``, ``z`` drawn from ``q``; the prior does not see Q_e.
+
+    ``q`` is a diagonal Gaussian: an MLP makes its moments of (R_e, Q_e). The decoder makes the mean of R_e of (z, Q_e).
+    At test time a candidate's score is the entropy of its posterior, the lowest is picked; no label enters anywhere.
+
+    ``embedding_dim`` e of both texts; ``latent_dim`` l; ``hidden`` widths of the encoder (the decoder has them in
+    reverse); ``activation`` relu or gelu; ``layer_norm`` before each activation.
+    ``likelihood``, in nats, summed over coordinates: ``learned_variance`` a Gaussian with one variance for all of them
+    that is learnt with the weights (sigma-VAE, arXiv 2006.13202), starting from that of the training solutions;
+    ``unit_variance`` a Gaussian of variance 1; ``cosine`` the error 1 - cos(R_e, mean): a von Mises-Fisher likelihood
+    of concentration 1 up to its constant. ``beta``, the weight of the KL, rises linearly from 0 over the first
+    ``kl_warmup_steps``. ``free_bits``: nats of batch-mean KL per dimension below which less KL saves nothing (Eq. 15,
+    arXiv 1606.04934). ``logvar_clamp``: bound on the magnitude of the posterior's log-variance, null for none.
+    ``standardise``: ``coordinate`` for zero mean and unit variance of each coordinate over the training pairs, in which
+    the likelihood is taken too; ``none``.
+    """
+
+    log_variance: nn.Parameter | None
+
+    def __init__(
+        self,
+        *,
+        embedding_dim: int,
+        latent_dim: int,
+        hidden: Sequence[int],
+        activation: str,
+        layer_norm: bool,
+        likelihood: str,
+        beta: float,
+        kl_warmup_steps: int,
+        free_bits: float,
+        logvar_clamp: float | None,
+        standardise: str,
+    ) -> None:
+        super().__init__()
+        bound = logvar_clamp is None or 0 < logvar_clamp < math.inf
+        require(
+            *vectors.mistakes(embedding_dim, hidden, activation, standardise),
+            whole("model.latent_dim", latent_dim, 1),
+            one_of("model.likelihood", likelihood, LIKELIHOODS),
+            non_negative("model.beta", beta),
+            whole("model.kl_warmup_steps", kl_warmup_steps, 0),
+            non_negative("model.free_bits", free_bits),
+            None if bound else f"model.logvar_clamp={logvar_clamp}: expected a finite number above 0, or null for none",
+        )
+        self.likelihood = likelihood
+        self.beta = beta
+        self.kl_warmup_steps = kl_warmup_steps
+        self.free_bits = free_bits
+        self.logvar_clamp = logvar_clamp
+        self.standardise = standardise
+        self.solution = vectors.Standardiser(embedding_dim, "solutions")
+        self.question = vectors.Standardiser(embedding_dim, "questions")
+        layers = {"activation": activation, "layer_norm": layer_norm}
+        self.encoder = vectors.mlp(2 * embedding_dim, hidden, 2 * latent_dim, **layers)  # type: ignore[arg-type]
+        both = latent_dim + embedding_dim
+        self.decoder = vectors.mlp(both, tuple(reversed(hidden)), embedding_dim, **layers)  # type: ignore[arg-type]
+        learnt = nn.Parameter(torch.zeros(())) if likelihood == "learned_variance" else None
+        self.register_parameter("log_variance", learnt)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """One phase over all parameters."""
+        return (Phase("cvae", tuple(self.parameters()), self.loss),)
+
+    @torch.no_grad()
+    def look(self, data: TrainingData) -> None:
+        """Take the statistics of the standardisation and the first value of the learnt variance from all pairs."""
+        solutions, questions = vectors.everything(data)
+        if self.standardise == "coordinate":
+            self.solution.look(solutions)
+            self.question.look(questions)
+        if self.log_variance is not None:
+            # A step of Adam moves it by the learning rate at most: from 0 it would not reach the log-variance of unit
+            # vectors of many dimensions within a training.
+            variance = self.solution(solutions).var(0, correction=0).mean()
+            if variance > 0:
+                self.log_variance.copy_(variance.log())
+
+    def loss(self, batch: Batch, step: int) -> LossOutput:
+        """The objective on a batch, at ``step`` of the warm-up.
+
+        Terms: ``recon`` and ``kl`` unweighted, ``active_dims`` (KL above 0.05 nats) and ``sigma`` of the likelihood.
+        """
+        x, y = self.solution(batch.x), self.question(batch.y)
+        mu, logvar = self._encode(x, y)
+        recon = self._error(x, self._decode(gaussian.reparameterise(mu, logvar), y)).mean()
+        per_dimension = gaussian.gaussian_kl(mu, logvar).mean(0)
+        cost = per_dimension.clamp(min=self.free_bits).sum()
+        warm = min(1.0, step / self.kl_warmup_steps) if self.kl_warmup_steps else 1.0
+        terms = {
+            "recon": recon.detach(),
+            "kl": per_dimension.detach().sum(),
+            "active_dims": (per_dimension.detach() > vectors.ACTIVE).float().sum(),
+        }
+        if self.log_variance is not None:
+            terms["sigma"] = (self.log_variance.detach() / 2).exp()
+        return LossOutput(recon + warm * self.beta * cost, terms)
+
+    def validation_loss(self, batch: Batch) -> Tensor:
+        """``recon + beta kl`` at the posterior's mean, a scalar: no noise, no warm-up, no free bits."""
+        x, y = self.solution(batch.x), self.question(batch.y)
+        mu, logvar = self._encode(x, y)
+        kl = gaussian.gaussian_kl(mu, logvar).sum(1)
+        return (self._error(x, self._decode(mu, y)) + self.beta * kl).mean()
+
+    def posterior(self, solution: Tensor, question: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings ``[b e]`` -> mean and log-variance ``[b l]`` of q(z | solution, question).
+
+        Raises `UserError` if the embeddings have another width than the model's.
+        """
+        return self._encode(self.solution(solution), self.question(question))
+
+    def scores(self, solution: Tensor, question: Tensor) -> dict[str, Tensor]:
+        """Each candidate's scores ``[b]`` in nats, from embeddings ``[b e]``; lower is picked.
+
+        ``entropy``: differential, ``l/2 log(2 pi e) + 1/2 sum_j logvar_j`` (the method); it may be below 0.
+        ``kl``: from the prior. ``recon``: the error of the reconstruction from the posterior's mean. ``elbo``:
+        ``recon + kl``, the negative of the bound with the mean in place of the expectation.
+        """
+        x, y = self.solution(solution), self.question(question)
+        mu, logvar = self._encode(x, y)
+        entropy = logvar.sum(1) / 2 + mu.shape[1] * (1 + _LOG_2PI) / 2
+        kl = gaussian.gaussian_kl(mu, logvar).sum(1)
+        recon = self._error(x, self._decode(mu, y))
+        return {"entropy": entropy, "kl": kl, "recon": recon, "elbo": recon + kl}
+
+    def _encode(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance ``[b l]`` from standardised embeddings."""
+        mu, logvar = gaussian.posterior(self.encoder(torch.cat((x, y), 1)))
+        if self.logvar_clamp is not None:
+            logvar = logvar.clamp(-self.logvar_clamp, self.logvar_clamp)
+        return mu, logvar
+
+    def _decode(self, z: Tensor, y: Tensor) -> Tensor:
+        """The mean ``[b e]`` of the standardised solution."""
+        made: Tensor = self.decoder(torch.cat((z, y), 1))
+        return made.float()
+
+    def _error(self, x: Tensor, mean: Tensor) -> Tensor:
+        """Negative log-likelihood ``[b]`` of standardised solutions, in nats; for ``cosine`` 1 - cos, in [0, 2]."""
+        if self.likelihood == "cosine":
+            return 1 - F.cosine_similarity(x, mean, dim=1)
+        squared = (x - mean).square().sum(1)
+        if self.log_variance is None:
+            return (squared + x.shape[1] * _LOG_2PI) / 2
+        return (squared / self.log_variance.exp() + x.shape[1] * (_LOG_2PI + self.log_variance)) / 2

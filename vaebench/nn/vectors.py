@@ -1,0 +1,87 @@
+"""Networks on vectors: a standardisation learnt from the training data, and a multilayer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.contracts import TrainingData
+from vaebench.errors import UserError
+from vaebench.nn.options import one_of, whole
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
+STANDARDISE = ("coordinate", "none")
+ACTIVE = 0.05  # nats of mean KL above which a latent dimension counts as used
+
+
+def mistakes(embedding_dim: int, hidden: Sequence[int], activation: str, standardise: str) -> list[str | None]:
+    """One line for each option that the parts below cannot be built with."""
+    narrow = None
+    if any(width < 1 for width in hidden):
+        narrow = f"model.hidden={list(hidden)}: expected widths of at least 1, or [] for a linear network"
+    return [
+        whole("model.embedding_dim", embedding_dim, 1),
+        narrow,
+        one_of("model.activation", activation, ACTIVATIONS),
+        one_of("model.standardise", standardise, STANDARDISE),
+    ]
+
+
+def mlp(inputs: int, hidden: Sequence[int], outputs: int, *, activation: str, layer_norm: bool) -> nn.Sequential:
+    """``[b inputs]`` -> ``[b outputs]`` by linear layers; between two of them a layer norm if asked for, an activation.
+
+    Raises `KeyError` for an activation that `mistakes` would have named.
+    """
+    layers: list[nn.Module] = []
+    for index, (before, after) in enumerate(pairwise((inputs, *hidden, outputs))):
+        if index:
+            layers += [nn.LayerNorm(before)] if layer_norm else []
+            layers.append(ACTIVATIONS[activation]())
+        layers.append(nn.Linear(before, after))
+    return nn.Sequential(*layers)
+
+
+class Standardiser(nn.Module):
+    """``(v - mean) / std`` per coordinate; the identity until `look`. ``std`` is 1 where a coordinate does not vary.
+
+    ``name``: what the vectors are, for the message about a wrong width.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, width: int, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+
+    def look(self, values: Tensor) -> None:
+        """Take mean and (population) standard deviation from all training vectors ``[n width]``."""
+        self._check(values)
+        exact = values.cpu().double()  # so that a constant coordinate has a deviation of exactly 0
+        deviation = exact.std(0, correction=0)
+        self.mean.copy_(exact.mean(0))
+        self.std.copy_(torch.where(deviation > 0, deviation, 1.0))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """``[b width]`` -> ``[b width]``. Raises `UserError` naming both widths if the vectors have another."""
+        self._check(values)
+        return (values - self.mean) / self.std
+
+    def _check(self, values: Tensor) -> None:
+        if values.shape[1:] != self.mean.shape:
+            found, width = "x".join(map(str, values.shape[1:])), len(self.mean)
+            raise UserError(
+                f"embedded {self.name} have {found} dimensions and model.embedding_dim is {width}: "
+                "embed and train with the same embedder"
+            )
+
+
+def everything(data: TrainingData) -> tuple[Tensor, Tensor]:
+    """All solutions and all questions of embedded training pairs, float32 ``[n e]`` each."""
+    batch = data.batch(torch.arange(len(data), device=data.device))
+    return batch.x, batch.y

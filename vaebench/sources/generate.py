@@ -1,0 +1,299 @@
+"""Answers by a language model in transformers' format: from the hub, from a folder, or trained here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vaebench.compat import ensure_torchvision
+from vaebench.contracts import Work
+from vaebench.data.answers import Answers, answers
+from vaebench.data.problems import Problems
+from vaebench.errors import UserError, unknown
+from vaebench.sources import prompts
+from vaebench.sources.prompts import Prompting, Sampling
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
+
+DTYPES = ("auto", "float32", "bfloat16")
+Row = tuple[int, int, str, str, float, int, int]
+
+
+class Generate:
+    """Answers generated with ``transformers``.
+
+    The prompts of a shard are sorted by length, so that little is padded (on the left), and go through the model
+    ``batch_size`` answers at a time. A shard's random numbers come from ``seed`` and its first problem alone.
+
+    ``logprob`` of an answer is the mean over its tokens, the closing one included, of the log-probability that the
+    model itself gives them: at temperature 1, nothing cut off. ``tokens`` counts the closing one, too.
+
+    Args:
+        model: a name on the hub or a folder; None for the language model that this run is a child of.
+        revision: commit, tag or branch on the hub; None for the main branch.
+        dtype: ``auto`` (as stored), ``float32`` or ``bfloat16``.
+        decoding: ``greedy``, ``top_k`` or ``top_p``; see `Sampling` for it and the next five.
+        temperature: above 0.
+        top_k: 1 or more.
+        top_p: above 0, at most 1.
+        k: answers to a problem.
+        max_new_tokens: where an answer is cut off.
+        shots: training pairs before the question; see `Prompting` for it and the next four.
+        system: the system message.
+        instruction: what stands before a question.
+        chat_template: Jinja, or None for the tokenizer's own.
+        date_string: the date in the prompt, where the template has one.
+        limit: only the first so many test problems are answered; None for all.
+        batch_size: answers generated at a time.
+        seed: of the draws.
+        shard: problems per shard.
+        trust_remote_code: whether code that comes with the model may run.
+
+    Raises:
+        UserError: an option is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str | None,
+        revision: str | None,
+        dtype: str,
+        decoding: str,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        k: int,
+        max_new_tokens: int,
+        shots: int,
+        system: str | None,
+        instruction: str | None,
+        chat_template: str | None,
+        date_string: str | None,
+        limit: int | None,
+        batch_size: int,
+        seed: int,
+        shard: int,
+        trust_remote_code: bool,
+    ) -> None:
+        self.sampling = Sampling(decoding, temperature, top_k, top_p, k, max_new_tokens)
+        self.prompting = Prompting(shots, system, instruction, chat_template, date_string)
+        prompts.check(self.sampling, self.prompting, limit=limit, batch_size=batch_size, shard=shard)
+        if dtype not in DTYPES:
+            raise UserError(unknown("dataset.answers.dtype", dtype, DTYPES))
+        self.model = model
+        self.revision = revision
+        self.dtype = dtype
+        self.limit = limit
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shard = shard
+        self.trust_remote_code = trust_remote_code
+        self.left_out: Sequence[str] = ()
+        self.notes: Sequence[str] = ()
+
+    def open(self, problems: Problems, work: Work) -> None:
+        """Load the model and make the prompts.
+
+        Raises:
+            UserError: there is no model, it cannot be loaded, has no chat template, or takes fewer tokens than needed.
+        """
+        place, self.source = where(self.model, self.revision, work)
+        self._tokenizer, self._network = _load(place, self.revision, self.dtype, self.trust_remote_code)
+        self._network.to(work.device).eval()
+        self._device = work.device
+        texts = self.prompting.texts(problems, self.limit, self._tokenizer, self.source)
+        self._prompts: list[list[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        self.notes = prompts.limit_note(self.limit, len(problems.test))
+        self._check_length()
+        self._ends = _ends(self._network, self._tokenizer)
+        pad = self._tokenizer.pad_token_id
+        self._pad = pad if pad is not None else (self._ends or [0])[0]
+        # A field left open would be filled from the checkpoint's own generation settings: these are all there are.
+        self._network.generation_config = self._generation()
+
+    def answer(self, rows: range) -> Answers:
+        """``k`` answers to each of these problems, in order; none beyond ``limit``."""
+        wanted = sorted((row for row in rows if row < len(self._prompts)), key=lambda row: len(self._prompts[row]))
+        together = max(1, self.batch_size // self.sampling.k)
+        found: list[Row] = []
+        cuda = [self._device] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda), torch.inference_mode():
+            torch.manual_seed(self.seed * 1_000_003 + rows.start)
+            for start in range(0, len(wanted), together):
+                found += self._answer(wanted[start : start + together])
+        return answers(sorted(found))
+
+    def _answer(self, rows: Sequence[int]) -> list[Row]:
+        ids, mask = _left_padded([self._prompts[row] for row in rows], self._pad)
+        recorder = _LogProbabilities()
+        with _silence():
+            sequences: Tensor = self._network.generate(
+                input_ids=ids.to(self._device),
+                attention_mask=mask.to(self._device),
+                generation_config=self._network.generation_config,
+                logits_processor=[recorder],
+            )
+        generated = sequences[:, ids.shape[1] :].cpu()
+        logprobs = recorder.of(sequences, generated.shape[1]).cpu()
+        found = []
+        for number, (tokens, picked) in enumerate(zip(generated, logprobs, strict=True)):
+            closing = torch.isin(tokens, torch.tensor(self._ends)).nonzero()
+            length = int(closing[0]) + 1 if len(closing) else len(tokens)
+            text = self._tokenizer.decode(
+                tokens[:length].tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+            row, candidate = rows[number // self.sampling.k], number % self.sampling.k
+            mean = float(picked[:length].double().mean())
+            found.append((row, candidate, self.source, text, mean, length, int(len(closing) > 0)))
+        return found
+
+    def _generation(self) -> GenerationConfig:
+        from transformers import GenerationConfig
+
+        sampled = self.sampling.decoding != "greedy"
+        active = self.sampling.active()
+        return GenerationConfig(
+            max_new_tokens=self.sampling.max_new_tokens,
+            num_return_sequences=self.sampling.k,
+            do_sample=sampled,
+            # Greedy decoding looks at none of the three, and transformers warns of a top_k that is not its own 50.
+            temperature=active.get("temperature", 1.0),
+            top_k=active.get("top_k", 0 if sampled else 50),
+            top_p=active.get("top_p", 1.0),
+            typical_p=1.0,
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
+            num_beams=1,
+            use_cache=True,
+            eos_token_id=self._ends or None,
+            pad_token_id=self._pad,
+        )
+
+    def _check_length(self) -> None:
+        most = getattr(self._network.config, "max_position_embeddings", None) or math.inf
+        longest = max(map(len, self._prompts), default=0)
+        if longest + self.sampling.max_new_tokens > most:
+            raise UserError(
+                f"dataset.answers.max_new_tokens={self.sampling.max_new_tokens}: the longest prompt has {longest} "
+                f"tokens and {self.source} takes {most} in all; at most {most - longest}"
+            )
+
+
+class _LogProbabilities:
+    """Watches a generation: the log-probability of every chosen token under the model's own distribution.
+
+    It stands before temperature and truncation, changes nothing, and holds the scores of one step only.
+    """
+
+    def __init__(self) -> None:
+        self.picked: list[Tensor] = []
+        self.scores: Tensor | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """The scores ``[b v]`` of the next token, unchanged; ``input_ids`` ends with the token chosen before."""
+        self._pick(input_ids)
+        self.scores = scores
+        return scores
+
+    def of(self, sequences: Tensor, steps: int) -> Tensor:
+        """Log-probabilities in nats, float32 ``[b steps]``, of the last ``steps`` tokens of ``sequences``."""
+        if len(self.picked) < steps:
+            self._pick(sequences)
+        return torch.stack(self.picked[:steps], dim=1)
+
+    def _pick(self, ids: Tensor) -> None:
+        if self.scores is not None:
+            chosen = self.scores.gather(1, ids[:, -1:]).squeeze(1)
+            self.picked.append(chosen - self.scores.logsumexp(dim=1))
+
+
+def where(model: str | None, revision: str | None, work: Work) -> tuple[str, str]:
+    """Where the model is, a hub name or a folder, and what to call it.
+
+    Raises:
+        UserError: no model is named and this run is not the child of one.
+    """
+    if model is not None:
+        name = Path(model).name if Path(model).is_dir() else model
+        return model, name if revision is None else f"{name}@{revision}"
+    if "language_model" not in work.parents:
+        raise UserError("dataset.answers.model=null: name a model, dataset.answers.model=FOLDER or a name on the hub")
+    folder = work.parents["language_model"]
+    return str(folder / "pretrained"), f"run {folder.name}"
+
+
+def cannot_load(place: str, error: Exception) -> UserError:
+    """The one line for a model that is not there, may not be read, or is not whole."""
+    reason = str(error).strip().splitlines()
+    return UserError(
+        f"the language model {place} cannot be loaded ({type(error).__name__}: {reason[0] if reason else ''}); "
+        "accept its licence on its page and set HF_TOKEN, or point HF_HOME to a downloaded copy, or take a folder, "
+        "dataset.answers.model=FOLDER, or the embedded dataset=tiny"
+    )
+
+
+def _load(place: str, revision: str | None, dtype: str, trust_remote_code: bool) -> tuple[Any, Any]:
+    """Tokenizer and model. A folder is read without asking the hub."""
+    ensure_torchvision()
+    try:
+        from safetensors import SafetensorError
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ImportError as error:
+        raise UserError(f"language models need transformers ({error}); pip install 'vaebench[reasoning]'") from error
+    options: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    if Path(place).is_dir():
+        options["local_files_only"] = True
+    try:
+        with _silence():
+            tokenizer = AutoTokenizer.from_pretrained(place, **options)
+            network = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **options)
+    except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
+        raise cannot_load(place, error) from error
+    return tokenizer, network
+
+
+def _ends(network: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end an answer, by the checkpoint's generation settings and by its tokenizer."""
+    stated = network.generation_config.eos_token_id
+    listed = stated if isinstance(stated, list) else [stated]
+    return sorted({token for token in (*listed, tokenizer.eos_token_id) if token is not None})
+
+
+def _left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """Ids and attention mask, int64 ``[b t]``."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    return ids, mask
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Neither progress bars nor advice from the libraries: what matters is raised."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from transformers.utils import logging
+
+    verbosity, bars, hub_silent = (
+        logging.get_verbosity(),
+        logging.is_progress_bar_enabled(),
+        are_progress_bars_disabled(),
+    )
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+        if not hub_silent:
+            enable_progress_bars()

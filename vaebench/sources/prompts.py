@@ -1,0 +1,212 @@
+"""What a language model is asked, and how it answers: chat messages, the exact prompt, sampling parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from vaebench.data.problems import Pair, Problems
+from vaebench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Message = dict[str, str]
+DECODINGS = ("greedy", "top_k", "top_p")
+_WHERE = "dataset.answers"
+_RULE = "-" * 40
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How ``k`` answers to a problem are drawn, of at most ``max_new_tokens`` tokens each.
+
+    ``decoding``: ``greedy`` takes the most likely token, so there is one answer; ``top_k`` draws from the ``top_k``
+    most likely tokens; ``top_p`` from the fewest tokens whose probabilities add up to ``top_p``. Both at ``temperature``.
+    Of ``top_k`` and ``top_p`` the one that ``decoding`` does not name is off (Na & Kim 2025: 0.7, 32 and 0.9).
+    """
+
+    decoding: str
+    temperature: float
+    top_k: int
+    top_p: float
+    k: int
+    max_new_tokens: int
+
+    def mistakes(self) -> list[str]:
+        """One line for each value that cannot be."""
+        lines = [
+            f"{_WHERE}.{name}={getattr(self, name)}: expected a whole number, 1 or more"
+            for name in ("top_k", "k", "max_new_tokens")
+            if getattr(self, name) < 1
+        ]
+        if self.decoding not in DECODINGS:
+            lines.append(unknown(f"{_WHERE}.decoding", self.decoding, DECODINGS))
+        if not 0 < self.temperature < float("inf"):
+            lines.append(f"{_WHERE}.temperature={self.temperature}: expected a number above 0 (0 is decoding=greedy)")
+        if not 0 < self.top_p <= 1:
+            lines.append(f"{_WHERE}.top_p={self.top_p}: expected a number above 0, at most 1")
+        if self.decoding == "greedy" and self.k > 1:
+            lines.append(f"{_WHERE}.k={self.k}: decoding=greedy gives one answer to a problem; set {_WHERE}.k=1")
+        return lines
+
+    def active(self) -> dict[str, float]:
+        """What takes effect of ``temperature``, ``top_k`` and ``top_p``."""
+        if self.decoding == "greedy":
+            return {}
+        return {"temperature": self.temperature, self.decoding: getattr(self, self.decoding)}
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """How a question becomes a prompt.
+
+    ``shots``: how many training pairs come first, as turns of the conversation; ``system``: the system message (None:
+    the chat template's own, if it has one); ``instruction``: stands before every question, behind it an empty line;
+    ``chat_template``: Jinja, None for that of the model's tokenizer; ``date_string``: the date that a template may ask
+    for, fixed so that a prompt does not depend on the day.
+    """
+
+    shots: int
+    system: str | None
+    instruction: str | None
+    chat_template: str | None
+    date_string: str | None
+
+    def mistakes(self) -> list[str]:
+        """One line for each value that cannot be."""
+        return [] if self.shots >= 0 else [f"{_WHERE}.shots={self.shots}: expected a whole number, 0 or more"]
+
+    def messages(self, question: str, train: Sequence[Pair]) -> list[Message]:
+        """The conversation that ends with the question.
+
+        Raises:
+            UserError: there are fewer training pairs than shots.
+        """
+        if self.shots > len(train):
+            raise UserError(f"{_WHERE}.shots={self.shots}: there are only {len(train)} training pairs")
+        found = [{"role": "system", "content": self.system}] if self.system is not None else []
+        for pair in train[: self.shots]:
+            found += [
+                {"role": "user", "content": self._asked(pair.question)},
+                {"role": "assistant", "content": pair.solution},
+            ]
+        return [*found, {"role": "user", "content": self._asked(question)}]
+
+    def _asked(self, question: str) -> str:
+        return question if self.instruction is None else f"{self.instruction}\n\n{question}"
+
+    def texts(self, problems: Problems, limit: int | None, tokenizer: Any, name: str) -> list[str]:
+        """The prompts of the first ``limit`` test problems (None: of all), as the model called ``name`` gets them.
+
+        Raises:
+            UserError: there is no chat template, or it does not work on these messages.
+        """
+        if self.chat_template is not None:
+            render = renderer(self.chat_template, self.date_string)
+        elif tokenizer.chat_template is None:
+            raise UserError(f"{name} has no chat template; give one in {_WHERE}.chat_template")
+        else:
+            render = lambda messages: _by_tokenizer(tokenizer, messages, self.date_string, name)  # noqa: E731
+        return [render(self.messages(problem.question, problems.train)) for problem in problems.test[:limit]]
+
+
+def renderer(template: str, date_string: str | None) -> Callable[[list[Message]], str]:
+    """Messages -> prompt by a Jinja template, which runs in Jinja's sandbox with the settings of transformers.
+
+    Raises:
+        UserError: the template is not valid Jinja, or fails on the messages (when it is called).
+    """
+    from jinja2 import TemplateError
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def refuse(message: str) -> None:
+        raise TemplateError(message)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.globals["raise_exception"] = refuse
+
+    def render(messages: list[Message]) -> str:
+        try:
+            text: str = environment.from_string(template).render(
+                messages=messages, add_generation_prompt=True, date_string=date_string
+            )
+        except (TemplateError, TypeError) as error:
+            raise UserError(f"{_WHERE}.chat_template: {_line(error)}") from error
+        return text
+
+    return render
+
+
+def _by_tokenizer(tokenizer: Any, messages: list[Message], date_string: str | None, name: str) -> str:
+    from jinja2 import TemplateError
+
+    dated = {} if date_string is None else {"date_string": date_string}
+    try:
+        text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **dated)
+    except TemplateError as error:
+        raise UserError(
+            f"the chat template of {name} refuses the messages ({_line(error)}); give another in {_WHERE}.chat_template"
+        ) from error
+    return text
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def check(sampling: Sampling, prompting: Prompting, **counts: int | None) -> None:
+    """Raise one `UserError` for all options that cannot be; ``counts`` are further whole numbers, 1 or more or None."""
+    lines = [
+        f"{_WHERE}.{name}={value}: expected a whole number, 1 or more"
+        for name, value in counts.items()
+        if value is not None and value < 1
+    ]
+    if lines := [*sampling.mistakes(), *prompting.mistakes(), *lines]:
+        raise UserError(*lines)
+
+
+def limit_note(limit: int | None, count: int) -> list[str]:
+    """What to say where only the first ``limit`` of ``count`` test problems are answered."""
+    if limit is None or limit >= count:
+        return []
+    return [f"only the first {limit} of {count} test problems are answered ({_WHERE}.limit={limit})"]
+
+
+def describe(problems: Problems, leaf: Mapping[str, Any]) -> str:
+    """What would be asked and how: every option of the leaf, and the exact prompt of the first test problem.
+
+    No model is loaded. Without ``chat_template`` in the leaf the messages are shown, which the template of the model's
+    tokenizer turns into the prompt.
+
+    Args:
+        problems: the problems that would be answered.
+        leaf: an answers leaf of `Generate` or `Vllm`, as plain data.
+
+    Raises:
+        UserError: an option cannot be, or the chat template is not valid.
+    """
+    sampling = Sampling(**{field.name: leaf[field.name] for field in fields(Sampling)})
+    prompting = Prompting(**{field.name: leaf[field.name] for field in fields(Prompting)})
+    check(sampling, prompting, limit=leaf["limit"])
+    model = leaf["model"] or f"the trained {leaf.get('language_model')}"
+    count = len(problems.test) if leaf["limit"] is None else min(leaf["limit"], len(problems.test))
+    drawn = ", ".join(f"{name}={value}" for name, value in sampling.active().items()) or "the most likely token"
+    off = [name for name in ("top_k", "top_p") if name not in sampling.active()]
+    lines = [
+        f"model: {model}",
+        f"asked: {count} of {len(problems.test)} test problems of {problems.name}, {sampling.k} answers each",
+        f"decoding: {sampling.decoding} ({drawn}; off: {', '.join(off)})",
+        f"max_new_tokens={sampling.max_new_tokens}, shots={prompting.shots}, seed={leaf['seed']}",
+        *limit_note(leaf["limit"], len(problems.test)),
+    ]
+    messages = prompting.messages(problems.test[0].question, problems.train)
+    if prompting.chat_template is not None:
+        prompt = renderer(prompting.chat_template, prompting.date_string)(messages)
+        return "\n".join([*lines, "prompt of the first problem, between the lines:", _RULE, prompt, _RULE])
+    turns = [f"[{message['role']}] {message['content']}" for message in messages]
+    title = f"messages of the first problem (the chat template of {model} makes the prompt):"
+    return "\n".join([*lines, title, _RULE, *turns, _RULE])
