@@ -187,17 +187,49 @@ def _show_answers(run: Run) -> None:
 def _show_measurements(run: Run) -> None:
     """The numbers; what their protocols have in common stands once below them."""
     result = run.result()
-    protocols = [found["protocol"].items() for found in result["measurements"]]
+    found = result["measurements"]
+    protocols = [one["protocol"].items() for one in found]
     common = {name: value for name, value in protocols[0] if all((name, value) in other for other in protocols)}
-    own = [", ".join(f"{name}={value}" for name, value in items if name not in common) for items in protocols]
-    table = Table("measurement", "value", "count", *(["protocol"] if any(own) else []))
-    for found, text in zip(result["measurements"], own, strict=True):
-        value = f"{found['value']:.4f} {found['unit']}".rstrip()
-        table.add_row(found["name"], value, str(found["count"]), *([text] if any(own) else []))
-    console.print(table)
+    if any(one.get("low") is not None for one in found):
+        _show_grid(found)
+    else:
+        own = [", ".join(f"{name}={value}" for name, value in items if name not in common) for items in protocols]
+        table = Table("measurement", "value", "count", *(["protocol"] if any(own) else []))
+        for one, text in zip(found, own, strict=True):
+            value = f"{one['value']:.4f} {one['unit']}".rstrip()
+            table.add_row(one["name"], value, str(one["count"]), *([text] if any(own) else []))
+        console.print(table)
     console.print("; ".join(f"{name}={value}" for name, value in common.items()), markup=False)
     if result["dataset"]["stand_in"]:
         console.print(f"{result['dataset']['name']} is a stand-in dataset: no paper reports these numbers")
+
+
+def _show_grid(found: list[dict[str, Any]]) -> None:
+    """Numbers with intervals by selector: accuracy and differences under the first scorer; the rest below."""
+    scorer = found[0]["name"].partition(".")[2]
+    cells = {one["name"]: one for one in found}
+    columns = {"accuracy": scorer, **{name: f"{scorer}.{name}" for name in ("vs_random", "vs_majority", "vs_max")}}
+    rows = [one["name"].partition(".")[0] for one in found if one["name"].endswith(f".{scorer}")]
+    grid = Table(f"95 % intervals, {scorer}", *columns)
+    for row in rows:
+        grid.add_row(row, *(_with_interval(cells.get(f"{row}.{suffix}")) for suffix in columns.values()))
+    console.print(grid)
+    rest = Table("measurement", "value")
+    for one in found:
+        if one["name"].partition(".")[0] not in rows:
+            rest.add_row(one["name"], f"{one['value']:.4g} {one['unit']}".rstrip())
+    if rest.row_count:
+        console.print(rest)
+    others = dict.fromkeys(name.split(".")[1] for name in cells if name.partition(".")[0] in rows)
+    console.print(f"by every scorer ({', '.join(others)}): result.json")
+
+
+def _with_interval(one: dict[str, Any] | None) -> str:
+    if one is None:
+        return ""
+    low, high = one.get("low"), one.get("high")
+    spread = "" if low is None or high is None else f" [{low:.1f}, {high:.1f}]"
+    return f"{one['value']:.1f}{spread}"
 
 
 def _short(path: Path) -> str:

@@ -231,7 +231,8 @@ def _chain(overrides: tuple[str, ...], seeds: int) -> tuple[list[Request], dict[
     chain, suite = requests.evaluation(cfg, range(seeds))
     needs = plain(cfg.embedder).get("needs") or [] if getattr(suite, "needs_model", False) else []
     scorers = list(plain(cfg.dataset.problems)["scorers"])
-    return chain, {"main": scorers[0], "other": scorers[-1]}, [name for name in needs if find_spec(name) is None]
+    roles = {"main": scorers[0], "other": scorers[min(1, len(scorers) - 1)], "strict": scorers[-1]}
+    return chain, roles, [name for name in needs if find_spec(name) is None]
 
 
 def _suite(column: Column, row: Row, setting: Setting) -> tuple[dict[str, Any], bool]:

@@ -152,8 +152,9 @@ def _shards(
     total = pieces[-1].stop if pieces else 0
     for number, rows in enumerate(pieces):
         path = run.path(name.format(number))
-        if not path.exists():
-            write_bytes(path, make(rows))
+        if path.exists():
+            continue
+        write_bytes(path, make(rows))
         track(rows.stop, total)
         if stop() and rows.stop < total:
             raise Interrupted(f"stopped after {rows.stop} of {total}; the same command goes on from there")

@@ -313,6 +313,18 @@ def test_densities_have_the_area_one():
     np.testing.assert_allclose(values, [0.3, 0.35])
 
 
+def test_a_collapsed_posterior_is_a_spike_and_a_spot():
+    edges = np.array([362.99998, 363.0, 363.00003], dtype=np.float32)
+    stored = {"entropy_edges": edges, "entropy_right": np.array([1, 1]), "entropy_wrong": np.array([2, 1])}
+    stored |= {"z": np.full((5, 2), 1e-7, dtype=np.float32), "z_right": np.arange(5) < 2}
+    (spike,), (spot,) = (
+        draw({"a": stored}).axes for draw in (selection_plots.entropies, selection_plots.posterior_means)
+    )
+    for low, high in (spike.get_xlim(), spot.get_xlim(), spot.get_ylim()):
+        assert high - low == pytest.approx(0.1)
+    assert spike.get_xlim()[0] < edges[0] < edges[-1] < spike.get_xlim()[1]
+
+
 def test_picks_are_percent_beside_the_fair_share():
     row = load("rcvae").tables["tiny"].rows["rcvae"]
     stored = arrays(row, 40.0)

@@ -153,7 +153,14 @@ def test_the_number_of_answers_at_a_time_changes_no_greedy_answer(opened):
     assert len(texts) == 1
 
 
-def test_a_models_own_generation_settings_do_not_leak_in(run, found, tmp_path, opened):
+def watch(patch: pytest.MonkeyPatch, owner: type, name: str) -> list[dict]:
+    """The keyword arguments of every call of a method from now on."""
+    method, seen = getattr(owner, name), []
+    patch.setattr(owner, name, lambda *arguments, **options: seen.append(options) or method(*arguments, **options))
+    return seen
+
+
+def test_a_models_own_generation_settings_do_not_leak_in(run, tmp_path, opened, monkeypatch):
     folder = tmp_path / "leaky"
     shutil.copytree(run / "pretrained", folder)
     stated = json.loads((folder / "generation_config.json").read_text())
@@ -163,10 +170,9 @@ def test_a_models_own_generation_settings_do_not_leak_in(run, found, tmp_path, o
     for options in ({"decoding": "top_k"}, {"decoding": "top_p"}, {"decoding": "greedy", "k": 1}):
         source = opened(model=str(folder), **options)
         assert source.source == "leaky"
-        used = []
-        sample = source._network._sample
-        source._network._sample = lambda *a, sample=sample, used=used, **o: used.append(o) or sample(*a, **o)
-        answers = source.answer(range(4))
+        with monkeypatch.context() as patch:
+            used = watch(patch, type(source._network), "_sample")
+            answers = source.answer(range(4))
         assert answers.text == opened(**options).answer(range(4)).text
         processors = {type(p).__name__: vars(p) for p in used[0]["logits_processor"]}
         assert processors.pop("_LogProbabilities")
@@ -220,7 +226,7 @@ def offline(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
 
 
-def test_a_model_that_is_not_here(found, offline, tmp_path):
+def test_a_model_that_is_not_here(found, offline):
     source = Generate(**OPTIONS | {"model": "some/gated-model"})
     with pytest.raises(UserError) as caught:
         source.open(found, Work({}, CPU))
@@ -241,6 +247,11 @@ def test_a_folder_without_a_whole_model(run, found, tmp_path):
     for folder in (tmp_path, broken):
         with pytest.raises(UserError, match="cannot be loaded"):
             Generate(**OPTIONS | {"model": str(folder)}).open(found, Work({}, CPU))
+
+
+def test_a_folder_that_does_not_exist(found, tmp_path):
+    with pytest.raises(UserError, match=r"dataset\.answers\.model=.*nowhere: there is no such folder"):
+        Generate(**OPTIONS | {"model": str(tmp_path / "nowhere")}).open(found, Work({}, CPU))
 
 
 def test_no_model_is_named(found):
@@ -281,7 +292,7 @@ def test_options_that_cannot_be():
 
 
 def test_a_shard_of_one_long_and_many_short_prompts(opened, found):
-    """Sorted by length, a batch holds prompts of like length, and the answers come back in the order of the problems."""
+    """Sorted by length, a batch holds prompts of like length; the answers come back in the problems' order."""
     source = opened(batch_size=6)
     widths = []
     generate = source._network.generate

@@ -154,7 +154,10 @@ def test_a_template_that_fails_or_reaches_out(template, reason):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"decoding": "topp"}, "unknown dataset.answers.decoding 'topp'; did you mean 'top_p'? Valid: greedy, top_k, top_p"),
+        (
+            {"decoding": "topp"},
+            "unknown dataset.answers.decoding 'topp'; did you mean 'top_p'? Valid: greedy, top_k, top_p",
+        ),
         ({"temperature": 0}, "dataset.answers.temperature=0: expected a number above 0 (0 is decoding=greedy)"),
         ({"top_k": 0}, "dataset.answers.top_k=0: expected a whole number, 1 or more"),
         ({"top_p": 1.5}, "dataset.answers.top_p=1.5: expected a number above 0, at most 1"),

@@ -138,7 +138,9 @@ def test_vllm_is_not_installed(monkeypatch, found):
 
 
 def test_errors(asked, found):
-    with pytest.raises(UserError, match=r"missing/model cannot be loaded \(OSError: missing/model is not a local folder\)"):
+    with pytest.raises(
+        UserError, match=r"missing/model cannot be loaded \(OSError: missing/model is not a local folder\)"
+    ):
         Vllm(**OPTIONS | {"model": "missing/model"}).open(found, WORK)
     with pytest.raises(UserError, match=r"dataset\.answers\.model=null: name a model"):
         Vllm(**OPTIONS | {"model": None}).open(found, WORK)

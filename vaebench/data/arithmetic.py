@@ -58,7 +58,8 @@ class TokenData:
 
     ``ids`` int64 ``[n t]``; ``scored`` the same with -100 where nothing is to be predicted (question,
     padding); ``lengths`` int64 ``[n]``. ``words``: the tokens, special ones first, in the order of their ids;
-    ``pattern``: the regular expression whose matches are a text's tokens; ``chat_template``: how messages become a prompt (Jinja).
+    ``pattern``: the regular expression whose matches are a text's tokens; ``chat_template``: how messages become a
+    prompt (Jinja).
     """
 
     name: str

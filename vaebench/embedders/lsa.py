@@ -112,7 +112,8 @@ class LSA:
             )
         components = svd.components_
         largest = np.take_along_axis(components, np.abs(components).argmax(axis=1, keepdims=True), axis=1)
-        self._learnt = terms, idf, (components * np.sign(largest)).astype(np.float32)
+        # C order, because safetensors writes an array's memory as it lies.
+        self._learnt = terms, idf, np.ascontiguousarray(components * np.sign(largest), dtype=np.float32)
 
     def save(self, folder: Path) -> None:
         """Write the terms (JSON) and the numbers (safetensors) into ``folder``."""
@@ -182,10 +183,10 @@ class LSA:
 
     def _weighted(self, counts: csr_matrix, idf: np.ndarray) -> csr_matrix:
         """Rows of tf-idf with unit norm; a row without terms stays zero."""
-        from sklearn.preprocessing import normalize
-
         rows = counts.tocsr(copy=True)
         if self.sublinear_tf:
             rows.data = 1 + np.log(rows.data)
         rows.data *= idf[rows.indices]
-        return normalize(rows)
+        lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+        rows.data /= np.repeat(lengths, np.diff(rows.indptr))
+        return rows

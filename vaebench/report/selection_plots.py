@@ -29,6 +29,8 @@ _REPEATED = ("-", "-.", ":", "--")
 _BLUE, _WRONG, _RIGHT = COLOURS[:3]
 _OTHERS = COLOURS[1:6]
 _GREY = "#555555"
+# The least width of an axis, in nats of entropy or in standard deviations of the prior.
+_WIDTH = 0.1
 _SMALL = {"fontsize": 7, "frameon": False}
 
 
@@ -174,6 +176,8 @@ def entropies(rows: Mapping[str, Arrays]) -> Figure:
             density = counts / np.diff(edges) / max(1.0, counts.sum())
             axes.stairs(density, edges, fill=True, color=colour, alpha=0.25)
             axes.stairs(density, edges, color=colour, lw=1.3, label=f"{name} answers")
+        axes.set_xlim(*_wide_enough(*axes.get_xlim()))
+        axes.ticklabel_format(axis="x", useOffset=False)
         axes.set_xlabel("entropy of the posterior, nats", fontsize=8)
         axes.set_ylabel("density", fontsize=8)
         axes.grid(alpha=0.3)
@@ -194,6 +198,7 @@ def posterior_means(rows: Mapping[str, Arrays]) -> Figure:
         axes.scatter(points[:, 0], points[:, 1], s=3.5, c=colours, linewidths=0, antialiased=False)
         for name, colour in (("right", _RIGHT), ("wrong", _WRONG)):
             axes.plot([], [], "o", color=colour, ms=4, label=f"{name} answers")
+        axes.set(xlim=_wide_enough(*axes.get_xlim()), ylim=_wide_enough(*axes.get_ylim()))
         axes.locator_params(nbins=6)
         axes.set_xlabel("first principal component", fontsize=8)
         axes.set_ylabel("second", fontsize=8)
@@ -269,6 +274,12 @@ def _scale(lines: Sequence[Line]) -> tuple[float, float]:
     lowest, highest = min(float(values.min()) for values in drawn), max(float(values.max()) for values in drawn)
     room = max(0.5, 0.08 * (highest - lowest))
     return lowest - room, highest + room
+
+
+def _wide_enough(low: float, high: float) -> tuple[float, float]:
+    """Limits that do not blow up rounding: what a collapsed posterior says of all answers stays one spike, one spot."""
+    middle, half = (low + high) / 2, max(high - low, _WIDTH) / 2
+    return middle - half, middle + half
 
 
 def _reach(found: Interval) -> list[list[float]]:

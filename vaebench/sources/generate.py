@@ -145,7 +145,7 @@ class Generate:
         logprobs = recorder.of(sequences, generated.shape[1]).cpu()
         found = []
         for number, (tokens, picked) in enumerate(zip(generated, logprobs, strict=True)):
-            closing = torch.isin(tokens, torch.tensor(self._ends)).nonzero()
+            closing = torch.isin(tokens, torch.tensor(self._ends, dtype=tokens.dtype)).nonzero()
             length = int(closing[0]) + 1 if len(closing) else len(tokens)
             text = self._tokenizer.decode(
                 tokens[:length].tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -219,9 +219,11 @@ def where(model: str | None, revision: str | None, work: Work) -> tuple[str, str
     """Where the model is, a hub name or a folder, and what to call it.
 
     Raises:
-        UserError: no model is named and this run is not the child of one.
+        UserError: no model is named and this run is not the child of one, or the folder that is named does not exist.
     """
     if model is not None:
+        if model.startswith(("/", ".", "~")) and not Path(model).is_dir():
+            raise UserError(f"dataset.answers.model={model}: there is no such folder")
         name = Path(model).name if Path(model).is_dir() else model
         return model, name if revision is None else f"{name}@{revision}"
     if "language_model" not in work.parents:

@@ -23,8 +23,9 @@ class Sampling:
     """How ``k`` answers to a problem are drawn, of at most ``max_new_tokens`` tokens each.
 
     ``decoding``: ``greedy`` takes the most likely token, so there is one answer; ``top_k`` draws from the ``top_k``
-    most likely tokens; ``top_p`` from the fewest tokens whose probabilities add up to ``top_p``. Both at ``temperature``.
-    Of ``top_k`` and ``top_p`` the one that ``decoding`` does not name is off (Na & Kim 2025: 0.7, 32 and 0.9).
+    most likely tokens; ``top_p`` from the fewest tokens whose probabilities add up to ``top_p``; both at
+    ``temperature``. Of ``top_k`` and ``top_p`` the one that ``decoding`` does not name is off (Na & Kim 2025: 0.7, 32
+    and 0.9).
     """
 
     decoding: str

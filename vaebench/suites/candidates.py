@@ -15,6 +15,7 @@ from vaebench.data.answers import Answers, Grades
 from vaebench.errors import UserError
 from vaebench.metrics.selection import UNPARSABLE
 from vaebench.nn.gaussian import gaussian_kl
+from vaebench.nn.vectors import ACTIVE
 
 _CHUNK = 4096  # answers at a time
 
@@ -93,12 +94,14 @@ def graded(grades: Grades, scorer: str, rows: np.ndarray) -> tuple[np.ndarray, n
 class Scored:
     """What s models say of the candidates.
 
-    ``scores``: by name, float32 ``[s q k]``, lower is picked. ``kl``: mean KL of each latent dimension over all
-    candidates in nats, ``[s l]``; None if the models have no posterior.
+    ``scores``: by name, float64 ``[s q k]``, lower is picked. ``kl``: of each candidate's posterior, in nats,
+    ``[s q k]``; ``active`` ``[s]``: how many latent dimensions have a mean KL above ``nn.vectors.ACTIVE``. Both are
+    None if the models have no posterior.
     """
 
     scores: dict[str, np.ndarray]
     kl: np.ndarray | None
+    active: np.ndarray | None
 
 
 @torch.no_grad()
@@ -111,25 +114,27 @@ def score(inputs: AnswerInputs, offered: Candidates) -> Scored:
     solutions, questions = _embedded(inputs)
     total = offered.rows.size * len(inputs.models)
     scores: dict[str, list[np.ndarray]] = {}
-    kl = []
+    kls, active = [], []
     for number, model in enumerate(inputs.models):
         parts: dict[str, list[Tensor]] = {}
-        summed: Tensor | float = 0.0
-        latent = True
+        sums: list[tuple[Tensor, Tensor]] = []  # of the KL over dimensions and over answers
         for start, rows in _chunks(offered.rows):
             pair = solutions[rows].to(inputs.device), questions[_problems(inputs, rows)].to(inputs.device)
             for name, values in model.scores(*pair).items():
                 parts.setdefault(name, []).append(values.float().cpu())
             posterior = model.posterior(*pair)
-            latent = posterior is not None
             if posterior is not None:
-                summed = summed + gaussian_kl(*posterior).cpu().double().sum(0)
+                kl = gaussian_kl(*posterior).cpu().double()
+                sums.append((kl.sum(1), kl.sum(0)))
             inputs.track(number * offered.rows.size + start + len(rows), total)
         for name, values in parts.items():
             scores.setdefault(name, []).append(_table(name, torch.cat(values), offered))
-        if latent:
-            kl.append(np.asarray(summed) / offered.rows.size)
-    return Scored({name: np.stack(tables) for name, tables in scores.items()}, np.stack(kl) if kl else None)
+        if sums:
+            of_answers, of_dimensions = zip(*sums, strict=True)
+            kls.append(_table("kl", torch.cat(of_answers), offered))
+            active.append(int((torch.stack(of_dimensions).sum(0) / offered.rows.size > ACTIVE).sum()))
+    tables = {name: np.stack(found) for name, found in scores.items()}
+    return Scored(tables, np.stack(kls) if kls else None, np.array(active) if kls else None)
 
 
 @torch.no_grad()
@@ -184,4 +189,4 @@ def _table(name: str, values: Tensor, offered: Candidates) -> np.ndarray:
             f"suite selection: the score {name} of {bad} of {len(values)} answers is not finite: the model is not "
             "usable; train it again (model.logvar_clamp bounds its log-variances)"
         )
-    return values.numpy().reshape(offered.rows.shape)
+    return values.double().numpy().reshape(offered.rows.shape)

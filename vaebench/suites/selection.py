@@ -12,7 +12,6 @@ from vaebench.contracts import AnswerInputs, Measurement, ScoresCandidates, Suit
 from vaebench.metrics import association, selection
 from vaebench.metrics.selection import Rule, accuracy
 from vaebench.nn.options import non_negative, require, whole
-from vaebench.nn.vectors import ACTIVE
 from vaebench.suites.candidates import Candidates, Scored, cosines, graded, offer, posterior_means, score
 
 NOISE = 0.01  # nats of spread of the entropy within a question below which picking by it is noise
@@ -38,8 +37,8 @@ class Selection:
     ``logprob``, ``cosine``, ``oracle``, ``best_source``, ``worst_source``, ``min_<score>``, ``max_<score>``):
     ``<selector>.<scorer>`` in percent, and in points ``.vs_random``, ``.vs_majority`` and, for ``min_<score>``,
     ``.vs_max``, the sign control. ``single`` is one sample's expected accuracy, the same number as ``random``.
-    Candidates that a rule cannot tell apart share the pick. ``logprob`` is there if every answer has one, the sources if
-    there are several (chosen in hindsight), what models and embeddings decide if ``needs_model``. With one candidate
+    Candidates that a rule cannot tell apart share the pick. ``logprob`` is there if every answer has one, the sources
+    (chosen in hindsight) if there are several, what models and embeddings decide if ``needs_model``. With one candidate
     there is nothing to pick: only ``random`` and ``single`` are measured.
 
     By the first scorer, for every score: ``correlation.<score>`` (Somers' D with being right within a question; below 0
@@ -112,9 +111,9 @@ class Selection:
         if scored is not None:
             right, _ = graded(grades, grades.scorers[0], offered.rows)
             arrays |= _histograms(scored, right)
-            if "entropy" in scored.scores and scored.kl is not None:
+            if "entropy" in scored.scores and scored.kl is not None and scored.active is not None:
                 picks = selection.lowest(scored.scores["entropy"], self.tie)
-                found += _health(scored, scored.kl, offered, picks, self.tie)
+                found += _health(scored.scores["entropy"], scored.kl, scored.active, offered, picks, self.tie)
                 arrays |= _picks(offered, picks) | self._plane(inputs, offered, right)
         protocol = self._protocol(offered, len(inputs.models) if judged else 0)
         return SuiteResult(tuple(self._measured(found, len(offered.problem), protocol)), arrays)
@@ -208,20 +207,20 @@ def _judged_rules(offered: Candidates, right: np.ndarray, final: np.ndarray) -> 
     """The selectors that look at final answers, or at who is right."""
     rules: dict[str, Rule] = {
         "majority": lambda those: selection.majority(np.take_along_axis(final, those, 1)),
-        "oracle": partial(_by_score, ~right, 0.5),
+        "oracle": partial(_by_score, 1 - right, 0.5),
     }
     if len(offered.sources) > 1:
         alone = [selection.share(offered.source == n) for n in range(len(offered.sources))]
         hindsight = [accuracy(mass, right).mean() for mass in alone]
         for name, wanted in {"best_source": np.argmax(hindsight), "worst_source": np.argmin(hindsight)}.items():
-            rules[name] = partial(_by_score, offered.source != wanted, 0.5)
+            rules[name] = partial(_by_score, (offered.source != wanted).astype(int), 0.5)
     return rules
 
 
 def _by_score(values: np.ndarray, tie: float, those: np.ndarray) -> np.ndarray:
     """Mass on the lowest of ``values`` ``[... q k]`` among the candidates in columns ``those`` ``[q j]``."""
     columns = those.reshape((1,) * (values.ndim - 2) + those.shape)
-    return selection.lowest(np.take_along_axis(values, columns, -1).astype(np.float64), tie)
+    return selection.lowest(np.take_along_axis(values, columns, -1), tie)
 
 
 def _accuracies(
@@ -232,7 +231,7 @@ def _accuracies(
     everything = np.broadcast_to(np.arange(k), (q, k))
     values = {name: 100 * accuracy(rule(everything), right) for name, rule in rules.items()}
     values = {name: np.broadcast_to(value, (seeds, q)) for name, value in values.items()}
-    values["single"] = values["random"]
+    values = {"random": values["random"], "single": values["random"], **values}
     for name, value in values.items():
         yield _Found(f"{name}.{scorer}", value, "%", version)
         opposite = name.replace("min_", "max_", 1) if name.startswith("min_") else name
@@ -245,20 +244,19 @@ def _accuracies(
 def _correlations(scored: Scored, offered: Candidates, right: np.ndarray, tie: float, version: str) -> Iterator[_Found]:
     """What each score goes along with."""
     for name, values in scored.scores.items():
-        exact = values.astype(np.float64)
-        yield _Found(f"correlation.{name}", association.somers_d(exact, right, tie), "", version)
-        yield _Found(f"pooled_correlation.{name}", association.pooled(exact, right), "", version)
-        yield _Found(f"length_correlation.{name}", association.within_question(exact, offered.length, tie), "", "")
+        yield _Found(f"correlation.{name}", association.somers_d(values, right, tie), "", version)
+        yield _Found(f"pooled_correlation.{name}", association.pooled(values, right), "", version)
+        yield _Found(f"length_correlation.{name}", association.within_question(values, offered.length, tie), "", "")
 
 
-def _health(scored: Scored, kl: np.ndarray, offered: Candidates, picks: np.ndarray, tie: float) -> Iterator[_Found]:
-    """Whether the posterior says anything, and whom the lowest entropy picks (``picks`` ``[s q k]``)."""
-    entropy = scored.scores["entropy"].astype(np.float64)
+def _health(
+    entropy: np.ndarray, kl: np.ndarray, active: np.ndarray, offered: Candidates, picks: np.ndarray, tie: float
+) -> Iterator[_Found]:
+    """Whether the posterior says anything, and whom its lowest entropy picks (``picks`` ``[s q k]``)."""
     spread = entropy.std(-1)
     near = entropy - entropy.min(-1, keepdims=True)
     tied = ((near < tie) if tie else (near == 0)).sum(-1) > 1
-    active = (kl > ACTIVE).sum(1)
-    yield _Found("kl", kl.sum(1), "nats", "")
+    yield _Found("kl", kl.mean(-1), "nats", "")
     yield _Found("active_dims", active.astype(np.float64), "", "")
     yield _Found("entropy_sd", spread, "nats", "")
     yield _Found("ties", 100.0 * tied, "%", "")
