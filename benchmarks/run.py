@@ -31,6 +31,8 @@ PARTS = {
     "train": ("train_step", "Training step against the leanest plain-PyTorch loop"),
     "pythae": ("against_pythae", "Training against Pythae's trainer"),
     "fid": ("image_metrics", "FID and SSIM against torch-fidelity and torchmetrics"),
+    "generation": ("generation", "Generated tokens against a plain generate loop"),
+    "selection": ("selection", "R-CVAE: training and selection"),
     "startup": ("startup", "Start-up"),
     "memory": ("memory", "Memory"),
 }

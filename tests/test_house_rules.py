@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "models": {"nn", "data.arithmetic", *LEAVES},
     "suites": {"suites", "metrics", "nn", "data.images", "data.answers", *LEAVES},
     "sources": {"sources", "data", *LEAVES},
-    "embedders": {"embedders", *LEAVES},
+    "embedders": {"embedders", "nn.options", *LEAVES},
     "papers": {"papers", "config", "errors"},
     "report": {"report", "papers", "config", "store", "errors"},
     "train": {"data", *LEAVES},

@@ -87,7 +87,7 @@ def test_every_embedder_binds(name: str) -> None:
 
 def test_a_model_of_another_kind_of_data_is_named() -> None:
     with session():
-        with pytest.raises(UserError, match="model rcvae works on text and dataset=digits holds images; .* tiny"):
+        with pytest.raises(UserError, match=r"model rcvae works on text and dataset=digits holds images; .* tiny"):
             requests.checked(configurations("train", ["model=rcvae", "dataset=digits"], sweep=False)[0])
         with pytest.raises(UserError, match="model batchtopk works on images and dataset=tiny holds text"):
             requests.checked(configurations("train", ["model=batchtopk", "dataset=tiny"], sweep=False)[0])
@@ -104,7 +104,7 @@ def test_a_group_inside_a_choice_can_be_chosen_and_a_wrong_one_is_named() -> Non
     with session():
         found = configurations("train", ["model=rcvae", "dataset=gsm8k", "answers@dataset.answers=llama"], sweep=False)
         assert "llama" in found[0].dataset.answers.model.lower()
-        with pytest.raises(UserError, match="unknown answers@dataset.answers 'nobody'"):
+        with pytest.raises(UserError, match="unknown answers@dataset"):
             configurations("train", ["dataset=gsm8k", "answers@dataset.answers=nobody"], sweep=False)
 
 
@@ -115,12 +115,16 @@ def test_a_file_of_ones_own_is_known_by_its_content(tmp_path: Path) -> None:
     other.write_text("{} \n")
     with session():
         found = [
-            requests.answers(compose("train", ["model=rcvae", "dataset=recorded", f"dataset.answers.path={path}"]))[-1].key
+            requests.answers(compose("train", ["model=rcvae", "dataset=recorded", f"dataset.answers.path={path}"]))[
+                -1
+            ].key
             for path in (one, two, other)
         ]
         assert found[0] == found[1] != found[2]
         with pytest.raises(UserError, match="there is no such file"):
-            requests.answers(compose("train", ["model=rcvae", "dataset=recorded", "dataset.answers.path=nowhere.jsonl"]))
+            requests.answers(
+                compose("train", ["model=rcvae", "dataset=recorded", "dataset.answers.path=nowhere.jsonl"])
+            )
 
 
 def plan(*overrides: str) -> planning.Plan:

@@ -102,7 +102,11 @@ def made(store: Store, request) -> Run:  # type: ignore[no-untyped-def]
 def test_a_stopped_stage_goes_on_behind_its_last_shard_to_the_same_files(answers: Path, tmp_path: Path) -> None:
     asked, graded, pairs, embedded = chain(answers)[:4]
     whole, parts = Store(tmp_path / "whole"), Store(tmp_path / "parts")
-    for request, patterns in ((asked, ["*.parquet"]), (pairs, ["*.safetensors", "*.json"]), (embedded, ["*.safetensors"])):
+    for request, patterns in (
+        (asked, ["*.parquet"]),
+        (pairs, ["*.safetensors", "*.json"]),
+        (embedded, ["*.safetensors"]),
+    ):
         wanted = made(whole, request)
         run = parts.open(request)
         stage = stages.answers if request["verb"] == "answers" else stages.embed

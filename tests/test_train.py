@@ -276,5 +276,5 @@ def test_a_resumed_training_keeps_the_same_best_weights(stop_after: int) -> None
 
 
 def test_keeping_the_best_needs_a_validation_loss() -> None:
-    with pytest.raises(UserError, match="TwoPhases has no validation loss; use train.keep=last"):
+    with pytest.raises(UserError, match="TwoPhases has no validation loss"):
         trained(Hooks(), keep="best")

@@ -57,7 +57,7 @@ def source(request: Request) -> AnswerSource:
 
 
 def prompt(request: Request) -> str:
-    """The exact prompt of the request's first problem and how answers are sampled. Raises `UserError` if none is asked."""
+    """The exact prompt of the request's first problem and how answers are sampled."""
     from vaebench.sources.prompts import describe
 
     return describe(problems(request), request["answers"])
@@ -72,7 +72,7 @@ def embedder(request: Request) -> Embedder:
 def embedder_name(leaf: Mapping[str, Any]) -> str:
     """What to call an embedder: its kind or its model, and its width."""
     kind = str(leaf["_target_"]).rsplit(".", 1)[-1].lower()
-    return f"{leaf.get('name', kind)}, {leaf['dim']} dimensions"
+    return f"{leaf.get('model') or leaf.get('package') or kind}, {leaf['dim']} dimensions"
 
 
 def suite(request: Request) -> Suite:

@@ -123,7 +123,9 @@ def _make_first(cfg: DictConfig, store: Store, wanted: list[Request]) -> None:
     """Make what is not there yet, one after the other, and say so."""
     for request in wanted:
         if not store.find(request).done:
-            _say(cfg, f"{_ROLES[request['verb']]} {request.key} ({requests.title(request)}) is not there yet: making it")
+            _say(
+                cfg, f"{_ROLES[request['verb']]} {request.key} ({requests.title(request)}) is not there yet: making it"
+            )
             _make(cfg, store, [request])
 
 

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 class Batch:
     """One training batch: ``x`` is what is modelled, ``y`` what it is modelled given.
 
-    Images: ``x`` float32 ``[b c h w]`` in [0, 1], labels ``y`` int64 ``[b]``. Texts: embedded solutions ``x`` and questions
-    ``y``, float32 ``[b e]``. A language model: token ids ``x`` int64 ``[b t]``, ``y`` the same with -100 where not scored.
+    Images: ``x`` float32 ``[b c h w]`` in [0, 1], labels ``y`` int64 ``[b]``. Texts: embedded solutions ``x`` and
+    questions ``y``, float32 ``[b e]``. A language model: token ids ``x`` int64 ``[b t]``, ``y`` the same with -100
+    where not scored.
     """
 
     x: Tensor
@@ -38,15 +39,24 @@ class Batch:
 class TrainingData(Protocol):
     """What the loop trains on: in memory on the training device, so that a batch is an index.
 
-    ``source``: ``embedded``, ``VAEBENCH_DATA`` or ``download``. ``digest``: hex digits, of the content. ``note``: which part
-    of a set this is. ``stand_in``: whether it stands for a paper's dataset without being it.
+    ``source``: ``embedded``, ``VAEBENCH_DATA`` or ``download``. ``digest``: hex digits, of the content. ``note``: which
+    part of a set this is. ``stand_in``: whether it stands for a paper's dataset without being it.
     """
 
-    name: str
-    source: str
-    digest: str
-    note: str
-    stand_in: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def note(self) -> str: ...
+
+    @property
+    def stand_in(self) -> bool: ...
 
     @property
     def device(self) -> torch.device: ...
@@ -236,10 +246,10 @@ class AnswerSource(Protocol):
     """Where answers come from: recorded files or a language model.
 
     ``shard``: how many problems make one shard, the most that a killed process loses.
-    ``open``: read the files or load the model; raises `UserError` with what to do. ``left_out`` afterwards: what could not
-    be used, one line each ("file:line: reason"); ``notes``: what else is worth saying in the summary.
-    ``answer``: the answers to these problems. What it returns depends on the request and ``rows`` alone, not on what was
-    done before, so a resumed stage gives the same answers.
+    ``open``: read the files or load the model; raises `UserError` with what to do. ``left_out`` afterwards: what could
+    not be used, one line each ("file:line: reason"); ``notes``: what else is worth saying in the summary. ``answer``:
+    the answers to these problems. What it returns depends on the request and ``rows`` alone, not on what was done
+    before, so a resumed stage gives the same answers.
     """
 
     shard: int
@@ -269,7 +279,7 @@ class Embedder(Protocol):
 
 @runtime_checkable
 class FittedEmbedder(Protocol):
-    """An embedder that learns from the training texts before it embeds; what it learnt is stored as tensors and text."""
+    """An embedder that learns from the training texts before it embeds; what it learnt is stored beside the vectors."""
 
     def fit(self, texts: Sequence[str]) -> None: ...
 
@@ -298,7 +308,7 @@ class Suite(Protocol):
     @property
     def needs_classifier(self) -> bool: ...
 
-    def run(self, inputs: SuiteInputs) -> SuiteResult: ...
+    def run(self, inputs: Any) -> SuiteResult: ...
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,9 @@ def _on_answers(
     request = run.request()
     folders = stages.parents(run, store)
     seeds = {role: Run(folder) for role, folder in folders.items() if role.startswith("seed")}
-    models = [load_model(seeds[role], device) for role in sorted(seeds, key=lambda role: int(role.removeprefix("seed")))]
+    models = [
+        load_model(seeds[role], device) for role in sorted(seeds, key=lambda role: int(role.removeprefix("seed")))
+    ]
     suite = build.suite(request)
     for model in models:
         build.check_capabilities(type(suite).__name__.lower(), suite, model)

@@ -12,7 +12,6 @@ from vaebench.config import choices, leaf
 from vaebench.errors import UserError, unknown
 from vaebench.store import Store, store_root
 
-
 _NO_OPTIONS = frozenset({"_target_", "version", "input_shape", "data", "needs"})
 
 

@@ -88,7 +88,7 @@ def make(cfg: DictConfig) -> Plan:
             if not settings:
                 left_out.append(_why_not(cfg, f"{paper.name} {key}", table))
             for setting in settings:
-                for row_name, row in table.rows.items():
+                for row_name in table.rows:
                     add = _text_items if kind_of("dataset", setting.dataset) == "text" else _image_items
                     new, behind = add(paper.name, key, row_name, table, setting, left_out)
                     items += new

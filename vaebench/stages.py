@@ -22,7 +22,6 @@ from vaebench.store import Run, Store, write_bytes, write_json
 
 Track = Callable[[int, int], None]
 Stop = Callable[[], bool]
-_GRADED_TOGETHER = 2_000  # answers
 
 
 def parents(run: Run, store: Store) -> dict[str, Path]:
@@ -59,7 +58,7 @@ def answers(run: Run, store: Store, *, device: torch.device, track: Track, stop:
 
 
 def embed(run: Run, store: Store, *, device: torch.device, track: Track, stop: Stop) -> None:
-    """Embed the training pairs of the problems or, with the parents ``pairs`` and ``answers``, test questions and answers.
+    """Embed the training pairs or, with the parents ``pairs`` and ``answers``, the test questions and the answers.
 
     An embedder that has to be fitted is fitted to the training pairs and stored beside them.
     """
@@ -118,13 +117,13 @@ def grade(run: Run, store: Store, *, device: torch.device, track: Track) -> None
     golds = [problems.test[problem].gold for problem in found.problem]
     final, right, timeouts = {}, {}, {}
     total = len(scorers) * len(found)
-    for number, name in enumerate(scorers):
+    for before, name in zip(range(0, total, len(found)), scorers, strict=True):
         final[name], right[name], timeouts[name] = graded(
             found.text,
             golds,
             name,
             seconds=request["seconds"],
-            track=lambda done, _, before=number * len(found): track(before + done, total),  # type: ignore[misc]
+            track=lambda done, _, before=before: track(before + done, total),  # type: ignore[misc]
         )
     grades = Grades(tuple(scorers), tuple(scorers.values()), final, right, timeouts)
     write_bytes(run.path("grades.parquet"), grades_to_parquet(grades))

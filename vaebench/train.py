@@ -86,8 +86,8 @@ def fit(
     """Train ``model`` in place and return the number of steps.
 
     ``optimizers``: one per phase, by its name. ``data`` lies on the training device: a batch is an index.
-    ``keep``: the weights after the ``last`` step (also None), or those of the epoch with the ``best`` (lowest) loss on a
-    tenth of the data that is held out for it.
+    ``keep``: the weights after the ``last`` step (also None), or those of the epoch with the ``best`` (lowest) loss on
+    a tenth of the data that is held out for it.
     ``state``: what a checkpoint held; the training goes on to the same numbers, bit for bit on a CPU.
 
     Raises `UserError` for a batch larger than the data or a loss that is not finite; `Interrupted` after saving when

@@ -77,9 +77,7 @@ def _store(run: Run) -> Store:
     return Store(run.folder.parents[2] if nested else run.folder.parent)
 
 
-def train(
-    run: Run, store: Store, *, device: torch.device, checkpoint_seconds: float, track: Track, stop: Stop
-) -> None:
+def train(run: Run, store: Store, *, device: torch.device, checkpoint_seconds: float, track: Track, stop: Stop) -> None:
     """Train the request in ``run`` from its checkpoint, if there is one; write weights and ``result.json``."""
     request = run.request()
     spec = request["train"]

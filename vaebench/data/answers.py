@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answers:
-    """n answers: ``problem`` is the row of the problem in ``Problems.test``, ``candidate`` counts a problem's answers from 0.
+    """Answers, n of them, as columns.
 
-    ``source``: who answered (a model's or checkpoint's name). ``logprob``: mean log-probability of the answer's tokens in
-    nats, NaN where it was not recorded. ``tokens``: how many tokens the answer has, -1 where unknown. ``finished``: 1 if the
-    model ended the answer itself, 0 if it was cut off, -1 where unknown.
+    ``problem``: the row of the problem in ``Problems.test``. ``candidate`` counts a problem's answers from 0.
+    ``source``: who answered (a model's or checkpoint's name). ``logprob``: mean log-probability of the answer's tokens
+    in nats, NaN where it was not recorded. ``tokens``: how many tokens the answer has, -1 where unknown. ``finished``:
+    1 if the model ended the answer itself, 0 if it was cut off, -1 where unknown.
     """
 
     problem: np.ndarray  # int32 [n]
@@ -79,7 +80,7 @@ def read_answers(folder: Path) -> Answers:
     """The answers of a finished stage: all its shards in order. Raises `UserError` if a shard cannot be read."""
     table = _read(sorted(folder.glob("answers-*.parquet")), folder)
     return Answers(
-        **{
+        **{  # type: ignore[arg-type]
             f.name: table[f.name].to_numpy() if f.name in _TYPES else tuple(table[f.name].to_pylist())
             for f in fields(Answers)
         }

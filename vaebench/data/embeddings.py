@@ -18,7 +18,7 @@ _NAME, _TRUNCATED = "vectors", "truncated"
 
 
 def to_bytes(vectors: Tensor, truncated: int) -> bytes:
-    """One shard, float32 ``[n e]``, as a safetensors file; ``truncated`` of its texts were too long for the embedder."""
+    """One shard, float32 ``[n e]``, as a safetensors file; ``truncated`` of its texts were cut by the embedder."""
     return save({_NAME: vectors.float().contiguous(), _TRUNCATED: torch.tensor(truncated)})
 
 

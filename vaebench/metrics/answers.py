@@ -96,11 +96,11 @@ _IGNORED = re.compile(r"[,$]")
 
 # A minus that follows a word, a number or a bracket subtracts.
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
-_SIGNED = rf"(?P<minus>(?<![\w)\]}}%$.])-)?(?:\\?[$€£]\s?)?(?P<inner>-)?(?P<digits>(?>{_DIGITS}))"
+_SIGNED = rf"(?P<minus>(?<![\w)\]}}%.])-)?(?:\\?[$€£]\s?)?(?P<digits>(?>{_DIGITS}))"
 _NUMBER = re.compile(_SIGNED)
 _MARK = re.compile(rf"####[ \t]*\**[ \t]*{_SIGNED}(?![.):]\s+\S)")  # "#### 3. Add them up" is a heading
 _PHRASE = re.compile(
-    rf"(?i:\banswer)[ \t]{{0,3}}(?:\bis\b|=|:)(?:[ \t:*(]|\\[(\[]|about|approximately){{0,8}}{_SIGNED}"
+    rf"(?i:\banswer)[ \t]{{0,3}}(?:\bis\b|=|:)(?:[ \t:*($]|\\[(\[$]|about|approximately){{0,8}}{_SIGNED}"
 )
 _LINE = re.compile(r"^[ \t]*A:([^\n]*)$", re.MULTILINE)
 
@@ -172,7 +172,7 @@ def _last(pattern: re.Pattern[str], text: str) -> str:
 
 def _number(found: re.Match[str]) -> str:
     value = as_number(found["digits"])
-    minus = "-" if found["minus"] or found["inner"] else ""
+    minus = found["minus"] or ""
     return minus + found["digits"] if value is None else number_text(-value if minus else value)
 
 

@@ -51,6 +51,8 @@ _WORDS = re.compile(
     re.IGNORECASE,
 )
 
+_NOTHING = ("none", "null", "n/a")
+
 _PLAIN = r"(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d*)?"
 _NUMBER = re.compile(
     rf"(?P<sign>[-+]?)(?:(?P<mixed>\d+)(?=\\frac))?"
@@ -109,7 +111,7 @@ def marked(text: str) -> str | None:
 
 
 def normalise(latex: str) -> str:
-    r"""One text for all ways to write an answer; empty if it holds neither a letter nor a digit nor a command.
+    r"""One text for all ways to write an answer; empty if there is none (``None``, ``___``).
 
     `tidy`, and besides, of Hendrycks et al.: ``x = 5`` is 5, ``\sqrt3`` is ``\sqrt{3}``, ``\frac12`` is
     ``\frac{1}{2}``, spaces do not count. Beyond them: units without ``\text``, mixed numbers, ``3 + 4 = 7``, and
@@ -120,7 +122,7 @@ def normalise(latex: str) -> str:
     text = _ROOT.sub(r"\\sqrt{\1}", text)
     text = _HALVES.sub(lambda f: rf"\frac{{{f[1] or f[2] or ''}}}{{{f[3] or f[4] or ''}}}", text)
     text = _WORDS.sub("", text)
-    if not any(sign.isalnum() or sign == "\\" for sign in text):
+    if text.lower() in _NOTHING or not any(sign.isalnum() or sign == "\\" for sign in text):
         return ""
     number = as_number(text)
     return text if number is None else number_text(number)

@@ -25,8 +25,9 @@ Record = TypeVar("Record")
 class Row:
     """One row: the training it stands for. ``columns``: only these are measured (empty: all).
 
-    ``measures`` fills the ``{measures}`` of a column's measurement (which selector picks); with ``optional`` a measurement
-    that the data cannot give is left empty. In a study ``reading`` holds the answer on each axis the row depends on, ``of`` the printed (table, row) it reads.
+    ``measures`` fills the ``{measures}`` of a column's measurement (which selector picks); with ``optional`` a
+    measurement that the data cannot give is left empty. In a study ``reading`` holds the answer on each axis the row
+    depends on, ``of`` the printed (table, row) it reads.
     """
 
     label: str
@@ -65,7 +66,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Claim:
-    """An ordering: (``row``, ``column``) is lower or higher (``holds``) than (``than``, ``than_column``) or than ``value``.
+    """An ordering: (``row``, ``column``) is lower or higher (``holds``) than (``than``, ``than_column``), or a
+    ``value``.
 
     ``asserted``: whether the paper says so; else it is a control that gives the paper's claims their meaning.
     """
@@ -101,7 +103,8 @@ class Table:
     """One table. ``reported``: row -> column -> the printed number.
 
     ``datasets``: by scale, the sets it is measured on one by one, where that is not just ``dataset``. ``stand_in``: the
-    embedded set that is taken where none of them can be had; empty: the table is not run then. ``seeds``: by scale, where not the scale's own number; ``overrides``: by scale, training overrides for all rows.
+    embedded set that is taken where none of them can be had; empty: the table is not run then. ``seeds``: by scale,
+    where not the scale's own number; ``overrides``: by scale, training overrides for all rows.
     """
 
     caption: str

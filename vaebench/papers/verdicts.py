@@ -60,8 +60,8 @@ def judge_cell(
 ) -> Verdict:
     """The verdict on one reported number.
 
-    ``found``: ours, with its interval. ``better``: ``lower`` or ``higher``; else a disjoint interval is just ``different``.
-    ``differences``: in what our protocol is not the paper's (`protocol_differences`).
+    ``found``: ours, with its interval. ``better``: ``lower`` or ``higher``; else a disjoint interval is just
+    ``different``. ``differences``: in what our protocol is not the paper's (`protocol_differences`).
     """
     if found is None:
         return Verdict("not run", "not run")
@@ -96,7 +96,7 @@ def judge_claim(
 
 
 def less(left: Interval, right: Interval) -> Interval:
-    """left - right of two independent numbers: their half widths are added in quadrature; no interval if one has none."""
+    """The difference of two independent numbers: half widths add in quadrature; no interval if one has none."""
     mean, count = left.mean - right.mean, left.count
     if left.low is None or left.high is None or right.low is None or right.high is None:
         return Interval(mean, None, None, count)

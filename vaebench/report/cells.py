@@ -1,7 +1,7 @@
 """``results/<paper>/cells.csv``: one line per measured number, with all it takes to read it.
 
-A number has a seed, or it is over all seeds at once: then ``seed`` is -1, ``low`` and ``high`` are its 95 % interval and
-``by_seed`` the value each seed gives by itself.
+A number has a seed, or it is over all seeds at once: then ``seed`` is -1, ``low`` and ``high`` are its 95 % interval
+and ``by_seed`` the value each seed gives by itself.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ def render(papers: Sequence[tuple[Paper, Sequence[Section], Pictures]]) -> str:
             f"<style>\n{style}</style>\n</head>\n<body>",
             "<h1>vaebench: what holds of the papers' tables</h1>",
             '<p class="dim">Written by <code>vaebench report</code>. Numbers are means over seeds ± half of the 95 % '
-            "Student t interval (on answers to questions: of the bootstrap interval over questions and seeds); below them "
-            "what the paper prints.</p>",
+            "Student t interval (on answers to questions: of the bootstrap interval over questions and seeds); "
+            "below them what the paper prints.</p>",
             *_navigation([(paper, sections) for paper, sections, _ in papers]),
             *body,
             *_legend(),

@@ -233,6 +233,7 @@ def _judge(
         verdict = Verdict("not comparable", f"not comparable (the two sides differ in {', '.join(mixed)})")
         return JudgedClaim(claim, verdict, None, ())
     notes = []
+    difference: Interval | None
     if claim.value is not None:
         verdict, difference = _judge_pooled(there[0], Interval(claim.value, claim.value, claim.value, 0), claim)
     elif all(cell.pooled for cell in there):
