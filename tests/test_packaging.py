@@ -21,7 +21,10 @@ from vaebench.runtime import provenance
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 REQUIREMENTS = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
-IMPORT_NAMES = {"hydra-core": "hydra", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+IMPORT_NAMES = {
+    **{"hydra-core": "hydra", "pyyaml": "yaml", "scikit-learn": "sklearn"},
+    **{"huggingface-hub": "huggingface_hub", "pillow": "PIL"},
+}
 EXTRAS = {
     Requirement(line).name.replace("-", "_")
     for extra in ("reasoning", "jina", "vllm")

@@ -384,7 +384,7 @@ def test_where_number_and_flexible_differ():
 
 # (row, why) where a scorer's verdict is not the recorded one.
 UNLIKE_QWEN = {
-    "boxed": {583: "10{,}000 is 10000; the recorded verdict is False for this one of eight equal answers"},
+    "boxed": {583: "10000 is 10{,}000; the recorded verdict does not know this way to write thousands"},
     "math_verify": {583: "the same"},
 }
 
@@ -455,7 +455,7 @@ def test_a_huge_power_costs_its_seconds_and_no_more():
     ((final, marks, given_up),) = results
     assert marks.tolist() == [True, False, False, True, False, True]
     assert final[0] == final[3] == final[5] == "5"
-    assert given_up <= 2
+    assert given_up == 2
     assert time.monotonic() - started < 60
 
 

@@ -20,10 +20,12 @@ def make() -> Callable[..., nn.Module]:
     """A model as its YAML describes it, small by default; ``options`` override it."""
 
     def build(name: str, *, seed: int = 0, **options: Any) -> nn.Module:
-        leaf = OmegaConf.merge({"dataset": {"shape": [1, 8, 8]}}, {"model": OmegaConf.load(CONF / f"{name}.yaml")})
+        around = {"dataset": {"shape": [1, 8, 8]}, "embedder": {"dim": 12}}
+        leaf = OmegaConf.merge(around, {"model": OmegaConf.load(CONF / f"{name}.yaml")})
         arguments = OmegaConf.to_container(leaf, resolve=True)["model"]  # type: ignore[index,call-overload]
         target = get_object(arguments.pop("_target_"))
-        del arguments["version"]
+        for described in ("version", "data"):
+            arguments.pop(described, None)
         torch.manual_seed(seed)
         built: nn.Module = target(**(arguments | options))
         return built

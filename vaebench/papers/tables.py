@@ -66,8 +66,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Claim:
-    """An ordering: (``row``, ``column``) is lower or higher (``holds``) than (``than``, ``than_column``), or a
-    ``value``.
+    """An ordering: (``row``, ``column``) is lower or higher (``holds``) than (``than``, ``than_column``).
+
+    With ``value`` the cell is compared with that number.
 
     ``asserted``: whether the paper says so; else it is a control that gives the paper's claims their meaning.
     """
