@@ -160,7 +160,7 @@ def _show_training(cfg: DictConfig, run: Run) -> None:
     lines = [json.loads(line) for line in run.path("metrics.jsonl").read_text().splitlines()] if result["steps"] else []
     last = [record for record in lines if record["step"] == lines[-1]["step"]]
     table = Table("", "", show_header=False)
-    items = result.get("train_items", result.get("train_images"))  # the name before 0.3
+    items = result.get("train_items", result.get("train_images"))  # the name before 0.2
     table.add_row("steps", f"{result['steps']} ({result['epochs']:g} epochs of {items} items)")
     table.add_row("parameters", f"{result['parameters']:,}")
     for record in last:
