@@ -85,11 +85,13 @@ def reference(features: Tensor | Moments) -> Reference:
     name = "reference features"
     if isinstance(features, Tensor) and len(features) <= features.shape[-1]:
         mean, centred = _centre(features, name)
-        return Reference(mean, centred.T / math.sqrt(len(features) - 1), len(features))
+        # Contiguous, as it comes back from the disk: another layout may differ in the last bit of a product.
+        root = (centred.T / math.sqrt(len(features) - 1)).contiguous()
+        return Reference(mean, root, len(features))
     given = moments(features, name) if isinstance(features, Tensor) else features
     values, vectors = torch.linalg.eigh(given.covariance)
     kept = values > values[-1].clamp(min=0) * torch.finfo(values.dtype).eps  # the rest is lost in rounding
-    return Reference(given.mean, vectors[:, kept] * values[kept].sqrt(), given.count)
+    return Reference(given.mean, (vectors[:, kept] * values[kept].sqrt()).contiguous(), given.count)
 
 
 def frechet_distance(reference: Reference, features: Tensor | Moments) -> float:
