@@ -93,6 +93,14 @@ def test_a_model_of_another_kind_of_data_is_named() -> None:
             requests.checked(configurations("train", ["model=batchtopk", "dataset=tiny"], sweep=False)[0])
 
 
+def test_another_width_than_the_embedders_is_refused_before_anything_is_embedded() -> None:
+    with (
+        session(),
+        pytest.raises(UserError, match=r"model\.embedding_dim=512: the embedder gives 256 dimensions \(lsa"),
+    ):
+        requests.checked(configurations("train", ["model=rcvae", "model.embedding_dim=512"], sweep=False)[0])
+
+
 def test_the_default_dataset_is_of_the_models_kind() -> None:
     with session():
         assert configurations("train", ["model=rcvae"], sweep=False)[0].dataset.name == "tiny"

@@ -40,6 +40,7 @@ def checked(cfg: DictConfig) -> list[Request]:
         dataset = leaves.pop("dataset")
         leaves |= {"embedder": plain(cfg.embedder)}
         leaves |= {f"dataset.{part}": dataset[part] for part in ("problems", "answers")}
+        _check_width(leaves["model"], leaves["embedder"])
     if cfg.suite is not None:
         leaves["suite"] = plain(cfg.suite)
     build.check(leaves)
@@ -138,6 +139,15 @@ def _without(leaf: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in leaf.items() if key != name}
 
 
+def _check_width(model: Mapping[str, Any], embedder: Mapping[str, Any]) -> None:
+    wanted, given = model.get("embedding_dim", embedder["dim"]), embedder["dim"]
+    if wanted != given:
+        raise UserError(
+            f"model.embedding_dim={wanted}: the embedder gives {given} dimensions ({build.embedder_name(embedder)}); "
+            "leave model.embedding_dim out, or choose another embedder"
+        )
+
+
 def _check_kinds(cfg: DictConfig) -> None:
     """Raise `UserError` if the model works on another kind of data than the dataset holds."""
     held = "text" if is_text(cfg) else str(OmegaConf.select(cfg, "dataset.data", default="images"))
@@ -161,7 +171,8 @@ def title(request: Request) -> str:
         return " ".join([model["_target_"].split(".")[2], *options, place, f"seed={request['seed']}"])
     if verb == "answers":
         leaf = request["answers"]
-        who = leaf.get("model") or leaf.get("name") or leaf["_target_"].split(".")[2]
+        own = "the language model trained here" if request.data.get("parents") else leaf["_target_"].split(".")[2]
+        who = leaf.get("model") or leaf.get("name") or own
         how = f", {leaf['decoding']}" if "decoding" in leaf else ""
         return f"{who} on {request['problems']['name']}{how}"
     if verb == "embed":

@@ -25,8 +25,16 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SCALES = ("paper", "small", "smoke")
-DATASETS = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}
-DATASETS |= {"gsm8k": "GSM8K", "math": "MATH"}
+DATASETS = {
+    "mnist": "MNIST",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "gsm8k": "GSM8K",
+    "math": "MATH",
+    "openai_gsm8k": "GSM8K, 4 answers by GPT-3 models (openai_gsm8k)",
+    "zeroeval_gsm": "GSM8K, 12 answers by 12 chat models (zeroeval_gsm)",
+    "zeroeval_math_l5": "MATH level 5, 12 answers by 12 chat models (zeroeval_math_l5)",
+}
 _WHAT = {
     "digits": "digits (embedded: scikit-learn's 1,797 8x8 digits, resized to 28x28)",
     "tiny": "tiny (embedded: a small language model trained here, on generated arithmetic word problems)",
