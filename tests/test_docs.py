@@ -20,6 +20,8 @@ fast = ["model=rae", "dataset=digits_small", "train.max_steps=2", "quiet=true"]
 assert main(["train", *fast]) == 0
 assert main(["eval", "suite=activity", *fast]) == 0
 assert main(["train", "experiment=batchtopk/rae_64", "dataset=digits", "train.max_steps=2"]) == 0
+text = ["model=rcvae", "dataset=tiny", "embedder=hashing", "model.hidden=[16]", "dataset.problems.train=200"]
+assert main(["train", *text, "train.max_steps=2", "quiet=true"]) == 0
 assert "rae" in load("batchtopk").tables["table1"].rows
 assert load("example").tables["table1"].claims
 """
@@ -30,7 +32,7 @@ def test_the_examples_run(tmp_path):
     for folder in ("vaebench", "conf"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     files = FILE.findall(page)
-    assert len(files) == 7
+    assert len(files) == 9
     for name, content in files:
         assert not (tmp_path / name).exists(), f"{name} is there already: the page's example needs another name"
         (tmp_path / name).write_text(content, encoding="utf-8")
