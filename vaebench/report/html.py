@@ -115,7 +115,8 @@ def _printed(section: Section) -> Iterable[str]:
 
 def _row_head(section: Section, row: str) -> str:
     entry = section.table.rows[row]
-    kind = "" if row in section.table.reported else '<br><span class="dim small">not in the paper</span>'
+    table = section.table
+    kind = "" if row in table.reported or not table.reported else '<br><span class="dim small">not in the paper</span>'
     return f'<th scope="row">{escape(entry.label)}{kind}</th>'
 
 

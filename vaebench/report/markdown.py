@@ -101,7 +101,8 @@ def _rows(section: Section) -> Iterable[list[str]]:
             cell = section.cells.get((row, name))
             ours.append(words.mean(cell.ours, column.digits) if cell else "")
         if reported or any(ours):
-            yield [f"{entry.label}, **ours**" if reported else f"{entry.label} (control)", *ours]
+            control = " (control)" if table.reported else ""
+            yield [f"{entry.label}, **ours**" if reported else f"{entry.label}{control}", *ours]
 
 
 def _claims(section: Section) -> Iterable[list[str]]:

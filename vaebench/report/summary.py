@@ -195,7 +195,7 @@ def _cell(row: str, name: str, column: Column, frame: DataFrame | None, reported
     ours = interval(list(values.values()))
     if pooled is not None:
         values = dict(enumerate(json.loads(pooled["by_seed"])))
-        ours = _own_interval(pooled, len(values))
+        ours = _own_interval(pooled, list(values.values()))
         protocols = [{**json.loads(pooled["protocol"]), "dataset": pooled["dataset"], "count": pooled["count"]}]
     digests = tuple(dict.fromkeys(line["protocol_digest"] for line in lines))
     verdict, differences = None, []
@@ -220,11 +220,12 @@ def _cell(row: str, name: str, column: Column, frame: DataFrame | None, reported
     )
 
 
-def _own_interval(line: Mapping[Any, Any], seeds: int) -> Interval:
-    """The interval a pooled number comes with; none if it is NaN."""
+def _own_interval(line: Mapping[Any, Any], by_seed: list[float]) -> Interval | None:
+    """The interval a pooled number comes with; Student's t over its seeds if it comes with none."""
     value, low, high = (float(line[name]) for name in ("value", "low", "high"))
-    known = low == low and high == high
-    return Interval(value, low if known else None, high if known else None, seeds)
+    if low == low and high == high:
+        return Interval(value, low, high, len(by_seed))
+    return interval(by_seed or [value])
 
 
 def _judge(

@@ -50,7 +50,10 @@ def _show_printed(section: Section, console: Console) -> None:
 def _show_controls(section: Section, console: Console) -> None:
     """Rows the paper prints no number for."""
     rows = [row for row in section.measured_rows() if row not in section.table.reported]
-    grid = Grid("not in the paper", *(words.heading(section, column) for column in section.table.columns))
+    grid = Grid(
+        "not in the paper" if section.table.reported else "row",
+        *(words.heading(section, column) for column in section.table.columns),
+    )
     for row in rows:
         ours = [
             words.mean(section.cells[row, name].ours, column.digits) if (row, name) in section.cells else ""
