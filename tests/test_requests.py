@@ -135,6 +135,42 @@ def test_a_file_of_ones_own_is_known_by_its_content(tmp_path: Path) -> None:
             )
 
 
+def test_a_changed_model_folder_is_another_run(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+
+    def key() -> str:
+        options = ["model=rcvae", "dataset=tiny", "answers@dataset.answers=hf", f"dataset.answers.model={tmp_path}"]
+        with session():
+            return requests.answers(compose("train", options))[-1].key
+
+    before = key()
+    assert key() == before
+    (tmp_path / "config.json").write_text('{"a": 1}')
+    assert key() != before
+
+
+def test_every_mistake_of_a_chain_is_shown_before_anything_is_made() -> None:
+    with session():
+        options = ["embedder.ngrams=0", "model.beta=-1", "dataset.answers.decoding=greedy"]
+        found = requests.evaluation(
+            compose("eval", ["experiment=rcvae/rcvae", "dataset=tiny", "suite=selection", *options])
+        )
+        with pytest.raises(UserError) as caught:
+            requests.try_out(found[0])
+    text = "\n".join(caught.value.lines)
+    assert "embedder.ngrams=0" in text
+    assert "model.beta=-1" in text
+    assert "set dataset.answers.k=1" in text
+
+
+def test_on_texts_model_and_suite_are_those_for_texts() -> None:
+    with session():
+        cfg = configurations("eval", ["dataset=tiny", "model.beta=0.5"], sweep=False)[0]
+    assert "rcvae" in cfg.model["_target_"]
+    assert "selection" in cfg.suite["_target_"]
+    assert cfg.model.beta == 0.5
+
+
 def plan(*overrides: str) -> planning.Plan:
     with session():
         return planning.make(configurations("reproduce", ["paper=rcvae", *overrides], sweep=False)[0])
@@ -156,7 +192,7 @@ def test_every_row_of_the_paper_is_planned_or_said_to_be_left_out(monkeypatch: p
 
 def test_an_embedder_that_is_not_installed_leaves_its_rows_out(monkeypatch: pytest.MonkeyPatch) -> None:
     planning._chain.cache_clear()
-    monkeypatch.setattr(planning, "find_spec", lambda name: None)
+    monkeypatch.setattr(requests, "find_spec", lambda name: None)
     found = plan("scale=smoke", "table=health")
     assert {item.row for item in found.items} == {"rcvae_lsa"}
     assert found.left_out == (

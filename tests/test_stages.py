@@ -17,7 +17,7 @@ from vaebench import build, cli, requests, stages
 from vaebench.compose import compose, session
 from vaebench.contracts import Job
 from vaebench.data.answers import read_answers, read_grades
-from vaebench.errors import Interrupted
+from vaebench.errors import Interrupted, UserError
 from vaebench.store import Run, Store
 from vaebench.worker import work
 
@@ -150,15 +150,43 @@ def test_a_killed_embedding_resumes_to_the_same_files(answers: Path, tmp_path: P
     assert files(whole, *patterns) == files(killed, *patterns)
 
 
-def test_a_damaged_shard_is_named(answers: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_damaged_or_lost_shard_is_named_and_made_again(answers: Path, tmp_path: Path, lost: bool) -> None:
     asked, graded = chain(answers)[:2]
     store = Store(tmp_path / "store")
     run = made(store, asked)
-    run.path("answers-00001.parquet").write_bytes(b"not parquet")
+    before = files(run.folder, "*.parquet")
+    shard = run.path("answers-00002.parquet")
+    shard.unlink()
+    if not lost:
+        shard.write_bytes(b"not parquet")
     child = store.open(graded)
     outcome = work(Job("grade", child.folder), MACHINE)
     assert outcome.status == "failed"
-    assert "its Parquet files cannot be read" in outcome.reason
+    assert ("holds 42 of 60 answers, a shard is missing" if lost else f"{shard}: cannot be read") in outcome.reason
+    shard.unlink(missing_ok=True)
+    run.path("status.json").unlink()
+    made(store, asked)
+    assert files(run.folder, "*.parquet") == before
+    made(store, graded)
+
+
+def test_a_lost_shard_of_vectors_is_named(answers: Path, tmp_path: Path) -> None:
+    pairs = chain(answers)[2]
+    run = made(Store(tmp_path / "store"), pairs)
+    sorted(run.folder.glob("solutions-*"))[-1].unlink()
+    with pytest.raises(UserError, match="of 200 solutions, a shard is missing"):
+        stages.vectors_of(run.folder)
+
+
+def test_an_unfinished_run_takes_the_new_place_of_a_moved_file(answers: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    run = store.open(chain(answers)[0])
+    moved = answers.rename(tmp_path / "moved.jsonl")
+    again = store.open(chain(moved)[0])
+    assert again.folder == run.folder
+    assert again.request()["answers"]["path"] == str(moved)
+    assert work(Job("answers", again.folder), MACHINE).status == "done"
 
 
 def test_answers_and_grades_come_back_from_parquet_as_they_were(answers: Path, tmp_path: Path) -> None:

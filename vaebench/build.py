@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ALLOWED = ("vaebench.", "torch.optim.")
 # Fields of a leaf that describe it and are not arguments of its constructor.
-_DESCRIPTION = frozenset({"_target_", "version", "data", "needs", "language_model", "scorers"})
+_DESCRIPTION = frozenset({"_target_", "version", "data", "needs", "extra", "language_model", "scorers"})
 
 
 def model(request: Request) -> nn.Module:

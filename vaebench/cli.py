@@ -23,10 +23,10 @@ vaebench: reproduces the tables of papers on variational autoencoders and says, 
   vaebench reproduce paper=batchtopk scale=small  a paper's tables, beside the reported numbers
   vaebench plan                                   what `reproduce` would do here, and how long it takes
   vaebench report                                 write tables and pictures again from what is stored
-  vaebench list [models|datasets|embedders|suites|papers|scales|runs]   what can be chosen, what has been run
+  vaebench list [models|datasets|embedders|answers|suites|papers|scales|runs]   what can be chosen, what has been run
   vaebench data status|fetch|verify [dataset ...]              where the datasets are
 
-Options of train, eval, reproduce, plan and report are Hydra overrides (key=value); besides
+Options of train, eval, answers, prompt, reproduce, plan and report are Hydra overrides (key=value); besides
   -q            quiet                 -m            sweep: vaebench train -m model.k=4,8 seed=0,1,2
   --cfg job     show the configuration and stop     --help        this text
 Environment: VAEBENCH_DATA (datasets), VAEBENCH_WEIGHTS (Inception weights), VAEBENCH_HOME (runs, default ./runs).
@@ -38,6 +38,9 @@ _UNWRITABLE = {
     errno.EROFS: "read-only",
     errno.EACCES: "no permission",
     errno.EDQUOT: "quota",
+    errno.EFBIG: "the file is too large for it",
+    errno.EIO: "the disk does not answer",
+    errno.ENOTDIR: "a part of the path is no folder",
 }
 
 

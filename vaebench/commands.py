@@ -26,7 +26,7 @@ console = Console(highlight=False, soft_wrap=True)
 def train(cfg: DictConfig) -> int:
     """``vaebench train``: make the run of this configuration, or show it if it is there."""
     *before, request = requests.checked(cfg)
-    _try_out(cfg, request)
+    _try_out(cfg, [*before, request])
     store = Store(store_root(cfg.store))
     run = store.find(request)
     _say(cfg, f"run {run.key}: {requests.title(request)}")
@@ -43,8 +43,8 @@ def evaluate(cfg: DictConfig) -> int:
     """``vaebench eval``: evaluate the run that ``vaebench train`` makes of the same configuration."""
     request = requests.checked(cfg)[-1]
     (*before, evaluation), suite = requests.evaluation(cfg)
-    model = _try_out(cfg, request)
-    build.check_capabilities(_suite_name(evaluation), suite, model)
+    models = _try_out(cfg, before)
+    build.check_capabilities(_suite_name(evaluation), suite, models.get(request.key) or build.model(request))
     store = Store(store_root(cfg.store))
     _make_first(cfg, store, before)
     run = store.find(evaluation)
@@ -60,6 +60,7 @@ def answers(cfg: DictConfig) -> int:
     if not requests.is_text(cfg):
         raise UserError(f"dataset={cfg.dataset.name} holds no questions; try dataset=tiny or dataset=gsm8k")
     chain = requests.answers(cfg)
+    _try_out(cfg, chain)
     store = Store(store_root(cfg.store))
     _make_first(cfg, store, chain)
     _show_answers(store.find(chain[-1]))
@@ -104,19 +105,15 @@ def machine(cfg: DictConfig) -> dict[str, Any]:
     return asdict(spec)
 
 
-def _try_out(cfg: DictConfig, request: Request) -> Any:
-    """Build the model and look at the device, so that a bad value is an error before any folder is made."""
+def _try_out(cfg: DictConfig, chain: list[Request]) -> dict[str, Any]:
+    """Look at the device and build what the requests name, so that a bad value is an error before a folder is made."""
     from vaebench import runtime
-    from vaebench.train import check_spec
 
     runtime.setup(device=cfg.runtime.device, threads=cfg.runtime.threads)
-    check_spec(request["train"])
     warning = runtime.overload_warning(1, cfg.runtime.threads)
     if warning:
         Console(stderr=True, highlight=False, soft_wrap=True).print(warning)
-    model = build.model(request)
-    build.optimizers(request, model)
-    return model
+    return requests.try_out(chain)
 
 
 def _make_first(cfg: DictConfig, store: Store, wanted: list[Request]) -> None:
@@ -202,6 +199,8 @@ def _show_measurements(run: Run) -> None:
             table.add_row(one["name"], value, str(one["count"]), *([text] if any(own) else []))
         console.print(table)
     console.print("; ".join(f"{name}={value}" for name, value in common.items()), markup=False)
+    if result["dataset"]["note"]:
+        console.print(result["dataset"]["note"], markup=False)
     if result["dataset"]["stand_in"]:
         console.print(f"{result['dataset']['name']} is a stand-in dataset: no paper reports these numbers")
 
@@ -212,7 +211,7 @@ def _show_grid(found: list[dict[str, Any]]) -> None:
     cells = {one["name"]: one for one in found}
     columns = {"accuracy": scorer, **{name: f"{scorer}.{name}" for name in ("vs_random", "vs_majority", "vs_max")}}
     rows = [one["name"].partition(".")[0] for one in found if one["name"].endswith(f".{scorer}")]
-    grid = Table(f"95 % intervals, {scorer}", *columns)
+    grid = Table("pick", *columns, title=f"{found[0]['count']} questions, {scorer}, 95 % intervals")
     for row in rows:
         grid.add_row(row, *(_with_interval(cells.get(f"{row}.{suffix}")) for suffix in columns.values()))
     console.print(grid)

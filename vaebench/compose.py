@@ -23,6 +23,7 @@ from vaebench.config import ReproduceConfig, TrainConfig, choices, conf_dir, kin
 from vaebench.errors import UserError, unknown
 
 # The dataset a model of this kind takes where none is chosen.
+_INSIDE = ("answers", "problems")  # groups whose choices go inside a dataset
 _EMBEDDED = {"text": "tiny", "tokens": "arithmetic"}
 
 
@@ -55,10 +56,11 @@ def configurations(name: str, overrides: list[str], *, sweep: bool) -> list[Dict
         f"{o.input_line}: lists several values; add -m to sweep" for o in parsed if o.is_sweep_override() and not sweep
     ]
     axes = [list(_spellings(override)) for override in parsed]
-    mistakes += _mistakes(name, [option for axis in axes for option in axis])
+    defaults = _default_model(name, parsed)
+    mistakes += _mistakes(name, defaults, [option for axis in axes for option in axis])
     if mistakes:
         raise UserError(*dict.fromkeys(mistakes))
-    defaults = _default_dataset(parsed)
+    defaults += _default_dataset(parsed)
     return [compose(name, [*defaults, *combination]) for combination in itertools.product(*axes)]
 
 
@@ -97,23 +99,27 @@ def _spellings(override: Override) -> Iterator[str]:
         yield f"{override.get_key_element()}={value}"
 
 
-def _mistakes(name: str, overrides: list[str]) -> list[str]:
+def _mistakes(name: str, defaults: list[str], overrides: list[str]) -> list[str]:
     """Mistakes of each override by itself: group choices first, so that options are looked up in the chosen leaf."""
     groups = {path.name for path in conf_dir().iterdir() if path.is_dir()}
     chosen, options, mistakes = [], [], []
     for text in overrides:
         key, _, value = text.partition("=")
         group = key.lstrip("+~").partition("@")[0]  # answers@dataset.answers=llama: a group inside another's choice
-        if group not in groups:
+        if (group in _INSIDE and "@" not in key) or key in {f"dataset.{part}" for part in _INSIDE}:
+            part = key.rpartition(".")[2]
+            mistakes.append(f"{text}: who answers and what is asked is chosen as {part}@dataset.{part}=NAME")
+        elif group not in groups:
             options.append(text)
         elif value in choices(group) or value == "null":
             chosen.append(text)
         else:
             mistakes.append(unknown(key, value, choices(group)))
     by_group = {text.partition("=")[0]: text for text in chosen}  # one choice of a sweep stands for the others
-    base = compose(name, by_group.values())
+    fixed = [*defaults, *by_group.values()]
+    base = compose(name, fixed)
     for text in options:
-        mistakes += _option_mistakes(name, base, list(by_group.values()), text)
+        mistakes += _option_mistakes(name, base, fixed, text)
     return mistakes
 
 
@@ -140,6 +146,19 @@ def _unknown_option(base: DictConfig, key: str) -> list[str]:
         walked.append(part)
         node = node._get_node(part)
     return []
+
+
+def _default_model(name: str, parsed: list[Override]) -> list[str]:
+    """On texts the model is R-CVAE and the suite selection, unless the command or its experiment says otherwise."""
+    given = {o.get_key_element().lstrip("+~"): str(o.input_line).partition("=")[2] for o in parsed}
+    experiment = _experiment_choices(given.get("experiment"))
+    chosen = {**experiment, **given}
+    known = {group: chosen[group] for group in ("dataset", "model") if chosen.get(group) in choices(group)}
+    kinds = {kind_of(group, choice) for group, choice in known.items()}
+    if "text" not in kinds:
+        return ["model=tiny_lm"] if kinds == {"tokens"} and "model" not in chosen else []
+    defaults = {"model": "rcvae"} | ({"suite": "selection"} if name == "eval" else {})
+    return [f"{group}={choice}" for group, choice in defaults.items() if group not in chosen]
 
 
 def _default_dataset(parsed: list[Override]) -> list[str]:

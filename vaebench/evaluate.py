@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,7 @@ import torch
 from vaebench import build, runtime, stages
 from vaebench.checkpoint import load_weights
 from vaebench.contracts import AnswerInputs, SuiteInputs, SuiteResult
-from vaebench.data import embeddings
-from vaebench.data.answers import read_answers, read_grades
+from vaebench.data.answers import read_grades
 from vaebench.errors import UserError
 from vaebench.store import Run, Store, write_bytes, write_json
 
@@ -113,7 +112,7 @@ def _on_answers(
     questions = solutions = None
     protocol: dict[str, Any] = {"problems": problems.name, "train_pairs": len(problems.train)}
     if models:
-        questions, solutions = (embeddings.read(folders["embeddings"], stem) for stem in ("questions", "solutions"))
+        questions, solutions = stages.vectors_of(folders["embeddings"])
         embedded = Run(folders["embeddings"])
         cut = embedded.result()["truncated"]["solutions"] / max(1, len(solutions))
         trained = next(iter(seeds.values()))
@@ -124,7 +123,7 @@ def _on_answers(
         }
     inputs = AnswerInputs(
         problems=problems,
-        answers=read_answers(answered.folder),
+        answers=stages.answers_of(answered.folder),
         grades=read_grades(folders["grades"]),
         models=models,
         questions=questions,
@@ -138,10 +137,20 @@ def _on_answers(
         "name": problems.name,
         "digest": answered.key,
         "stand_in": problems.stand_in,
-        "note": "; ".join(filter(None, [problems.note, *facts["notes"]])),
+        "note": "; ".join(filter(None, [problems.note, *facts["notes"], *_grading(Run(folders["grades"]).result())])),
         "source": problems.source,
     }
     return replace(result, measurements=tuple(measured)), dataset
+
+
+def _grading(facts: Mapping[str, Any]) -> list[str]:
+    """What is worth knowing of the grades: answers without a final answer, and those a scorer gave up on."""
+    lines = []
+    for what, counts in (("have no final answer", facts["no_final_answer"]), ("took too long", facts["timeouts"])):
+        some = [f"{count} by {name}" for name, count in counts.items() if count]
+        if some:
+            lines.append(f"of {facts['answers']} answers {what}: {', '.join(some)}")
+    return lines
 
 
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -12,7 +12,7 @@ from vaebench.config import choices, leaf
 from vaebench.errors import UserError, unknown
 from vaebench.store import Store, store_root
 
-_NO_OPTIONS = frozenset({"_target_", "version", "input_shape", "data", "needs"})
+_NO_OPTIONS = frozenset({"_target_", "version", "input_shape", "data", "needs", "extra"})
 
 
 def show(words: list[str]) -> int:
@@ -22,6 +22,8 @@ def show(words: list[str]) -> int:
         "datasets": _datasets,
         "suites": lambda: _leaves("suite"),
         "embedders": lambda: _leaves("embedder"),
+        "answers": lambda: _named("answers", "who answers: answers@dataset.answers=NAME with dataset=gsm8k or math"),
+        "problems": lambda: _named("problems", "sets of problems: problems@dataset.problems=NAME"),
         "papers": _papers,
         "scales": _scales,
         "experiments": _experiments,
@@ -31,7 +33,7 @@ def show(words: list[str]) -> int:
     if bad:
         raise UserError(*(unknown("section", word, sections) for word in bad))
     console = Console(highlight=False)
-    for name in words or [name for name in sections if name != "experiments"]:
+    for name in words or [name for name in sections if name not in ("experiments", "answers", "problems")]:
         console.print(sections[name]())
     return 0
 
@@ -42,6 +44,13 @@ def _leaves(group: str) -> Table:
     for name in choices(group):
         options = {k: v for k, v in leaf(group, name).items() if k not in _NO_OPTIONS}
         table.add_row(name, ", ".join(f"{key}={value}" for key, value in options.items()))
+    return table
+
+
+def _named(group: str, title: str) -> Table:
+    table = Table(group, title=title)
+    for name in choices(group):
+        table.add_row(name)
     return table
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig
@@ -214,9 +213,7 @@ def _text_items(
         chain, scorers, missing = _chain((*_base(row, table, setting), *suite), setting.seeds)
         names |= scorers
         if missing:
-            left_out.append(
-                f"{paper} {key}, {row.label}: needs {', '.join(missing)} (pip install 'vaebench[reasoning]')"
-            )
+            left_out.append(f"{paper} {key}, {row.label}: {missing}")
             return [], []
         evaluations[column_name] = chain[-1]
         behind += chain
@@ -225,14 +222,16 @@ def _text_items(
 
 
 @cache
-def _chain(overrides: tuple[str, ...], seeds: int) -> tuple[list[Request], dict[str, str], list[str]]:
-    """An evaluation of texts behind all it needs, its scorers by role, and the packages that are not installed."""
+def _chain(overrides: tuple[str, ...], seeds: int) -> tuple[list[Request], dict[str, str], str]:
+    """An evaluation of texts behind all it needs, its scorers by role, and which packages it lacks."""
     cfg = compose("eval", overrides)
     chain, suite = requests.evaluation(cfg, range(seeds))
-    needs = plain(cfg.embedder).get("needs") or [] if getattr(suite, "needs_model", False) else []
+    leaf = plain(cfg.embedder) if getattr(suite, "needs_model", False) else {}
     scorers = list(plain(cfg.dataset.problems)["scorers"])
     roles = {"main": scorers[0], "other": scorers[min(1, len(scorers) - 1)], "strict": scorers[-1]}
-    return chain, roles, [name for name in needs if find_spec(name) is None]
+    hint = f"(pip install 'vaebench[{leaf.get('extra', 'reasoning')}]')"
+    lacking = requests.missing(leaf)
+    return chain, roles, f"needs {', '.join(lacking)} {hint}" if lacking else ""
 
 
 def _suite(column: Column, row: Row, setting: Setting) -> tuple[dict[str, Any], bool]:
@@ -272,6 +271,11 @@ def show(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:
         f"device {_device(cfg)}, {count} worker{'s' * (count > 1)} of {cfg.runtime.threads} thread; "
         f"{len(todo)} of {len(plan.requests)} jobs to do, {left}"
     )
+    asked = sum(request["verb"] == "answers" and bool(request["answers"].get("model")) for request in todo)
+    if asked:
+        console.print(
+            f"{asked} of them ask a language model thousands of questions: hours on a GPU, not estimated here"
+        )
     warning = overload_warning(count, cfg.runtime.threads) if todo else None
     if warning:
         console.print(warning)

@@ -7,7 +7,9 @@ nothing else: another beta asks no language model again and embeds no text again
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +83,10 @@ def answers(cfg: DictConfig) -> list[Request]:
     leaf = plain(cfg.dataset.answers)
     model = language_model(cfg)
     parents = {"language_model": model.key} if model else {}
-    parts = {"answers": _fingerprinted(_without(leaf, "language_model")), "problems": _problems(cfg)}
+    leaf = _fingerprinted(_without(leaf, "language_model"))
+    parts = {"answers": leaf, "problems": _problems(cfg), "model_digest": _folder_digest(leaf.get("model"))}
+    if leaf.get("model", "") is None and model is None:
+        raise UserError("dataset.answers.model=null: name a model, a folder or a name on the Hugging Face hub")
     asked = Request({"verb": "answers", **parts, "parents": parents})
     return [*([model] if model else []), asked]
 
@@ -94,7 +99,9 @@ def language_model(cfg: DictConfig) -> Request | None:
 
 def _selection(cfg: DictConfig, leaf: Mapping[str, Any], suite: Suite, seeds: list[int]) -> list[Request]:
     asked = answers(cfg)
-    scorers = plain(cfg.dataset.problems)["scorers"]
+    scorers = plain(cfg.dataset.problems).get("scorers")
+    if not scorers:
+        raise UserError("dataset.problems.scorers: names no scorer (name: version); docs/scoring.md has them")
     parts = {"problems": _problems(cfg), "scorers": scorers, "seconds": _SECONDS_PER_ANSWER}
     graded = Request({"verb": "grade", **parts, "parents": {"answers": asked[-1].key}})
     before, parents = [*asked, graded], {"answers": asked[-1].key, "grades": graded.key}
@@ -110,7 +117,9 @@ def _selection(cfg: DictConfig, leaf: Mapping[str, Any], suite: Suite, seeds: li
 
 
 def _pairs(cfg: DictConfig) -> Request:
-    return Request({"verb": "embed", "embedder": plain(cfg.embedder), "problems": _problems(cfg)})
+    leaf = plain(cfg.embedder)
+    parts = {"embedder": leaf, "problems": _problems(cfg), "model_digest": _folder_digest(leaf.get("model"))}
+    return Request({"verb": "embed", **parts})
 
 
 def _on_pairs(cfg: DictConfig, pairs: Request, seed: int) -> Request:
@@ -133,6 +142,17 @@ def _fingerprinted(leaf: dict[str, Any]) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"dataset.answers.path={leaf['path']}: there is no such file")
     return {**leaf, "path": str(path), "sha256": leaf["sha256"] or sha256_of(path)}
+
+
+def _folder_digest(model: str | None) -> str | None:
+    """Of a model in a local folder: 16 hex digits over its files, so that a changed model is another run."""
+    folder = Path(model).expanduser() if model else None
+    if folder is None or not folder.is_dir():
+        return None
+    found = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        found.update(f"{path.relative_to(folder)} {sha256_of(path)}\n".encode())
+    return found.hexdigest()[:16]
 
 
 def _without(leaf: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -182,3 +202,55 @@ def title(request: Request) -> str:
         return f"answers to {request['problems']['name']} by {', '.join(request['scorers'])}"
     suite = str(request["suite"]["_target_"].split(".")[2])
     return f"{suite} of {request['parents'].get('run', request['parents'].get('answers'))}"
+
+
+def missing(leaf: Mapping[str, Any]) -> list[str]:
+    """The packages that a leaf needs and that are not installed."""
+    return [name for name in leaf.get("needs") or () if find_spec(name) is None]
+
+
+def try_out(chain: Iterable[Request]) -> dict[str, Any]:
+    """Build what each request names, so that a bad value is an error before anything is made.
+
+    Returns the models by the request's key. Raises `UserError` with the mistakes of all requests at once.
+    """
+    models: dict[str, Any] = {}
+    lines: list[str] = []
+    for request in chain:
+        try:
+            built = _try(request)
+        except UserError as error:
+            lines += error.lines
+            continue
+        if built is not None:
+            models[request.key] = built
+    if lines:
+        raise UserError(*dict.fromkeys(lines))
+    return models
+
+
+def _try(request: Request) -> Any:
+    verb = request["verb"]
+    if verb == "train":
+        from vaebench.train import check_spec
+
+        check_spec(request["train"])
+        model = build.model(request)
+        build.optimizers(request, model)
+        return model
+    if verb == "answers":
+        build.source(request)
+    elif verb == "embed":
+        build.embedder(request)
+        lacking = missing(request["embedder"])
+        if lacking:
+            extra = request["embedder"].get("extra", "reasoning")
+            raise UserError(
+                f"embedder {build.embedder_name(request['embedder'])}: needs {', '.join(lacking)}; "
+                f"pip install 'vaebench[{extra}]', or take embedder=lsa"
+            )
+    elif verb == "grade":
+        from vaebench.metrics.answers import check
+
+        check(request["scorers"])
+    return None

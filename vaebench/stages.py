@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vaebench import build, runtime
 from vaebench.contracts import Embedder, FittedEmbedder, Work
 from vaebench.data import embeddings
-from vaebench.data.answers import Grades, grades_to_parquet, read_answers, to_parquet
+from vaebench.data.answers import Answers, Grades, grades_to_parquet, read_answers, to_parquet
 from vaebench.data.problems import Problems
-from vaebench.errors import Interrupted
+from vaebench.errors import Interrupted, UserError
 from vaebench.store import Run, Store, write_bytes, write_json
 
 Track = Callable[[int, int], None]
@@ -27,6 +28,35 @@ Stop = Callable[[], bool]
 def parents(run: Run, store: Store) -> dict[str, Path]:
     """The folders of the runs this one builds on, by role."""
     return {role: store.root / key for role, key in run.request().data.get("parents", {}).items()}
+
+
+def answers_of(folder: Path) -> Answers:
+    """The answers of a finished stage. Raises `UserError` if a shard is missing or damaged."""
+    found, wanted = read_answers(folder), Run(folder).result()["answers"]
+    if len(found) != wanted:
+        raise UserError(_incomplete(folder, len(found), wanted, "answers"))
+    return found
+
+
+def vectors_of(folder: Path) -> tuple[Tensor, Tensor]:
+    """Questions ``[q e]`` and solutions ``[n e]`` of a finished stage. Raises `UserError` as `answers_of` does."""
+    run = Run(folder)
+    facts, of_answers = run.result(), "answers" in run.request().data.get("parents", {})
+    questions = facts["test_items"] if of_answers else facts["train_items"]
+    found = []
+    for stem, wanted in (("questions", questions), ("solutions", facts["texts"] - questions)):
+        vectors = embeddings.read(folder, stem)
+        if len(vectors) != wanted:
+            raise UserError(_incomplete(folder, len(vectors), wanted, stem))
+        found.append(vectors)
+    return found[0], found[1]
+
+
+def _incomplete(folder: Path, found: int, wanted: int, what: str) -> str:
+    return (
+        f"{folder}: holds {found} of {wanted} {what}, a shard is missing; "
+        f"remove {folder / 'status.json'} and run the same command: only what is missing is made again"
+    )
 
 
 def answers(run: Run, store: Store, *, device: torch.device, track: Track, stop: Stop) -> None:
@@ -70,7 +100,7 @@ def embed(run: Run, store: Store, *, device: torch.device, track: Track, stop: S
     if "answers" in folders:
         texts = {
             "questions": [problem.question for problem in problems.test],
-            "solutions": list(read_answers(folders["answers"]).text),
+            "solutions": list(answers_of(folders["answers"]).text),
         }
         if isinstance(embedder, FittedEmbedder):
             embedder.load(folders["pairs"])
@@ -113,7 +143,7 @@ def grade(run: Run, store: Store, *, device: torch.device, track: Track) -> None
     problems = build.problems(request)
     scorers = request["scorers"]
     check(scorers)
-    found = read_answers(parents(run, store)["answers"])
+    found = answers_of(parents(run, store)["answers"])
     golds = [problems.test[problem].gold for problem in found.problem]
     final, right, timeouts = {}, {}, {}
     total = len(scorers) * len(found)

@@ -108,8 +108,14 @@ class Run:
         write_json(self.path("status.json"), {"status": status, **facts})
 
     def result(self) -> dict[str, Any]:
-        """``result.json`` of a finished run."""
-        return dict(json.loads(self.path("result.json").read_text()))
+        """``result.json`` of a finished run. Raises `UserError` if it is gone or damaged."""
+        path = self.path("result.json")
+        try:
+            return dict(json.loads(path.read_text()))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{path}: cannot be read ({type(error).__name__}); remove {self.path('status.json')} and run again"
+            ) from error
 
     @contextmanager
     def lock(self, timeout: float = -1) -> Iterator[bool]:
@@ -142,7 +148,7 @@ class Store:
         """The request's run, made if it is new. Raises `UserError` if it cannot be."""
         run = self.find(request)
         path = run.path("request.yaml")
-        if not path.exists():
+        if not path.exists() or _outdated(run, request):
             try:
                 write_bytes(path, yaml.safe_dump(dict(request.data), sort_keys=False).encode())
             except OSError as error:
@@ -160,3 +166,11 @@ class Store:
             path for path in self.root.iterdir() if len(path.name) == KEY_LENGTH and (path / "request.yaml").exists()
         ]
         return [Run(folder) for folder in sorted(folders, key=lambda f: (f / "request.yaml").stat().st_mtime)]
+
+
+def _outdated(run: Run, request: Request) -> bool:
+    """Whether an unfinished run's request differs in what is no part of the key, like a file that was moved since."""
+    try:
+        return not run.done and dict(run.request().data) != dict(request.data)
+    except UserError:  # changed by hand: who reads it says so
+        return False

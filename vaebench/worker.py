@@ -131,7 +131,7 @@ def _training_data(run: Run, store: Store) -> TrainingData:
     if "pairs" not in folders:
         return build.dataset(request)
     facts = Run(folders["pairs"]).result()
-    questions, solutions = (embeddings.read(folders["pairs"], stem) for stem in ("questions", "solutions"))
+    questions, solutions = stages.vectors_of(folders["pairs"])
     return embeddings.Pairs(
         name=facts["problems"],
         questions=questions,

@@ -129,9 +129,17 @@ def _read(paths: Sequence[Path], folder: Path) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        return pa.concat_tables([pq.read_table(path) for path in paths])
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(
-            f"{folder}: its Parquet files cannot be read ({error}); remove the folder and run again"
-        ) from error
+    tables = []
+    for path in paths:
+        try:
+            tables.append(pq.read_table(path))
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"{path}: cannot be read ({type(error).__name__}); {again(path, folder)}") from error
+    if not tables:
+        raise UserError(f"{folder}: has no shards; remove {folder / 'status.json'} and run again")
+    return pa.concat_tables(tables)
+
+
+def again(path: Path, folder: Path) -> str:
+    """What to do about one lost or damaged shard of a finished stage."""
+    return f"remove it and {folder / 'status.json'} and run the same command: only this shard is made again"

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from vaebench.contracts import Batch
+from vaebench.data.answers import again
 from vaebench.errors import UserError
 
 _NAME, _TRUNCATED = "vectors", "truncated"
@@ -36,12 +37,14 @@ def truncated(folder: Path, stem: str) -> int:
 
 
 def _parts(folder: Path, stem: str, name: str) -> list[Tensor]:
-    try:
-        parts = [load_file(path)[name] for path in sorted(folder.glob(f"{stem}-*.safetensors"))]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise UserError(f"{folder}: its vectors cannot be read ({error}); remove the folder and run again") from error
+    parts = []
+    for path in sorted(folder.glob(f"{stem}-*.safetensors")):
+        try:
+            parts.append(load_file(path)[name])
+        except (OSError, SafetensorError, KeyError) as error:
+            raise UserError(f"{path}: cannot be read ({type(error).__name__}); {again(path, folder)}") from error
     if not parts:
-        raise UserError(f"{folder}: has no {stem}-*.safetensors; remove the folder and run again")
+        raise UserError(f"{folder}: has no {stem} shards; remove {folder / 'status.json'} and run again")
     return parts
 
 
