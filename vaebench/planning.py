@@ -170,7 +170,8 @@ def _features(scale: str, device: str) -> str:
 def _base(row: Row, table: Table, setting: Setting) -> list[str]:
     """The overrides that make a row's configuration."""
     chosen_by = [f"experiment={row.experiment}", f"dataset={setting.dataset}", f"scale={setting.scale}"]
-    return [*chosen_by, *table.overrides.get(setting.scale, ()), *row.overrides]
+    extra = row.on_stand_in if setting.stand_in else ()
+    return [*chosen_by, *table.overrides.get(setting.scale, ()), *row.overrides, *extra]
 
 
 def _image_items(

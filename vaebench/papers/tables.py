@@ -26,8 +26,9 @@ class Row:
     """One row: the training it stands for. ``columns``: only these are measured (empty: all).
 
     ``measures`` fills the ``{measures}`` of a column's measurement (which selector picks); with ``optional`` a
-    measurement that the data cannot give is left empty. In a study ``reading`` holds the answer on each axis the row
-    depends on, ``of`` the printed (table, row) it reads.
+    measurement that the data cannot give is left empty. ``on_stand_in``: further overrides where the table runs on its
+    stand-in. In a study ``reading`` holds the answer on each axis the row depends on, ``of`` the printed (table, row)
+    it reads.
     """
 
     label: str
@@ -38,6 +39,7 @@ class Row:
     note: str = ""
     measures: str = ""
     optional: bool = False
+    on_stand_in: tuple[str, ...] = ()
     reading: Mapping[str, str] = field(default_factory=dict)
     of: tuple[str, str] = ("", "")
 

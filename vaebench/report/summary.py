@@ -270,6 +270,8 @@ def _dataset_stand_in(table: Table, dataset: str, frame: DataFrame) -> tuple[str
     if dataset in table.own and not frame["stand_in"].any():
         return ()
     own = ", ".join(dataset_name(name) for name in table.own if name != dataset)
+    if not own:
+        return (f"{_WHAT.get(dataset, dataset_name(dataset))}: no paper reports numbers on it",)
     return (f"{_WHAT.get(dataset, dataset_name(dataset))} stands in for {own}",)
 
 
