@@ -23,7 +23,15 @@ from vaebench.store import Store
 _RATES = {"mlp": 12_000, "conv": 2_000, "classifier": 4_500}
 _EVALUATION_SECONDS = 6.0
 # Of the stages on texts, whose length is not known before they are read.
-_STAGE_SECONDS = {"answers": 30.0, "embed": 60.0, "grade": 30.0, "train": 40.0, "eval": 10.0, "language_model": 90.0}
+_STAGE_SECONDS = {
+    "answers": 30.0,
+    "embed": 60.0,
+    "sentences": 400.0,
+    "grade": 30.0,
+    "train": 40.0,
+    "eval": 10.0,
+    "language_model": 90.0,
+}
 # The seed of an evaluation that looks at all seeds together.
 POOLED = -1
 
@@ -314,7 +322,8 @@ def workers(cfg: DictConfig) -> int:
 def seconds(request: Request) -> float:
     """A rough estimate of a job on one core."""
     if "problems" in request.data or "pairs" in request.data.get("parents", {}):
-        return _STAGE_SECONDS[request["verb"]]
+        sentences = request["verb"] == "embed" and "package" in request["embedder"]
+        return _STAGE_SECONDS["sentences" if sentences else request["verb"]]
     if request["verb"] == "eval":
         return _EVALUATION_SECONDS
     spec, model = request["train"], request["model"]
