@@ -56,7 +56,7 @@ def written(path: Path, lines: list[Line], change: dict[int, Any] | None = None)
 
 # Lines that cannot be used: what they are replaced by or hold, and the fault that is named.
 DAMAGED = [
-    (b'{"question": "x', "not JSON (character 16)"),
+    (b'{"question": "x', "not JSON (cut off after character 15)"),
     (b'{"question": "caf\xe9"}', "byte 17 is not UTF-8"),
     (b"[1, 2]", "is a list and should be an object"),
     (b'{"question": "q"}', "no field answer"),
@@ -293,7 +293,7 @@ def test_a_folder_that_is_no_model_is_named(tmp_path: Path, capsys: pytest.Captu
     code, _, error = run(*words, capsys=capsys)
     assert code == 2
     assert len(errors(error)) == 1
-    assert f"the language model {tmp_path} cannot be loaded" in error
+    assert f"the folder {tmp_path} holds no complete model (config.json is missing)" in error
 
 
 def test_the_prompt_is_shown_and_nothing_made(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

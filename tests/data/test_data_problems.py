@@ -141,7 +141,7 @@ def test_math(contests):
     found = contests([contest(1), contest(2), b'{"problem": "Fi'] + [contest(n) for n in range(10, 40)], [contest(3)])
     assert found.train[0] == problems.Pair("Find $1$.", "Clearly $\\boxed{1}$, or so.")
     assert found.test == (problems.Problem("0", "Find $3$.", "3"),)
-    assert found.note == "1 of 33 lines left out: train:3 (not JSON (character 16))"
+    assert found.note == "1 of 33 lines left out: train:3 (not JSON (cut off after character 15))"
     part = contests([contest(1), contest(2)], [contest(3)], solution="no_answer")
     assert part.train[0].solution == "Clearly $\\boxed{}$, or so."
     assert part.note == "trained on 2 of 4 training problems, those with solutions"

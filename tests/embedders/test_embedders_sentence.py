@@ -4,6 +4,7 @@ import socket
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ TEXTS = ["w1 w2 w3", "w4", "", "w5 w6 w7 w8 w9 w10 w11", "w2 w2", "w3 w1 w2 unkn
 
 def leaf(name):
     options = yaml.safe_load((CONF / f"{name}.yaml").read_text("utf-8"))
-    return {key: value for key, value in options.items() if key not in ("_target_", "version", "needs")}
+    return {key: value for key, value in options.items() if key not in ("_target_", "version", "needs", "extra")}
 
 
 def make(name="minilm", **options):
@@ -187,6 +188,22 @@ class TestTinyModel:
         assert torch.equal(embedder.embed(TEXTS, "question"), expected)
         assert not asked
 
+    def test_a_whole_model_in_the_cache_is_taken_before_the_hub_is_asked(self, libraries, tiny, tmp_path, monkeypatch):
+        commit = "0123456789" * 4
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            saved = libraries[0].SentenceTransformer(str(tiny), device="cpu", local_files_only=True)
+        saved.save(str(tmp_path / "models--someone--tiny" / "snapshots" / commit))
+        refs = tmp_path / "models--someone--tiny" / "refs"
+        refs.mkdir()
+        (refs / "main").write_text(commit)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)  # has a look-up of its own
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("a connection was opened"))
+        expected = make(**tiny_options(tiny)).embed(TEXTS, "question")
+        found = make(**tiny_options("someone/tiny", revision=None)).embed(TEXTS, "question")
+        torch.testing.assert_close(found, expected)
+
 
 class TestAdapters:
     @pytest.fixture
@@ -246,7 +263,9 @@ class TestAdapters:
     def test_an_adapter_that_is_not_there(self, jina):
         folder, _ = jina
         adapters = {"question": "separation", "solution": None}
-        with pytest.raises(UserError, match=r"jina/separation: cannot be loaded; the folder must hold a complete"):
+        with pytest.raises(
+            UserError, match=r"jina: cannot be loaded; the folder must hold a complete .*\(adapter separation: "
+        ):
             make("jina", **tiny_options(folder, adapters=adapters, revision=None))
 
 
@@ -366,19 +385,43 @@ class TestMistakes:
             make(name)
         assert len(caught.value.lines) == 1
 
-    def test_a_model_that_cannot_be_downloaded(self, libraries, monkeypatch, capfd):
-        def refuse(*args, **_):
-            raise OSError("no connection\nfor\n" + "ever " * 100)
+    @pytest.mark.parametrize(
+        ("refusal", "message"),
+        [
+            (ConnectionError("no answer\nfor\n" + "ever " * 100), "the hub cannot be reached; set HF_HOME to a cache"),
+            (("GatedRepoError", 403), "accept its licence on its page and set HF_TOKEN; embedder=lsa"),
+            (("HfHubHTTPError", 401), "accept its licence on its page and set HF_TOKEN; embedder=lsa"),
+            (("RepositoryNotFoundError", 401), "there is no such model on the hub (or it is private: HF_TOKEN); "),
+            (("RevisionNotFoundError", 404), "the hub has no such revision of it; see embedder.revision; "),
+            (("HfHubHTTPError", 503), "the hub cannot be reached; "),
+        ],
+    )
+    def test_a_model_that_cannot_be_downloaded(self, libraries, monkeypatch, capfd, refusal, message):
+        from huggingface_hub import errors
 
-        monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
+        if isinstance(refusal, tuple):
+            response = SimpleNamespace(status_code=refusal[1], headers={}, request=None)
+            refusal = getattr(errors, refusal[0])("refused", response=response)
+        asked = []
+
+        def refuse(url, **_):
+            asked.append(url)
+            raise refusal
+
+        monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", refuse)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)  # has a look-up of its own
+        monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("a connection was opened"))
         with pytest.raises(UserError) as caught:
-            make(package=None, model="someone/tiny")
-        assert str(caught.value).startswith(
-            "embedder someone/tiny: cannot be loaded; connect to huggingface.co (a gated model: with HF_TOKEN) or set "
-            "HF_HOME to a cache that holds it; embedder=lsa needs none (no connection for ever ever"
-        )
+            make(package=None, model="someone/tiny", revision="a1")
+        assert str(caught.value).startswith(f"embedder someone/tiny: cannot be loaded; {message}")
+        assert "embedder=lsa needs none (" in str(caught.value)
         assert "\n" not in str(caught.value)
+        assert [url.rsplit("/", 3)[1:] for url in asked] == [["resolve", "a1", "config.json"]]
         assert capfd.readouterr() == ("", "")
+
+    def test_a_name_that_no_model_can_have(self, libraries):
+        with pytest.raises(UserError, match=r"embedder a/b/c: cannot be loaded; there is no such model on the hub"):
+            make(package=None, model="a/b/c")
 
     def test_a_folder_without_a_model(self, libraries, tmp_path):
         with pytest.raises(UserError, match=r"cannot be loaded; the folder must hold a complete model"):

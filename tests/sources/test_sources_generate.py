@@ -7,10 +7,12 @@ import math
 import shutil
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import errors
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from vaebench.contracts import Work
@@ -219,34 +221,118 @@ def test_neither_network_nor_output(opened, monkeypatch, capfd):
 
 
 @pytest.fixture
-def offline(monkeypatch):
-    """The hub out of reach, without waiting for it."""
-    import huggingface_hub.constants
+def nobody(monkeypatch):
+    """A machine without a network; the hub's client looks up nothing for its own statistics."""
+    asked = []
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)
 
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    def refuse(*arguments, **options):
+        asked.append(arguments)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    return asked
 
 
-def test_a_model_that_is_not_here(found, offline):
-    source = Generate(**OPTIONS | {"model": "some/gated-model"})
+def refused(found: Problems, **options) -> str:
+    """The one line that says why a model cannot be loaded."""
     with pytest.raises(UserError) as caught:
-        source.open(found, Work({}, CPU))
+        Generate(**OPTIONS | options).open(found, Work({}, CPU))
     (line,) = caught.value.lines
-    assert line.startswith("the language model some/gated-model cannot be loaded (")
-    assert line.endswith(
-        "accept its licence on its page and set HF_TOKEN, or point HF_HOME to a downloaded copy, or take a folder, "
-        "dataset.answers.model=FOLDER, or the embedded dataset=tiny"
-    )
     assert "\n" not in line
+    return line
 
 
-def test_a_folder_without_a_whole_model(run, found, tmp_path):
-    broken = tmp_path / "broken"
-    shutil.copytree(run / "pretrained", broken)
-    weights = broken / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:100])
-    for folder in (tmp_path, broken):
-        with pytest.raises(UserError, match="cannot be loaded"):
-            Generate(**OPTIONS | {"model": str(folder)}).open(found, Work({}, CPU))
+def test_a_hub_out_of_reach_is_asked_once_and_in_silence(found, nobody, capfd, caplog):
+    line = refused(found, model="some/gated-model")
+    assert line.startswith(
+        "the language model some/gated-model cannot be loaded: the hub cannot be reached; point HF_HOME to a "
+        "downloaded copy, dataset.answers.model=FOLDER, or dataset=tiny (ConnectionError: "
+    )
+    assert len(nobody) == 1
+    assert capfd.readouterr() == ("", "")
+    assert not caplog.records
+
+
+def test_offline_by_choice(found, nobody, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    line = refused(found, model="some/gated-model")
+    assert "cannot be loaded: the hub cannot be reached; point HF_HOME to" in line
+    assert "HF_HUB_OFFLINE" in line
+    assert not nobody
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "remedy"),
+    [
+        ("GatedRepoError", 403, "accept its licence on its page and set HF_TOKEN ("),
+        ("HfHubHTTPError", 401, "accept its licence on its page and set HF_TOKEN ("),
+        ("RepositoryNotFoundError", 401, "there is no such model on the hub (or it is private: HF_TOKEN) ("),
+        ("RevisionNotFoundError", 404, "the hub has no such revision of it; see dataset.answers.revision ("),
+        ("RemoteEntryNotFoundError", 404, "it is no language model in transformers' format ("),
+        ("HfHubHTTPError", 503, "the hub cannot be reached; "),
+    ],
+)
+def test_what_the_hub_says(found, nobody, monkeypatch, name, status, remedy):
+    def answer(url, **options):
+        response = SimpleNamespace(status_code=status, headers={}, request=None)
+        raise getattr(errors, name)("refused", response=response)
+
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", answer)
+    assert refused(found, model="some/model").startswith(f"the language model some/model cannot be loaded: {remedy}")
+    assert not nobody
+
+
+def test_a_name_that_no_model_can_have(found, nobody):
+    assert "cannot be loaded: there is no such model on the hub" in refused(found, model="a/b/c")
+
+
+def test_a_model_in_the_cache_of_the_hub_needs_no_network(run, tmp_path, nobody, monkeypatch, opened):
+    commit = "0123456789" * 4
+    shutil.copytree(run / "pretrained", tmp_path / "models--some--model" / "snapshots" / commit)
+    (tmp_path / "models--some--model" / "refs").mkdir()
+    (tmp_path / "models--some--model" / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    for revision in (None, commit):
+        found = opened(model="some/model", revision=revision)
+        assert found.answer(range(3)).text == opened().answer(range(3)).text
+    assert not nobody
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def sharded(path: Path) -> None:
+    """As if the weights were in two files, of which one is here."""
+    index = {"weight_map": {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}}
+    path.rename(path.with_name("model-1-of-2.safetensors"))
+    path.with_name("model.safetensors.index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "lack"),
+    [
+        ("config.json", Path.unlink, "config.json is missing"),
+        ("config.json", cut, "config.json is damaged"),
+        ("model.safetensors", Path.unlink, "its weights are missing: model.safetensors"),
+        ("model.safetensors", cut, "model.safetensors is damaged or cut off"),
+        ("model.safetensors", lambda path: path.write_bytes(b""), "model.safetensors is damaged or cut off"),
+        ("model.safetensors", sharded, "model-2-of-2.safetensors is missing"),
+        ("tokenizer.json", Path.unlink, "its tokenizer is missing: tokenizer.json"),
+    ],
+)
+def test_a_folder_without_a_whole_model(run, found, tmp_path, nobody, file, damage, lack):
+    folder = tmp_path / "broken"
+    shutil.copytree(run / "pretrained", folder)
+    damage(folder / file)
+    assert refused(found, model=str(folder)) == f"the folder {folder} holds no complete model ({lack})"
+    assert not nobody
+
+
+def test_a_file_in_place_of_a_folder(run, found):
+    path = run / "pretrained" / "model.safetensors"
+    assert refused(found, model=str(path)).endswith("model.safetensors: is a file; name the folder that holds it")
 
 
 def test_a_folder_that_does_not_exist(found, tmp_path):

@@ -11,6 +11,7 @@ import yaml
 from vaebench.data import arithmetic
 from vaebench.data.problems import Pair, Problem, Problems
 from vaebench.errors import UserError
+from vaebench.models.tiny_lm import TinyLM
 from vaebench.sources import prompts
 from vaebench.sources.prompts import Prompting, Sampling
 
@@ -91,6 +92,35 @@ def test_without_a_template_the_messages_are_shown(found):
     assert shown(text) == f"[system] Be brief.\n[user] {INSTRUCTION}\n\nThree and one?"
 
 
+def test_a_folder_without_a_template_in_the_leaf_gives_the_exact_prompt(found, tmp_path, monkeypatch):
+    data = {"name": "arithmetic", "train": 4, "test": 4, "seed": 0, "steps": [1, 2], "largest": 20, "most": 99}
+    model = TinyLM(vocabulary=128, width=8, hidden=8, layers=1, heads=1, context=64)
+    model.look(arithmetic.tokens(**data))
+    folder = tmp_path / "mine"
+    model.export(folder)
+    (folder / "model.safetensors").unlink()  # the tokenizer is all that is needed
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: pytest.fail("a connection was opened"))
+    options = {"model": str(folder), "instruction": None}
+    assert shown(prompts.describe(found, leaf("hf", **options))) == "<|user|>Three and one?<|end|><|assistant|>"
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(UserError, match=r"^mine has no chat template; give one in dataset\.answers\.chat_template"):
+        prompts.describe(found, leaf("hf", **options))
+    (folder / "config.json").unlink()
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match=r"^the folder .*mine holds no complete model \(config\.json is missing\)"):
+        prompts.describe(found, leaf("hf", **options))
+    with pytest.raises(UserError, match="there is no such folder"):
+        prompts.describe(found, leaf("hf", model=str(tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize("name", ["recorded", "openai_gsm8k"])
+def test_recorded_answers_ask_nobody(found, name):
+    with pytest.raises(
+        UserError, match=r"^these answers are recorded: nobody is asked \(vaebench answers shows them\); "
+    ):
+        prompts.describe(found, leaf(name))
+
+
 def test_every_sampling_parameter_is_shown(found):
     text = prompts.describe(found, leaf("smollm", limit=2))
     for line in (
@@ -104,7 +134,7 @@ def test_every_sampling_parameter_is_shown(found):
     other = prompts.describe(found, leaf("smollm", decoding="top_k"))
     assert "decoding: top_k (temperature=0.7, top_k=32; off: top_p)" in other
     greedy = prompts.describe(found, leaf("tiny", decoding="greedy", k=1))
-    assert "model: the trained rcvae/tiny_lm" in greedy
+    assert "model: the language model this run is a child of (trained here)" in greedy.splitlines()
     assert "decoding: greedy (the most likely token; off: top_k, top_p)" in greedy
     assert "asked: 3 of 3 test problems of toy, 1 answers each" in greedy
 

@@ -119,19 +119,23 @@ def test_shards_are_parts_of_the_whole(tmp_path, problems):
 
 
 FAULTS = {
-    b'{"question": "What': "not JSON (character 19)",
+    b'{"question": "What': "not JSON (cut off after character 18)",
+    b'{"id": 101, "answer": "2"': "not JSON (cut off after character 25)",
+    b'{"id": 101 "answer": "2"}': "not JSON (character 12)",
     b'{"question": "\xff"}': "byte 14 is not UTF-8",
     b"[" * 100_000: "nested too deep",
     b'{"question": "What is 1 plus 1?", "answer": "a", "tokens": ' + b"9" * 5000 + b"}": "too many digits",
     b"[1]": "is a list and should be an object",
-    b'{"answer": "2"}': "neither question nor id",
+    b'{"answer": "2"}': "neither question nor id (its fields: 'answer')",
+    b'{"id": null}': "neither question nor id (it has no fields)",
+    b'{"prompt": 1, "reply": 2, "by": 3, "at": 4}': "(its fields: 'prompt', 'reply', 'by' and 1 more)",
     b'{"question": "What is 1 plus 1?"}': "no field answer",
     b'{"question": 5, "answer": "2"}': "question is a number and should be text",
     b'{"question": "What is 1 plus 1?", "answer": null}': "answer is null and should be text",
     b'{"question": "What is 1 plus 1?", "answer": ["2"]}': "answer is a list and should be text",
     b'{"question": "What is 1 plus 1?", "answer": "\\ud800"}': "half a surrogate pair",
     b'{"question": "Who?", "answer": "2"}': "question 'Who?' is not one of the 40 problems",
-    b'{"id": 7, "answer": "2"}': "id '7' is not one of the 40 problems",
+    b'{"id": 7, "answer": "2"}': "id '7' is not one of the 40 problems (like 100)",
     b'{"id": true, "answer": "2"}': "id is a truth value and should be text or a whole number",
     b'{"question": "What is 1 plus 1?", "id": 102, "answer": "2"}': "are different problems",
     b'{"id": 101, "answer": "2", "logprob": NaN}': "logprob should be a number, 0 at most",
@@ -171,9 +175,37 @@ def test_too_many_faults_stop_the_work(tmp_path, problems):
     assert len(opened(own(tmp_path, lines, max_left_out=0.1), problems)) == COUNT
 
 
+@pytest.mark.parametrize("lines", [[], [b"", b"  "]], ids=["empty", "blank"])
+def test_an_empty_file(tmp_path, problems, lines):
+    with pytest.raises(UserError, match=r"^answers mine\.jsonl: the file is empty; it should hold"):
+        opened(own(tmp_path, lines, max_left_out=1.0), problems)
+
+
+def test_the_end_of_a_file_that_is_cut_off(tmp_path, problems):
+    path = tmp_path / "cut.jsonl"
+    path.write_bytes(jsonl([good(row) for row in range(COUNT)]) + b'{"question": "What')
+    source = Own(path=str(path), sha256=None, **options())
+    opened(source, problems)
+    assert source.left_out == ["cut.jsonl:41: not JSON (cut off after character 18)"]
+
+
 @pytest.mark.parametrize(
-    "lines", [[], [b"", b"  "], [b"{"], [b"\x00" * 1000]], ids=["empty", "blank", "broken", "zeros"]
+    ("content", "message"),
+    [
+        (b" \n", r"mine\.json: is empty; it should be one JSON list"),
+        (b"[]", r"answers mine\.json: the file is empty"),
+        (b'[{"id": 100}, {"id', r"mine\.json: not JSON \(cut off after character 18\); it should be"),
+    ],
+    ids=["blank", "no items", "cut"],
 )
+def test_a_list_that_is_empty_or_cut_off(tmp_path, problems, content, message):
+    path = tmp_path / "mine.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        opened(Own(path=str(path), sha256=None, **options()), problems)
+
+
+@pytest.mark.parametrize("lines", [[b"{"], [b"\x00" * 1000]], ids=["broken", "zeros"])
 @pytest.mark.parametrize("share", [0.05, 1.0])
 def test_nothing_usable(tmp_path, problems, lines, share):
     with pytest.raises(UserError, match=r"lines cannot be used"):
@@ -247,10 +279,10 @@ def test_the_file_has_to_be_there_and_unchanged(tmp_path, problems):
     path.write_bytes(path.read_bytes() + b"\n")
     with pytest.raises(UserError, match=f"dataset.answers.sha256 is {found}: the file has changed"):
         opened(Own(path=str(path), sha256=found, **options()), problems)
-    for missing in (path, tmp_path):
-        path.unlink(missing_ok=True)
-        with pytest.raises(UserError, match="there is no such file"):
-            opened(Own(path=str(missing), sha256=None, **options()), problems)
+    path.unlink()
+    for wrong, message in ((path, "there is no such file"), (tmp_path, "is a folder; name the file with your answers")):
+        with pytest.raises(UserError, match=message):
+            opened(Own(path=str(wrong), sha256=None, **options()), problems)
     assert len(source.answer(range(COUNT))) == 0
 
 

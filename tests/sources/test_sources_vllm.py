@@ -139,7 +139,8 @@ def test_vllm_is_not_installed(monkeypatch, found):
 
 def test_errors(asked, found):
     with pytest.raises(
-        UserError, match=r"missing/model cannot be loaded \(OSError: missing/model is not a local folder\)"
+        UserError,
+        match=r"missing/model cannot be loaded: take another, .* \(OSError: missing/model is not a local folder\)",
     ):
         Vllm(**OPTIONS | {"model": "missing/model"}).open(found, WORK)
     with pytest.raises(UserError, match=r"dataset\.answers\.model=null: name a model"):

@@ -110,10 +110,17 @@ def _items(path: Path) -> Iterator[Record]:
 def _parse(content: bytes) -> tuple[Any, str]:
     """The value, or why there is none."""
     try:
-        return json.loads(content.decode("utf-8-sig")), ""
+        decoded = content.decode("utf-8-sig")
+        return json.loads(decoded), ""
     except UnicodeDecodeError as error:
         return None, f"byte {error.start} is not UTF-8"
     except json.JSONDecodeError as error:
+        length = len(decoded.rstrip())
+        if not length:
+            return None, "is empty"
+        # Text without an end is reported where it begins, and all else that is not there behind the end.
+        if error.pos >= length or error.msg.startswith("Unterminated"):
+            return None, f"not JSON (cut off after character {length})"
         return None, f"not JSON (character {error.pos + 1})"
     except RecursionError:
         return None, "not JSON that can be read (nested too deep)"

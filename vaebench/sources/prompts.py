@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaebench.data.problems import Pair, Problems
 from vaebench.errors import UserError, unknown
+from vaebench.sources import checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,34 +181,48 @@ def limit_note(limit: int | None, count: int) -> list[str]:
 def describe(problems: Problems, leaf: Mapping[str, Any]) -> str:
     """What would be asked and how: every option of the leaf, and the exact prompt of the first test problem.
 
-    No model is loaded. Without ``chat_template`` in the leaf the messages are shown, which the template of the model's
-    tokenizer turns into the prompt.
+    No model is loaded. Without ``chat_template`` in the leaf the tokenizer's makes the prompt if the model is a folder;
+    of a model on the hub the messages are shown, which the template of its tokenizer turns into the prompt.
 
     Args:
         problems: the problems that would be answered.
-        leaf: an answers leaf of `Generate` or `Vllm`, as plain data.
+        leaf: an answers leaf, as plain data.
 
     Raises:
-        UserError: an option cannot be, or the chat template is not valid.
+        UserError: the answers are recorded, an option cannot be, the chat template is not valid or missing, or there is
+            no tokenizer in the folder.
     """
+    if "decoding" not in leaf:
+        raise UserError("these answers are recorded: nobody is asked (vaebench answers shows them); try dataset=gsm8k")
     sampling = Sampling(**{field.name: leaf[field.name] for field in fields(Sampling)})
     prompting = Prompting(**{field.name: leaf[field.name] for field in fields(Prompting)})
     check(sampling, prompting, limit=leaf["limit"])
-    model = leaf["model"] or f"the trained {leaf.get('language_model')}"
+    model = leaf["model"]
     count = len(problems.test) if leaf["limit"] is None else min(leaf["limit"], len(problems.test))
     drawn = ", ".join(f"{name}={value}" for name, value in sampling.active().items()) or "the most likely token"
     off = [name for name in ("top_k", "top_p") if name not in sampling.active()]
     lines = [
-        f"model: {model}",
+        f"model: {model or 'the language model this run is a child of (trained here)'}",
         f"asked: {count} of {len(problems.test)} test problems of {problems.name}, {sampling.k} answers each",
         f"decoding: {sampling.decoding} ({drawn}; off: {', '.join(off)})",
         f"max_new_tokens={sampling.max_new_tokens}, shots={prompting.shots}, seed={leaf['seed']}",
         *limit_note(leaf["limit"], len(problems.test)),
     ]
-    messages = prompting.messages(problems.test[0].question, problems.train)
-    if prompting.chat_template is not None:
-        prompt = renderer(prompting.chat_template, prompting.date_string)(messages)
+    prompt = _exact(prompting, problems, leaf)
+    if prompt is not None:
         return "\n".join([*lines, "prompt of the first problem, between the lines:", _RULE, prompt, _RULE])
+    messages = prompting.messages(problems.test[0].question, problems.train)
     turns = [f"[{message['role']}] {message['content']}" for message in messages]
-    title = f"messages of the first problem (the chat template of {model} makes the prompt):"
+    title = f"messages of the first problem (the chat template of {model or 'its tokenizer'} makes the prompt):"
     return "\n".join([*lines, title, _RULE, *turns, _RULE])
+
+
+def _exact(prompting: Prompting, problems: Problems, leaf: Mapping[str, Any]) -> str | None:
+    """The prompt of the first test problem; None if its template is not at hand."""
+    place = checkpoints.folder(leaf["model"]) if leaf["model"] is not None else None
+    if prompting.chat_template is not None:
+        return prompting.texts(problems, 1, None, "")[0]
+    if place is None:
+        return None
+    tokenizer = checkpoints.tokenizer(str(place), leaf["revision"], leaf["trust_remote_code"])
+    return prompting.texts(problems, 1, tokenizer, place.name)[0]

@@ -18,10 +18,9 @@ from vaebench.data.fetch import Files, obtain
 from vaebench.data.lines import same, some
 from vaebench.data.problems import Problems
 from vaebench.errors import UserError, unknown
-from vaebench.sources.layouts import OPENAI_SOURCES, READERS, Found, Reading, own
+from vaebench.sources.layouts import OPENAI_SOURCES, READERS, SHOWN, Found, Reading, own
 
 LONGEST = 100_000  # characters of an answer; the rest is cut off
-_SHOWN = 40  # characters of a name in a message
 
 
 @dataclass(frozen=True)
@@ -157,6 +156,8 @@ class Own:
     def open(self, problems: Problems, work: Work) -> None:
         """Read the file. Raises `UserError` if it is missing or changed, or too much of it cannot be used."""
         del work
+        if self._path.is_dir():
+            raise UserError(f"dataset.answers.path={self._path}: is a folder; name the file with your answers")
         if not self._path.is_file():
             raise UserError(f"dataset.answers.path={self._path}: there is no such file")
         found = sha256_of(self._path) if self._sha256 else None
@@ -251,7 +252,8 @@ class _Collected:
             rows.append((self._by_id.get(found.id), f"id {_short(found.id)}"))
         for row, name in rows:
             if row is None:
-                return -1, f"{name} is not one of the {len(self._ids):,} problems"
+                like = f" (like {self._ids[0]})" if name.startswith("id") and self._ids else ""
+                return -1, f"{name} is not one of the {len(self._ids):,} problems{like}"
         if len({row for row, _ in rows}) > 1:
             return -1, f"{rows[0][1]} and {rows[1][1]} are different problems"
         return rows[0][0] or 0, ""
@@ -282,13 +284,15 @@ class _Collected:
             self._found[row] = kept
 
     def _check_lines(self, label: str, rules: _Rules) -> None:
+        if not self._lines:
+            raise UserError(f"answers {label}: the file is empty; it should hold one answer or more")
         bad = len(self._faulty)
         if _too_many(bad, self._lines, rules) or not self._found:
             share = _share(bad, self._lines)
             remedy = f", or set dataset.answers.max_left_out={share} to use the rest" if bad < self._lines else ""
             raise UserError(
                 f"answers {label}: {bad:,} of {self._lines:,} lines cannot be used, more than "
-                f"dataset.answers.max_left_out={rules.max_left_out:g} allows: {some(self.left_out) or 'it is empty'}; "
+                f"dataset.answers.max_left_out={rules.max_left_out:g} allows: {some(self.left_out)}; "
                 f"mend the file{remedy}"
             )
 
@@ -327,4 +331,4 @@ def _share(part: int, whole_count: int) -> float:
 
 
 def _short(name: str) -> str:
-    return repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}...")
+    return repr(name if len(name) <= SHOWN else f"{name[:SHOWN]}...")

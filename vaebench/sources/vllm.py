@@ -10,7 +10,8 @@ from vaebench.data.answers import Answers, answers
 from vaebench.data.problems import Problems
 from vaebench.errors import UserError, unknown
 from vaebench.sources import prompts
-from vaebench.sources.generate import DTYPES, cannot_load, where
+from vaebench.sources.checkpoints import cannot_load, where
+from vaebench.sources.generate import DTYPES
 from vaebench.sources.prompts import Prompting, Sampling
 
 _OFF = -1  # of top_k
