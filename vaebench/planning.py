@@ -157,8 +157,13 @@ def _there(names: Iterable[str]) -> list[str]:
 def _why_not(cfg: DictConfig, name: str, table: Table) -> str:
     if cfg.dataset:
         return f"{name} is not measured on dataset={cfg.dataset}; its own: {', '.join(table.own)}"
+    absent = [dataset for dataset in table.sets(cfg.scale or "small") if available(dataset) == "unavailable"]
+    if absent:
+        return (
+            f"{name} is run on {', '.join(absent)}, neither here nor downloadable (vaebench data status; VAEBENCH_DATA)"
+        )
     scales = [scale for scale in choices("scale") if table.sets(scale)]
-    return f"{name} is run at scale={' or '.join(scales)} only, where its data can be had"
+    return f"{name} is run at scale={' or '.join(scales)} only"
 
 
 @cache
