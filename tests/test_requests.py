@@ -203,7 +203,7 @@ def test_an_embedder_that_is_not_installed_leaves_its_rows_out(monkeypatch: pyte
 
 
 def test_a_dataset_of_another_kind_is_refused() -> None:
-    with pytest.raises(UserError, match="rcvae tiny is not measured on dataset=digits"):
+    with pytest.raises(UserError, match="rcvae is measured on text, and dataset=digits holds images"):
         plan("dataset=digits")
 
 

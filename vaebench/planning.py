@@ -89,11 +89,13 @@ def make(cfg: DictConfig) -> Plan:
     found: dict[str, Request] = {}
     left_out: list[str] = []
     for paper in papers:
-        for key in _tables(paper, cfg.table):
+        keys = _tables(paper, cfg.table)
+        scale = cfg.scale or _scale(cfg, [paper.tables[key] for key in keys])
+        for key in keys:
             table = paper.tables[key]
-            settings = _settings(cfg, table)
+            settings = _settings(cfg, table, scale)
             if not settings:
-                left_out.append(_why_not(cfg, f"{paper.name} {key}", table))
+                left_out.append(_why_not(cfg, paper.name, key, table))
             for setting in settings:
                 for row_name in table.rows:
                     add = _text_items if kind_of("dataset", setting.dataset) == "text" else _image_items
@@ -121,14 +123,17 @@ def _tables(paper: Paper, value: str) -> list[str]:
     return chosen("table", value, list(paper.tables))
 
 
-def _settings(cfg: DictConfig, table: Table) -> list[Setting]:
+def _scale(cfg: DictConfig, tables: list[Table]) -> str:
+    """``small`` where some table's own data is at hand, ``smoke`` where there are stand-ins only."""
+    own = {name for table in tables for name in ([cfg.dataset] if cfg.dataset else table.sets("small"))}
+    return "small" if set(_there(own)) - {table.stand_in for table in tables} else "smoke"
+
+
+def _settings(cfg: DictConfig, table: Table, scale: str) -> list[Setting]:
     """The sets a table is measured on, one setting each; none if it is not run here."""
-    scale = cfg.scale or ("small" if _there(table.sets("small")) else "smoke")
     wanted = table.sets(scale)
     if cfg.dataset:
-        if kind_of("dataset", cfg.dataset) != kind_of("dataset", table.dataset):
-            return []
-        if not (table.stand_in or cfg.dataset in table.own):
+        if _other_kind(cfg, table) or not (table.stand_in or cfg.dataset in table.own):
             return []
         wanted = (cfg.dataset,)
         if not _there(wanted):
@@ -154,7 +159,15 @@ def _there(names: Iterable[str]) -> list[str]:
     return [name for name in names if available(name) != "unavailable"]
 
 
-def _why_not(cfg: DictConfig, name: str, table: Table) -> str:
+def _other_kind(cfg: DictConfig, table: Table) -> bool:
+    return bool(kind_of("dataset", cfg.dataset) != kind_of("dataset", table.dataset))
+
+
+def _why_not(cfg: DictConfig, paper: str, key: str, table: Table) -> str:
+    name = f"{paper} {key}"
+    if cfg.dataset and _other_kind(cfg, table):
+        held, wanted = (kind_of("dataset", one) for one in (cfg.dataset, table.dataset))
+        return f"{paper} is measured on {wanted}, and dataset={cfg.dataset} holds {held}"
     if cfg.dataset:
         return f"{name} is not measured on dataset={cfg.dataset}; its own: {', '.join(table.own)}"
     absent = [dataset for dataset in table.sets(cfg.scale or "small") if available(dataset) == "unavailable"]
