@@ -91,7 +91,7 @@ def commit() -> str:
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """Where and with what a number was made, as plain data."""
-    packages = ("torch", "torchvision", "numpy", "scikit-learn")
+    packages = ("torch", "torchvision", "numpy", "scikit-learn", "transformers")
     return {
         "commit": commit(),
         "device": device_name(device),
