@@ -217,7 +217,10 @@ BAD = [
     (["eval", "model=rcvae", "suite=selection", "model.beta=0.1,1"], "lists several values; add -m to sweep"),
     (["list", "embeders"], "unknown section 'embeders'; did you mean 'embedders'?"),
     (["plan", "paper=rcvae", "table=tabl1"], "unknown table 'tabl1'"),
-    (["plan", "paper=rcvae", "table=gsm8k", "dataset=mnist"], "rcvae is measured on text, and dataset=mnist holds images"),
+    (
+        ["plan", "paper=rcvae", "table=gsm8k", "dataset=mnist"],
+        "rcvae is measured on text, and dataset=mnist holds images",
+    ),
 ]
 
 
