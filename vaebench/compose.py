@@ -150,9 +150,7 @@ def _unknown_option(base: DictConfig, key: str) -> list[str]:
 
 def _default_model(name: str, parsed: list[Override]) -> list[str]:
     """On texts the model is R-CVAE and the suite selection, unless the command or its experiment says otherwise."""
-    given = {o.get_key_element().lstrip("+~"): str(o.input_line).partition("=")[2] for o in parsed}
-    experiment = _experiment_choices(given.get("experiment"))
-    chosen = {**experiment, **given}
+    chosen = _chosen(parsed)
     known = {group: chosen[group] for group in ("dataset", "model") if chosen.get(group) in choices(group)}
     kinds = {kind_of(group, choice) for group, choice in known.items()}
     if "text" not in kinds:
@@ -166,11 +164,10 @@ def _default_dataset(parsed: list[Override]) -> list[str]:
 
     Images: MNIST if it is at hand or can be downloaded, else the embedded digits. Texts: the embedded ``tiny``.
     """
-    given = {o.get_key_element().lstrip("+~"): str(o.input_line).partition("=")[2] for o in parsed}
-    experiment = _experiment_choices(given.get("experiment"))
-    if "dataset" in given or "dataset" in experiment:
+    chosen = _chosen(parsed)
+    if "dataset" in chosen:
         return []
-    model = given.get("model") or experiment.get("model")
+    model = chosen.get("model")
     kind = kind_of("model", model) if model in choices("model") else "images"
     if kind != "images":
         return [f"dataset={_EMBEDDED[kind]}"]
@@ -182,6 +179,12 @@ def _default_dataset(parsed: list[Override]) -> list[str]:
         "note: dataset=digits, the embedded stand-in: MNIST is neither here nor downloadable (set VAEBENCH_DATA)\n"
     )
     return ["dataset=digits"]
+
+
+def _chosen(parsed: list[Override]) -> dict[str, str]:
+    """What the command chooses, and what its experiment does where the command is silent."""
+    given = {o.get_key_element().lstrip("+~"): str(o.input_line).partition("=")[2] for o in parsed}
+    return {**_experiment_choices(given.get("experiment")), **given}
 
 
 def _experiment_choices(name: str | None) -> dict[str, str]:

@@ -17,6 +17,7 @@ from vaebench.config import Request, choices, freeze, freeze_eval, kind_of, plai
 from vaebench.data.fetch import available
 from vaebench.errors import UserError, unknown
 from vaebench.papers.tables import Column, Paper, Row, Table, load, names
+from vaebench.report.cells import POOLED
 from vaebench.store import Store
 
 # Images per second and core (float32), for the plan's estimate only; measured on a 2 GHz server core.
@@ -32,8 +33,6 @@ _STAGE_SECONDS = {
     "eval": 10.0,
     "language_model": 90.0,
 }
-# The seed of an evaluation that looks at all seeds together.
-POOLED = -1
 
 
 @dataclass(frozen=True)

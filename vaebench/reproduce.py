@@ -19,7 +19,7 @@ from vaebench.contracts import Job, Outcome
 from vaebench.errors import UserError
 from vaebench.papers.tables import load, names
 from vaebench.planning import Item, Plan
-from vaebench.report.cells import Cells, cells_path, digest
+from vaebench.report.cells import POOLED, Cells, cells_path, digest
 from vaebench.store import Store, store_root
 
 
@@ -78,7 +78,7 @@ def _label(request: Request, plan: Plan) -> str:
             return f"{item.table} {item.row} seed={request['seed']}"
         if request in item.evaluations.values():
             suite = request["suite"]["_target_"].split(".")[2]
-            seed = "" if item.seed == planning.POOLED else f" seed={item.seed}"
+            seed = "" if item.seed == POOLED else f" seed={item.seed}"
             return f"{suite} {item.table} {item.row}{seed} ({item.setting.dataset})"
     return requests.title(request)
 

@@ -28,6 +28,7 @@ COLUMNS = (
     *("protocol_digest", "run", "eval", "dataset", "dataset_digest", "stand_in", "scale", "epochs", "train_images"),
     *("commit", "device"),
 )
+POOLED = -1  # the seed of a number over all seeds at once
 KEY = ("paper", "table", "row", "column", "seed", "scale", "dataset")
 
 

@@ -19,7 +19,7 @@ from vaebench.papers.verdicts import (
     less,
     protocol_differences,
 )
-from vaebench.report.cells import Cells
+from vaebench.report.cells import POOLED, Cells
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -45,7 +45,6 @@ NOT_RUN = ""
 _QUANTITY = ("features", "features_digest", "classifier")
 # Columns of a cell that are part of how it was measured, beside the suite's own protocol.
 _FACTS = ("dataset", "train_images", "epochs", "count")
-POOLED = -1  # the seed of a number over all seeds at once
 
 
 @dataclass(frozen=True)
