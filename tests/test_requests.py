@@ -13,7 +13,7 @@ from vaebench.errors import UserError
 from vaebench.papers.tables import load
 from vaebench.store import Store
 
-TEXT = [name for name in choices("dataset") if kind_of("dataset", name) == "text"]
+TEXT = [name for name in choices("dataset") if kind_of(name) == "text"]
 
 
 def chain(*overrides: str, seeds: range = range(1)) -> list[Request]:

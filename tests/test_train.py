@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
-from vaebench.train import Hooks, Interrupted, fit, total_steps
+from vaebench.train import Hooks, Interrupted, _rate_factor, fit, total_steps
 
 
 def data(count: int = 50) -> ImageData:
@@ -107,7 +107,7 @@ def test_loop_equals_a_slow_one() -> None:
         torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "linear"])
+@pytest.mark.parametrize("schedule", ["constant", "linear", "onecycle"])
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 6, 11, 17])
 def test_resume_is_bit_exact(stop_after: int, schedule: str) -> None:
     """Weights and logged numbers of an interrupted and resumed training are those of an uninterrupted one."""
@@ -278,3 +278,30 @@ def test_a_resumed_training_keeps_the_same_best_weights(stop_after: int) -> None
 def test_keeping_the_best_needs_a_validation_loss() -> None:
     with pytest.raises(UserError, match="TwoPhases has no validation loss"):
         trained(Hooks(), keep="best")
+
+
+class Watched(TwoPhases):
+    """Says what it is trained on, and remembers that it was finished."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.finished = 0
+
+    def watch(self, data: ImageData) -> dict[str, float]:
+        return {"items": float(len(data))}
+
+    def finish(self, data: ImageData) -> None:
+        assert not self.training
+        self.finished += len(data)
+
+
+def test_a_model_is_watched_now_and_then_and_finished_once():
+    records: list[dict[str, Any]] = []
+    model = trained(Hooks(log=records.append), model=Watched(), watch_every=4, epochs=1)
+    assert [record["step"] for record in records if "watch/items" in record] == [4, 6]
+    assert model.finished == 50
+
+
+@pytest.mark.parametrize(("step", "factor"), [(0, 0.1), (4, 0.5), (9, 1.0), (10, 1.0), (55, 0.5), (99, 0.0007)])
+def test_one_cycle_rises_for_a_tenth_and_falls_along_a_cosine(step, factor):
+    assert _rate_factor("onecycle", step, 100) == pytest.approx(factor, abs=1e-3)

@@ -19,12 +19,20 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vaebench.config import ReproduceConfig, TrainConfig, choices, conf_dir, kind_of, leaf
+from vaebench.config import ReproduceConfig, TrainConfig, choices, conf_dir, kind_of, kinds_of_model, leaf
 from vaebench.errors import UserError, unknown
 
+# Groups whose choices go inside another group's choice.
+_INSIDE = {"answers": "dataset", "problems": "dataset", "autoencoder": "model"}
 # The dataset a model of this kind takes where none is chosen.
-_INSIDE = ("answers", "problems")  # groups whose choices go inside a dataset
-_EMBEDDED = {"text": "tiny", "tokens": "arithmetic"}
+_EMBEDDED = {"text": "tiny", "tokens": "arithmetic", "audio": "tones"}
+# What is chosen for a kind of data where the command is silent; images have the defaults of conf/train.yaml.
+_AUTOENCODER = "autoencoder@model.autoencoder"
+_USUAL = {
+    "text": {"model": "rcvae", "suite": "selection"},
+    "tokens": {"model": "tiny_lm"},
+    "audio": {"model": "vp_vae", "suite": "tokens", _AUTOENCODER: "mel"},
+}
 
 
 @contextmanager
@@ -56,7 +64,7 @@ def configurations(name: str, overrides: list[str], *, sweep: bool) -> list[Dict
         f"{o.input_line}: lists several values; add -m to sweep" for o in parsed if o.is_sweep_override() and not sweep
     ]
     axes = [list(_spellings(override)) for override in parsed]
-    defaults = _default_model(name, parsed)
+    defaults = _usual(name, parsed)
     mistakes += _mistakes(name, defaults, [option for axis in axes for option in axis])
     if mistakes:
         raise UserError(*dict.fromkeys(mistakes))
@@ -106,9 +114,9 @@ def _mistakes(name: str, defaults: list[str], overrides: list[str]) -> list[str]
     for text in overrides:
         key, _, value = text.partition("=")
         group = key.lstrip("+~").partition("@")[0]  # answers@dataset.answers=llama: a group inside another's choice
-        if (group in _INSIDE and "@" not in key) or key in {f"dataset.{part}" for part in _INSIDE}:
-            part = key.rpartition(".")[2]
-            mistakes.append(f"{text}: who answers and what is asked is chosen as {part}@dataset.{part}=NAME")
+        part = key.rpartition(".")[2]
+        if (group in _INSIDE and "@" not in key) or (part in _INSIDE and key == f"{_INSIDE[part]}.{part}"):
+            mistakes.append(f"{text}: is chosen as {part}@{_INSIDE[part]}.{part}=NAME")
         elif group not in groups:
             options.append(text)
         elif value in choices(group) or value == "null":
@@ -148,15 +156,23 @@ def _unknown_option(base: DictConfig, key: str) -> list[str]:
     return []
 
 
-def _default_model(name: str, parsed: list[Override]) -> list[str]:
-    """On texts the model is R-CVAE and the suite selection, unless the command or its experiment says otherwise."""
+def _usual(name: str, parsed: list[Override]) -> list[str]:
+    """What goes with the kind of data (R-CVAE with texts), unless the command or its experiment says otherwise."""
     chosen = _chosen(parsed)
-    known = {group: chosen[group] for group in ("dataset", "model") if chosen.get(group) in choices(group)}
-    kinds = {kind_of(group, choice) for group, choice in known.items()}
-    if "text" not in kinds:
-        return ["model=tiny_lm"] if kinds == {"tokens"} and "model" not in chosen else []
-    defaults = {"model": "rcvae"} | ({"suite": "selection"} if name == "eval" else {})
-    return [f"{group}={choice}" for group, choice in defaults.items() if group not in chosen]
+    model, dataset = (chosen[g] if chosen.get(g) in choices(g) else "" for g in ("model", "dataset"))
+    kinds = kinds_of_model(model) if model else ()
+    kind = kind_of(dataset) if dataset else (*kinds, "images")[0]
+    usual = _USUAL.get(kind, {})
+    if kind == "images" and "audio" in kinds:  # a tokenizer, on images too
+        usual = {"suite": "tokens"}
+    wanted = {
+        group: choice
+        for group, choice in usual.items()
+        if group not in chosen and (group != "suite" or name == "eval") and (group != _AUTOENCODER or kind in kinds)
+    }
+    if kind == "audio" and not model and "model" not in chosen:
+        wanted |= {key: choice for key, choice in usual.items() if key == _AUTOENCODER and key not in chosen}
+    return [f"{group}={choice}" for group, choice in wanted.items()]
 
 
 def _default_dataset(parsed: list[Override]) -> list[str]:
@@ -168,7 +184,7 @@ def _default_dataset(parsed: list[Override]) -> list[str]:
     if "dataset" in chosen:
         return []
     model = chosen.get("model")
-    kind = kind_of("model", model) if model in choices("model") else "images"
+    kind = kinds_of_model(str(model))[0] if model in choices("model") else "images"
     if kind != "images":
         return [f"dataset={_EMBEDDED[kind]}"]
     from vaebench.data.fetch import available

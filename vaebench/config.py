@@ -41,7 +41,9 @@ class ScaleSpec:
 class TrainSpec:
     """The training loop. A step is one batch; the last, incomplete batch of an epoch is dropped.
 
-    ``schedule``: the learning rate stays (``constant``) or falls to zero over the training (``linear``).
+    ``schedule``: the learning rate stays (``constant``), falls to zero over the training (``linear``), or rises for a
+    tenth of it and falls along a cosine (``onecycle``). ``watch_every``: steps between two looks at a model's own
+    numbers (codebook usage).
     ``keep``: the weights after the ``last`` step, or those with the ``best`` loss on a held-out tenth of the data.
     """
 
@@ -53,6 +55,7 @@ class TrainSpec:
     log_every: int = 100
     precision: str = "float32"
     keep: str | None = None
+    watch_every: int | None = None
 
 
 @dataclass
@@ -86,12 +89,13 @@ class Common:
 
 @dataclass
 class TrainConfig(Common):
-    """``vaebench train`` and ``vaebench eval``."""
+    """``vaebench train`` and ``vaebench eval``. ``test_on``: another dataset to evaluate on (out of domain)."""
 
     model: Any = MISSING
     dataset: Any = MISSING
     optim: Any = MISSING
     suite: Any = None
+    test_on: Any = None
     embedder: Any = None
     scale: ScaleSpec = field(default_factory=ScaleSpec)
     train: TrainSpec = field(default_factory=TrainSpec)
@@ -132,11 +136,21 @@ def leaf(group: str, name: str) -> dict[str, Any]:
     return dict(yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")) or {})
 
 
-def kind_of(group: str, name: str) -> str:
-    """Which kind of data a model or dataset is about: ``images``, ``text`` or ``tokens``."""
-    found = leaf(group, name)
+def kind_of(name: str) -> str:
+    """Which kind of data a dataset holds: ``images``, ``audio``, ``text`` or ``tokens``."""
+    found = leaf("dataset", name)
     composed = any("/answers@answers" in entry for entry in found.get("defaults", ()))
     return "text" if composed else str(found.get("data", "images"))
+
+
+def kinds_of_model(name: str) -> tuple[str, ...]:
+    """Which kinds of data a model works on, its usual one first."""
+    return kinds(leaf("model", name).get("data"))
+
+
+def kinds(data: Any) -> tuple[str, ...]:
+    """A model's ``data`` field: nothing (images), one kind, or several."""
+    return (data,) if isinstance(data, str) else tuple(data or ("images",))
 
 
 @dataclass(frozen=True)
@@ -181,7 +195,16 @@ def freeze(cfg: DictConfig) -> Request:
     return Request({"verb": "train", **parts, "seed": int(cfg.seed)})
 
 
-def freeze_eval(suite: Mapping[str, Any], run: Request, classifier: Request | None = None) -> Request:
-    """The request of an evaluation: the suite and the runs it looks at, by key."""
+def freeze_eval(
+    suite: Mapping[str, Any],
+    run: Request,
+    classifier: Request | None = None,
+    dataset: Mapping[str, Any] | None = None,
+) -> Request:
+    """The request of an evaluation: the suite and the runs it looks at, by key.
+
+    ``dataset``: what is tested on, if that is not the set the run was trained on.
+    """
     parents = {"run": run.key} | ({"classifier": classifier.key} if classifier else {})
-    return Request({"verb": "eval", "suite": dict(suite), "parents": parents})
+    other = {} if dataset is None else {"dataset": dict(dataset)}
+    return Request({"verb": "eval", "suite": dict(suite), **other, "parents": parents})

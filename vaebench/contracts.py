@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from vaebench.data.answers import Answers, Grades
+    from vaebench.data.audio import AudioData
     from vaebench.data.images import ImageData
     from vaebench.data.problems import Problems
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 class Batch:
     """One training batch: ``x`` is what is modelled, ``y`` what it is modelled given.
 
-    Images: ``x`` float32 ``[b c h w]`` in [0, 1], labels ``y`` int64 ``[b]``. Texts: embedded solutions ``x`` and
+    Images: ``x`` float32 ``[b c h w]`` in [0, 1], labels ``y`` int64 ``[b]``. Audio: ``x`` float32 ``[b 1 t]`` in
+    [-1, 1], labels ``y`` as for images. Texts: embedded solutions ``x`` and
     questions ``y``, float32 ``[b e]``. A language model: token ids ``x`` int64 ``[b t]``, ``y`` the same with -100
     where not scored.
     """
@@ -118,6 +120,23 @@ class Validates(Protocol):
 
 
 @runtime_checkable
+class Finishes(Protocol):
+    """``finish``: what is done once after the last step, with the training data (VP-VAE fits its codebook)."""
+
+    def finish(self, data: TrainingData) -> None: ...
+
+
+@runtime_checkable
+class Watches(Protocol):
+    """``watch``: numbers that are worth following during the training, ``{"usage": 0.93}``, on training data.
+
+    It draws from no global generator and changes nothing in the model.
+    """
+
+    def watch(self, data: TrainingData) -> Mapping[str, float]: ...
+
+
+@runtime_checkable
 class Exports(Protocol):
     """``export``: write the trained model in another library's format into ``folder`` (a transformers checkpoint)."""
 
@@ -139,11 +158,30 @@ class ScoresCandidates(Protocol):
 
 @runtime_checkable
 class Reconstructs(Protocol):
-    """``encode``: ``[b c h w]`` -> test-time code ``[b l]``. ``decode``: code -> images in [0, 1]."""
+    """``encode``: images or audio -> test-time code ``[b l]`` or ``[b l *grid]``. ``decode``: back to them."""
 
     def encode(self, x: Tensor) -> Tensor: ...
 
     def decode(self, z: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Tokenizes(Protocol):
+    """A discrete code. ``codebook_size``: how many codes there really are; ``nominal_size``: how many the table says.
+
+    ``tokenize``: a batch -> int64 ``[b *grid]`` in ``0 ... codebook_size - 1``; ``detokenize``: back to images or
+    audio, equal to ``decode(encode(x))``.
+    """
+
+    @property
+    def codebook_size(self) -> int: ...
+
+    @property
+    def nominal_size(self) -> int: ...
+
+    def tokenize(self, x: Tensor) -> Tensor: ...
+
+    def detokenize(self, indices: Tensor) -> Tensor: ...
 
 
 @runtime_checkable
@@ -206,7 +244,7 @@ class SuiteInputs:
     """
 
     model: Any
-    data: ImageData
+    data: ImageData | AudioData
     device: torch.device
     cache: Path
     classifier: Any | None = None

@@ -31,7 +31,7 @@ def load_model(run: Run, device: torch.device) -> torch.nn.Module:
 
 def evaluate(run: Run, store: Store, *, device: torch.device, track: Callable[[int, int], None]) -> None:
     """Compute the evaluation whose request lies in ``run`` and write ``result.json`` and ``arrays.npz``."""
-    on = _on_images if "run" in run.request()["parents"] else _on_answers
+    on = _on_data if "run" in run.request()["parents"] else _on_answers
     with torch.no_grad():
         result, dataset = on(run, store, device, track)
     for found in result.measurements:
@@ -50,10 +50,10 @@ def evaluate(run: Run, store: Store, *, device: torch.device, track: Callable[[i
     )
 
 
-def _on_images(
+def _on_data(
     run: Run, store: Store, device: torch.device, track: Callable[[int, int], None]
 ) -> tuple[SuiteResult, dict[str, Any]]:
-    """One trained model on its dataset."""
+    """One trained model on its dataset, or on the one the request names."""
     request = run.request()
     parents = request["parents"]
     trained = Run(store.root / parents["run"])
@@ -61,8 +61,9 @@ def _on_images(
     suite = build.suite(request)
     build.check_capabilities(type(suite).__name__.lower(), suite, model)
     classifier = load_model(Run(store.root / parents["classifier"]), device) if suite.needs_classifier else None
-    data = build.dataset(trained.request()).to(device)
-    if trained.result()["dataset_digest"] != data.digest:
+    own = "dataset" not in request.data
+    data = build.dataset(trained.request() if own else request).to(device)
+    if own and trained.result()["dataset_digest"] != data.digest:
         raise UserError(
             f"run {trained.key} was trained on other contents of {data.name} than are here now (a part of it?); "
             f"remove {trained.folder} and train again"
@@ -82,8 +83,7 @@ def _on_images(
         "stand_in": data.stand_in,
         "note": data.note,
         "source": data.source,
-        "train_images": len(data.train_x),
-        "test_images": len(data.test_x),
+        "train_images": trained.result().get("train_items", len(data)),
     }
     return suite.run(inputs), dataset
 

@@ -12,7 +12,7 @@ from vaebench.config import choices, leaf
 from vaebench.errors import UserError, unknown
 from vaebench.store import Store, store_root
 
-_NO_OPTIONS = frozenset({"_target_", "version", "input_shape", "data", "needs", "extra"})
+_NO_OPTIONS = frozenset({"_target_", "version", "input_shape", "sample_rate", "data", "needs", "extra", "defaults"})
 
 
 def show(words: list[str]) -> int:
@@ -20,6 +20,7 @@ def show(words: list[str]) -> int:
     sections: dict[str, Callable[[], Table]] = {
         "models": lambda: _leaves("model"),
         "datasets": _datasets,
+        "autoencoders": lambda: _leaves("autoencoder", "autoencoder@model.autoencoder"),
         "suites": lambda: _leaves("suite"),
         "embedders": lambda: _leaves("embedder"),
         "answers": lambda: _named("answers", "who answers: answers@dataset.answers=NAME with dataset=gsm8k or math"),
@@ -38,12 +39,14 @@ def show(words: list[str]) -> int:
     return 0
 
 
-def _leaves(group: str) -> Table:
-    """A group's choices with the options each takes."""
-    table = Table(group, "options (defaults)", title=f"{group}s: {group}=NAME, {group}.OPTION=VALUE")
+def _leaves(group: str, choose: str = "") -> Table:
+    """A group's choices with the options each takes; ``choose``: how, where the group's name is not enough."""
+    options = choose.partition("@")[2] or group
+    title = f"{group}s: {choose or group}=NAME, {options}.OPTION=VALUE"
+    table = Table(group, "options (defaults)", title=title)
     for name in choices(group):
-        options = {k: v for k, v in leaf(group, name).items() if k not in _NO_OPTIONS}
-        table.add_row(name, ", ".join(f"{key}={value}" for key, value in options.items()))
+        found = {k: v for k, v in leaf(group, name).items() if k not in _NO_OPTIONS}
+        table.add_row(name, ", ".join(f"{key}={value}" for key, value in found.items()))
     return table
 
 
@@ -70,6 +73,8 @@ def _holds(name: str) -> str:
     chosen, found = parts(name), leaf("dataset", name)
     if chosen:
         return f"{chosen['problems']}, answered by {chosen['answers']}"
+    if "sample_rate" in found:
+        return f"audio, {found['sample_rate']} Hz"
     return "x".join(map(str, found["shape"])) if "shape" in found else str(found["data"])
 
 

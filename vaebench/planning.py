@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table as Grid
 
-from vaebench import build, executors, requests
+from vaebench import build, estimate, executors, requests
 from vaebench.compose import compose
 from vaebench.config import Request, choices, freeze, freeze_eval, kind_of, plain
 from vaebench.data.fetch import available
@@ -19,20 +19,6 @@ from vaebench.errors import UserError, unknown
 from vaebench.papers.tables import Column, Paper, Row, Table, load, names
 from vaebench.report.cells import POOLED
 from vaebench.store import Store
-
-# Images per second and core (float32), for the plan's estimate only; measured on a 2 GHz server core.
-_RATES = {"mlp": 12_000, "conv": 2_000, "classifier": 4_500}
-_EVALUATION_SECONDS = 6.0
-# Of the stages on texts, whose length is not known before they are read.
-_STAGE_SECONDS = {
-    "answers": 30.0,
-    "embed": 60.0,
-    "sentences": 400.0,
-    "grade": 30.0,
-    "train": 40.0,
-    "eval": 10.0,
-    "language_model": 90.0,
-}
 
 
 @dataclass(frozen=True)
@@ -96,8 +82,10 @@ def make(cfg: DictConfig) -> Plan:
             if not settings:
                 left_out.append(_why_not(cfg, paper.name, key, table))
             for setting in settings:
-                for row_name in table.rows:
-                    add = _text_items if kind_of("dataset", setting.dataset) == "text" else _image_items
+                for row_name, row in table.rows.items():
+                    if row.scales and setting.scale not in row.scales:
+                        continue
+                    add = _text_items if kind_of(setting.dataset) == "text" else _items_by_seed
                     new, behind = add(paper.name, key, row_name, table, setting, left_out)
                     items += new
                     found |= {request.key: request for request in behind}
@@ -124,23 +112,24 @@ def _tables(paper: Paper, value: str) -> list[str]:
 
 def _scale(cfg: DictConfig, tables: list[Table]) -> str:
     """``small`` where some table's own data is at hand, ``smoke`` where there are stand-ins only."""
-    own = {name for table in tables for name in ([cfg.dataset] if cfg.dataset else table.sets("small"))}
-    return "small" if set(_there(own)) - {table.stand_in for table in tables} else "smoke"
+    found = (name for table in tables for name in _there(table, [cfg.dataset] if cfg.dataset else table.sets("small")))
+    return "small" if any(available(name) != "embedded" for name in found) else "smoke"
 
 
 def _settings(cfg: DictConfig, table: Table, scale: str) -> list[Setting]:
     """The sets a table is measured on, one setting each; none if it is not run here."""
     wanted = table.sets(scale)
     if cfg.dataset:
-        if _other_kind(cfg, table) or not (table.stand_in or cfg.dataset in table.own):
+        if _why_not_on(cfg.dataset, table):
             return []
         wanted = (cfg.dataset,)
-        if not _there(wanted):
+        if not _there(table, wanted):
             raise UserError(
                 f"dataset={cfg.dataset} is neither here nor can it be downloaded; "
                 "set VAEBENCH_DATA, or leave dataset out"
             )
-    sets = _there(wanted) or ([table.stand_in] if table.stand_in else [])
+    instead = table.instead(scale)
+    sets = _there(table, wanted) or ([instead] if instead else [])
     embedded = compose("train", [f"scale={scale}", "dataset=digits"])
     return [
         Setting(
@@ -154,22 +143,35 @@ def _settings(cfg: DictConfig, table: Table, scale: str) -> list[Setting]:
     ]
 
 
-def _there(names: Iterable[str]) -> list[str]:
-    return [name for name in names if available(name) != "unavailable"]
+def _there(table: Table, names: Iterable[str]) -> list[str]:
+    """Those that are at hand, with what the models behind them are trained on."""
+    return [name for name in names if not _absent(table, name)]
 
 
-def _other_kind(cfg: DictConfig, table: Table) -> bool:
-    return bool(kind_of("dataset", cfg.dataset) != kind_of("dataset", table.dataset))
+def _absent(table: Table, name: str) -> list[str]:
+    needed = dict.fromkeys((name, table.trained_on(name)))
+    return [one for one in needed if available(one) == "unavailable"]
+
+
+def _why_not_on(dataset: str, table: Table) -> str:
+    """Why the table is not measured on this set, if it is not."""
+    held, wanted = kind_of(dataset), kind_of(table.dataset)
+    if held != wanted:
+        return f"is measured on {wanted}, and dataset={dataset} holds {held}"
+    if table.train_on and dataset not in table.train_on:
+        return f"is measured out of domain, on one of {', '.join(table.train_on)}; not on dataset={dataset}"
+    if not table.stand_in and dataset not in table.own:
+        return f"is not measured on dataset={dataset}; its own: {', '.join(table.own)}"
+    return ""
 
 
 def _why_not(cfg: DictConfig, paper: str, key: str, table: Table) -> str:
     name = f"{paper} {key}"
-    if cfg.dataset and _other_kind(cfg, table):
-        held, wanted = (kind_of("dataset", one) for one in (cfg.dataset, table.dataset))
-        return f"{paper} is measured on {wanted}, and dataset={cfg.dataset} holds {held}"
     if cfg.dataset:
-        return f"{name} is not measured on dataset={cfg.dataset}; its own: {', '.join(table.own)}"
-    absent = [dataset for dataset in table.sets(cfg.scale or "small") if available(dataset) == "unavailable"]
+        held = {kind_of(other.dataset) for other in load(paper).tables.values()}
+        of_another_kind = kind_of(cfg.dataset) not in held  # one line then, not one for each table
+        return f"{paper if of_another_kind else name} {_why_not_on(cfg.dataset, table)}"
+    absent = [one for dataset in table.sets(cfg.scale or "small") for one in _absent(table, dataset)]
     if absent:
         return (
             f"{name} is run on {', '.join(absent)}, neither here nor downloadable (vaebench data status; VAEBENCH_DATA)"
@@ -194,18 +196,20 @@ def _features(scale: str, device: str) -> str:
 
 def _base(row: Row, table: Table, setting: Setting) -> list[str]:
     """The overrides that make a row's configuration."""
-    chosen_by = [f"experiment={row.experiment}", f"dataset={setting.dataset}", f"scale={setting.scale}"]
+    dataset = table.trained_on(setting.dataset)
+    chosen_by = [f"experiment={row.experiment}", f"dataset={dataset}", f"scale={setting.scale}"]
     extra = row.on_stand_in if setting.stand_in else ()
     return [*chosen_by, *table.overrides.get(setting.scale, ()), *row.overrides, *extra]
 
 
-def _image_items(
+def _items_by_seed(
     paper: str, key: str, row_name: str, table: Table, setting: Setting, left_out: list[str]
 ) -> tuple[list[Item], list[Request]]:
     """A training and its evaluations for each seed."""
     del left_out
     row = table.rows[row_name]
     cfg = compose("train", _base(row, table, setting))
+    other = None if cfg.dataset.name == setting.dataset else _dataset_leaf(setting.dataset)
     items, behind = [], []
     for seed in range(setting.seeds):
         cfg.seed = seed
@@ -218,7 +222,7 @@ def _image_items(
             suite, needs_judge = _suite(column, row, setting)
             if needs_judge:
                 judge = judge or requests.classifier(cfg)
-            evaluations[column_name] = freeze_eval(suite, train, judge if needs_judge else None)
+            evaluations[column_name] = freeze_eval(suite, train, judge if needs_judge else None, other)
         items.append(Item(paper, key, row_name, setting, seed, train, evaluations))
         behind += [train, *([judge] if judge else []), *evaluations.values()]
     return items, behind
@@ -245,6 +249,11 @@ def _text_items(
         behind += chain
     names["measures"] = row.measures
     return [Item(paper, key, row_name, setting, POOLED, None, evaluations, dict(names))], behind
+
+
+@cache
+def _dataset_leaf(name: str) -> dict[str, Any]:
+    return dict(plain(compose("train", [f"dataset={name}"]).dataset))
 
 
 @cache
@@ -284,14 +293,15 @@ def show(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:
     for (paper, table, setting), items in sections.items():
         source = f"{setting.dataset}, {available(setting.dataset)}" + (" (a stand-in)" if setting.stand_in else "")
         scale = f"{setting.scale}, {setting.seeds} seed{'s' * (setting.seeds > 1)}"
-        features = setting.features if kind_of("dataset", setting.dataset) == "images" else "-"
+        suites = {load(paper).tables[table].columns[name].suite for item in items for name in item.evaluations}
+        features = setting.features if "generation" in suites else "-"
         grid.add_row(f"{paper} {table}", scale, source, features, str(len(_behind(items, plan))))
     console.print(grid)
     for line in plan.left_out:
         console.print(f"left out: {line}", markup=False)
     todo = [request for request in plan.requests.values() if not store.find(request).done]
     count = workers(cfg)
-    minutes = sum(map(seconds, todo)) / count / 60
+    minutes = sum(map(estimate.seconds, todo)) / count / 60
     left = f"about {max(1, round(minutes))} min on a CPU core each" if todo else "nothing to compute"
     console.print(
         f"device {_device(cfg)}, {count} worker{'s' * (count > 1)} of {cfg.runtime.threads} thread; "
@@ -334,23 +344,3 @@ def workers(cfg: DictConfig) -> int:
     if count < 1:
         raise UserError(f"executor.workers={count}: at least 1")
     return int(count)
-
-
-def seconds(request: Request) -> float:
-    """A rough estimate of a job on one core."""
-    if "problems" in request.data or "pairs" in request.data.get("parents", {}):
-        sentences = request["verb"] == "embed" and "package" in request["embedder"]
-        return _STAGE_SECONDS["sentences" if sentences else request["verb"]]
-    if request["verb"] == "eval":
-        return _EVALUATION_SECONDS
-    spec, model = request["train"], request["model"]
-    if model.get("data") == "tokens":
-        return _STAGE_SECONDS["language_model"]
-    kind = "classifier" if "classes" in model else model.get("network")
-    if kind is None:  # fitted in closed form
-        return 5.0
-    images = 1_437 if request["dataset"]["name"] == "digits" else 60_000
-    from vaebench.train import total_steps
-
-    steps = total_steps(images, spec["batch_size"], spec["epochs"], spec["max_steps"])
-    return 3.0 + steps * spec["batch_size"] / _RATES[kind]

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.console import Console
 
-from vaebench import executors, planning, requests
+from vaebench import estimate, executors, planning, requests
 from vaebench.config import Request
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import UserError
@@ -52,7 +52,7 @@ def _ready(plan: Plan, store: Store, failed: list[Outcome]) -> list[Request]:
         and done.issuperset(request.data.get("parents", {}).values())
         and store.find(request).folder not in given_up
     ]
-    return sorted(ready, key=planning.seconds, reverse=True)
+    return sorted(ready, key=estimate.seconds, reverse=True)
 
 
 def _wave(
@@ -116,7 +116,7 @@ def _cells(item: Item, store: Store) -> Iterator[dict[str, Any]]:
         wanted = table.columns[column].measurement.format(**item.names)
         found = next((m for m in result["measurements"] if m["name"] == wanted), None)
         if found is None:
-            if table.rows[item.row].optional:
+            if table.rows[item.row].optional or table.columns[column].optional:
                 continue
             raise UserError(f"paper {item.paper}, {item.table}, column {column}: suite measures no {wanted!r}")
         dataset = result["dataset"]

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vaebench import build
 from vaebench.compose import compose
-from vaebench.config import Request, choices, freeze, freeze_eval, kind_of, plain
+from vaebench.config import Request, choices, freeze, freeze_eval, kind_of, kinds, plain
 from vaebench.contracts import Suite
 from vaebench.data.download import sha256_of
 from vaebench.errors import UserError
@@ -45,6 +45,9 @@ def checked(cfg: DictConfig) -> list[Request]:
         _check_width(leaves["model"], leaves["embedder"])
     if cfg.suite is not None:
         leaves["suite"] = plain(cfg.suite)
+    if cfg.test_on is not None:
+        leaves["test_on"] = plain(cfg.test_on)
+        _check_fits(plain(cfg.dataset), leaves["test_on"])
     build.check(leaves)
     return training(cfg)
 
@@ -74,8 +77,14 @@ def evaluation(cfg: DictConfig, seeds: Iterable[int] | None = None) -> tuple[lis
     if is_text(cfg):
         return _selection(cfg, leaf, suite, [int(cfg.seed)] if seeds is None else list(seeds)), suite
     run = freeze(cfg)
-    judge = [classifier(cfg)] if suite.needs_classifier else []
-    return [run, *judge, freeze_eval(leaf, run, *judge)], suite
+    other = plain(cfg.test_on) if cfg.test_on is not None else None
+    if other and suite.needs_classifier:
+        raise UserError(
+            f"dataset@test_on={other['name']}: this suite's judge is a classifier of the training set; "
+            "use suite=tokens or suite=reconstruction"
+        )
+    judge = classifier(cfg) if suite.needs_classifier else None
+    return [run, *([judge] if judge else []), freeze_eval(leaf, run, judge, other)], suite
 
 
 def answers(cfg: DictConfig) -> list[Request]:
@@ -171,14 +180,25 @@ def _check_width(model: Mapping[str, Any], embedder: Mapping[str, Any]) -> None:
 def _check_kinds(cfg: DictConfig) -> None:
     """Raise `UserError` if the model works on another kind of data than the dataset holds."""
     held = "text" if is_text(cfg) else str(OmegaConf.select(cfg, "dataset.data", default="images"))
-    wanted = str(OmegaConf.select(cfg, "model.data", default="images"))
-    if held != wanted:
-        fitting = [name for name in choices("dataset") if kind_of("dataset", name) == wanted]
+    wanted = kinds(OmegaConf.select(cfg, "model.data"))
+    if held not in wanted:
+        fitting = [name for name in choices("dataset") if kind_of(name) in wanted]
         name = cfg.model["_target_"].split(".")[2]
         raise UserError(
-            f"model {name} works on {wanted} and dataset={cfg.dataset.name} holds {held}; "
+            f"model {name} works on {' and '.join(wanted)} and dataset={cfg.dataset.name} holds {held}; "
             f"datasets for it: {', '.join(fitting)}"
         )
+
+
+def _check_fits(trained: Mapping[str, Any], tested: Mapping[str, Any]) -> None:
+    """Raise `UserError` if what a model is tested on has not the form of what it was trained on."""
+    for what in ("shape", "sample_rate"):
+        one, other = trained.get(what), tested.get(what)
+        if one != other and not (what == "shape" and "sample_rate" in trained):  # clips have any length
+            raise UserError(
+                f"dataset@test_on={tested.get('name')}: its {what} is {other}, and {trained.get('name')}'s is {one}; "
+                "a model is tested on data of the form it was trained on"
+            )
 
 
 def title(request: Request) -> str:
@@ -186,7 +206,7 @@ def title(request: Request) -> str:
     verb = request["verb"]
     if verb == "train":
         model = request["model"]
-        options = [f"{key}={model[key]}" for key in ("latent_dim", "k") if key in model]
+        options = [f"{key}={model[key]}" for key in ("latent_dim", "k", "codebook_size") if key in model]
         place = f"on {request['dataset']['name']}"
         return " ".join([model["_target_"].split(".")[2], *options, place, f"seed={request['seed']}"])
     if verb == "answers":
@@ -201,6 +221,8 @@ def title(request: Request) -> str:
     if verb == "grade":
         return f"answers to {request['problems']['name']} by {', '.join(request['scorers'])}"
     suite = str(request["suite"]["_target_"].split(".")[2])
+    if "dataset" in request.data:
+        suite += f" on {request['dataset']['name']}"
     return f"{suite} of {request['parents'].get('run', request['parents'].get('answers'))}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaebench.contracts import FitsInClosedForm, LooksAtData, Phase, TrainingData, Validates
+from vaebench.contracts import Finishes, FitsInClosedForm, LooksAtData, Phase, TrainingData, Validates, Watches
 from vaebench.data.images import ImageData
 from vaebench.errors import Interrupted, UserError, unknown
 
@@ -18,9 +18,10 @@ Window = dict[str, list[Tensor]]
 
 
 PRECISIONS = ("float32", "bf16")
-SCHEDULES = ("constant", "linear")
+SCHEDULES = ("constant", "linear", "onecycle")
 KEEPS = ("last", "best")
 VALIDATION_SHARE = 0.1  # of the training items, held out with train.keep=best
+_WARM_UP = 0.1  # of the steps of a one-cycle schedule
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,11 @@ class Hooks:
 
 def check_spec(spec: Mapping[str, Any]) -> None:
     """Raise one `UserError` for all values of a `TrainSpec` (as plain data) that make no training."""
-    numbers = ("epochs", "max_steps", "batch_size", "log_every", "clip_norm")
-    mistakes = [
-        f"train.{name}={spec[name]}: has to be above 0"
-        for name in numbers
-        if spec[name] is not None and spec[name] <= 0
-    ]
-    # keep is absent from requests that were stored before it existed; None means the same as "last".
+    numbers = ("epochs", "max_steps", "batch_size", "log_every", "clip_norm", "watch_every")
+    # Options are absent from requests that were stored before they existed.
+    given = {name: spec[name] for name in numbers if spec.get(name) is not None}
+    mistakes = [f"train.{name}={value}: has to be above 0" for name, value in given.items() if value <= 0]
+    # No keep means the same as "last".
     chosen = {"precision": spec["precision"], "schedule": spec["schedule"], "keep": spec.get("keep") or "last"}
     valid = {"precision": PRECISIONS, "schedule": SCHEDULES, "keep": KEEPS}
     mistakes += [
@@ -80,12 +79,16 @@ def fit(
     clip_norm: float | None = None,
     log_every: int = 100,
     keep: str | None = None,
+    watch_every: int | None = None,
     state: dict[str, Any] | None = None,
     hooks: Hooks = Hooks(),
 ) -> int:
     """Train ``model`` in place and return the number of steps.
 
     ``optimizers``: one per phase, by its name. ``data`` lies on the training device: a batch is an index.
+    ``schedule``: the rate stays (``constant``), falls to zero (``linear``), or rises for a tenth of the steps and falls
+    along a cosine (``onecycle``; Smith & Topin, arXiv 1708.07120). ``watch_every``: steps between two looks at what a
+    model that `Watches` has to say.
     ``keep``: the weights after the ``last`` step (also None), or those of the epoch with the ``best`` (lowest) loss on
     a tenth of the data that is held out for it.
     ``state``: what a checkpoint held; the training goes on to the same numbers, bit for bit on a CPU.
@@ -114,8 +117,8 @@ def fit(
             if step % phase.every:
                 continue
             optimizer = optimizers[phase.name]
-            if schedule == "linear":
-                _set_rates(optimizer, rates[phase.name], 1 - step / total)
+            if schedule != "constant":
+                _set_rates(optimizer, rates[phase.name], _rate_factor(schedule, step, total))
             optimizer.zero_grad(set_to_none=True)
             with autocast:
                 output = phase.loss(batch, step)
@@ -133,6 +136,9 @@ def fit(
             hooks.track(done, total)
         if best is not None and (done % per_epoch == 0 or done == total):
             hooks.log({"step": done, "epoch": round(done / per_epoch, 4), "validation/loss": best.look(done)})
+        if watch_every and isinstance(model, Watches) and (done % watch_every == 0 or done == total):
+            seen = {f"watch/{name}": value for name, value in model.watch(data).items()}
+            hooks.log({"step": done, "epoch": round(done / per_epoch, 4), **seen})
         stop = hooks.stop()
         if stop or (hooks.due() and done < total):
             hooks.save(_state(model, optimizers, best, done, window))
@@ -141,6 +147,8 @@ def fit(
     if best is not None:
         best.restore()
     model.eval()
+    if isinstance(model, Finishes):
+        model.finish(data)
     return total
 
 
@@ -191,6 +199,16 @@ def _set_rates(optimizer: torch.optim.Optimizer, rates: list[float], factor: flo
     """A rate is a function of the step, so a resumed training needs no scheduler's state."""
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate * factor
+
+
+def _rate_factor(schedule: str, step: int, total: int) -> float:
+    """What the rate is multiplied with at a step: 0 to 1."""
+    if schedule == "linear":
+        return 1 - step / total
+    rise = max(1, round(_WARM_UP * total))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
 
 
 def _remember(window: Window, phase: str, total: Tensor, terms: Mapping[str, Tensor]) -> None:

@@ -179,3 +179,24 @@ def test_an_interval_of_its_own_is_judged_against_zero():
 
 def test_one_seed_with_an_interval_of_its_own_earns_no_more():
     assert judge_cell(10.0, 1.0, "higher", Interval(10.0, 9.9, 10.1, 1), []).text == "within tolerance (1 seed)"
+
+
+def test_a_claim_may_have_a_factor_and_a_margin():
+    left, right = {0: 2.2, 1: 2.3, 2: 2.4}, {0: 1.0, 1: 1.05, 2: 1.1}
+    verdict, found = judge_claim(left, right, "higher", factor=2)
+    assert verdict.kind == "holds"
+    assert found.mean == pytest.approx(0.2)
+    assert judge_claim(left, right, "higher", factor=3)[0].kind == "reversed"
+    assert judge_claim(left, right, "higher", factor=2, margin=0.3)[0].kind == "reversed"
+    assert judge_claim(left, right, "higher", factor=3, margin=-1.5)[0].kind == "holds"
+
+
+def test_sides_that_differ_by_a_margin_at_most_are_shown_to_by_the_whole_interval():
+    close, wide, far = {0: 1.0, 1: 1.1, 2: 1.2}, {0: 0.2, 1: 1.1, 2: 2.0}, {0: 3.0, 1: 3.1, 2: 3.2}
+    level = dict.fromkeys(range(3), 1.0)
+    assert judge_claim(close, level, "within", margin=0.5)[0].kind == "holds"
+    assert judge_claim(level, close, "within", margin=0.5)[0].kind == "holds"
+    assert judge_claim(wide, level, "within", margin=0.5)[0].kind == "undecided"
+    assert judge_claim(far, level, "within", margin=0.5)[0].kind == "reversed"
+    assert judge_claim({0: 1.4}, {0: 1.0}, "within", margin=0.5)[0].text == "1 seed: points this way"
+    assert judge_claim({0: 1.6}, {0: 1.0}, "within", margin=0.5)[0].text == "1 seed: points the other way"

@@ -16,6 +16,7 @@ import yaml
 
 from vaebench.config import choices, conf_dir
 from vaebench.errors import UserError, unknown
+from vaebench.papers.verdicts import WITHIN
 
 DIRECTIONS = ("lower", "higher")
 Record = TypeVar("Record")
@@ -25,6 +26,7 @@ Record = TypeVar("Record")
 class Row:
     """One row: the training it stands for. ``columns``: only these are measured (empty: all).
 
+    ``scales``: at which it is run (empty: all). ``failed``: columns in which the paper says that the training failed.
     ``measures`` fills the ``{measures}`` of a column's measurement (which selector picks); with ``optional`` a
     measurement that the data cannot give is left empty. ``on_stand_in``: further overrides where the table runs on its
     stand-in. In a study ``reading`` holds the answer on each axis the row depends on, ``of`` the printed (table, row)
@@ -36,6 +38,8 @@ class Row:
     overrides: tuple[str, ...] = ()
     eval_overrides: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    scales: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
     note: str = ""
     measures: str = ""
     optional: bool = False
@@ -51,6 +55,7 @@ class Column:
     ``better``: ``lower``, ``higher`` or ``none``. ``tolerance``: half the width of the band round a reported number
     inside which it counts as reproduced. ``protocol``: what the paper states, or what the quantity's name means (FID:
     Inception features); ``reading``: what it leaves open, as we read it. Both are compared with how ours was measured.
+    ``optional``: left empty where the suite cannot measure it (weights or a package that are not at hand).
     """
 
     label: str
@@ -60,6 +65,7 @@ class Column:
     digits: int
     unit: str = ""
     tolerance: float | None = None
+    optional: bool = False
     overrides: tuple[str, ...] = ()
     protocol: Mapping[str, Any] = field(default_factory=dict)
     reading: Mapping[str, Any] = field(default_factory=dict)
@@ -70,7 +76,8 @@ class Column:
 class Claim:
     """An ordering: (``row``, ``column``) is lower or higher (``holds``) than (``than``, ``than_column``).
 
-    With ``value`` the cell is compared with that number.
+    More exactly, than ``factor`` times that cell plus ``margin``; with ``holds: within`` the two differ by ``margin``
+    at most. With ``value`` the cell is compared with that number.
 
     ``asserted``: whether the paper says so; else it is a control that gives the paper's claims their meaning.
     """
@@ -83,6 +90,8 @@ class Claim:
     than: str = ""
     than_column: str = ""
     value: float | None = None
+    factor: float = 1.0
+    margin: float = 0.0
     asserted: bool = True
 
 
@@ -105,9 +114,11 @@ class Readings:
 class Table:
     """One table. ``reported``: row -> column -> the printed number.
 
-    ``datasets``: by scale, the sets it is measured on one by one, where that is not just ``dataset``. ``stand_in``: the
-    embedded set that is taken where none of them can be had; empty: the table is not run then. ``seeds``: by scale,
-    where not the scale's own number; ``overrides``: by scale, training overrides for all rows.
+    ``datasets``: by scale, the sets it is measured on one by one, where that is not just ``dataset``; ``stand_ins``: by
+    scale, sets that stand for them. ``stand_in``: the embedded set that is taken where none of them can be had; empty:
+    the table is not run then. ``train_on``: the set a model is trained on, by the set it is measured on, where they
+    differ. ``seeds``: by scale, where not the scale's own number; ``overrides``: by scale, training overrides for all
+    rows.
     """
 
     caption: str
@@ -120,7 +131,9 @@ class Table:
     overrides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     datasets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stand_ins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stand_in: str = "digits"
+    train_on: Mapping[str, str] = field(default_factory=dict)
     study: Readings | None = None
 
     @property
@@ -130,7 +143,20 @@ class Table:
 
     def sets(self, scale: str) -> tuple[str, ...]:
         """The sets to measure on at a scale."""
+        if scale in self.stand_ins:
+            return tuple(self.stand_ins[scale])
         return tuple(self.datasets.get(scale, ())) if self.datasets else (self.dataset,)
+
+    def instead(self, scale: str) -> str:
+        """The embedded set for where none of `sets` can be had; empty: there is none at this scale.
+
+        Where a scale has stand-ins of its own, the others keep to the paper's sets: their networks fit nothing else.
+        """
+        return self.stand_in if not self.stand_ins or scale in self.stand_ins else ""
+
+    def trained_on(self, dataset: str) -> str:
+        """The set behind the models that are measured on ``dataset``."""
+        return self.train_on.get(dataset, dataset)
 
 
 @dataclass(frozen=True)
@@ -204,19 +230,28 @@ def _table_mistakes(where: str, table: Table) -> list[str]:
     """Unknown names and directions, reported numbers without tolerance, claims that stand twice or compare nothing."""
     rows, columns = table.rows, table.columns
     lines = [f"{where}: has no {kind}" for kind, found in (("rows", rows), ("columns", columns)) if not found]
-    uses = [(f"{where}, row {key}", "", name) for key, row in rows.items() for name in row.columns]
+    uses = [(f"{where}, row {key}", "", name) for key, row in rows.items() for name in (*row.columns, *row.failed)]
+    scales = choices("scale")
     uses += [(f"{where}, reported", row, name) for row, numbers in table.reported.items() for name in numbers]
     for claim in table.claims:
         at = f"{where}, claim {claim.id}"
         uses += [(at, claim.row, claim.column), (at, claim.than, claim.than_column)]
         if claim.value is not None and not _is_number(claim.value):
             lines.append(f"{at}: value={claim.value!r} is no number")
-        if claim.holds not in DIRECTIONS:
-            lines.append(f"{at}: holds={claim.holds!r}; Valid: {', '.join(DIRECTIONS)}")
+        if claim.holds not in (*DIRECTIONS, WITHIN):
+            lines.append(f"{at}: holds={claim.holds!r}; Valid: {', '.join((*DIRECTIONS, WITHIN))}")
+        if claim.holds == WITHIN and claim.margin <= 0:
+            lines.append(f"{at}: holds=within needs a margin above 0")
         if claim.value is None and (claim.row, claim.column) == (claim.than, claim.than_column):
             lines.append(f"{at}: compares a cell with itself")
     lines += [f"{at}: {unknown('row', row, rows)}" for at, row, _ in uses if row and row not in rows]
     lines += [f"{at}: {unknown('column', name, columns)}" for at, _, name in uses if name not in columns]
+    lines += [
+        f"{where}, row {key}: {unknown('scale', scale, scales)}"
+        for key, row in rows.items()
+        for scale in row.scales
+        if scale not in scales
+    ]
     for key, column in columns.items():
         if column.better not in (*DIRECTIONS, "none"):
             lines.append(f"{where}, column {key}: better={column.better!r}; Valid: lower, higher, none")

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+WITHIN = "within"  # of a claim: the two sides differ by its margin at most
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -82,17 +84,36 @@ def judge_cell(
 
 
 def judge_claim(
-    left: Mapping[int, float], right: Mapping[int, float], direction: str
+    left: Mapping[int, float],
+    right: Mapping[int, float],
+    direction: str,
+    *,
+    factor: float = 1.0,
+    margin: float = 0.0,
 ) -> tuple[Verdict, Interval | None]:
-    """The verdict on "left is ``direction`` (lower or higher) than right", and the interval of left - right.
+    """The verdict on "left is ``direction`` than factor * right + margin", and the interval of their difference.
 
+    ``direction``: lower or higher; or ``within``: left and factor * right differ by ``margin`` at most.
     Paired: only seeds that both sides have count, and the interval is that of the differences.
     """
     seeds = sorted(left.keys() & right.keys())
-    found = interval([left[seed] - right[seed] for seed in seeds])
+    offset = 0.0 if direction == WITHIN else margin
+    found = interval([left[seed] - factor * right[seed] - offset for seed in seeds])
     if found is None:
         return Verdict("not run", "not run"), None
-    return judge_interval(found, direction)
+    return judge_within(found, margin) if direction == WITHIN else judge_interval(found, direction)
+
+
+def judge_within(found: Interval, margin: float) -> tuple[Verdict, Interval]:
+    """The verdict on "the difference ``found`` is ``margin`` at most, either way": shown by the whole interval."""
+    if found.low is None or found.high is None:
+        agrees = abs(found.mean) <= margin
+        return Verdict("1 seed", f"1 seed: points {'this' if agrees else 'the other'} way"), found
+    if -margin <= found.low and found.high <= margin:
+        return Verdict("holds", "holds"), found
+    if found.high < -margin or found.low > margin:
+        return Verdict("reversed", "reversed"), found
+    return Verdict("undecided", f"undecided (needs more than {found.count} seeds)"), found
 
 
 def less(left: Interval, right: Interval) -> Interval:

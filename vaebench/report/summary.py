@@ -29,6 +29,13 @@ DATASETS = {
     "mnist": "MNIST",
     "fashion_mnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10",
+    "fashion_mnist_32": "Fashion-MNIST at 32x32",
+    "mnist_32": "MNIST at 32x32",
+    "coco": "COCO 2017",
+    "imagenet": "ImageNet",
+    "fsdd": "Free Spoken Digits",
+    "librispeech": "LibriSpeech",
+    "common_voice": "Common Voice",
     "gsm8k": "GSM8K",
     "math": "MATH",
     "openai_gsm8k": "GSM8K, 4 answers by GPT-3 models (openai_gsm8k)",
@@ -36,6 +43,9 @@ DATASETS = {
     "zeroeval_math_l5": "MATH level 5, 12 answers by 12 chat models (zeroeval_math_l5)",
 }
 _WHAT = {
+    "photos": "photos (embedded: 28x28 grey crops of scikit-learn's two photographs)",
+    "tones": "tones (embedded: generated harmonic tones)",
+    "chirps": "chirps (embedded: generated sweeps and noise)",
     "digits": "digits (embedded: scikit-learn's 1,797 8x8 digits, resized to 28x28)",
     "tiny": "tiny (embedded: a small language model trained here, on generated arithmetic word problems)",
 }
@@ -248,7 +258,8 @@ def _judge(
         verdict, difference = _judge_pooled(there[0], there[1].ours, claim)
         notes.append("the two sides are not paired: their intervals are added in quadrature")
     else:
-        verdict, difference = judge_claim(there[0].values, there[1].values, claim.holds)
+        sides_by_seed = (there[0].values, there[1].values)
+        verdict, difference = judge_claim(*sides_by_seed, claim.holds, factor=claim.factor, margin=claim.margin)
     if difference is not None:
         if dataset not in table.own:
             notes.append(f"judged on {dataset}, a stand-in for {dataset_name(table.dataset)}")
