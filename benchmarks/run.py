@@ -33,6 +33,7 @@ PARTS = {
     "fid": ("image_metrics", "FID and SSIM against torch-fidelity and torchmetrics"),
     "generation": ("generation", "Generated tokens against a plain generate loop"),
     "selection": ("selection", "R-CVAE: training and selection"),
+    "tokenizers": ("tokenizers", "VP-VAE and FSP: cost of a training step and of a codebook"),
     "startup": ("startup", "Start-up"),
     "memory": ("memory", "Memory"),
 }

@@ -8,12 +8,12 @@ from omegaconf import OmegaConf
 
 from vaebench import build, requests
 from vaebench.compose import compose, configurations, session
-from vaebench.config import Request, choices, conf_dir, freeze, leaf
+from vaebench.config import Request, choices, conf_dir, freeze, kinds, leaf
 from vaebench.data.embeddings import Pairs
 from vaebench.errors import UserError
 from vaebench.train import fit
 
-EMBEDDED = {"images": "digits", "text": "tiny", "tokens": "arithmetic"}
+EMBEDDED = {"images": "digits", "text": "tiny", "tokens": "arithmetic", "audio": "tones"}
 
 
 def frozen(*overrides: str) -> Request:
@@ -58,7 +58,7 @@ def pairs(width: int) -> Pairs:
 def test_every_experiment_takes_a_real_step(name: str) -> None:
     with session():
         options = [f"experiment={name}", "train.epochs=1", "train.max_steps=1", "train.batch_size=16"]
-        kind = str(OmegaConf.select(compose("train", options), "model.data", default="images"))
+        kind = kinds(OmegaConf.select(compose("train", options), "model.data"))[0]
         cfg = compose("train", [*options, f"dataset={EMBEDDED[kind]}"])
         request = requests.training(cfg)[-1]
     torch.manual_seed(0)

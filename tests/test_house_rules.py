@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "metrics": {"metrics", "nn", "data.download", *LEAVES},
     "data": {"data", "config", *LEAVES},
     "models": {"nn", "data.arithmetic", *LEAVES},
-    "suites": {"suites", "metrics", "nn", "data.images", "data.answers", *LEAVES},
+    "suites": {"suites", "metrics", "nn", "data.images", "data.audio", "data.answers", *LEAVES},
     "sources": {"sources", "data", *LEAVES},
     "embedders": {"embedders", "nn.options", *LEAVES},
     "papers": {"papers", "config", "errors"},

@@ -27,7 +27,7 @@ IMPORT_NAMES = {
 }
 EXTRAS = {
     Requirement(line).name.replace("-", "_")
-    for extra in ("reasoning", "jina", "vllm")
+    for extra in ("reasoning", "jina", "vllm", "audio", "speech", "diffusers")
     for line in PROJECT["project"]["optional-dependencies"][extra]
 }
 

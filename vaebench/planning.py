@@ -82,9 +82,7 @@ def make(cfg: DictConfig) -> Plan:
             if not settings:
                 left_out.append(_why_not(cfg, paper.name, key, table))
             for setting in settings:
-                for row_name, row in table.rows.items():
-                    if row.scales and setting.scale not in row.scales:
-                        continue
+                for row_name in table.run_at(setting.scale):
                     add = _text_items if kind_of(setting.dataset) == "text" else _items_by_seed
                     new, behind = add(paper.name, key, row_name, table, setting, left_out)
                     items += new

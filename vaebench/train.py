@@ -93,13 +93,9 @@ def fit(
     a tenth of the data that is held out for it.
     ``state``: what a checkpoint held; the training goes on to the same numbers, bit for bit on a CPU.
 
-    Raises `UserError` for a batch larger than the data or a loss that is not finite; `Interrupted` after saving when
-    ``hooks.stop()`` asks for it.
+    Raises `UserError` for too little data or a loss that is not finite; `Interrupted` after saving at ``hooks.stop()``.
     """
-    if isinstance(model, FitsInClosedForm) and isinstance(data, ImageData):
-        model.fit(data.train_x)
-    if isinstance(model, LooksAtData):
-        model.look(data)
+    _begin(model, data)
     phases: tuple[Phase, ...] = model.phases  # type: ignore[assignment]
     best = _Best(model, data, seed) if keep == "best" else None
     count = len(data) if best is None else best.training
@@ -136,9 +132,8 @@ def fit(
             hooks.track(done, total)
         if best is not None and (done % per_epoch == 0 or done == total):
             hooks.log({"step": done, "epoch": round(done / per_epoch, 4), "validation/loss": best.look(done)})
-        if watch_every and isinstance(model, Watches) and (done % watch_every == 0 or done == total):
-            seen = {f"watch/{name}": value for name, value in model.watch(data).items()}
-            hooks.log({"step": done, "epoch": round(done / per_epoch, 4), **seen})
+        if watch_every and (done % watch_every == 0 or done == total):
+            hooks.log({"step": done, "epoch": round(done / per_epoch, 4), **_watched(model, data)})
         stop = hooks.stop()
         if stop or (hooks.due() and done < total):
             hooks.save(_state(model, optimizers, best, done, window))
@@ -150,6 +145,21 @@ def fit(
     if isinstance(model, Finishes):
         model.finish(data)
     return total
+
+
+def _begin(model: nn.Module, data: TrainingData) -> None:
+    """What is done once before the first step. Raises `UserError` if there is nothing to train on."""
+    if not len(data):
+        raise UserError(f"{data.name} has no training items; it is there to be tested on (dataset@test_on={data.name})")
+    if isinstance(model, FitsInClosedForm) and isinstance(data, ImageData):
+        model.fit(data.train_x)
+    if isinstance(model, LooksAtData):
+        model.look(data)
+
+
+def _watched(model: nn.Module, data: TrainingData) -> dict[str, float]:
+    """What a model that can be watched has to say, as terms of the log."""
+    return {f"watch/{name}": value for name, value in model.watch(data).items()} if isinstance(model, Watches) else {}
 
 
 class _Best:

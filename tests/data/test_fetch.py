@@ -272,6 +272,54 @@ def test_command_prints_every_dataset_and_says_what_is_wrong(conf, places, capsy
             fetch.command(words)
 
 
+# Sets of ordinary folders
+
+
+def test_a_set_of_folders_is_there_with_its_first_file(conf, places):
+    write(conf, "toy", splits={"train": ["train"], "test": ["val|test"]})
+    assert fetch.available("toy") == "unavailable"
+    assert fetch.status("toy").files == (fetch.FileStatus("toy/", "missing", None),)
+    (places.cache / "toy" / "train").mkdir(parents=True)
+    (places.given / "toy" / "val" / "inner").mkdir(parents=True)
+    assert fetch.available("toy") == "unavailable"
+    (places.cache / "toy" / "train" / "a.png").write_bytes(b"a")
+    assert fetch.available("toy") == "cache"
+    (places.given / "toy" / "val" / "inner" / "b.png").write_bytes(b"b")
+    found = fetch.fetch("toy")
+    assert (found.origin, found.partial) == ("VAEBENCH_DATA", True)  # without train
+    assert found.files == (fetch.FileStatus("toy/", "present", places.given / "toy"),)
+    (places.given / "toy" / "train").mkdir()
+    assert not fetch.verify("toy").partial
+
+
+def test_a_set_of_folders_is_one_line_and_never_downloaded(conf, places, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    write(conf, "toy", splits={"train": ["train"], "test": ["val|test"]})
+    assert fetch.command(["status", "toy"]) == 0
+    assert capsys.readouterr().out.count("toy/") == 1
+    assert fetch.command(["verify", "toy"]) == 1
+    with pytest.raises(UserError) as error:
+        fetch.command(["fetch", "toy"])
+    message = str(error.value)
+    for words in ("train, val or test", str(places.given / "toy"), "nothing is downloaded", "choose dataset=own"):
+        assert words in message
+    assert "dataset=toy" not in message
+    assert fetch._downloadable.cache_info().misses == 0
+
+
+def test_only_sets_of_the_same_kind_are_offered(conf):
+    write(conf, "noise", data="audio")
+    write(conf, "speech", data="audio", splits={"train": ["a"], "test": ["b"]})
+    with pytest.raises(UserError, match=r"or choose dataset=noise$"):
+        fetch.fetch("speech")
+
+
+def test_splits_that_are_none(conf):
+    write(conf, "toy", splits={"train": ["a"]})
+    with pytest.raises(UserError, match="dataset toy: splits must be train and test"):
+        fetch.available("toy")
+
+
 @pytest.mark.parametrize("text", ["name: other", "- a", "{", ""])
 def test_a_yaml_that_is_no_dataset(conf, text):
     (conf / "toy.yaml").write_text(text)

@@ -15,11 +15,13 @@ import torch
 import yaml
 
 from vaebench.config import Request, conf_dir
-from vaebench.data.images import cifar10, digits, idx, read_idx
+from vaebench.data.image_files import read_idx
+from vaebench.data.images import cifar10, digits, idx, photos
 from vaebench.errors import UserError
 
 REAL = Path(os.environ.get("VAEBENCH_DATA", "-")).absolute()  # before the tests' own folder takes its place
 needs_mnist = pytest.mark.skipif(not (REAL / "mnist").is_dir(), reason="MNIST is not in VAEBENCH_DATA")
+needs_fashion = pytest.mark.skipif(not (REAL / "fashion_mnist").is_dir(), reason="no Fashion-MNIST in VAEBENCH_DATA")
 needs_cifar = pytest.mark.skipif(not (REAL / "cifar10").is_dir(), reason="CIFAR-10 is not in VAEBENCH_DATA")
 SHAPE = [1, 6, 5]
 
@@ -127,6 +129,28 @@ def test_idx_names_its_roles():
         idx(name="toy", shape=SHAPE, files={"x": {"file": "x", "sha256": "0"}})
 
 
+@pytest.mark.parametrize(("shape", "top", "left"), [([3, 10, 8], 2, 1), ([3, 6, 5], 0, 0), ([1, 7, 8], 0, 1)])
+def test_padding_puts_the_image_in_the_middle_of_every_channel(places, put_idx, shape, top, left):
+    data = idx(name="toy", shape=shape, files=put_idx(places.given / "other"), folder="other", pad=True)
+    assert list(data.shape) == shape
+    for split in ("train", "test"):
+        images, raw = getattr(data, f"{split}_x"), idx_arrays()[f"{split}_images"]
+        for channel in range(shape[0]):
+            inner = images[:, channel, top : top + 6, left : left + 5]
+            assert np.array_equal(inner.numpy(), raw)
+        assert int(images.sum()) == shape[0] * int(raw.sum())  # black outside
+    assert data.train_y.tolist() == idx_arrays()["train_labels"].tolist()
+
+
+def test_padding_is_asked_for_and_only_enlarges(places, put_idx):
+    files = put_idx(places.given / "toy")
+    with pytest.raises(UserError, match=r"dataset\.shape=\[3, 10, 8\]: the train images of toy are \[1, 6, 5\]"):
+        idx(name="toy", shape=[3, 10, 8], files=files)
+    for shape in ([3, 5, 5], [3, 6, 4], [6, 5], [0, 6, 5]):
+        with pytest.raises(UserError, match=r"with dataset\.pad it must be \(channels, 6 or more, 5 or more\)"):
+            idx(name="toy", shape=shape, files=files, pad=True)
+
+
 def test_every_dataset_yaml_binds_to_its_reader():
     from vaebench import build as module
 
@@ -168,6 +192,64 @@ def test_digits_at_their_own_size_are_the_scans():
 def test_digits_are_grey(shape):
     with pytest.raises(UserError, match="the digits are grey"):
         digits(name="digits", shape=shape)
+
+
+# The embedded photographs
+
+
+def test_photos():
+    data = build("photos")
+    assert data.train_x.shape == (400, 1, 28, 28)
+    assert data.test_x.shape == (200, 1, 28, 28)
+    assert torch.bincount(data.train_y).tolist() == [200, 200]
+    assert torch.bincount(data.test_y).tolist() == [100, 100]
+    assert (data.source, data.stand_in, data.classes) == ("embedded", True, 2)
+    assert data.digest == build("photos").digest
+    assert 30 < float(data.train_x.float().std()) < 120
+
+
+def test_photos_are_cells_of_the_photographs_and_no_cell_is_in_both_splits():
+    from sklearn.datasets import load_sample_image
+
+    data = photos(name="photos", shape=[3, 50, 60], train=80, test=40)
+    cells = set()
+    for name in ("china.jpg", "flower.jpg"):
+        photo = load_sample_image(name)
+        for top in range(0, 427 - 49, 50):
+            for left in range(0, 640 - 59, 60):
+                cells.add(photo[top : top + 50, left : left + 60].transpose(2, 0, 1).tobytes())
+    assert len(cells) == 160
+    train, test = ({image.numpy().tobytes() for image in images} for images in (data.train_x, data.test_x))
+    assert (len(train), len(test)) == (80, 40)
+    assert train | test <= cells
+    assert not train & test
+
+
+def test_grey_photos_are_pillows():
+    from PIL import Image
+    from sklearn.datasets import load_sample_image
+
+    first = photos(name="photos", shape=[1, 100, 100], train=4, test=2).train_x
+    for image, name in zip(first[[0, 2]], ("china.jpg", "flower.jpg"), strict=True):
+        grey = np.asarray(Image.fromarray(load_sample_image(name)).convert("L")).astype(int)
+        found = image[0].numpy().astype(int)
+        places = [(top, left) for top in range(0, 400, 100) for left in range(0, 600, 100)]
+        assert min(np.abs(grey[t : t + 100, x : x + 100] - found).max() for t, x in places) <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shape": [2, 28, 28]}, "the photographs are grey or in colour"),
+        ({"train": 401}, "expected even numbers from 2"),
+        ({"test": 0}, "expected even numbers from 2"),
+        ({"train": 500}, r"only 2 x 330 cells of 28 x 28"),
+        ({"shape": [1, 500, 28]}, r"only 2 x 0 cells of 500 x 28"),
+    ],
+)
+def test_photos_that_cannot_be_cut(options, message):
+    with pytest.raises(UserError, match=message):
+        photos(**({"name": "photos", "shape": [1, 28, 28], "train": 400, "test": 200} | options))
 
 
 # CIFAR-10
@@ -266,6 +348,20 @@ def test_mnist(monkeypatch):
     assert data.train_y[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert float(data.train_x.float().mean() / 255) == pytest.approx(0.1307, abs=5e-5)  # the usual normalisation
     assert float(data.train_x.float().std() / 255) == pytest.approx(0.3081, abs=5e-5)
+
+
+@needs_mnist
+@needs_fashion
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_the_padded_sets_are_the_others_in_a_frame(monkeypatch, name):
+    monkeypatch.setenv("VAEBENCH_DATA", str(REAL))
+    plain, padded = build(name), build(f"{name}_32")
+    assert padded.name == f"{name}_32"
+    assert padded.shape == (3, 32, 32)
+    rows = slice(0, 500)
+    inner = padded.test_x[rows, :, 2:30, 2:30]
+    assert torch.equal(inner, plain.test_x[rows].expand(-1, 3, -1, -1))
+    assert torch.equal(padded.test_y, plain.test_y)
 
 
 @needs_mnist

@@ -8,7 +8,18 @@ import torch
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from vaebench.contracts import Batch, Classifies, FitsInClosedForm, MasksLatents, Reconstructs, Samples
+from vaebench.contracts import (
+    Batch,
+    Classifies,
+    Finishes,
+    FitsInClosedForm,
+    LooksAtData,
+    MasksLatents,
+    Reconstructs,
+    Samples,
+    Tokenizes,
+    Watches,
+)
 from vaebench.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,6 +27,24 @@ FILES = sorted((ROOT / "conf" / "model").rglob("*.yaml"))
 NAMES = [path.stem for path in FILES]
 VAES = ["beta_vae", "topk", "batchtopk"]
 AUTOENCODERS = ["ae", *VAES]
+TOKENIZERS = ["vq_vae", "vq_ema", "simvq", "fsq", "tokenbridge", "fsp", "vp_vae"]
+
+
+class Images:
+    """As much of a dataset as a look at it needs: the items of a batch."""
+
+    name = "blobs"
+    device = torch.device("cpu")
+
+    def __init__(self, batch):
+        self.items = batch
+
+    def __len__(self):
+        return len(self.items.x)
+
+    def batch(self, rows):
+        torch.rand(1)  # a dataset of audio draws its crops
+        return Batch(self.items.x[rows], self.items.y[rows])
 
 
 def test_every_method_has_its_yaml():
@@ -29,9 +58,10 @@ def test_every_method_has_its_yaml():
 def test_yaml_lists_exactly_the_constructors_options(path):
     leaf = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     parameters = inspect.signature(get_object(leaf["_target_"])).parameters
-    assert set(leaf) - {"_target_", "version", "data"} == set(parameters)
+    groups = {key.split("@")[1] for entry in leaf.get("defaults", ()) if entry != "_self_" for key in entry}
+    assert set(leaf) - {"_target_", "version", "data", "defaults"} | groups == set(parameters)
     assert isinstance(leaf["version"], int)
-    if leaf.get("data", "images") == "images":
+    if "images" in leaf.get("data", "images"):
         assert leaf["input_shape"] == "${dataset.shape}"
     for parameter in parameters.values():
         assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
@@ -48,11 +78,13 @@ def test_yaml_lists_exactly_the_constructors_options(path):
         ("pca", {Reconstructs, FitsInClosedForm}),
         ("identity", {Reconstructs}),
         ("classifier", {Classifies}),
+        *((name, {Finishes, LooksAtData, Reconstructs, Tokenizes, Watches}) for name in TOKENIZERS),
     ],
 )
 def test_capabilities(make, name, expected):
     model = make(name)
-    every = (Classifies, FitsInClosedForm, MasksLatents, Reconstructs, Samples)
+    tokens = (Finishes, LooksAtData, Tokenizes, Watches)
+    every = (Classifies, FitsInClosedForm, MasksLatents, Reconstructs, Samples, *tokens)
     assert {capability for capability in every if isinstance(model, capability)} == expected
 
 
@@ -98,6 +130,70 @@ def test_autoencoders_with_every_network_and_loss(make, name, network, recon_los
     assert 0 <= float(y.min()) <= float(y.max()) <= 1
 
 
+@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize("kind", ["conv", "mel", "codec"])
+def test_tokenizers_learn_images_and_audio(make, batch, clips, name, kind):
+    audio = {} if kind == "conv" else {"input_shape": [1, 480], "sample_rate": 8000}
+    model = make(name, autoencoder=kind, **audio)
+    data = batch if kind == "conv" else clips
+    (phase,) = model.phases
+    optimizer = torch.optim.Adam(phase.parameters, lr=3e-3)
+    losses = []
+    for step in range(8):
+        torch.manual_seed(1)
+        output = phase.loss(data, step)
+        losses.append(float(output.total.detach()))
+        optimizer.zero_grad()
+        output.total.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0]
+    assert {"l1", "auxiliary"} <= set(output.terms)
+    assert not any(term.requires_grad for term in output.terms.values())
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize("kind", ["conv", "mel", "codec"])
+def test_tokens_come_back_as_the_code(make, batch, clips, name, kind):
+    audio = {} if kind == "conv" else {"input_shape": [1, 480], "sample_rate": 8000}
+    model = make(name, autoencoder=kind, **audio)
+    data = batch if kind == "conv" else clips
+    model.loss(data, 0)
+    model.finish(Images(data))
+    model.eval()
+    with torch.no_grad():
+        tokens, code = model.tokenize(data.x), model.encode(data.x)
+        signal = model.decode(code)
+        assert torch.equal(model.detokenize(tokens), signal)
+    grid = {"conv": (2, 2), "mel": (30,), "codec": (10,)}[kind]
+    assert tokens.dtype == torch.int64
+    assert tokens.shape == (len(data.x), *grid)
+    assert 0 <= int(tokens.min()) <= int(tokens.max()) < model.codebook_size
+    assert code.shape == (len(data.x), model.quantiser.dim, *grid)
+    assert signal.shape == data.x.shape
+    assert signal.dtype == torch.float32
+    low = 0 if kind == "conv" else -1
+    assert low <= float(signal.min()) <= float(signal.max()) <= 1
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_watching_changes_nothing(make, batch, name):
+    model = make(name)
+    model.loss(batch, 0)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    first = model.watch(Images(batch))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.training
+    assert model.quantiser.training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    torch.manual_seed(5)
+    assert model.watch(Images(batch)) == first
+    assert set(first) == {"usage", "cvu"}
+    assert 0 < first["usage"] <= 1
+    assert 1 / model.codebook_size <= first["cvu"] * 1.0001
+    assert first["cvu"] <= first["usage"] * 1.0001
+
+
 @pytest.mark.parametrize("name", VAES)
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_total_is_recon_plus_beta_kl(make, batch, name, reduction):
@@ -120,7 +216,7 @@ def test_sample_depends_on_the_generator_alone(make, batch, name):
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("name", [*AUTOENCODERS, "classifier"])
+@pytest.mark.parametrize("name", [*AUTOENCODERS, *TOKENIZERS, "classifier"])
 def test_bf16_training_gives_float32_at_the_boundary(make, batch, name):
     model = make(name)
     with torch.autocast("cpu", torch.bfloat16):
@@ -131,13 +227,15 @@ def test_bf16_training_gives_float32_at_the_boundary(make, batch, name):
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("name", [*AUTOENCODERS, "classifier", "pca"])
+@pytest.mark.parametrize("name", [*AUTOENCODERS, *TOKENIZERS, "classifier", "pca"])
 def test_state_dict_holds_everything(make, batch, name):
     one, other = make(name, seed=0), make(name, seed=1)
     if name == "pca":
         one.fit((batch.x * 255).byte())
     for phase in one.phases:
         phase.loss(batch, 0)
+    if isinstance(one, Finishes):
+        one.finish(Images(batch))
     other.load_state_dict(one.state_dict())
     for model in (one, other):
         model.eval()

@@ -11,7 +11,7 @@ from vaebench.papers.tables import load, names, parse, study_row
 
 def test_the_paper_is_the_printed_one():
     paper = load("batchtopk")
-    assert names() == ["batchtopk", "rcvae"]
+    assert names() == ["batchtopk", "rcvae", "vpvae"]
     assert paper.source
     assert paper.year == 2026
     one, two = paper.tables["table1"], paper.tables["table2"]
@@ -46,6 +46,16 @@ def test_a_table_says_on_which_sets_it_is_measured():
     assert tables["gsm8k"].sets("paper") == ("gsm8k",)
     assert tables["selectors"].own == ("openai_gsm8k", "zeroeval_gsm", "zeroeval_math_l5")
     assert load("batchtopk").tables["table1"].sets("smoke") == ("mnist",)
+
+
+def test_a_table_says_what_stands_for_its_set_and_what_its_models_are_trained_on():
+    table = load("vpvae").tables["table2_images"]
+    assert table.sets("small") == ("fashion_mnist_32", "mnist_32")
+    assert table.sets("paper") == table.own == ("imagenet",)
+    assert (table.instead("smoke"), table.instead("small"), table.instead("paper")) == ("photos", "photos", "")
+    assert [table.trained_on(name) for name in ("imagenet", "mnist_32", "photos")] == ["coco", "cifar10", "digits"]
+    table = load("batchtopk").tables["table1"]
+    assert (table.instead("paper"), table.trained_on("mnist")) == ("digits", "mnist")
 
 
 @pytest.mark.parametrize("name", ["batchtopk", "rcvae"])
@@ -128,7 +138,10 @@ def change(data: dict, path: str, value: object) -> None:
         ("tables/one/claims/0/than", "z", "claim c: unknown row 'z'"),
         ("tables/one/claims/0/than", "a", "compares a cell with itself"),
         ("tables/one/claims/0/column", "z", "claim c: unknown column 'z'"),
-        ("tables/one/claims/0/holds", "below", "holds='below'"),
+        ("tables/one/claims/0/holds", "below", "holds='below'; Valid: lower, higher, within"),
+        ("tables/one/claims/0/holds", "within", "claim c: holds=within needs a margin above 0"),
+        ("tables/one/rows/a/scales", ["smal"], "row a: unknown scale 'smal'; did you mean 'small'"),
+        ("tables/one/rows/a/failed", ["fdi"], "row a: unknown column 'fdi'; did you mean 'fid'"),
         ("tables/study/of/0/table", "two", "unknown table 'two'"),
         ("tables/study/of/0/axes", ["z"], "unknown axis 'z'"),
         ("tables/study/of/0/columns", ["ssim"], "no number is reported for ssim"),

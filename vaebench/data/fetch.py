@@ -8,16 +8,17 @@ part is of use, ``partial``.
 - Images: ``conf/dataset/<name>.yaml`` says it, and the folder is the dataset's name.
 - Problems and answers: the dataset's ``defaults`` name its ``/problems@problems`` and ``/answers@answers``, and
   ``conf/problems`` and ``conf/answers`` say it, with a ``folder`` that several may share. A file may name another.
+- A set of ordinary folders has ``splits`` instead, sub-folders of its own one in either place; no file is named, none
+  is hashed, and nothing is downloaded.
 
-What has no ``files`` is embedded in a package, or made by a language model.
+What has neither ``files`` nor ``splits`` is embedded in a package, generated, or made by a language model.
 """
 
 from __future__ import annotations
 
-import os
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from filelock import FileLock
 
 from vaebench import config
 from vaebench.data.download import answering, download, sha256_of
-from vaebench.data.files import File, Files, Spec, entries, specification
+from vaebench.data.files import File, Files, Spec, Splits, entries, specification, split_names
+from vaebench.data.places import Tree, cache, find_tree, given
 from vaebench.errors import UserError, unknown
 
 
@@ -39,7 +41,10 @@ class Located:
 
 @dataclass(frozen=True)
 class FileStatus:
-    """``state``: ``present``, ``missing`` or, if it was hashed, ``corrupt``. ``where``: its path, if it exists."""
+    """A file, or the folder of a set of ordinary folders, whose name then ends in ``/``.
+
+    ``state``: ``present``, ``missing`` or, if it was hashed, ``corrupt``. ``where``: its path, if it exists.
+    """
 
     file: str
     state: str
@@ -82,9 +87,12 @@ def fetch(name: str) -> DatasetStatus:
     """Download what is missing of a dataset into the cache, and again what is corrupt there; then `verify`.
 
     Raises:
-        UserError: no mirror delivers a file, the cache cannot be written, or a file in ``$VAEBENCH_DATA`` is corrupt.
+        UserError: no mirror delivers a file, the cache cannot be written, a file in ``$VAEBENCH_DATA`` is corrupt, or
+            the set is one of ordinary folders that are not there.
     """
     spec = specification(name)
+    if spec.splits is not None:
+        obtain_folders(name=name, splits=spec.splits)
     for entry in spec.files:
         path = _find(entry)
         if path and not _is_given(entry, path) and sha256_of(path) != entry.sha256:
@@ -103,8 +111,34 @@ def obtain(*, name: str, files: Files, mirrors: Sequence[str] = (), folder: str 
     """
     wanted = entries(name, folder or name, files, mirrors)
     paths = _whole(wanted)
-    given = all(_is_given(wanted[role], path) for role, path in paths.items())
-    return Located(paths, "VAEBENCH_DATA" if given else "download")
+    all_given = all(_is_given(wanted[role], path) for role, path in paths.items())
+    return Located(paths, "VAEBENCH_DATA" if all_given else "download")
+
+
+def obtain_folders(*, name: str, splits: Splits) -> Tree:
+    """Find a set of ordinary folders, ``splits`` by train and test; without a training split it is for evaluation only.
+
+    Raises:
+        UserError: it is not there, has no test split, or only some of a split's folders, or is ill described.
+    """
+    splits = split_names(name, splits)
+    tree = find_tree(name, splits)
+    wanted = ", ".join(each.replace("|", " or ") for each in dict.fromkeys(sum(splits.values(), ())))
+    if tree is None:
+        embedded = _embedded(name)
+        raise UserError(
+            f"{name}: no file in its sub-folders {wanted}. Looked in {_places(name)}; nothing is downloaded. "
+            f"Set VAEBENCH_DATA to a folder that has {name}/ with them{f', or choose {embedded}' if embedded else ''}"
+        )
+    lines = [
+        f"{tree.root}: has no {folders[0].replace('|', ' or ')}; put it there, or name what there is in "
+        f"dataset.splits.{role}"
+        for role, folders in tree.missing.items()
+        if folders and (tree.splits[role] or role == "test")
+    ]
+    if lines:
+        raise UserError(*lines)
+    return tree
 
 
 def is_partial(*, name: str, files: Files, partial: Files) -> bool:
@@ -157,22 +191,13 @@ def _show(found: Sequence[DatasetStatus]) -> None:
     Console(highlight=False).print(table, markup=False)
 
 
-def _given(folder: str) -> Path | None:
-    root = os.environ.get("VAEBENCH_DATA", "")
-    return Path(root).expanduser().absolute() / folder if root else None
-
-
-def _cache(folder: str) -> Path:
-    return Path(os.environ.get("VAEBENCH_CACHE", "") or "~/.cache/vaebench").expanduser().absolute() / folder
-
-
 def _find(entry: File) -> Path | None:
-    folders = [folder for folder in (_given(entry.folder), _cache(entry.folder)) if folder]
+    folders = [folder for folder in (given(entry.folder), cache(entry.folder)) if folder]
     return next((folder / entry.file for folder in folders if (folder / entry.file).is_file()), None)
 
 
 def _is_given(entry: File, path: Path) -> bool:
-    return path.parent == _given(entry.folder)
+    return path.parent == given(entry.folder)
 
 
 def _whole(entries: Mapping[Any, File]) -> dict[Any, Path]:
@@ -199,7 +224,10 @@ def _here(spec: Spec) -> tuple[File, ...]:
 
 def _origin(spec: Spec) -> str:
     """The weakest origin of any of its files."""
-    if not spec.files:
+    if spec.splits is not None:
+        tree = find_tree(spec.name, spec.splits)
+        return {"VAEBENCH_DATA": "VAEBENCH_DATA", "download": "cache"}[tree.source] if tree else "unavailable"
+    if spec.embedded:
         return "embedded"
     found = [(entry, _find(entry)) for entry in _here(spec)]
     if all(path for _, path in found):
@@ -209,6 +237,10 @@ def _origin(spec: Spec) -> str:
 
 def _status(name: str, *, hashed: bool) -> DatasetStatus:
     spec = specification(name)
+    if spec.splits is not None:
+        tree = find_tree(name, spec.splits)
+        folder = FileStatus(f"{name}/", "present" if tree else "missing", tree.root if tree else None)
+        return DatasetStatus(name, _origin(spec), (folder,), partial=bool(tree and any(tree.missing.values())))
     files = _here(spec)
     found = []
     for entry in files:
@@ -220,7 +252,7 @@ def _status(name: str, *, hashed: bool) -> DatasetStatus:
     return DatasetStatus(name, _origin(spec), tuple(found), partial=files is not spec.files)
 
 
-@cache
+@functools.cache
 def _downloadable() -> frozenset[str]:
     """The datasets whose missing files some mirror has; the mirrors of all are asked at once, to wait once.
 
@@ -245,7 +277,7 @@ def _url(mirror: str, file: str) -> str:
 
 def _download(entry: File) -> Path:
     """One file from the first mirror that delivers it, into the cache; one process at a time."""
-    path = _cache(entry.folder) / entry.file
+    path = cache(entry.folder) / entry.file
     reasons = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -280,15 +312,23 @@ def _dataset_of(entry: File) -> str:
 
 def _not_found(entry: File, reasons: Sequence[str]) -> str:
     name = _dataset_of(entry)
-    given = _given(entry.folder)
-    places = f"{f'{given} (VAEBENCH_DATA)' if given else 'VAEBENCH_DATA (not set)'} and {_cache(entry.folder)} (cache)"
-    specs = [specification(other) for other in config.choices("dataset")]
-    kind = next((spec.kind for spec in specs if spec.name == name), "images")
-    embedded = " or ".join(f"dataset={spec.name}" for spec in specs if not spec.files and spec.kind == kind)
+    embedded = _embedded(name)
     return (
-        f"{name}: {entry.file} is not here and cannot be downloaded. Looked in {places}; "
+        f"{name}: {entry.file} is not here and cannot be downloaded. Looked in {_places(entry.folder)}; "
         f"tried {', '.join(reasons) or 'no mirror, since none is named'}. Set VAEBENCH_DATA to a folder that has "
         f"{entry.folder}/{entry.file}"
         + (f", run 'vaebench data fetch {name}' where there is a network" if entry.mirrors else "")
         + (f", or choose {embedded}" if embedded else "")
     )
+
+
+def _places(folder: str) -> str:
+    first = given(folder)
+    return f"{f'{first} (VAEBENCH_DATA)' if first else 'VAEBENCH_DATA (not set)'} and {cache(folder)} (cache)"
+
+
+def _embedded(name: str) -> str:
+    """What to choose in place of a dataset that cannot be had: those of its kind that need no file."""
+    specs = [specification(other) for other in config.choices("dataset")]
+    kind = next((spec.kind for spec in specs if spec.name == name), "images")
+    return " or ".join(f"dataset={spec.name}" for spec in specs if spec.embedded and spec.kind == kind)

@@ -14,6 +14,8 @@ from vaebench.errors import UserError, unknown
 
 # role -> {file: name, sha256: hex digits} and, if need be, {md5: hex digits, folder: another than the set's}
 Files = Mapping[str, Mapping[str, str]]
+# train and test -> sub-folders of a set of ordinary folders; "val|test": the first of these that is there
+Splits = Mapping[str, Sequence[str]]
 PARTS = ("problems", "answers")  # of a dataset that is composed
 _FIELDS = frozenset({"file", "sha256", "md5", "folder"})
 
@@ -31,12 +33,22 @@ class File:
 
 @dataclass(frozen=True)
 class Spec:
-    """All that YAML says of a dataset's files. ``kind``: ``images``, ``answers``, or what it says."""
+    """All that YAML says of a dataset's files.
+
+    ``kind``: ``images``, ``answers``, or what it says. ``splits``: the sub-folders of a set of ordinary folders, which
+    has no ``files``; None for any other set.
+    """
 
     name: str
     files: tuple[File, ...]
     partial: tuple[File, ...]
     kind: str
+    splits: Splits | None = None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is there without a file."""
+        return not self.files and self.splits is None
 
 
 def specification(name: str) -> Spec:
@@ -58,7 +70,8 @@ def specification(name: str) -> Spec:
     )
     once = {(entry.folder, entry.file): entry for entry in files}  # two parts may name the same file
     kind = "answers" if chosen else str(leaf.get("data") or "images")
-    return Spec(name, tuple(once.values()), tuple(partial), kind)
+    splits = leaf.get("splits")
+    return Spec(name, tuple(once.values()), tuple(partial), kind, None if splits is None else split_names(name, splits))
 
 
 def _described(name: str, leaf: Mapping[str, Any], group: str) -> Iterable[File]:
@@ -121,6 +134,27 @@ def entries(name: str, folder: str, files: Files, mirrors: Sequence[str]) -> dic
     if wrong:
         raise UserError(*wrong)
     return found
+
+
+def split_names(name: str, splits: Splits) -> dict[str, tuple[str, ...]]:
+    """The sub-folders of a set of ordinary folders, checked: none may lead out of the set's own folder.
+
+    Raises:
+        UserError: there is no train or no test, or a name is not one.
+    """
+    if not isinstance(splits, Mapping) or sorted(splits) != ["test", "train"]:
+        raise UserError(f"dataset {name}: splits must be train and test, each a list of sub-folders")
+    wrong = [] if _plain(name) else [f"dataset.name={name!r}: must be a plain name, without a folder"]
+    for role, folders in splits.items():
+        if isinstance(folders, str) or not folders:
+            wrong.append(f"dataset.splits.{role}={folders!r}: must be a list of sub-folders, [{role}] for one")
+        elif bad := [each for each in folders if not isinstance(each, str) or not all(map(_inside, each.split("|")))]:
+            wrong.append(
+                f"dataset.splits.{role}: {bad[0]!r} must be plain names, one below the other (a/b) or one of (a|b)"
+            )
+    if wrong:
+        raise UserError(*wrong)
+    return {role: tuple(folders) for role, folders in splits.items()}
 
 
 def _plain(name: Any) -> bool:

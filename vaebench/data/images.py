@@ -18,16 +18,9 @@ With that, ``dataset=kmnist`` is a choice; its files lie in ``$VAEBENCH_DATA/kmn
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import lzma
-import math
-import tarfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
@@ -36,15 +29,14 @@ from torch.nn import functional as F
 
 from vaebench.contracts import Batch
 from vaebench.data.fetch import Files, is_partial, obtain
+from vaebench.data.image_files import CIFAR_BATCHES, cifar_archive, cifar_records, read_bytes, read_idx
 from vaebench.errors import UserError
 
 _IDX_ROLES = ("train_images", "train_labels", "test_images", "test_labels")
-_IDX_UNSIGNED_BYTES = 8
-_CIFAR_RECORD = 1 + 3 * 32 * 32  # label, then the red, the green and the blue plane, row by row
-_CIFAR_BATCHES = ("batch_1", "batch_2", "batch_3", "batch_4", "batch_5")
 _CIFAR_TEST_IMAGES = 10_000
 _DIGITS_TEST = 360
-_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError)
+_PHOTOS = ("china.jpg", "flower.jpg")
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,8 @@ class ImageData:
 
     ``source``: ``embedded``, ``VAEBENCH_DATA`` or ``download``. ``digest``: 16 hex digits, of the content.
     ``note``: which part of the set this is, empty for all of it. ``stand_in``: whether it stands for a paper's dataset
-    without being it.
+    without being it. ``place``: where batches go if the images are mapped from files on disk, and so stay on the CPU;
+    None for images in memory. A set without training images can be evaluated on only.
     """
 
     name: str
@@ -65,6 +58,7 @@ class ImageData:
     digest: str
     note: str
     stand_in: bool
+    place: torch.device | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -79,46 +73,78 @@ class ImageData:
 
     @property
     def device(self) -> torch.device:
-        """Where the images lie."""
-        return self.train_x.device
+        """Where batches go."""
+        return self.place or self.train_x.device
 
     def __len__(self) -> int:
         """The number of training images."""
         return len(self.train_x)
 
     def batch(self, rows: Tensor) -> Batch:
-        """Training images as float32 in [0, 1] and their labels."""
-        return Batch(self.train_x[rows].float().div_(255), self.train_y[rows])
+        """Training images as float32 in [0, 1] and their labels. Raises `UserError` if there are none."""
+        if not len(self.train_x):
+            raise UserError(f"{self.name} has no training images here, only a test split; train on another dataset")
+        rows = rows.to(self.train_x.device)
+        return Batch(self.train_x[rows].to(self.device).float().div_(255), self.train_y[rows].to(self.device))
 
     def to(self, device: torch.device | str) -> ImageData:
-        """The same data with its four tensors on ``device``."""
+        """The same data with its four tensors on ``device``; mapped ones stay, and their batches go there."""
+        if self.place is not None:
+            return replace(self, place=torch.device(device))
         moved = {key: getattr(self, key).to(device) for key in ("train_x", "train_y", "test_x", "test_y")}
         return replace(self, **moved)
 
 
-def idx(*, name: str, shape: Sequence[int], files: Files, mirrors: Sequence[str] = ()) -> ImageData:
+def idx(
+    *,
+    name: str,
+    shape: Sequence[int],
+    files: Files,
+    mirrors: Sequence[str] = (),
+    folder: str = "",
+    pad: bool = False,
+) -> ImageData:
     """A dataset of four IDX files (MNIST's format), of grey images of unsigned bytes.
 
     Args:
         name: the folder of its files under ``$VAEBENCH_DATA`` or the cache.
-        shape: (1, h, w) of an image; checked.
+        shape: (1, h, w) of an image; checked. With ``pad`` (c, h, w) of what is made of it.
         files: ``train_images``, ``train_labels``, ``test_images``, ``test_labels``, each with ``file`` and ``sha256``.
         mirrors: addresses of folders to download from.
+        folder: where the files lie if not in ``name``.
+        pad: put a black frame round every image and repeat it over the channels, as ``shape`` asks for; for models of
+            larger images or of colour.
 
     Raises:
         UserError: a file is missing, corrupt, not IDX, or does not agree with the others or with ``shape``.
     """
     if sorted(files) != sorted(_IDX_ROLES):
         raise UserError(f"dataset {name}: files must be {', '.join(_IDX_ROLES)}, not {', '.join(files) or 'none'}")
-    located = obtain(name=name, files=files, mirrors=mirrors)
+    located = obtain(name=name, files=files, mirrors=mirrors, folder=folder)
     arrays = {role: read_idx(path, dimensions=3 if "images" in role else 1) for role, path in located.paths.items()}
+    train, test = (arrays[f"{split}_images"][:, None] for split in ("train", "test"))
+    if pad:
+        train, test = _padded(train, shape), _padded(test, shape)
     return _assemble(
         name=name,
         shape=shape,
-        train=(arrays["train_images"][:, None], arrays["train_labels"]),
-        test=(arrays["test_images"][:, None], arrays["test_labels"]),
+        train=(train, arrays["train_labels"]),
+        test=(test, arrays["test_labels"]),
         source=located.source,
     )
+
+
+def _padded(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Grey images uint8 ``[n 1 h w]`` in the middle of black ones of ``shape``, the same in every channel."""
+    height, width = images.shape[2:]
+    if len(shape) != 3 or shape[0] < 1 or shape[1] < height or shape[2] < width:
+        raise UserError(
+            f"dataset.shape={list(shape)}: with dataset.pad it must be (channels, {height} or more, {width} or more)"
+        )
+    found = np.zeros((len(images), *shape), np.uint8)
+    top, left = (shape[1] - height) // 2, (shape[2] - width) // 2
+    found[:, :, top : top + height, left : left + width] = images
+    return found
 
 
 def digits(*, name: str, shape: Sequence[int]) -> ImageData:
@@ -152,6 +178,59 @@ def digits(*, name: str, shape: Sequence[int]) -> ImageData:
     )
 
 
+def photos(*, name: str, shape: Sequence[int], train: int, test: int) -> ImageData:
+    """Cells of scikit-learn's two photographs: natural images without a file, out of the domain of digits.
+
+    Each photograph (427 x 640) is cut into cells side by side; as many as are asked for are taken, evenly spread, and
+    as evenly shared out to the splits. The label is the number of the photograph: a temple, a flower.
+
+    Args:
+        name: what the set is called.
+        shape: (1, h, w) for grey cells or (3, h, w) for colour.
+        train: how many training images, an even number from 2.
+        test: how many test images, an even number from 2.
+
+    Raises:
+        UserError: an option is out of range, or the photographs have not so many cells.
+    """
+    from sklearn.datasets import load_sample_image
+
+    if len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1:
+        raise UserError(f"dataset.shape={list(shape)}: the photographs are grey or in colour, (1 or 3, height, width)")
+    if min(train, test) < 2 or train % 2 or test % 2:
+        raise UserError(f"dataset.train={train}, dataset.test={test}: expected even numbers from 2, half of each photo")
+    parts: dict[str, list[np.ndarray]] = {"train": [], "test": []}
+    for photo in _PHOTOS:
+        cells = _cells(load_sample_image(photo), shape)
+        if len(cells) < (train + test) // 2:
+            raise UserError(
+                f"dataset.train={train}, dataset.test={test}: the two photographs have only 2 x {len(cells)} cells of "
+                f"{shape[1]} x {shape[2]}; ask for fewer or smaller ones"
+            )
+        taken = cells[_spread(len(cells), (train + test) // 2)]
+        tested = _spread(len(taken), test // 2)
+        parts["test"].append(taken[tested])
+        parts["train"].append(np.delete(taken, tested, axis=0))
+    splits = {split: (np.concatenate(both), np.repeat([0, 1], len(both[0]))) for split, both in parts.items()}
+    return _assemble(
+        name=name, shape=shape, train=splits["train"], test=splits["test"], source="embedded", stand_in=True
+    )
+
+
+def _cells(photo: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """A photograph uint8 ``[h w 3]`` in whole cells, row by row, uint8 ``[n c h w]``."""
+    channels, height, width = shape
+    pixels = photo if channels == 3 else np.rint(photo @ np.array(_LUMA))[..., None]
+    rows, columns = photo.shape[0] // height, photo.shape[1] // width
+    grid = pixels[: rows * height, : columns * width].reshape(rows, height, columns, width, channels)
+    return grid.transpose(0, 2, 4, 1, 3).reshape(-1, *shape).astype(np.uint8)
+
+
+def _spread(available: int, count: int) -> np.ndarray:
+    """``count`` different numbers below ``available``, evenly spread."""
+    return np.arange(count) * available // count
+
+
 def cifar10(
     *, name: str, shape: Sequence[int], files: Files, partial: Files | None = None, mirrors: Sequence[str] = ()
 ) -> ImageData:
@@ -169,17 +248,17 @@ def cifar10(
         UserError: a file is missing, corrupt, or does not hold whole records.
     """
     partial = partial or {}
-    batches = sorted(role for role in partial if role in _CIFAR_BATCHES)
+    batches = sorted(role for role in partial if role in CIFAR_BATCHES)
     if list(files) != ["archive"] or (partial and (not batches or {*batches, "test"} != set(partial))):
         raise UserError(
-            f"dataset {name}: files must be archive, and partial some of {', '.join(_CIFAR_BATCHES)}, and test"
+            f"dataset {name}: files must be archive, and partial some of {', '.join(CIFAR_BATCHES)}, and test"
         )
     part = is_partial(name=name, files=files, partial=partial)
     located = obtain(name=name, files=partial if part else files, mirrors=mirrors)
     if part:
-        records = {role: _records(path, _read(path)) for role, path in located.paths.items()}
+        records = {role: cifar_records(path, read_bytes(path)) for role, path in located.paths.items()}
     else:
-        records, batches = _archive_records(located.paths["archive"]), list(_CIFAR_BATCHES)
+        records, batches = cifar_archive(located.paths["archive"]), list(CIFAR_BATCHES)
     train = np.concatenate([records[role] for role in batches])
     test = records["test"]
     return _assemble(
@@ -190,77 +269,6 @@ def cifar10(
         source=located.source,
         note=_partial_note([role.removeprefix("batch_") for role in batches], len(test)) if part else "",
     )
-
-
-def read_idx(path: Path, *, dimensions: int) -> np.ndarray:
-    """The array in an IDX file of unsigned bytes, compressed (``.gz``, ``.xz``) or not.
-
-    Format: two zero bytes, the type (8), the number of dimensions, each dimension as a big-endian 32-bit integer, the
-    values with the last dimension running fastest (yann.lecun.com/exdb/mnist).
-
-    Raises:
-        UserError: the file is cut off, goes on after its values, is of another type or has other than ``dimensions``.
-    """
-    content = _read(path)
-    header = 4 + 4 * dimensions
-    if len(content) < header:
-        raise UserError(f"{path}: {len(content)} bytes are too few for an IDX file of {dimensions} dimensions")
-    if tuple(content[:4]) != (0, 0, _IDX_UNSIGNED_BYTES, dimensions):
-        wanted = bytes((0, 0, _IDX_UNSIGNED_BYTES, dimensions)).hex()
-        raise UserError(
-            f"{path}: not an IDX file of unsigned bytes in {dimensions} dimensions "
-            f"(it begins with {content[:4].hex()}, not {wanted})"
-        )
-    sizes = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, 4))
-    expected, found = math.prod(sizes), len(content) - header
-    if found != expected:
-        product = " x ".join(map(str, sizes))
-        raise UserError(f"{path}: {found} values follow the header, which announces {product} = {expected}")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(sizes)
-
-
-def _read(path: Path) -> bytes:
-    """The content of a file, decompressed by its suffix."""
-    try:
-        with _open(path) as stream:
-            return stream.read()
-    except _BROKEN as error:
-        raise UserError(f"{path}: cannot be read to its end ({error})") from error
-
-
-def _open(path: Path) -> IO[bytes] | gzip.GzipFile | lzma.LZMAFile:
-    if path.suffix == ".gz":
-        return gzip.open(path)
-    return lzma.open(path) if path.suffix == ".xz" else path.open("rb")
-
-
-def _records(where: Path | str, content: bytes) -> np.ndarray:
-    """CIFAR-10's records, uint8 ``[n 3073]``."""
-    if not content or len(content) % _CIFAR_RECORD:
-        raise UserError(f"{where}: {len(content)} bytes are not whole CIFAR-10 records of {_CIFAR_RECORD} bytes")
-    records = np.frombuffer(content, np.uint8).reshape(-1, _CIFAR_RECORD)
-    if records[:, 0].max() > 9:
-        raise UserError(f"{where}: not CIFAR-10 records, a label is {records[:, 0].max()} and should be 9 at most")
-    return records
-
-
-def _archive_records(path: Path) -> dict[str, np.ndarray]:
-    """The records of every batch in the tar file of the whole set, by role."""
-    roles = {f"data_{role}.bin": role for role in _CIFAR_BATCHES} | {"test_batch.bin": "test"}
-    found: dict[str, np.ndarray] = {}
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                role = roles.get(Path(member.name).name)
-                stream = archive.extractfile(member) if role and member.isfile() else None
-                if role and stream:
-                    found[role] = _records(f"{path}, {member.name}", stream.read())
-    except _BROKEN as error:
-        raise UserError(f"{path}: cannot be read to its end ({error})") from error
-    missing = sorted(file for file, role in roles.items() if role not in found)
-    if missing:
-        raise UserError(f"{path}: is not CIFAR-10's binary version, it has no {', '.join(missing)}")
-    return found
 
 
 def _partial_note(batches: Sequence[str], test_images: int) -> str:

@@ -96,7 +96,7 @@ class LSA:
         Raises `UserError` if the texts have fewer than ``dim`` independent directions.
         """
         from sklearn.decomposition import TruncatedSVD
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
 
         counts, terms = self._terms(texts)
         idf = 1 + np.log((1 + len(texts)) / (1 + counts.getnnz(axis=0)))

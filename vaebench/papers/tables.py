@@ -7,7 +7,7 @@ is a table whose rows are not written out but are all combinations of what the p
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
 from typing import Any, TypeVar
@@ -153,6 +153,20 @@ class Table:
         Where a scale has stand-ins of its own, the others keep to the paper's sets: their networks fit nothing else.
         """
         return self.stand_in if not self.stand_ins or scale in self.stand_ins else ""
+
+    def only(self, rows: Iterable[str]) -> Table:
+        """The table without its other rows, their numbers and the claims about them."""
+        kept = {key: entry for key, entry in self.rows.items() if key in set(rows)}
+        return replace(
+            self,
+            rows=kept,
+            reported={key: numbers for key, numbers in self.reported.items() if key in kept},
+            claims=tuple(claim for claim in self.claims if {claim.row, claim.than} <= kept.keys()),
+        )
+
+    def run_at(self, scale: str) -> list[str]:
+        """The rows that are run at a scale."""
+        return [key for key, row in self.rows.items() if not row.scales or scale in row.scales]
 
     def trained_on(self, dataset: str) -> str:
         """The set behind the models that are measured on ``dataset``."""

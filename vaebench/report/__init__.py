@@ -14,21 +14,24 @@ if TYPE_CHECKING:
 
 
 def write(paper_name: str, results_dir: Path, store: Path) -> list[Path]:
-    """Write ``table.md``, ``table.tex``, ``table.json`` and the pictures of a paper from its ``cells.csv``.
+    """Write ``table.md``, ``table.tex``, ``table.json``, pictures and sounds of a paper from its ``cells.csv``.
 
-    Pictures are drawn from the arrays in ``store``; where it is gone, the pictures that exist stay. Returns the files
-    written.
+    Pictures and sounds are made from the arrays in ``store``; where it is gone, those that exist stay. Returns the
+    files written.
     """
-    from vaebench.report import data, figures, latex, markdown
+    from vaebench.report import data, figures, latex, listen, markdown, token_plots
     from vaebench.report.summary import sections
 
     paper = load(paper_name)
     folder = results_dir / paper_name
     found = sections(paper, Cells.read(cells_path(results_dir, paper_name)))
     written = [path for section in found for path in figures.write(section, store, folder)]
+    for section in found:
+        written += listen.write(section, figures.arrays(section, store, token_plots.SUITE), folder)
     pictures = {section.name: figures.there(section, folder) for section in found}
+    pages = {section.name: listen.there(section, folder) for section in found}
     texts = {
-        "table.md": markdown.render(paper, found, pictures),
+        "table.md": markdown.render(paper, found, pictures, pages),
         "table.tex": latex.render(paper, found),
         "table.json": data.render(paper, found),
     }
@@ -39,11 +42,11 @@ def write(paper_name: str, results_dir: Path, store: Path) -> list[Path]:
 
 
 def write_index(results_dir: Path) -> Path:
-    """Write ``index.html``: every paper's tables and pictures in one page that needs nothing else."""
-    from vaebench.report import figures, html
+    """Write ``index.html``: every paper's tables and pictures in one page; only sounds are beside it."""
+    from vaebench.report import figures, html, listen
     from vaebench.report.summary import sections
 
-    pages = []
+    pages, sounds = [], {}
     for name in names():
         path = cells_path(results_dir, name)
         if not path.exists():
@@ -54,8 +57,10 @@ def write_index(results_dir: Path) -> Path:
             section.name: [((folder / file).read_bytes(), caption) for file, caption in figures.there(section, folder)]
             for section in found
         }
+        for section in found:
+            sounds[name, section.name] = [(f"{name}/{file}", text) for file, text in listen.there(section, folder)]
         pages.append((paper, found, pictures))
-    write_text(results_dir / "index.html", html.render(pages))
+    write_text(results_dir / "index.html", html.render(pages, sounds))
     return results_dir / "index.html"
 
 

@@ -1,4 +1,4 @@
-"""Which pictures a section has, and their files. The drawing is in `plots` and `selection_plots`.
+"""Which pictures a section has, and their files. The drawing is in `plots`, `selection_plots`, `token_plots`.
 
 A picture whose arrays are no longer in the store is left as it is.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.report import plots, selection_plots
+from vaebench.report import plots, selection_plots, token_plots
 from vaebench.report.summary import Cell, Section, dataset_name
 from vaebench.store import write_bytes
 
@@ -32,12 +32,17 @@ _CAPTIONS = {
     "entropy": "Entropy of the posterior of right and of wrong answers; apart is what the method needs",
     "z": "Means of the posterior of right and of wrong answers, on their first two principal components",
     "picks": "Which answers the lowest entropy picks, by their place in the shuffled list and by who wrote them",
+    "sizes": "Evenness of use (CVU) and quality against the codebook size; bars: 95 % intervals. "
+    "What the paper has far from ours is left out",
+    "codes": "The share of test tokens that each code gets, sorted; a line ends where the codes that occur do. "
+    "First seed",
+    "watch": "Share of codes used and CVU during the training, on training data; one line per seed",
     "importance": "Moving average of each dimension's importance, sorted; kept dimensions coloured",
     "curves": "Training, means over the steps of each log entry; one line per seed",
     "readings": "All measured readings by their distance to the paper's numbers, nearest first",
 }
 # Lines, dots and text alone.
-_FEW_COLOURS = ("bars", "accuracy_at_k", "entropy", "z", "picks", "curves")
+_FEW_COLOURS = ("bars", "accuracy_at_k", "entropy", "z", "picks", "curves", "sizes", "codes", "watch")
 
 
 def write(section: Section, store: Path, folder: Path) -> list[Path]:
@@ -86,38 +91,62 @@ def _drawn(section: Section, store: Path) -> Iterator[tuple[str, Figure]]:
         if not section.ranking.ranked.empty:
             yield "readings", plots.readings(section)
         return
-    reconstructed = _arrays(section, store, "reconstruction")
+    tokens = arrays(section, store, token_plots.SUITE)
+    reconstructed = arrays(section, store, "reconstruction") or _readable(section, tokens)
     if reconstructed:
         inputs = next(iter(reconstructed.values()))["inputs"]
         outputs = {row: arrays["reconstructions"] for row, arrays in reconstructed.items()}
         yield "reconstructions", plots.images({"test images": inputs, **_labelled(section, outputs)})
-    noisy, sigma = _arrays(section, store, "noise"), _largest_sigma(section)
+    noisy, sigma = arrays(section, store, "noise"), _largest_sigma(section)
     if noisy and sigma:
         inputs = next(iter(noisy.values()))[f"noisy@{sigma}"]
         outputs = {row: arrays[f"reconstructions@{sigma}"] for row, arrays in noisy.items()}
         yield "noise", plots.images({"noisy images": inputs, **_labelled(section, outputs)})
-    generated = _arrays(section, store, "generation")
+    generated = arrays(section, store, "generation")
     if generated:
         samples = {row: arrays["samples"][:20] for row, arrays in generated.items()}
         yield "samples", plots.images(_labelled(section, samples), per_line=10)
     points = plots.accuracy_points(section)
     if points:
         yield "accuracy", plots.accuracy(points)
-    masks = _arrays(section, store, "masks")
+    masks = arrays(section, store, "masks")
     if masks:
         importances = {row: (arrays["importance"], arrays["mask"]) for row, arrays in masks.items()}
         yield "importance", plots.importances(_labelled(section, importances))
     yield from _selection(section, store)
+    if token_plots.is_about_tokens(section):
+        # Tens of rows with terms of their own would make curves that nobody can read: the watched numbers say more.
+        yield from _tokens(section, store, tokens)
+        return
     curves = _curves(section, store) if section.table.reported or _of_training_alone(section) else {}
     if curves:
         yield "curves", plots.curves(curves)
+
+
+def _readable(section: Section, stored: Mapping[str, Arrays]) -> dict[str, Arrays]:
+    """The rows with reconstructed images, at the largest codebook size that was measured."""
+    rows = [row for row, found in stored.items() if "reconstructions" in found]
+    return {row: stored[row] for row in token_plots.of_the_largest(section, rows)}
+
+
+def _tokens(section: Section, store: Path, stored: Mapping[str, Arrays]) -> Iterator[tuple[str, Figure]]:
+    panels = token_plots.size_panels(section)
+    if panels:
+        yield "sizes", token_plots.against_size(section, panels)
+    counts = {row: found["code_counts"] for row, found in stored.items() if "code_counts" in found}
+    for kind, figure in {
+        "codes": token_plots.code_shares(section, counts),
+        "watch": token_plots.watched(section, _logs(section, store)),
+    }.items():
+        if figure is not None:
+            yield kind, figure
 
 
 def _selection(section: Section, store: Path) -> Iterator[tuple[str, Figure]]:
     dots = selection_plots.accuracy_dots(section)
     if dots:
         yield "bars", selection_plots.bars(dots)
-    stored = _arrays(section, store, "selection")
+    stored = arrays(section, store, "selection")
     panels = selection_plots.accuracy_lines(section, stored)
     if panels:
         yield "accuracy_at_k", selection_plots.accuracy_at_k(panels)
@@ -143,7 +172,7 @@ def _labelled(section: Section, by_row: Mapping[str, Any]) -> dict[str, Any]:
     return {section.table.rows[row].label: value for row, value in by_row.items()}
 
 
-def _arrays(section: Section, store: Path, suite: str) -> dict[str, Arrays]:
+def arrays(section: Section, store: Path, suite: str) -> dict[str, Arrays]:
     """By row, what the suite stored for pictures: of the row's first seed, or over all its seeds."""
     import numpy as np
 
@@ -156,8 +185,8 @@ def _arrays(section: Section, store: Path, suite: str) -> dict[str, Arrays]:
         folder = store / run / "evals" / evaluation if run else store / evaluation
         path = folder / "arrays.npz"
         if path.exists():
-            with np.load(path, allow_pickle=False) as arrays:
-                found[row] = dict(arrays)
+            with np.load(path, allow_pickle=False) as stored:
+                found[row] = dict(stored)
     return found
 
 
@@ -171,7 +200,15 @@ def _largest_sigma(section: Section) -> str | None:
 def _curves(section: Section, store: Path) -> dict[str, list[list[dict[str, float]]]]:
     """By row label, the log of each seed's training."""
     found: dict[str, list[list[dict[str, float]]]] = {}
-    seen = set()  # two rows can evaluate the same training
+    for row, logs in _logs(section, store).items():
+        found.setdefault(section.table.rows[row].label, []).extend(logs)
+    return found
+
+
+def _logs(section: Section, store: Path) -> dict[str, list[list[dict[str, float]]]]:
+    """By row, the log of each seed's training; of two rows that evaluate the same training the first has it."""
+    found: dict[str, list[list[dict[str, float]]]] = {}
+    seen = set()
     for (row, _), cell in section.cells.items():
         for run in _trainings(cell, store):
             path = store / run / "metrics.jsonl"
@@ -180,7 +217,7 @@ def _curves(section: Section, store: Path) -> dict[str, list[list[dict[str, floa
             seen.add(run)
             lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
             if lines:
-                found.setdefault(section.table.rows[row].label, []).append(lines)
+                found.setdefault(row, []).append(lines)
     return found
 
 

@@ -1,4 +1,7 @@
-"""``index.html``: all papers' tables and pictures in one page, with its styles and pictures inside, without scripts."""
+"""``index.html``: all papers' tables and pictures in one page, with its styles and pictures inside, without scripts.
+
+Only what can be listened to is in pages beside it.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from vaebench.report import words
 from vaebench.report.summary import Cell, Section, counts, protocol_lines
 
 Pictures = Mapping[str, Sequence[tuple[bytes, str]]]
+Links = Sequence[tuple[str, str]]
 
 _CLASSES = {
     **dict.fromkeys(("reproduced", "better", "holds", "within tolerance"), "good"),
@@ -24,10 +28,15 @@ _CLASSES = {
 _SHOWN_READINGS = 10
 
 
-def render(papers: Sequence[tuple[Paper, Sequence[Section], Pictures]]) -> str:
-    """The page. ``Pictures``: by section name, (PNG bytes, caption) each."""
+def render(
+    papers: Sequence[tuple[Paper, Sequence[Section], Pictures]], sounds: Mapping[tuple[str, str], Links] | None = None
+) -> str:
+    """The page. ``Pictures``: by section name, (PNG bytes, caption) each.
+
+    ``sounds``: by paper and section name, (address, caption) of the pages to listen to.
+    """
     style = files("vaebench.report").joinpath("page.css").read_text(encoding="utf-8")
-    body = [line for paper, sections, pictures in papers for line in _paper(paper, sections, pictures)]
+    body = [line for found in papers for line in _paper(*found, sounds or {})]
     if not papers:
         body = ["<p>Nothing has been measured yet: <code>vaebench reproduce</code>.</p>"]
     return "\n".join(
@@ -60,21 +69,24 @@ def _navigation(papers: Iterable[tuple[Paper, Sequence[Section]]]) -> Iterable[s
     yield '<li><a href="#verdicts">What the verdicts mean</a></li></ul></nav>'
 
 
-def _paper(paper: Paper, sections: Sequence[Section], pictures: Pictures) -> Iterable[str]:
+def _paper(
+    paper: Paper, sections: Sequence[Section], pictures: Pictures, sounds: Mapping[tuple[str, str], Links]
+) -> Iterable[str]:
     yield f'<section id="{_anchor(paper.name)}"><h2>{escape(paper.title)}</h2>'
     yield f'<p class="dim">{escape(paper.authors)}. {escape(paper.source)}.</p>'
     for place, group in groupby(sections, key=lambda section: section.place):
         yield f"<h2>{escape(place)}</h2>"
         for section in group:
             yield f'<section id="{_anchor(paper.name, section.name)}">'
-            yield from _section(paper, section, pictures.get(section.name, ()))
+            links = sounds.get((paper.name, section.name), ())
+            yield from _section(paper, section, pictures.get(section.name, ()), links)
             yield "</section>"
     yield "<h3>What the paper leaves open, and how it is read here at scale=paper</h3>"
     yield from _table(["question", "reading"], ([_cell(k, "th"), _cell(v)] for k, v in paper.unstated.items()))
     yield "</section>"
 
 
-def _section(paper: Paper, section: Section, pictures: Sequence[tuple[bytes, str]]) -> Iterable[str]:
+def _section(paper: Paper, section: Section, pictures: Sequence[tuple[bytes, str]], sounds: Links) -> Iterable[str]:
     yield f"<h3>{escape(section.key)}: {escape(section.table.caption)}</h3>"
     if section.stand_ins:
         yield f'<p class="notice"><strong>Stand-ins:</strong> {escape("; ".join(section.stand_ins))}.</p>'
@@ -84,6 +96,7 @@ def _section(paper: Paper, section: Section, pictures: Sequence[tuple[bytes, str
         text, data = escape(caption), base64.b64encode(content).decode()
         yield f'<figure><img alt="{text}" src="data:image/png;base64,{data}" loading="lazy">'
         yield f"<figcaption>{text}</figcaption></figure>"
+    yield from (f'<p><a href="{escape(address)}">{escape(caption)}</a></p>' for address, caption in sounds)
     made = f"Commit {', '.join(section.commits) or 'unknown'}; device {', '.join(section.devices) or 'unknown'}."
     yield f'<p class="dim small">{escape(made)} Again: <code>{escape(words.command(paper.name, section))}</code></p>'
 

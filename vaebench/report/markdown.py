@@ -13,8 +13,13 @@ from vaebench.report.summary import Section, counts, dataset_name, protocol_line
 _SHOWN_READINGS = 10
 
 
-def render(paper: Paper, sections: Sequence[Section], figures: Mapping[str, Sequence[tuple[str, str]]]) -> str:
-    """The whole file. ``figures``: by section name, (file name, caption) of the pictures beside it."""
+Files = Sequence[tuple[str, str]]
+
+
+def render(
+    paper: Paper, sections: Sequence[Section], figures: Mapping[str, Files], pages: Mapping[str, Files] | None = None
+) -> str:
+    """The whole file. ``figures``, ``pages``: by section name, (file name, caption) of what lies beside it."""
     lines = [
         f"# {paper.title}",
         "",
@@ -31,7 +36,7 @@ def render(paper: Paper, sections: Sequence[Section], figures: Mapping[str, Sequ
     for place, group in groupby(sections, key=lambda section: section.place):
         lines += [f"## {place}", ""]
         for section in group:
-            lines += _section(paper, section, figures.get(section.name, ()))
+            lines += _section(paper, section, figures.get(section.name, ()), (pages or {}).get(section.name, ()))
     lines += ["## What the paper leaves open", "", "and how it is read here at scale=paper:", ""]
     lines += _grid(["question", "reading"], paper.unstated.items())
     lines += ["## What the verdicts mean", ""]
@@ -40,13 +45,15 @@ def render(paper: Paper, sections: Sequence[Section], figures: Mapping[str, Sequ
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _section(paper: Paper, section: Section, figures: Sequence[tuple[str, str]]) -> list[str]:
+def _section(paper: Paper, section: Section, figures: Files, pages: Files) -> list[str]:
     lines = [f"### {section.key}: {section.table.caption}", ""]
     if section.stand_ins:
         lines += [f"**Stand-ins:** {'; '.join(section.stand_ins)}.", ""]
     lines += _study(section) if section.ranking else _printed(section)
     for file, caption in figures:
         lines += [f"![{_escape(caption)}]({file})", "", f"*{caption}*", ""]
+    for file, caption in pages:
+        lines += [f"[{_escape(caption)}]({file})", ""]
     lines += [f"{note}\n" for note in section.table.notes]
     made = f"Commit {', '.join(section.commits) or 'unknown'}; device {', '.join(section.devices) or 'unknown'}."
     return [*lines, f"{made} Again: `{words.command(paper.name, section)}`", ""]

@@ -63,6 +63,7 @@ class Cell:
 
     ``pooled``: the interval is the measurement's own, over questions and seeds, and not Student's t over seeds.
     ``same_quantity``: False where ours is another quantity under the same name (FID on other features).
+    ``failed``: the paper prints no number because its training failed.
     """
 
     row: str
@@ -77,6 +78,7 @@ class Cell:
     protocols: tuple[Mapping[str, Any], ...]
     digests: tuple[str, ...]
     runs: Mapping[int, tuple[str, str]]
+    failed: bool
 
     @property
     def difference(self) -> float | None:
@@ -139,15 +141,19 @@ def dataset_name(name: str) -> str:
 
 
 def sections(paper: Paper, cells: Cells) -> list[Section]:
-    """What has been measured of a paper: the biggest scale first, the paper's own dataset before a stand-in."""
+    """What has been measured of a paper: the biggest scale first, the paper's own dataset before a stand-in.
+
+    Printed rows that have not been measured at any scale are a section of their own.
+    """
     found = []
     for key, table in paper.tables.items():
         frame = cells.frame[(cells.frame["paper"] == paper.name) & (cells.frame["table"] == key)]
         frame = frame[frame["row"].isin(list(table.rows)) & frame["column"].isin(list(table.columns))]
         for (scale, dataset), part in frame.groupby(["scale", "dataset"]):
-            found.append(_section(key, table, str(scale), str(dataset), part))
-        if frame.empty and table.reported and not table.study:
-            found.append(_section(key, table, NOT_RUN, table.dataset, frame))
+            found.append(_section(key, table.only(table.run_at(str(scale))), str(scale), str(dataset), part))
+        left = [row for row in table.reported if row not in set(frame["row"])]
+        if left and not table.study:
+            found.append(_section(key, table.only(left), NOT_RUN, table.dataset, frame[:0]))
     order = {scale: number for number, scale in enumerate(SCALES)}
     return sorted(found, key=lambda s: (order.get(s.scale, len(order)), s.dataset not in s.table.own, s.dataset))
 
@@ -191,12 +197,12 @@ def _cells(table: Table, frame: DataFrame) -> dict[tuple[str, str], Cell]:
             part, reported = groups.get((row, name)), table.reported.get(row, {}).get(name)
             if entry.columns and name not in entry.columns:
                 continue
-            if part is not None or reported is not None:
-                found[row, name] = _cell(row, name, column, part, reported)
+            if part is not None or reported is not None or name in entry.failed:
+                found[row, name] = _cell(row, name, column, part, reported, name in entry.failed)
     return found
 
 
-def _cell(row: str, name: str, column: Column, frame: DataFrame | None, reported: float | None) -> Cell:
+def _cell(row: str, name: str, column: Column, frame: DataFrame | None, reported: float | None, failed: bool) -> Cell:
     lines = [] if frame is None else frame.sort_values("seed").to_dict("records")
     pooled = next((line for line in lines if line["seed"] == POOLED), None)
     values = {int(line["seed"]): float(line["value"]) for line in lines}
@@ -226,6 +232,7 @@ def _cell(row: str, name: str, column: Column, frame: DataFrame | None, reported
         protocols=tuple(protocols),
         digests=digests,
         runs={int(line["seed"]): (line["run"], line["eval"]) for line in lines},
+        failed=failed,
     )
 
 

@@ -15,6 +15,7 @@ from vaebench.errors import UserError
 from vaebench.metrics.features import WEIGHTS_SHA256, extract, load_inception
 from vaebench.metrics.frechet import Reference, frechet_distance, reference
 from vaebench.suites.common import batches, picture, seeded
+from vaebench.suites.quality import image_data
 
 Network = Callable[[Tensor], Tensor]
 _SHOWN = 40
@@ -93,7 +94,7 @@ class Generation:
 
     def _reference(self, inputs: SuiteInputs, network: Network, features_digest: str) -> Reference:
         """Statistics of the reference split, cached under all that changes them."""
-        data = inputs.data
+        data = image_data(inputs, "generation")
         facts: dict[str, Any] = {
             "form": 1,
             "dataset": data.digest,
@@ -115,7 +116,8 @@ class Generation:
         model, random = inputs.model, seeded(self.sample_seed)
         if self.latent == "prior":
             return lambda count: model.sample(count, random)
-        codes = torch.cat([model.encode(x).cpu() for x in batches(inputs.data.train_x, self.batch_size)]).double()
+        images = image_data(inputs, "generation").train_x
+        codes = torch.cat([model.encode(x).cpu() for x in batches(images, self.batch_size)]).double()
         mean, covariance = codes.mean(0), codes.T.cov()
         # eigh rather than Cholesky: a masked or unused dimension has no variance at all.
         values, vectors = torch.linalg.eigh(covariance)
@@ -123,7 +125,7 @@ class Generation:
 
         def draw(count: int) -> Tensor:
             z = mean + torch.randn(count, len(mean), generator=random, dtype=torch.float64) @ root.T
-            images: Tensor = model.decode(z.float().to(inputs.device))
-            return images
+            decoded: Tensor = model.decode(z.float().to(inputs.device))
+            return decoded
 
         return draw

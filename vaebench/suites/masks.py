@@ -10,6 +10,7 @@ from vaebench.contracts import MasksLatents, Measurement, Reconstructs, SuiteInp
 from vaebench.errors import UserError
 from vaebench.metrics.image import mse_per_image, psnr_from_mse
 from vaebench.suites.common import batches
+from vaebench.suites.quality import image_data
 
 
 class Masks:
@@ -31,7 +32,7 @@ class Masks:
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``."""
-        model, images = inputs.model, inputs.data.test_x
+        model, images = inputs.model, image_data(inputs, "masks").test_x
         ema = model.ema_mask()
         measurements = []
         for size in self.batch_sizes:

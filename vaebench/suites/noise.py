@@ -11,6 +11,7 @@ from torch import Tensor
 from vaebench.contracts import Measurement, Reconstructs, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
 from vaebench.suites.common import batches, one_per_class, picture, seeded
+from vaebench.suites.quality import image_data
 
 
 class Noise:
@@ -36,7 +37,7 @@ class Noise:
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``."""
-        data, model, classifier = inputs.data, inputs.model, inputs.classifier
+        data, model, classifier = image_data(inputs, "noise"), inputs.model, inputs.classifier
         assert classifier is not None, "the caller provides what needs_classifier asks for"
         random = seeded(self.noise_seed)
         names = [f"{sigma:g}" for sigma in self.sigmas]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-
-from vaebench.contracts import Measurement, Reconstructs, SuiteInputs, SuiteResult
-from vaebench.metrics.image import mse_per_image, psnr_from_mse, ssim_per_image
+from vaebench.contracts import Reconstructs, SuiteInputs, SuiteResult
 from vaebench.suites.common import batches, one_per_class, picture
+from vaebench.suites.quality import ImageQuality, image_data
 
 
 class Reconstruction:
@@ -25,36 +23,15 @@ class Reconstruction:
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``."""
-        model, images = inputs.model, inputs.data.test_x
-        mse, valid, reflect = [], [], []
+        model, data = inputs.model, image_data(inputs, "reconstruction")
+        images = data.test_x
+        quality = ImageQuality(ssim=True)
         for x in batches(images, self.batch_size):
-            y = model.decode(model.encode(x))
-            mse.append(mse_per_image(x, y))
-            valid.append(ssim_per_image(x, y, border="valid"))
-            reflect.append(ssim_per_image(x, y, border="reflect"))
-            inputs.track(sum(map(len, mse)), len(images))
-        errors = torch.cat(mse).double()
-        values = {
-            "mse": (float(errors.mean()), "", {}),
-            "psnr": (float(psnr_from_mse(errors).mean()), "dB", {"average": "images"}),
-            "psnr_set": (float(psnr_from_mse(errors.mean())), "dB", {"average": "set"}),
-            "ssim_valid": (
-                float(torch.cat(valid).double().mean()),
-                "",
-                {"border": "valid", "window": "gaussian 11x11"},
-            ),
-            "ssim_reflect": (
-                float(torch.cat(reflect).double().mean()),
-                "",
-                {"border": "reflect", "window": "gaussian 11x11"},
-            ),
-        }
-        rows = one_per_class(inputs.data)
+            quality.add(x, model.decode(model.encode(x)))
+            inputs.track(len(quality), len(images))
+        rows = one_per_class(data)
         shown = images[rows.to(images.device)].float().div(255)
         return SuiteResult(
-            tuple(
-                Measurement(name, value, len(images), unit, {"split": "test", "data_range": 1, **protocol})
-                for name, (value, unit, protocol) in values.items()
-            ),
+            quality.measurements(),
             {"inputs": picture(shown), "reconstructions": picture(model.decode(model.encode(shown)))},
         )

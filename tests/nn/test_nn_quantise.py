@@ -1,0 +1,101 @@
+import itertools
+import math
+
+import pytest
+import torch
+
+from vaebench.errors import UserError
+from vaebench.nn import quantise
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class TestLevels:
+    @pytest.mark.parametrize(
+        ("nominal", "real", "width"),
+        [(64, 64, 3), (256, 240, 3), (1024, 1000, 4), (4096, 4375, 5), (16384, 15360, 5)],
+    )
+    def test_nominal_and_real_sizes(self, nominal, real, width):
+        levels = quantise.levels_for(nominal, None)
+        assert quantise.real_size(levels) == real
+        assert len(levels) == quantise.width_for(nominal, None) == width
+
+    def test_given_levels_and_width_serve_any_size(self):
+        assert quantise.levels_for(300, [10, 30]) == (10, 30)
+        assert quantise.width_for(300, 7) == 7
+
+    @pytest.mark.parametrize(
+        ("call", "message"),
+        [
+            (lambda: quantise.levels_for(300, None), r"model\.codebook_size=300: no levels are known.*model\.levels"),
+            (lambda: quantise.width_for(300, None), r"model\.codebook_size=300: no width is known.*model\.dim"),
+            (lambda: quantise.levels_for(256, [8, 1]), r"model\.levels=\[8, 1\].*each 2 or more"),
+            (lambda: quantise.levels_for(256, []), r"model\.levels=\[\]"),
+            (lambda: quantise.width_for(256, 0), r"model\.dim=0: expected a whole number, at least 1"),
+            (lambda: quantise.width_for(1, 4), r"model\.codebook_size=1: expected a whole number, at least 2"),
+        ],
+    )
+    def test_mistakes(self, call, message):
+        with pytest.raises(UserError, match=message):
+            call()
+
+
+class TestIndex:
+    @pytest.mark.parametrize("sizes", [(4, 4, 4), (8, 6, 5), (3, 2), (5,)])
+    def test_counts_through_all_levels_the_first_fastest(self, sizes):
+        every = [list(reversed(row)) for row in itertools.product(*(range(size) for size in reversed(sizes)))]
+        levels = torch.tensor(every)
+        indices = torch.arange(len(every))
+        assert torch.equal(quantise.to_index(levels, sizes), indices)
+        assert torch.equal(quantise.from_index(indices, sizes), levels)
+
+
+class TestParts:
+    @pytest.mark.parametrize("over", ["sum", "mean"])
+    def test_moment_loss_is_the_loop(self, over):
+        z = draw(50, 3).mul(1.7).add(0.4).requires_grad_()
+        total, mean_term, variance_term = quantise.moment_loss(
+            z, variance=0.8, mean_weight=0.1, variance_weight=0.07, over=over
+        )
+        means, variances = [], []
+        for column in z.detach().double().T.tolist():
+            mean = sum(column) / len(column)
+            means.append(mean**2)
+            variances.append((sum((value - mean) ** 2 for value in column) / (len(column) - 1) - 0.8) ** 2)
+        scale = 1 if over == "sum" else 3
+        assert float(mean_term) == pytest.approx(sum(means) / scale, rel=1e-5)
+        assert float(variance_term) == pytest.approx(sum(variances) / scale, rel=1e-5)
+        assert float(total.detach()) == pytest.approx((0.1 * sum(means) + 0.07 * sum(variances)) / scale, rel=1e-5)
+        assert total.requires_grad
+        assert not mean_term.requires_grad
+
+    def test_moment_loss_is_zero_at_the_target(self):
+        z = draw(1000, 2)
+        z = (z - z.mean(dim=0)) / z.std(dim=0)
+        total, *_ = quantise.moment_loss(z, variance=1.0, mean_weight=1.0, variance_weight=1.0, over="sum")
+        assert float(total) < 1e-9
+
+    def test_straight_through(self):
+        z = draw(5, 2).requires_grad_()
+        values = quantise.straight_through(z, z.detach().round())
+        torch.testing.assert_close(values, z.round())
+        (gradient,) = torch.autograd.grad(values.sum(), z)
+        assert gradient.eq(1).all()
+
+    def test_perplexity(self):
+        assert float(quantise.perplexity(torch.arange(10), 10)) == pytest.approx(10)
+        assert float(quantise.perplexity(torch.zeros(10, dtype=torch.int64), 10)) == pytest.approx(1)
+        uneven = torch.tensor([0, 0, 0, 3])
+        assert float(quantise.perplexity(uneven, 5)) == pytest.approx(4 / 3**0.75)
+
+    @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+    def test_a_probability_lies_between_0_and_1(self, value):
+        assert quantise.probability("model.noise", value).startswith(f"model.noise={value}: expected a probability")
+        assert quantise.probability("model.noise", 1.0) is None
+
+    @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
+    def test_positive(self, value):
+        assert quantise.positive("model.eta", value) == f"model.eta={value}: expected a finite number above 0"
+        assert quantise.positive("model.eta", 1.15) is None

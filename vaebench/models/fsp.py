@@ -1,0 +1,212 @@
+"""Finite scalar perturbation (Zhai et al., 2026, arXiv 2602.17133): FSQ trained with uniform noise.
+
+Each scalar goes through a distribution function into [0, 1], where its codes are the centres of equal bins. Where the
+paper and its authors' code differ there is an option; `vector_quantize_pytorch.FSP` is the same authors' code (the
+peer of the tests) and has neither eta nor the paper's reading of acceptance and mixture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.nn import autoencoders
+from vaebench.nn.options import non_negative, one_of, require
+from vaebench.nn.quantise import (
+    Quantised,
+    from_index,
+    levels_for,
+    moment_loss,
+    perplexity,
+    positive,
+    probability,
+    real_size,
+    to_index,
+)
+from vaebench.nn.tokenizer import Tokenizer
+
+ACCEPTS = ("coordinate", "vector")
+MIXTURES = ("element", "forward")
+OVER = ("sum", "mean")
+# The decoder gets (z - 1/2) over the standard deviation of U[0, 1] (the authors' code; the paper is silent).
+_SPREAD = math.sqrt(1 / 12)
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """``g`` from the reals to [0, 1], its inverse, and the variance of a variable whose distribution function g is."""
+
+    g: Callable[[Tensor], Tensor]
+    inverse: Callable[[Tensor], Tensor]
+    variance: float
+
+
+ACTIVATIONS = {
+    # The logistic distribution of scale 1/2.
+    "tanh": Distribution(lambda a: (a.tanh() + 1) / 2, lambda p: (2 * p - 1).atanh(), math.pi**2 / 12),
+    "sigmoid": Distribution(torch.sigmoid, torch.logit, math.pi**2 / 3),
+    "normal": Distribution(torch.special.ndtr, torch.special.ndtri, 1.0),
+    "laplace": Distribution(
+        lambda a: 0.5 - 0.5 * a.sign() * torch.expm1(-a.abs()),
+        lambda p: -(p - 0.5).sign() * torch.log1p(-2 * (p - 0.5).abs()),
+        2.0,
+    ),
+    # Has no variance: only without the norm loss.
+    "cauchy": Distribution(lambda a: a.atan() / math.pi + 0.5, lambda p: (math.pi * (p - 0.5)).tan(), math.nan),
+}
+
+
+class ScalarPerturbation(nn.Module):
+    """``z = g(a)``; codes ``(floor(L z) + 1/2) / L``; in training z + u, u uniform of width ``eta / L``, in places.
+
+    Training: with probability ``quantise_rate`` the code, straight-through; else ``z + u`` where that stays in [0, 1]
+    and z itself where not (Eq. 16: under a uniform density the Metropolis-Hastings test is that of the support).
+    Both have the gradient of z. Loss: ``norm_weight (mean_weight |mu|^2 + variance_weight |sigma^2 - s_g|^2)`` of a.
+
+    ``activation``: g, one of `ACTIVATIONS`. ``levels``: L of each dimension, 2 or more. ``accept``: the support test
+    per coordinate (code) or per vector (paper). ``mixture``: the draw of the code or z + u per element (code) or once
+    per forward (paper). ``eta``: above 0. ``norm_over``: see `moment_loss`. ``invert``: the decoder gets ``g^-1`` of
+    the value, with the gradient of a, instead of the value at mean 0 and variance 1.
+    """
+
+    counts: Tensor
+
+    def __init__(
+        self,
+        *,
+        levels: Sequence[int],
+        nominal_size: int,
+        activation: str,
+        eta: float,
+        quantise_rate: float,
+        accept: str,
+        mixture: str,
+        invert: bool,
+        norm_weight: float,
+        mean_weight: float,
+        variance_weight: float,
+        norm_over: str,
+    ) -> None:
+        super().__init__()
+        unbounded = activation == "cauchy" and norm_weight * variance_weight != 0
+        require(
+            one_of("model.activation", activation, ACTIVATIONS),
+            positive("model.eta", eta),
+            probability("model.quantise_rate", quantise_rate),
+            one_of("model.accept", accept, ACCEPTS),
+            one_of("model.mixture", mixture, MIXTURES),
+            non_negative("model.norm_weight", norm_weight),
+            non_negative("model.mean_weight", mean_weight),
+            non_negative("model.variance_weight", variance_weight),
+            one_of("model.norm_over", norm_over, OVER),
+            "model.activation=cauchy: has no variance to keep to; set model.variance_weight=0" if unbounded else None,
+        )
+        self.levels = tuple(levels)
+        self.inputs = self.dim = len(self.levels)
+        self.codebook_size = real_size(self.levels)
+        self.nominal_size = nominal_size
+        self.distribution = ACTIVATIONS[activation]
+        self.eta = eta
+        self.quantise_rate = quantise_rate
+        self.accept = accept
+        self.mixture = mixture
+        self.invert = invert
+        self.norm_weight = norm_weight
+        self.mean_weight = mean_weight
+        self.variance_weight = variance_weight
+        self.norm_over = norm_over
+        self.register_buffer("counts", torch.tensor(self.levels, dtype=torch.float32), persistent=False)
+
+    def forward(self, z: Tensor) -> Quantised:
+        """``z`` ``[n d]`` is the paper's a. Info: ``acceptance`` (the support test), ``perplexity``, norm terms."""
+        a = z.float()
+        y = self.distribution.g(a)
+        with torch.no_grad():
+            chosen = (y * self.counts).floor().clamp(min=0).minimum(self.counts - 1)
+            indices = to_index(chosen.long(), self.levels)
+            if not self.training:
+                return Quantised(self.codes(indices), indices, a.new_zeros(()))
+            change, acceptance = self._change(y, (chosen + 0.5) / self.counts)
+        loss, mean_term, variance_term = self._norm(a)
+        info = {
+            "acceptance": acceptance,
+            "norm_mean": mean_term,
+            "norm_variance": variance_term,
+            "perplexity": perplexity(indices, self.codebook_size),
+        }
+        if self.invert:
+            return Quantised(a + (self._decoded(y + change) - a).detach(), indices, loss, info)
+        return Quantised(self._decoded(y + change), indices, loss, info)
+
+    def _change(self, y: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+        """What is added to ``y`` in training, and the share of proposals accepted."""
+        noise = (torch.rand_like(y) - 0.5) * (self.eta / self.counts)
+        proposal = y + noise
+        inside = (proposal >= 0) & (proposal <= 1)
+        if self.accept == "vector":
+            inside = inside.all(dim=1, keepdim=True)
+        draw = torch.rand_like(y) if self.mixture == "element" else torch.rand((), device=y.device)
+        change = torch.where(draw < self.quantise_rate, centres - y, noise * inside)
+        return change, inside.float().mean()
+
+    def _norm(self, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        variance = self.distribution.variance
+        loss, mean_term, variance_term = moment_loss(
+            a,
+            variance=0.0 if math.isnan(variance) else variance,  # cauchy: its weight is 0
+            mean_weight=self.mean_weight,
+            variance_weight=self.variance_weight,
+            over=self.norm_over,
+        )
+        return self.norm_weight * loss, mean_term, variance_term
+
+    def _decoded(self, y: Tensor) -> Tensor:
+        """Values in [0, 1] -> what the decoder gets."""
+        if self.invert:
+            return self.distribution.inverse(y.clamp(1e-6, 1 - 1e-6))
+        return (y - 0.5) / _SPREAD
+
+    def codes(self, indices: Tensor) -> Tensor:
+        """Int64 ``[n]`` -> ``[n d]``, through the inverse only where the forward pass goes through it."""
+        return self._decoded((from_index(indices, self.levels) + 0.5) / self.counts)
+
+
+def fsp(
+    *,
+    input_shape: Sequence[int],
+    sample_rate: int | None,
+    autoencoder: Mapping[str, Any],
+    codebook_size: int,
+    levels: Sequence[int] | None,
+    activation: str,
+    eta: float,
+    quantise_rate: float,
+    accept: str,
+    mixture: str,
+    invert: bool,
+    norm_weight: float,
+    mean_weight: float,
+    variance_weight: float,
+    norm_over: str,
+) -> Tokenizer:
+    """A tokenizer with a `ScalarPerturbation`; ``levels`` null: the paper's at this size."""
+    quantiser = ScalarPerturbation(
+        levels=levels_for(codebook_size, levels),
+        nominal_size=codebook_size,
+        activation=activation,
+        eta=eta,
+        quantise_rate=quantise_rate,
+        accept=accept,
+        mixture=mixture,
+        invert=invert,
+        norm_weight=norm_weight,
+        mean_weight=mean_weight,
+        variance_weight=variance_weight,
+        norm_over=norm_over,
+    )
+    return Tokenizer(autoencoders.build(autoencoder, input_shape=input_shape, sample_rate=sample_rate), quantiser)

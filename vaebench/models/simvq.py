@@ -1,0 +1,71 @@
+"""SimVQ (Zhu et al., ICCV 2025, arXiv 2411.02038): a frozen Gaussian codebook times one learned linear layer.
+
+The codebook is `vector_quantize_pytorch.SimVQ` without the rotation trick, which the paper does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.nn import autoencoders
+from vaebench.nn.options import non_negative, require
+from vaebench.nn.quantise import Quantised, perplexity, width_for
+from vaebench.nn.tokenizer import Tokenizer
+
+
+class LinearCodebook(nn.Module):
+    """Codes ``C W``, ``C`` ``[K d]`` ~ N(0, 1/d) frozen; ``|sg(z) - q|^2 + beta |z - sg(q)|^2``, means.
+
+    ``bias``: whether W has one, as in the authors' runs.
+    """
+
+    def __init__(self, *, codebook_size: int, dim: int, beta: float, bias: bool) -> None:
+        super().__init__()
+        require(non_negative("model.beta", beta))
+        from vector_quantize_pytorch import SimVQ
+
+        self.inputs = self.dim = dim
+        self.codebook_size = self.nominal_size = codebook_size
+        self.library = SimVQ(
+            dim=dim,
+            codebook_size=codebook_size,
+            codebook_transform=nn.Linear(dim, dim, bias=bias),
+            rotation_trick=False,
+            input_to_quantize_commit_loss_weight=beta,
+        )
+
+    def forward(self, z: Tensor) -> Quantised:
+        """``z`` ``[n d]`` -> codes, straight-through. Info: ``perplexity`` of the batch."""
+        with torch.autocast(z.device.type, enabled=False):
+            z = z.float()
+            values, indices, loss = self.library(z[None])
+            values, indices = values[0], indices[0]
+            if not self.training:
+                return Quantised(self.codes(indices), indices, z.new_zeros(()))
+        return Quantised(values, indices, loss, {"perplexity": perplexity(indices, self.codebook_size)})
+
+    def codes(self, indices: Tensor) -> Tensor:
+        """Int64 ``[n]`` -> ``[n d]``."""
+        with torch.autocast(indices.device.type, enabled=False):
+            # All codes, then the chosen: a product of other rows could differ in the last bit.
+            codebook: Tensor = self.library.codebook
+        return codebook[indices]
+
+
+def simvq(
+    *,
+    input_shape: Sequence[int],
+    sample_rate: int | None,
+    autoencoder: Mapping[str, Any],
+    codebook_size: int,
+    dim: int | None,
+    beta: float,
+    bias: bool,
+) -> Tokenizer:
+    """A tokenizer with a `LinearCodebook`; ``dim`` null: FSQ's width at this size."""
+    quantiser = LinearCodebook(codebook_size=codebook_size, dim=width_for(codebook_size, dim), beta=beta, bias=bias)
+    return Tokenizer(autoencoders.build(autoencoder, input_shape=input_shape, sample_rate=sample_rate), quantiser)

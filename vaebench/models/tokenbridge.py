@@ -1,0 +1,100 @@
+"""TokenBridge (Wang et al., arXiv 2503.16430): a Gaussian VAE whose latents are cut into bins after the training.
+
+Bins lie between the percentiles of N(0, 1), so each has the same probability under the prior; a bin is decoded as the
+mean of the normal distribution within it. The authors' script picks the nearest of those means instead, after a
+rescaling; here the bins are those of the paper's text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.errors import UserError
+from vaebench.nn import autoencoders
+from vaebench.nn.gaussian import gaussian_kl, posterior, reparameterise
+from vaebench.nn.options import non_negative, require, whole
+from vaebench.nn.quantise import Quantised, from_index, to_index
+from vaebench.nn.tokenizer import Tokenizer
+
+
+class PercentileBins(nn.Module):
+    """Training: a sample of the posterior, loss ``kl_weight`` times its KL. Else: the bins of the posterior's means.
+
+    KL in nats: the sum over dimensions, the mean over tokens. ``bins``: per dimension, 2 or more; there are
+    ``bins ** dim`` codes.
+    """
+
+    edges: Tensor
+    centres: Tensor
+
+    def __init__(self, *, dim: int, bins: int, nominal_size: int, kl_weight: float) -> None:
+        super().__init__()
+        require(whole("model.bins", bins, 2), non_negative("model.kl_weight", kl_weight))
+        self.inputs, self.dim = 2 * dim, dim
+        self.levels = (bins,) * dim
+        self.codebook_size = bins**dim
+        self.nominal_size = nominal_size
+        self.kl_weight = kl_weight
+        edges, centres = percentile_bins(bins)
+        self.register_buffer("edges", edges[1:-1].float(), persistent=False)
+        self.register_buffer("centres", centres.float(), persistent=False)
+
+    def forward(self, z: Tensor) -> Quantised:
+        """``z`` ``[n 2 dim]``, means and log-variances -> ``[n dim]``. Info: ``kl``."""
+        mu, logvar = posterior(z)
+        if not self.training:
+            indices = to_index(torch.bucketize(mu.contiguous(), self.edges), self.levels)
+            return Quantised(self.codes(indices), indices, mu.new_zeros(()))
+        kl = gaussian_kl(mu, logvar).sum(dim=1).mean()
+        return Quantised(reparameterise(mu, logvar), None, self.kl_weight * kl, {"kl": kl.detach()})
+
+    def codes(self, indices: Tensor) -> Tensor:
+        """Int64 ``[n]`` -> ``[n dim]``."""
+        return self.centres[from_index(indices, self.levels)]
+
+
+def percentile_bins(bins: int) -> tuple[Tensor, Tensor]:
+    """Edges ``[bins + 1]`` of equal probability under N(0, 1) and the mean within each, ``[bins]``; float64.
+
+    The mean of a standard normal within (a, b) is ``(phi(a) - phi(b)) / (Phi(b) - Phi(a))``.
+    """
+    edges = torch.special.ndtri(torch.arange(bins + 1, dtype=torch.float64) / bins)
+    density = torch.exp(-edges.square() / 2) / math.sqrt(2 * math.pi)
+    return edges, bins * (density[:-1] - density[1:])
+
+
+def dimensions(codebook_size: int, bins: int, dim: int | None) -> int:
+    """``dim``, or the one at which ``bins ** dim`` is the nominal size. Raises `UserError` where there is none."""
+    if dim is not None:
+        require(whole("model.dim", dim, 1))
+        return dim
+    require(whole("model.bins", bins, 2))
+    width = round(math.log(max(codebook_size, 1), bins))
+    if width < 1 or bins**width != codebook_size:
+        raise UserError(
+            f"model.codebook_size={codebook_size}: is no power of model.bins={bins}; "
+            "choose one that is, or give model.dim, for example 4"
+        )
+    return width
+
+
+def tokenbridge(
+    *,
+    input_shape: Sequence[int],
+    sample_rate: int | None,
+    autoencoder: Mapping[str, Any],
+    codebook_size: int,
+    dim: int | None,
+    bins: int,
+    kl_weight: float,
+) -> Tokenizer:
+    """A tokenizer with `PercentileBins`; ``dim`` null: so that there are ``codebook_size`` codes."""
+    quantiser = PercentileBins(
+        dim=dimensions(codebook_size, bins, dim), bins=bins, nominal_size=codebook_size, kl_weight=kl_weight
+    )
+    return Tokenizer(autoencoders.build(autoencoder, input_shape=input_shape, sample_rate=sample_rate), quantiser)

@@ -1,0 +1,333 @@
+"""VP-VAE (Zhai et al., 2026, arXiv 2602.17133): no codebook in training, but noise of a codebook's size and shape.
+
+What the paper leaves open, or its authors' code does otherwise, is an option here.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.errors import UserError
+from vaebench.nn import autoencoders
+from vaebench.nn.neighbours import Neighbours, nearest
+from vaebench.nn.options import non_negative, one_of, require, whole
+from vaebench.nn.quantise import Quantised, moment_loss, positive, probability, width_for
+from vaebench.nn.tokenizer import Tokenizer
+
+SOURCES = ("train", "queue")
+OVER = ("sum", "mean")
+# Distances below this count as this: repeated latents (digital silence) are 0 apart, and the ratio takes logarithms.
+_LEAST = 1e-8
+# Above this many codes k-means takes batches of latents.
+_BATCHES_ABOVE = 1024
+
+
+@dataclass(frozen=True)
+class Move:
+    """One Metropolis-Hastings step of ``n`` tokens: ``change`` ``[n d]`` (0 where rejected), its parts ``[n]``.
+
+    ``accepted``: bool. ``radius``: of the ball the proposal was drawn from. ``length``: of the proposed move.
+    ``supported``: bool, whether the way back is possible.
+    """
+
+    change: Tensor
+    accepted: Tensor
+    supported: Tensor
+    radius: Tensor
+    length: Tensor
+
+
+@torch.no_grad()
+def perturb(z: Tensor, near: Neighbours, *, k: int, m: int, eta: float, metropolis: bool) -> Move:
+    """The perturbation operator: a uniform proposal, kept with Metropolis-Hastings probability; a single step.
+
+    ``R(z) = eta D_m(z)``; ``z' = z + u``, u uniform in the ball of radius R(z); accepted with probability
+    ``[D_k(z) D_m(z) / (D_k(z') D_m(z'))]^d`` if ``|u| <= R(z')``, else 0. ``D_k``: distance to the k-th nearest point
+    of ``near``; ``D_k^-d`` stands for the density. ``metropolis`` false: every proposal is accepted. Draws from the
+    global generator: directions, lengths, and the uniform numbers of the test, in this order.
+    """
+    width = z.shape[1]
+    own = near.kth(z, (k, m)).clamp(min=_LEAST)
+    radius = eta * own[:, 1]
+    direction = torch.randn_like(z)
+    length = radius * torch.rand_like(radius) ** (1 / width)
+    change = direction * (length / direction.norm(dim=1).clamp(min=_LEAST))[:, None]
+    draw = torch.rand_like(radius)
+    accepted = supported = torch.ones_like(radius, dtype=torch.bool)
+    if metropolis:
+        there = near.kth(z + change, (k, m)).clamp(min=_LEAST)
+        supported = length <= eta * there[:, 1]
+        accepted = supported & (draw.log() < width * (own.log() - there.log()).sum(dim=1))
+    return Move(change.where(accepted[:, None], 0.0), accepted, supported, radius, length)
+
+
+class VectorPerturbation(nn.Module):
+    """Training: ``z + sg(change)`` of `perturb` within a queue of earlier latents. Else: the nearest of K centroids.
+
+    Loss: ``norm_weight`` times `moment_loss` at variance 1. The queue, a ring of ``[K m d]`` that starts as
+    N(0, I), takes in each token with probability ``update_rate`` after its neighbours are found.
+
+    ``rate``: m = round(rate d) neighbours per code, the queue holds K m (the authors' code, 16); or
+    ``queue_length``: m = ceil(queue_length / K) (the paper); the other is null. ``density_neighbour``: k, below m.
+    ``tree_every``: the neighbours are those of the queue as it was up to this many steps ago, less one; 1: as it is.
+    ``codebook_from``: k-means of training latents (paper) or of the queue (code). ``codebook_latents``,
+    ``codebook_iterations``: how many latents, and steps of Lloyd's algorithm, at most.
+    """
+
+    queue: Tensor
+    pointer: Tensor
+    snapshot: Tensor
+    age: Tensor
+    codebook: Tensor
+    fitted: Tensor
+
+    def __init__(
+        self,
+        *,
+        codebook_size: int,
+        dim: int,
+        rate: float | None,
+        queue_length: int | None,
+        density_neighbour: int,
+        eta: float,
+        update_rate: float,
+        metropolis: bool,
+        norm_weight: float,
+        mean_weight: float,
+        variance_weight: float,
+        norm_over: str,
+        tree_every: int,
+        codebook_from: str,
+        codebook_latents: int,
+        codebook_iterations: int,
+    ) -> None:
+        super().__init__()
+        self.m = neighbours_per_code(codebook_size, dim, rate, queue_length)
+        length = codebook_size * self.m if queue_length is None else queue_length
+        require(
+            _density_mistake(density_neighbour, self.m),
+            positive("model.eta", eta),
+            probability("model.update_rate", update_rate),
+            non_negative("model.norm_weight", norm_weight),
+            non_negative("model.mean_weight", mean_weight),
+            non_negative("model.variance_weight", variance_weight),
+            one_of("model.norm_over", norm_over, OVER),
+            whole("model.tree_every", tree_every, 1),
+            one_of("model.codebook_from", codebook_from, SOURCES),
+            whole("model.codebook_latents", codebook_latents, codebook_size),
+            whole("model.codebook_iterations", codebook_iterations, 1),
+        )
+        self.inputs = self.dim = dim
+        self.codebook_size = self.nominal_size = codebook_size
+        self.k = density_neighbour
+        self.eta = eta
+        self.update_rate = update_rate
+        self.metropolis = metropolis
+        self.norm_weight = norm_weight
+        self.mean_weight = mean_weight
+        self.variance_weight = variance_weight
+        self.norm_over = norm_over
+        self.tree_every = tree_every
+        self.codebook_from = codebook_from
+        self.codebook_latents = codebook_latents
+        self.codebook_iterations = codebook_iterations
+        self.register_buffer("queue", torch.randn(length, dim))
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("codebook", torch.zeros(codebook_size, dim))
+        self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
+        if tree_every > 1:  # saved, so that a resumed run finds the same neighbours
+            self.register_buffer("snapshot", self.queue.clone())
+            self.register_buffer("age", torch.zeros((), dtype=torch.int64))
+        self._near: Neighbours | None = None
+        self.register_load_state_dict_post_hook(_forget_neighbours)
+
+    def forward(self, z: Tensor) -> Quantised:
+        """``z`` ``[n d]`` -> perturbed tokens; in eval mode centroids, or ``z`` itself while there are none.
+
+        Info: ``acceptance``, ``radius`` (mean of the balls), ``norm_mean``, ``norm_variance``.
+        """
+        with torch.autocast(z.device.type, enabled=False):
+            z = z.float()
+            if not self.training:
+                if not self.fitted:
+                    return Quantised(z, None, z.new_zeros(()))
+                indices = nearest(self.codebook, z)
+                return Quantised(self.codes(indices), indices, z.new_zeros(()))
+            loss, mean_term, variance_term = moment_loss(
+                z,
+                variance=1.0,
+                mean_weight=self.mean_weight,
+                variance_weight=self.variance_weight,
+                over=self.norm_over,
+            )
+            move = perturb(z.detach(), self._neighbours(), k=self.k, m=self.m, eta=self.eta, metropolis=self.metropolis)
+            self._take_in(z.detach())
+        info = {
+            "acceptance": move.accepted.float().mean(),
+            "radius": move.radius.mean(),
+            "norm_mean": mean_term,
+            "norm_variance": variance_term,
+        }
+        return Quantised(z + move.change, None, self.norm_weight * loss, info)
+
+    def codes(self, indices: Tensor) -> Tensor:
+        """Int64 ``[n]`` -> ``[n d]``."""
+        return self.codebook[indices]
+
+    def fit(self, latents: Tensor, *, seed: int) -> None:
+        """K-means, from ``latents`` float32 ``[m d]`` of the training set or from the queue; kept in ``codebook``."""
+        points = latents if self.codebook_from == "train" else self.queue
+        centroids, _ = _k_means(points, self.codebook_size, iterations=self.codebook_iterations, seed=seed)
+        self.codebook.copy_(centroids)
+        self.fitted.fill_(True)
+
+    def usage_of(self, latents: Tensor, *, seed: int) -> Tensor:
+        """Indices int64 ``[m]`` of ``latents`` ``[m d]`` in a codebook of ten steps, from random ones of them."""
+        return _k_means(latents, self.codebook_size, iterations=10, seed=seed, init="random")[1]
+
+    def _neighbours(self) -> Neighbours:
+        """What to find neighbours in, from saved state alone."""
+        if self.tree_every == 1:
+            return Neighbours(self.queue)
+        if self.age % self.tree_every == 0:
+            self.snapshot.copy_(self.queue)
+            self._near = None
+        self.age += 1
+        if self._near is None or self._near.device != self.snapshot.device:
+            self._near = Neighbours(self.snapshot)
+        return self._near
+
+    @torch.no_grad()
+    def _take_in(self, z: Tensor) -> None:
+        """Write the tokens that a coin chooses over the oldest of the queue."""
+        chosen = torch.rand(len(z), device=z.device) < self.update_rate
+        kept = z[chosen & z.isfinite().all(dim=1)][-len(self.queue) :]
+        slots = (self.pointer + torch.arange(len(kept), device=z.device)) % len(self.queue)
+        self.queue[slots] = kept
+        self.pointer.copy_((self.pointer + len(kept)) % len(self.queue))
+
+
+def _forget_neighbours(module: nn.Module, _keys: object) -> None:
+    """Neighbours of a snapshot that was just replaced are found anew."""
+    module._near = None  # type: ignore[assignment]
+
+
+def neighbours_per_code(codebook_size: int, dim: int, rate: float | None, queue_length: int | None) -> int:
+    """M: ``round(rate dim)``, or ``ceil(queue_length / codebook_size)``. Raises `UserError` unless one is given."""
+    if (rate is None) == (queue_length is None):
+        raise UserError(
+            f"model.rate={rate}, model.queue_length={queue_length}: give one of them and set the other to null"
+        )
+    if rate is not None:
+        require(positive("model.rate", rate))
+        return round(rate * dim)
+    assert queue_length is not None
+    require(whole("model.queue_length", queue_length, codebook_size, bound="a token per code"))
+    return math.ceil(queue_length / codebook_size)
+
+
+def _density_mistake(k: int, m: int) -> str | None:
+    if 1 <= k < m:
+        return None
+    return (
+        f"model.density_neighbour={k}: expected 1 to {m - 1}, below the {m} neighbours per code; "
+        "raise model.rate (or model.queue_length)"
+    )
+
+
+def _k_means(
+    points: Tensor, codes: int, *, iterations: int, seed: int, init: str = "k-means++"
+) -> tuple[Tensor, Tensor]:
+    """Centroids ``[codes d]`` of ``points`` ``[m d]`` and the index ``[m]`` of each; on one core, for the same bits."""
+    if len(points) < codes:
+        raise UserError(
+            f"model.codebook_size={codes}: there are only {len(points)} latents to make codes of; "
+            "choose a smaller size or more data"
+        )
+    from sklearn.cluster import KMeans, MiniBatchKMeans
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
+    options: dict[str, Any] = {"init": init, "n_init": 1, "max_iter": iterations, "random_state": seed}
+    method = (
+        KMeans(codes, **options)
+        if codes <= _BATCHES_ABOVE
+        else MiniBatchKMeans(codes, batch_size=2 * codes, init_size=3 * codes, **options)
+    )
+    with threadpool_limits(1), warnings.catch_warnings():
+        # Fewer different latents than codes (a collapsed encoder): some codes coincide, which the usage shows.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        method.fit(points.detach().cpu().numpy())
+    centroids = torch.from_numpy(method.cluster_centers_).to(points)
+    return centroids, torch.from_numpy(method.labels_).long().to(points.device)
+
+
+def estimate_eta(quantiser: VectorPerturbation, *, seed: int, rounds: int, tokens: int) -> float:
+    """How much longer quantisation's errors are than accepted moves of ``quantiser``, on latents ~ N(0, I).
+
+    A scale to set ``eta`` by, as the authors' code does: ``rounds`` times ``tokens`` latents against centroids of a
+    Gaussian queue; the errors and the moves of the accepted tokens only. Leaves quantiser and global generator alone.
+    """
+    errors, moves = [], []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        queue = torch.randn(quantiser.queue.shape)
+        codebook, _ = _k_means(queue, quantiser.codebook_size, iterations=quantiser.codebook_iterations, seed=seed)
+        near = Neighbours(queue)
+        for _ in range(rounds):
+            z = torch.randn(tokens, quantiser.dim)
+            move = perturb(z, near, k=quantiser.k, m=quantiser.m, eta=quantiser.eta, metropolis=quantiser.metropolis)
+            errors.append((codebook[nearest(codebook, z)] - z).norm(dim=1)[move.accepted])
+            moves.append(move.length[move.accepted])
+    return float(torch.cat(errors).mean() / torch.cat(moves).mean())
+
+
+def vp_vae(
+    *,
+    input_shape: Sequence[int],
+    sample_rate: int | None,
+    autoencoder: Mapping[str, Any],
+    codebook_size: int,
+    dim: int | None,
+    rate: float | None,
+    queue_length: int | None,
+    density_neighbour: int,
+    eta: float,
+    update_rate: float,
+    metropolis: bool,
+    norm_weight: float,
+    mean_weight: float,
+    variance_weight: float,
+    norm_over: str,
+    tree_every: int,
+    codebook_from: str,
+    codebook_latents: int,
+    codebook_iterations: int,
+) -> Tokenizer:
+    """A tokenizer with a `VectorPerturbation`; ``dim`` null: FSQ's width at this size."""
+    quantiser = VectorPerturbation(
+        codebook_size=codebook_size,
+        dim=width_for(codebook_size, dim),
+        rate=rate,
+        queue_length=queue_length,
+        density_neighbour=density_neighbour,
+        eta=eta,
+        update_rate=update_rate,
+        metropolis=metropolis,
+        norm_weight=norm_weight,
+        mean_weight=mean_weight,
+        variance_weight=variance_weight,
+        norm_over=norm_over,
+        tree_every=tree_every,
+        codebook_from=codebook_from,
+        codebook_latents=codebook_latents,
+        codebook_iterations=codebook_iterations,
+    )
+    return Tokenizer(autoencoders.build(autoencoder, input_shape=input_shape, sample_rate=sample_rate), quantiser)

@@ -1,0 +1,95 @@
+"""VQ-VAE-2's codebook (arXiv 1906.00446) as it is usually run: moving averages, a k-means start, dead codes replaced.
+
+Not in the tables of arXiv 2602.17133: what its VQ-VAE baseline leaves out. The codebook is
+`vector_quantize_pytorch.VectorQuantize`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.errors import UserError
+from vaebench.nn import autoencoders
+from vaebench.nn.options import fraction, non_negative, require
+from vaebench.nn.quantise import Quantised, perplexity, width_for
+from vaebench.nn.tokenizer import Tokenizer
+
+
+class AveragedCodebook(nn.Module):
+    """Codes are moving averages of their tokens; loss ``beta |z - sg(e)|^2``, a mean; straight-through gradients.
+
+    ``decay``: of the averages, in [0, 1). ``reset_below``: a code whose moving average of tokens per batch is below
+    this becomes a random token of the batch; 0: never. ``kmeans_init``: start from k-means of the first batch.
+    Everything random comes from the global generator; all state lies in buffers.
+    """
+
+    def __init__(
+        self, *, codebook_size: int, dim: int, beta: float, decay: float, reset_below: float, kmeans_init: bool
+    ) -> None:
+        super().__init__()
+        require(
+            non_negative("model.beta", beta),
+            fraction("model.decay", decay),
+            non_negative("model.reset_below", reset_below),
+        )
+        from vector_quantize_pytorch import VectorQuantize
+
+        self.inputs = self.dim = dim
+        self.codebook_size = self.nominal_size = codebook_size
+        self.library = VectorQuantize(
+            dim=dim,
+            codebook_size=codebook_size,
+            decay=decay,
+            commitment_weight=beta,
+            kmeans_init=kmeans_init,
+            threshold_ema_dead_code=reset_below,
+            rotation_trick=False,
+        )
+
+    def forward(self, z: Tensor) -> Quantised:
+        """``z`` ``[n d]`` -> codes; in training the codebook moves. Info: ``perplexity`` of the batch.
+
+        Raises `UserError` in eval mode before the first training step of a codebook that starts from k-means.
+        """
+        with torch.autocast(z.device.type, enabled=False):
+            z = z.float()
+            if not self.training:
+                if not self.library._codebook.initted:
+                    raise UserError("model.kmeans_init=true: the codebook starts with the first step; train it first")
+                indices = self.library(z[None])[1][0]
+                return Quantised(self.codes(indices), indices, z.new_zeros(()))
+            values, indices, loss = (part.squeeze(0) for part in self.library(z[None]))
+        return Quantised(values, indices, loss, {"perplexity": perplexity(indices, self.codebook_size)})
+
+    def codes(self, indices: Tensor) -> Tensor:
+        """Int64 ``[n]`` -> ``[n d]``."""
+        codebook: Tensor = self.library.codebook
+        return codebook[indices]
+
+
+def vq_ema(
+    *,
+    input_shape: Sequence[int],
+    sample_rate: int | None,
+    autoencoder: Mapping[str, Any],
+    codebook_size: int,
+    dim: int | None,
+    beta: float,
+    decay: float,
+    reset_below: float,
+    kmeans_init: bool,
+) -> Tokenizer:
+    """A tokenizer with an `AveragedCodebook`; ``dim`` null: FSQ's width at this size."""
+    quantiser = AveragedCodebook(
+        codebook_size=codebook_size,
+        dim=width_for(codebook_size, dim),
+        beta=beta,
+        decay=decay,
+        reset_below=reset_below,
+        kmeans_init=kmeans_init,
+    )
+    return Tokenizer(autoencoders.build(autoencoder, input_shape=input_shape, sample_rate=sample_rate), quantiser)

@@ -1,0 +1,67 @@
+"""VQ-VAE (van den Oord et al., 2017, arXiv 1711.00937): a learned codebook, straight-through gradients, nothing else.
+
+The baseline of arXiv 2602.17133. Written here: `vector_quantize_pytorch.VectorQuantize` weighs the codebook's and the
+encoder's half of a learnable codebook's loss alike, so it cannot give this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaebench.nn import autoencoders
+from vaebench.nn.neighbours import nearest
+from vaebench.nn.options import non_negative, require
+from vaebench.nn.quantise import Quantised, perplexity, straight_through, width_for
+from vaebench.nn.tokenizer import Tokenizer
+
+
+class LearnedCodebook(nn.Module):
+    """``q = e_j``, j the nearest code; ``|sg(z) - e|^2 + beta |z - sg(e)|^2``, means over tokens and dimensions.
+
+    Eq. 3, arXiv 1711.00937; means and the start of the codes, uniform in (-1/K, 1/K), are those of VQGAN's code.
+    ``beta``: 0 or more. ``dim``: width of a code.
+    """
+
+    def __init__(self, *, codebook_size: int, dim: int, beta: float) -> None:
+        super().__init__()
+        require(non_negative("model.beta", beta))
+        self.inputs = self.dim = dim
+        self.codebook_size = self.nominal_size = codebook_size
+        self.beta = beta
+        self.codebook = nn.Parameter(torch.empty(codebook_size, dim).uniform_(-1 / codebook_size, 1 / codebook_size))
+
+    def forward(self, z: Tensor) -> Quantised:
+        """``z`` ``[n d]`` -> codes. Info: ``perplexity`` of the batch, ``codebook`` (the loss's first term)."""
+        with torch.autocast(z.device.type, enabled=False):
+            z = z.float()
+            indices = nearest(self.codebook, z)
+            codes = self.codes(indices)
+            if not self.training:
+                return Quantised(codes, indices, z.new_zeros(()))
+            codebook = F.mse_loss(codes, z.detach())
+            loss = codebook + self.beta * F.mse_loss(z, codes.detach())
+        info = {"codebook": codebook.detach(), "perplexity": perplexity(indices, self.codebook_size)}
+        return Quantised(straight_through(z, codes), indices, loss, info)
+
+    def codes(self, indices: Tensor) -> Tensor:
+        """Int64 ``[n]`` -> ``[n d]``."""
+        return F.embedding(indices, self.codebook)
+
+
+def vq_vae(
+    *,
+    input_shape: Sequence[int],
+    sample_rate: int | None,
+    autoencoder: Mapping[str, Any],
+    codebook_size: int,
+    dim: int | None,
+    beta: float,
+) -> Tokenizer:
+    """A tokenizer with a `LearnedCodebook`; ``dim`` null: FSQ's width at this size."""
+    quantiser = LearnedCodebook(codebook_size=codebook_size, dim=width_for(codebook_size, dim), beta=beta)
+    return Tokenizer(autoencoders.build(autoencoder, input_shape=input_shape, sample_rate=sample_rate), quantiser)

@@ -1,0 +1,113 @@
+"""What a tokenizer is built on: autoencoders of images and of audio, chosen by ``model.autoencoder.kind``."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from vaebench.contracts import LossOutput, TrainingData
+from vaebench.errors import UserError, unknown
+from vaebench.nn.codec import CodecAutoencoder
+from vaebench.nn.convolutional import ConvAutoencoder
+from vaebench.nn.mel_autoencoder import MelAutoencoder
+from vaebench.nn.vqgan import VqganAutoencoder
+
+IMAGES = {"conv": ConvAutoencoder, "vqgan": VqganAutoencoder}
+AUDIO = {"mel": MelAutoencoder, "codec": CodecAutoencoder}
+_DESCRIPTION = frozenset({"kind", "version"})  # of the options, not for the class
+
+
+class Autoencoder(Protocol):
+    """An ``nn.Module``: an encoder and a decoder around a grid of tokens, ``(h, w)`` for images, ``(t,)`` for audio.
+
+    ``width``: C, the channels of a token. ``target``: what the data gives -> the features that are encoded and
+    reconstructed, without gradient. ``encode``: features -> ``[b C *grid]``. ``decode``: back to features. ``loss``:
+    of decoded features, with unweighted terms. ``signal``: decoded features -> the data's domain, images in [0, 1] or
+    waveforms in [-1, 1], float32. ``log_mel``: decoded features -> log10-mel power ``[b bands t]``, None where they are
+    no such thing. ``look``: see all training data once before the first step.
+    """
+
+    width: int
+
+    def target(self, x: Tensor) -> Tensor: ...  # noqa: D102
+
+    def encode(self, features: Tensor) -> Tensor: ...  # noqa: D102
+
+    def decode(self, h: Tensor) -> Tensor: ...  # noqa: D102
+
+    def loss(self, decoded: Tensor, features: Tensor) -> LossOutput: ...  # noqa: D102
+
+    def signal(self, decoded: Tensor) -> Tensor: ...  # noqa: D102
+
+    def log_mel(self, decoded: Tensor) -> Tensor | None: ...  # noqa: D102
+
+    def look(self, data: TrainingData) -> None: ...  # noqa: D102
+
+
+def build(options: Mapping[str, Any], *, input_shape: Sequence[int], sample_rate: int | None) -> Autoencoder:
+    """The autoencoder that ``options`` (a file of ``conf/autoencoder``) describe, with fresh weights.
+
+    ``input_shape``: (c, h, w) of images or (1, samples) of audio. ``sample_rate``: of audio, in Hz.
+
+    Raises:
+        UserError: an unknown kind, a kind for other data, unknown, missing, ill-typed or impossible options.
+    """
+    kinds = IMAGES | AUDIO
+    kind = options.get("kind")
+    if kind not in kinds:
+        raise UserError(unknown("model.autoencoder.kind", str(kind), kinds))
+    fitting, found = (IMAGES, "images") if len(input_shape) == 3 else (AUDIO, "audio")
+    if kind not in fitting:
+        choices = " or ".join(f"autoencoder@model.autoencoder={name}" for name in fitting)
+        raise UserError(
+            f"model.autoencoder.kind={kind}: the dataset is {found} of shape {list(input_shape)}; choose {choices}"
+        )
+    given = {name: value for name, value in options.items() if name not in _DESCRIPTION}
+    data: dict[str, Any] = {"input_shape": input_shape}
+    if kind in AUDIO:
+        if sample_rate is None or sample_rate < 1:
+            raise UserError(
+                f"dataset.sample_rate={sample_rate}: model.autoencoder.kind={kind} needs the rate of the audio, in Hz"
+            )
+        data["sample_rate"] = sample_rate
+    mistakes = _mistakes(kinds[kind], kind, given, data)
+    if mistakes:
+        raise UserError(*mistakes)
+    built: Autoencoder = kinds[kind](**given, **data)
+    return built
+
+
+def _mistakes(kind: Any, name: str, given: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+    """A line for each option that the class does not have, that it lacks, or that is of another type."""
+    hints = typing.get_type_hints(kind.__init__)
+    wanted = [option for option in inspect.signature(kind).parameters if option not in data]
+    valid = [f"model.autoencoder.{option}" for option in wanted]
+    lines = [unknown("option", f"model.autoencoder.{option}", valid) for option in given if option not in wanted]
+    lines += [f"model.autoencoder.{option}: missing; {name} needs it" for option in wanted if option not in given]
+    lines += [
+        f"model.autoencoder.{option}={given[option]!r}: expected {_name(hints[option])}"
+        for option in wanted
+        if option in given and not _fits(given[option], hints[option])
+    ]
+    return lines
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether plain data is of the type that an option asks for."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is Sequence:
+        return isinstance(value, list | tuple) and all(_fits(item, arguments[0]) for item in value)
+    if arguments:
+        return any(_fits(value, option) for option in arguments)
+    if hint in (int, float):
+        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _name(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", Sequence[int]: "a list of whole numbers"}
+    return names.get(hint, "a text or null")

@@ -1,0 +1,177 @@
+"""Vector quantisers: what they give, what is asked of them, and the parts that several of them share.
+
+Shapes: ``n`` tokens of all images or clips of a batch, ``d`` width of a code, ``K`` codes, ``L`` levels of a dimension.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from vaebench.errors import UserError
+
+# FSQ's and FSP's levels of each nominal codebook size, first dimension first; their number is the width of the codes
+# of VQ, SimVQ and VP-VAE too (arXiv 2602.17133; 64 is ours, for smoke runs).
+LEVELS = {
+    64: (4, 4, 4),
+    256: (8, 6, 5),
+    1024: (8, 5, 5, 5),
+    4096: (7, 5, 5, 5, 5),
+    16384: (8, 8, 8, 6, 5),
+}
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What a quantiser makes of ``n`` tokens.
+
+    ``values``: ``[n d]``, what the decoder gets, with the method's gradient. ``indices``: int64 ``[n]``, None while
+    there are no codes: in training where the values are not codes (VP-VAE, TokenBridge), and before VP-VAE's codebook
+    is fitted. ``loss``: scalar, to be added to the reconstruction's, 0 outside training. ``info``: detached scalars
+    worth logging.
+    """
+
+    values: Tensor
+    indices: Tensor | None
+    loss: Tensor
+    info: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Quantiser(Protocol):
+    """An ``nn.Module``; its training mode decides what it does. Computes in float32 under any autocast.
+
+    ``inputs``: width of the tokens it takes (TokenBridge takes mean and log-variance). ``dim``: width ``d`` of what it
+    gives. ``codebook_size``: how many codes there really are. ``nominal_size``: the ``K`` of the table.
+    """
+
+    inputs: int
+    dim: int
+    codebook_size: int
+    nominal_size: int
+
+    def __call__(self, z: Tensor) -> Quantised:
+        """``z`` ``[n inputs]``."""
+        ...
+
+    def codes(self, indices: Tensor) -> Tensor:
+        """Int64 ``[n]`` -> float32 ``[n d]``: to the bit what a call in eval mode gives with these indices."""
+        ...
+
+
+@runtime_checkable
+class FitsCodes(Protocol):
+    """A quantiser whose codes are made after the training, from latents of the training set.
+
+    ``codebook_latents``: how many latents to give to `fit` at most.
+    """
+
+    codebook_latents: int
+
+    def fit(self, latents: Tensor, *, seed: int) -> None:
+        """Make and keep the codes; ``latents`` float32 ``[m inputs]``, at least as many as codes.
+
+        Calling it again replaces them. Draws from no global generator.
+        """
+        ...
+
+    def usage_of(self, latents: Tensor, *, seed: int) -> Tensor:
+        """The index int64 ``[m]`` of each latent in a codebook fitted to them for this call only, quickly.
+
+        Changes nothing in the module and draws from no global generator.
+        """
+        ...
+
+
+def levels_for(codebook_size: int, levels: Sequence[int] | None) -> tuple[int, ...]:
+    """``levels``, or those of the nominal size. Raises `UserError` for an unknown size and for levels below 2."""
+    if levels is None:
+        if codebook_size in LEVELS:
+            return LEVELS[codebook_size]
+        raise UserError(
+            f"model.codebook_size={codebook_size}: no levels are known for it; "
+            f"choose one of {', '.join(map(str, LEVELS))}, or give model.levels, for example [8,6,5]"
+        )
+    if not levels or any(level < 2 for level in levels):
+        raise UserError(f"model.levels={list(levels)}: expected one whole number per dimension, each 2 or more")
+    return tuple(levels)
+
+
+def width_for(codebook_size: int, dim: int | None) -> int:
+    """``dim``, or the width of FSQ's codes at this size. Raises `UserError` for an unknown size or a width below 1."""
+    if codebook_size < 2:
+        raise UserError(f"model.codebook_size={codebook_size}: expected a whole number, at least 2")
+    if dim is None:
+        if codebook_size in LEVELS:
+            return len(LEVELS[codebook_size])
+        raise UserError(
+            f"model.codebook_size={codebook_size}: no width is known for it; "
+            f"choose one of {', '.join(map(str, LEVELS))}, or give model.dim, for example 4"
+        )
+    if dim < 1:
+        raise UserError(f"model.dim={dim}: expected a whole number, at least 1")
+    return dim
+
+
+def probability(name: str, value: float) -> str | None:
+    """One line if ``value`` does not lie in [0, 1]."""
+    return None if 0 <= value <= 1 else f"{name}={value}: expected a probability, 0 to 1"
+
+
+def positive(name: str, value: float) -> str | None:
+    """One line if ``value`` is not finite and above 0."""
+    return None if 0 < value < math.inf else f"{name}={value}: expected a finite number above 0"
+
+
+def to_index(levels: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Mixed radix: levels int64 ``[n d]`` -> ``sum_i l_i prod_(j<i) L_j``, int64 ``[n]``; the first moves fastest."""
+    index = levels[:, -1]
+    for dimension in range(len(sizes) - 2, -1, -1):
+        index = index * sizes[dimension] + levels[:, dimension]
+    return index
+
+
+def from_index(indices: Tensor, sizes: Sequence[int]) -> Tensor:
+    """The inverse of `to_index`: int64 ``[n]`` -> ``[n d]``."""
+    levels = []
+    for size in sizes:
+        levels.append(indices % size)
+        indices = indices // size
+    return torch.stack(levels, dim=-1)
+
+
+def straight_through(z: Tensor, values: Tensor) -> Tensor:
+    """The numbers of ``values`` (up to rounding) with the gradient of ``z``."""
+    return z + (values - z).detach()
+
+
+def moment_loss(
+    z: Tensor, *, variance: float, mean_weight: float, variance_weight: float, over: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``mean_weight |mu|^2 + variance_weight |sigma^2 - variance|^2`` and its two unweighted terms, detached.
+
+    ``mu``, ``sigma^2`` (unbiased): of each dimension of ``z`` ``[n d]``, over all tokens of the batch; ``n`` is at
+    least 2. ``over``: the squared norms are the sum (arXiv 2602.17133) or the mean (its authors' code) over the d
+    dimensions.
+    """
+    spread, mean = torch.var_mean(z, dim=0)
+    mean_term, variance_term = mean.square(), (spread - variance).square()
+    mean_term = mean_term.sum() if over == "sum" else mean_term.mean()
+    variance_term = variance_term.sum() if over == "sum" else variance_term.mean()
+    total = mean_weight * mean_term + variance_weight * variance_term
+    return total, mean_term.detach(), variance_term.detach()
+
+
+def perplexity(indices: Tensor, codebook_size: int) -> Tensor:
+    """``exp(H)`` of the codes in a batch, int64 ``[n]``: 1 to ``codebook_size``, scalar."""
+    shares = torch.bincount(indices, minlength=codebook_size).float() / indices.numel()
+    return torch.special.entr(shares).sum().exp()
+
+
+def real_size(levels: Sequence[int]) -> int:
+    """How many codes there are with these levels."""
+    return math.prod(levels)

@@ -1,0 +1,26 @@
+"""Looking at training items outside the training: evenly spread, with crops that are the same every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+SEED = 0
+
+
+@contextmanager
+def own_draws() -> Iterator[None]:
+    """Inside it the global generators begin at a constant seed; afterwards they are as if nothing had been drawn."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(SEED)
+        yield
+
+
+def spread(items: int, count: int, device: torch.device) -> Tensor:
+    """``count`` row numbers evenly spread over ``items``, all of them if there are fewer; int64, ascending."""
+    count = min(items, count)
+    return torch.arange(count, device=device) * items // count

@@ -1,0 +1,223 @@
+"""Discrete codes: how evenly they are used, and how good what is decoded from them is (VP-VAE, Tables 1 to 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vaebench.contracts import Measurement, Reconstructs, SuiteInputs, SuiteResult, Tokenizes
+from vaebench.data.audio import AudioData
+from vaebench.data.images import ImageData
+from vaebench.errors import UserError
+from vaebench.metrics import codebook, speech
+from vaebench.nn import lpips
+from vaebench.nn.mel import LogMel
+from vaebench.nn.options import non_negative, require, whole
+from vaebench.suites.common import batches, picture
+from vaebench.suites.quality import SMALLEST_SSIM_SIDE, ImageQuality
+
+_PICTURES = 8
+_SOUNDS, _SOUND_SECONDS = 2, 2.5
+
+
+@runtime_checkable
+class DecodesLogMel(Protocol):
+    """A model whose decoder may make log-mel spectra."""
+
+    def decode_log_mel(self, z: Tensor) -> Tensor | None:
+        """Code -> log10-mel power ``[b bands t]`` as the decoder says it; None where it decodes waveforms."""
+
+
+class Tokens:
+    """Codes of the test set, and ``decode(encode(x))`` beside x. The model may have been trained on another set.
+
+    ``cvu``: perplexity of all tokens of the set / number of codes; ``cvu_nominal``: / the table's size; ``usage``: the
+    share of codes that occur; ``perplexity``.
+
+    Images: ``psnr``, ``psnr_set``, ``ssim_valid``, ``ssim_reflect`` as in `Reconstruction` (SSIM from 11x11 pixels),
+    ``lpips`` where its weights are at hand. Audio, means over clips: ``lsd`` of log-mel spectra (those of the decoder
+    if it makes some, else of the waveform: ``window`` and ``hop`` in seconds, ``bands``, ``floor``), ``stft`` over the
+    resolutions ``stft`` (FFT size, window, hop in samples), ``si_sdr``, ``stoi``, ``pesq``; the last two where their
+    packages are installed and PESQ knows the sample rate.
+
+    Raises `UserError` for an option out of range.
+    """
+
+    requires = (Tokenizes, Reconstructs)
+    needs_classifier = False
+
+    def __init__(
+        self, *, batch_size: int, window: float, hop: float, bands: int, floor: float, stft: Sequence[Sequence[int]]
+    ) -> None:
+        bad = [list(found) for found in stft if len(found) != 3 or min(found) < 1 or found[1] > found[0]]
+        require(
+            whole("suite.batch_size", batch_size, 1),
+            whole("suite.bands", bands, 1),
+            non_negative("suite.window", window),
+            non_negative("suite.hop", hop),
+            non_negative("suite.floor", floor),
+            f"suite.stft={bad or list(stft)}: needs (FFT size, window, hop), the window no longer than the FFT"
+            if bad or not stft
+            else None,
+        )
+        self.batch_size = batch_size
+        self.window, self.hop, self.bands, self.floor = window, hop, bands, floor
+        self.stft = tuple(tuple(found) for found in stft)
+
+    @torch.no_grad()
+    def run(self, inputs: SuiteInputs) -> SuiteResult:
+        """Measure ``inputs.model``."""
+        data = inputs.data
+        return self._audio(inputs, data) if isinstance(data, AudioData) else self._images(inputs, data)
+
+    def _images(self, inputs: SuiteInputs, data: ImageData) -> SuiteResult:
+        model, images, side = inputs.model, data.test_x, min(data.shape[1:])
+        quality = ImageQuality(ssim=side >= SMALLEST_SSIM_SIDE)
+        perceptual = None
+        if side >= lpips.SMALLEST_SIDE and lpips.available():
+            perceptual = lpips.load().to(inputs.device)
+        counts, distances = torch.zeros(model.codebook_size, dtype=torch.int64), []
+        for chunk in batches(images, self.batch_size):
+            x = chunk.to(inputs.device)
+            counts += codebook.code_counts(model.tokenize(x), model.codebook_size)
+            y = model.decode(model.encode(x))
+            quality.add(x, y)
+            if perceptual is not None:
+                distances.append(perceptual(x, y.clamp(0, 1)))
+            inputs.track(len(quality), len(images))
+        found = [*_codes(counts, model), *quality.measurements()]
+        if distances:
+            mean = float(torch.cat(distances).double().mean())
+            found.append(Measurement("lpips", mean, len(quality), "", {"split": "test", "network": "vgg"}))
+        shown = images[_shown(data.test_y, _PICTURES).to(images.device)].float().div(255).to(inputs.device)
+        arrays = {"inputs": picture(shown), "reconstructions": picture(model.decode(model.encode(shown)))}
+        return SuiteResult(tuple(found), {**arrays, "code_counts": counts.numpy()})
+
+    def _audio(self, inputs: SuiteInputs, data: AudioData) -> SuiteResult:
+        model, rate = inputs.model, data.sample_rate
+        counts = torch.zeros(model.codebook_size, dtype=torch.int64)
+        values: dict[str, list[float | None]] = {}
+        shown = [int(row) for row in _shown(data.test.labels, _SOUNDS)]
+        sounds: dict[int, tuple[Tensor, Tensor]] = {}
+        front, decodes_mel = None, False
+        for row in range(len(data.test)):
+            x = data.test.item(row)[None].to(inputs.device)
+            counts += codebook.code_counts(model.tokenize(x), model.codebook_size)
+            z = model.encode(x)
+            y = _as_long(model.decode(z), x)
+            log_mel = model.decode_log_mel(z) if isinstance(model, DecodesLogMel) else None
+            decodes_mel = log_mel is not None
+            if front is None:
+                front = (_own_front(model) if decodes_mel else self._front(rate)).to(inputs.device)
+            log_mel = front(y) if log_mel is None else log_mel
+            measured = self._compare(x[0, 0].cpu(), y[0, 0].cpu(), rate)
+            measured["lsd"] = float(speech.log_spectral_distance(front(x).cpu(), log_mel.cpu()))
+            for name, value in measured.items():
+                values.setdefault(name, []).append(value)
+            if row in shown:
+                sounds[row] = x[0, 0], y[0, 0]
+            inputs.track(row + 1, len(data.test))
+        assert front is not None, "the data has test clips"
+        common = {"split": "test", "sample_rate": rate, "vocoder": "griffin-lim" if decodes_mel else "none"}
+        found = [*_codes(counts, model), *self._means(values, common, front, decodes_mel)]
+        arrays = _heard([sounds[row] for row in shown], rate)
+        return SuiteResult(tuple(found), {**arrays, "code_counts": counts.numpy()})
+
+    def _compare(self, x: Tensor, y: Tensor, rate: int) -> dict[str, float | None]:
+        """Every measure of waveforms ``[t]`` that can be had here; None where it is not defined for this clip."""
+        found: dict[str, float | None] = {
+            "stft": None if speech.is_silent(x) else speech.stft_distance(x, y, self.stft),
+            "si_sdr": speech.si_sdr(x, y),
+        }
+        if speech.is_there("pystoi"):
+            found["stoi"] = speech.stoi(x, y, rate)
+        if speech.is_there("pesq") and rate in speech.PESQ_BANDS:
+            found["pesq"] = speech.pesq(x, y, rate)
+        return found
+
+    def _means(
+        self, values: dict[str, list[float | None]], common: dict[str, Any], front: LogMel, decodes_mel: bool
+    ) -> list[Measurement]:
+        """Means over the clips for which a measure is defined; none at all where there is no such clip."""
+        # What a decoder says of the spectra has not been through a vocoder.
+        mel: dict[str, Any] = {"spectra": "decoder" if decodes_mel else "waveform", "vocoder": "none"}
+        mel |= {"n_fft": front.n_fft, "hop": front.hop, "bands": len(front.filters), "floor": front.floor}
+        own: dict[str, dict[str, Any]] = {
+            "lsd": mel,
+            "stft": {"resolutions": " ".join("/".join(map(str, found)) for found in self.stft)},
+            "si_sdr": {"limit": speech.SDR_LIMIT},
+            "pesq": {"band": speech.PESQ_BANDS.get(common["sample_rate"], "")},
+        }
+        units = {"lsd": "dB", "si_sdr": "dB"}
+        measured = []
+        for name, clips in values.items():
+            there = [value for value in clips if value is not None]
+            if there:
+                protocol = {**common, **own.get(name, {}), "left_out": len(clips) - len(there)}
+                mean = float(np.mean(np.array(there, dtype=np.float64)))
+                measured.append(Measurement(name, mean, len(there), units.get(name, ""), protocol))
+        return measured
+
+    def _front(self, rate: int) -> LogMel:
+        """The spectra of the suite's own options at this sample rate."""
+        n_fft = 2 * round(self.window * rate / 2)
+        try:
+            hop = round(self.hop * rate)
+            return LogMel(sample_rate=rate, n_fft=n_fft, hop=hop, bands=self.bands, floor=self.floor)
+        except UserError as error:
+            raise UserError(*(line.replace("model.autoencoder.", "suite.") for line in error.lines)) from error
+
+
+def _own_front(model: torch.nn.Module) -> LogMel:
+    """The spectra in which the model was trained."""
+    found = next((part for part in model.modules() if isinstance(part, LogMel)), None)
+    assert found is not None, "a model that decodes log-mel spectra holds what makes them"
+    return found
+
+
+def _codes(counts: Tensor, model: Tokenizes) -> list[Measurement]:
+    """Evenness of the codes of the whole set; ``tokens`` beside the sizes: CVU is low where they are too few."""
+    tokens, real, nominal = int(counts.sum()), model.codebook_size, model.nominal_size
+    common = {"split": "test", "tokens": tokens, "codebook_size": real}
+    values: dict[str, tuple[float, dict[str, Any]]] = {
+        "cvu": (codebook.cvu(counts, real), {"denominator": "real"}),
+        "cvu_nominal": (codebook.cvu(counts, nominal), {"denominator": "nominal", "nominal_size": nominal}),
+        "usage": (codebook.usage(counts), {}),
+        "perplexity": (codebook.perplexity(counts), {}),
+    }
+    return [Measurement(name, value, tokens, "", {**common, **own}) for name, (value, own) in values.items()]
+
+
+def _as_long(y: Tensor, x: Tensor) -> Tensor:
+    """What was decoded ``[1 1 t]``, cut or continued as silence to the length of x: whole tokens can be longer."""
+    missing = x.shape[-1] - y.shape[-1]
+    return F.pad(y, (0, missing)) if missing > 0 else y[..., : x.shape[-1]]
+
+
+def _shown(labels: Tensor, most: int) -> Tensor:
+    """Rows for pictures and sounds: the first of each label, then the first of the rest, ``most`` of them, in order."""
+    labels = labels.cpu()
+    firsts = [int((labels == label).nonzero()[0]) for label in labels.unique()[:most]]
+    rest = [row for row in range(min(len(labels), 2 * most)) if row not in firsts]
+    return torch.tensor(sorted([*firsts, *rest][:most]))
+
+
+def _heard(sounds: Sequence[tuple[Tensor, Tensor]], rate: int) -> dict[str, np.ndarray]:
+    """The beginnings of clips and of their reconstructions, int16 ``[n t]``; shorter ones end in zeros."""
+    most = min(round(_SOUND_SECONDS * rate), max(len(x) for x, _ in sounds))
+
+    def stacked(waves: list[Tensor]) -> np.ndarray:
+        cut = [F.pad(wave[:most], (0, max(0, most - len(wave)))) for wave in waves]
+        samples: np.ndarray = torch.stack(cut).clamp(-1, 1).mul(32767).round().short().cpu().numpy()
+        return samples
+
+    return {
+        "audio_inputs": stacked([x for x, _ in sounds]),
+        "audio_reconstructions": stacked([y for _, y in sounds]),
+        "sample_rate": np.array(rate),
+    }
