@@ -178,7 +178,7 @@ class TestCodebook:
         # Many centroids lie with density p^(d / (d + 2)): exp(d / (d + 2)) (d / (d + 2))^(d / 2), 0.847 and 0.866.
         power = dim / (dim + 2)
         limit = math.exp(power) * power ** (dim / 2)
-        assert float(torch.special.entr(shares).sum().exp() / size) == pytest.approx(limit, abs=0.025)
+        assert float(torch.special.entr(shares).sum().exp() / size) == pytest.approx(limit, abs=0.04)
 
     def test_fit_again_is_the_same_and_leaves_the_generator_alone(self):
         quantiser, latents, state = make(), draw(2000, 3), torch.get_rng_state()

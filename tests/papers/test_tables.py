@@ -50,7 +50,7 @@ def test_a_table_says_on_which_sets_it_is_measured():
 
 def test_a_table_says_what_stands_for_its_set_and_what_its_models_are_trained_on():
     table = load("vpvae").tables["table2_images"]
-    assert table.sets("small") == ("fashion_mnist_32", "mnist_32")
+    assert table.sets("small") == ("fashion_mnist_32",)
     assert table.sets("paper") == table.own == ("imagenet",)
     assert (table.instead("smoke"), table.instead("small"), table.instead("paper")) == ("photos", "photos", "")
     assert [table.trained_on(name) for name in ("imagenet", "mnist_32", "photos")] == ["coco", "cifar10", "digits"]

@@ -84,8 +84,9 @@ class Tokens:
         counts, distances = torch.zeros(model.codebook_size, dtype=torch.int64), []
         for chunk in batches(images, self.batch_size):
             x = chunk.to(inputs.device)
-            counts += codebook.code_counts(model.tokenize(x), model.codebook_size)
-            y = model.decode(model.encode(x))
+            indices = model.tokenize(x)
+            counts += codebook.code_counts(indices, model.codebook_size)
+            y = model.detokenize(indices)
             quality.add(x, y)
             if perceptual is not None:
                 distances.append(perceptual(x, y.clamp(0, 1)))
