@@ -248,7 +248,7 @@ def test_stand_ins_and_training_sets_are_datasets_of_the_tables_kind():
         stand_ins = {name for names in table.stand_ins.values() for name in names}
         assert {table.dataset, table.stand_in, *stand_ins, *table.train_on, *table.train_on.values()} <= sets
         if table.train_on:
-            assert set(table.train_on) == {table.dataset, table.stand_in, *stand_ins}
+            assert {table.dataset, table.stand_in, *stand_ins} <= set(table.train_on)
 
 
 def training(table: Table, row: str, scale: str, dataset: str) -> requests.Request:

@@ -154,6 +154,11 @@ class Table:
         """
         return self.stand_in if not self.stand_ins or scale in self.stand_ins else ""
 
+    @property
+    def printed(self) -> tuple[str, ...]:
+        """The rows that the paper has, with numbers or with failed trainings."""
+        return tuple(key for key, row in self.rows.items() if key in self.reported or row.failed)
+
     def only(self, rows: Iterable[str]) -> Table:
         """The table without its other rows, their numbers and the claims about them."""
         kept = {key: entry for key, entry in self.rows.items() if key in set(rows)}

@@ -103,7 +103,7 @@ def _section(paper: Paper, section: Section, pictures: Sequence[tuple[bytes, str
 
 def _printed(section: Section) -> Iterable[str]:
     table = section.table
-    rows = [row for row in table.rows if row in table.reported or row in section.measured_rows()]
+    rows = [row for row in table.rows if row in table.printed or row in section.measured_rows()]
     header = ["", *(words.heading(section, column) for column in table.columns)]
     yield from _table(header, ([_row_head(section, row), *_numbers(section, row)] for row in rows), kind="grid")
     cells = words.printed_cells(section)
@@ -129,22 +129,22 @@ def _printed(section: Section) -> Iterable[str]:
 def _row_head(section: Section, row: str) -> str:
     entry = section.table.rows[row]
     table = section.table
-    kind = "" if row in table.reported or not table.reported else '<br><span class="dim small">not in the paper</span>'
+    kind = "" if row in table.printed or not table.printed else '<br><span class="dim small">not in the paper</span>'
     return f'<th scope="row">{escape(entry.label)}{kind}</th>'
 
 
 def _numbers(section: Section, row: str) -> Iterable[str]:
     for name, column in section.table.columns.items():
         cell = section.cells.get((row, name))
-        yield _number_cell(cell, column.digits) if cell else "<td></td>"
+        yield _number_cell(cell, column.digits, words.printed(section, row, name)) if cell else "<td></td>"
 
 
-def _number_cell(cell: Cell, digits: int) -> str:
+def _number_cell(cell: Cell, digits: int, printed: str) -> str:
     mean = words.number(cell.ours.mean if cell.ours else None, digits)
     spread = words.spread(cell.ours, digits) or ("(1 seed)" if cell.ours else "")
     parts = [f'<span class="ours">{mean}</span> <span class="dim small">{spread}</span>']
-    if cell.reported is not None:
-        parts.append(f'<span class="dim small">paper {cell.reported:g}</span>')
+    if printed:
+        parts.append(f'<span class="dim small">paper {printed}</span>')
     if cell.verdict:
         parts.append(_chip(cell.verdict, cell.verdict.kind))
     return f'<td class="number">{"<br>".join(parts)}</td>'
@@ -166,7 +166,7 @@ def _claims(section: Section) -> Iterable[list[str]]:
         claim, found = judged.claim, judged.difference
         digits = section.table.columns[claim.column].digits
         text = "-" if found is None else f"{words.signed(found.mean, digits)} {words.spread(found, digits)}"
-        notes = [*(() if claim.asserted else ("not in the paper",)), *words.own_notes(section, judged)]
+        notes = [*(() if claim.asserted else ("not claimed by the paper",)), *words.own_notes(section, judged)]
         small = "".join(f'<br><span class="dim small">{escape(note)}</span>' for note in notes)
         yield [
             f'<th scope="row" class="text">{escape(claim.text)}{small}</th>',

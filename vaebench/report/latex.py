@@ -67,14 +67,11 @@ def _table(paper: Paper, section: Section) -> list[str]:
 def _rows(section: Section) -> Iterable[str]:
     """The paper's rows with its numbers above ours, then a rule, then the controls."""
     table = section.table
-    for row in table.reported:
-        numbers = table.reported[row]
-        yield _line(
-            [f"{table.rows[row].label}, paper", *(f"{numbers[c]:g}" if c in numbers else "" for c in table.columns)]
-        )
+    for row in table.printed:
+        yield _line([f"{table.rows[row].label}, paper", *(words.printed(section, row, c) for c in table.columns)])
         yield _line([f"{table.rows[row].label}, ours", *_ours(section, row)])
-    controls = [row for row in section.measured_rows() if row not in table.reported]
-    if controls and table.reported:
+    controls = [row for row in section.measured_rows() if row not in table.printed]
+    if controls and table.printed:
         yield r"\midrule"
     yield from (_line([table.rows[row].label, *_ours(section, row)]) for row in controls)
 

@@ -75,7 +75,7 @@ def _printed(section: Section) -> list[str]:
                     section.headings[cell.column],
                     words.mean(cell.ours, column.digits),
                     words.seeds(cell.ours),
-                    f"{cell.reported:g}",
+                    words.printed(section, cell.row, cell.column),
                     words.signed(cell.difference, column.digits),
                     f"{column.tolerance:g}",
                     words.short(cell),
@@ -100,16 +100,16 @@ def _rows(section: Section) -> Iterable[list[str]]:
     """A line with the paper's numbers (where it prints some) and one with ours."""
     table = section.table
     for row, entry in table.rows.items():
-        reported = table.reported.get(row, {})
-        if reported:
-            yield [f"{entry.label}, paper", *(f"{reported[c]:g}" if c in reported else "" for c in table.columns)]
+        printed = row in table.printed
+        if printed:
+            yield [f"{entry.label}, paper", *(words.printed(section, row, column) for column in table.columns)]
         ours = []
         for name, column in table.columns.items():
             cell = section.cells.get((row, name))
             ours.append(words.mean(cell.ours, column.digits) if cell else "")
-        if reported or any(ours):
-            control = " (control)" if table.reported else ""
-            yield [f"{entry.label}, **ours**" if reported else f"{entry.label}{control}", *ours]
+        if printed or any(ours):
+            control = " (control)" if table.printed else ""
+            yield [f"{entry.label}, **ours**" if printed else f"{entry.label}{control}", *ours]
 
 
 def _claims(section: Section) -> Iterable[list[str]]:

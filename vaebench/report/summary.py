@@ -51,6 +51,7 @@ _WHAT = {
 }
 # The scale of a table that has not been run at all.
 NOT_RUN = ""
+NOT_RUN_VERDICT = Verdict("not run", "not run")
 # What makes two numbers of a column the same quantity, so that their difference means something.
 _QUANTITY = ("features", "features_digest", "classifier")
 # Columns of a cell that are part of how it was measured, beside the suite's own protocol.
@@ -151,7 +152,7 @@ def sections(paper: Paper, cells: Cells) -> list[Section]:
         frame = frame[frame["row"].isin(list(table.rows)) & frame["column"].isin(list(table.columns))]
         for (scale, dataset), part in frame.groupby(["scale", "dataset"]):
             found.append(_section(key, table.only(table.run_at(str(scale))), str(scale), str(dataset), part))
-        left = [row for row in table.reported if row not in set(frame["row"])]
+        left = [row for row in table.printed if row not in set(frame["row"])]
         if left and not table.study:
             found.append(_section(key, table.only(left), NOT_RUN, table.dataset, frame[:0]))
     order = {scale: number for number, scale in enumerate(SCALES)}
@@ -219,6 +220,8 @@ def _cell(row: str, name: str, column: Column, frame: DataFrame | None, reported
         if len(digests) > 1:
             differences.append(f"seeds measured under {len(digests)} protocols")
         verdict = judge_cell(reported, column.tolerance or 0.0, column.better, ours, differences)
+    elif failed:
+        verdict = NOT_RUN_VERDICT if ours is None else Verdict("failed there", "the paper's training failed")
     return Cell(
         row=row,
         column=name,
@@ -252,7 +255,7 @@ def _judge(
         sides.append((claim.than, claim.than_column))
     there = [cells[side] for side in sides if side in cells]
     if len(there) < len(sides) or any(cell.ours is None for cell in there):
-        return JudgedClaim(claim, Verdict("not run", "not run"), None, ())
+        return JudgedClaim(claim, NOT_RUN_VERDICT, None, ())
     mixed = [f for f in _QUANTITY if len({str(p.get(f)) for cell in there for p in cell.protocols}) > 1]
     if mixed:
         verdict = Verdict("not comparable", f"not comparable (the two sides differ in {', '.join(mixed)})")

@@ -29,7 +29,7 @@ def show(section: Section, console: Console) -> None:
     _show_controls(section, console)
     for judged in section.claims:
         own = words.own_notes(section, judged)
-        notes = [*(() if judged.claim.asserted else ("not in the paper",)), *own]
+        notes = [*(() if judged.claim.asserted else ("not claimed by the paper",)), *own]
         tail = f" ({'; '.join(notes)})" if notes else ""
         console.print(Text.assemble("  ", judged.claim.text, ": ", _verdict(judged.verdict, judged.verdict.text), tail))
 
@@ -40,7 +40,9 @@ def _show_printed(section: Section, console: Console) -> None:
     for cell, column in cells:
         row, heading = section.table.rows[cell.row].label, section.headings[cell.column]
         verdict = _verdict(cell.verdict, words.short(cell)) if cell.verdict else ""
-        grid.add_row(row, heading, words.mean(cell.ours, column.digits), f"{cell.reported:g}", verdict)
+        grid.add_row(
+            row, heading, words.mean(cell.ours, column.digits), words.printed(section, cell.row, cell.column), verdict
+        )
     if cells:
         console.print(grid)
     for reason in words.reasons(section):
@@ -49,9 +51,9 @@ def _show_printed(section: Section, console: Console) -> None:
 
 def _show_controls(section: Section, console: Console) -> None:
     """Rows the paper prints no number for."""
-    rows = [row for row in section.measured_rows() if row not in section.table.reported]
+    rows = [row for row in section.measured_rows() if row not in section.table.printed]
     grid = Grid(
-        "not in the paper" if section.table.reported else "row",
+        "not in the paper" if section.table.printed else "row",
         *(words.heading(section, column) for column in section.table.columns),
     )
     for row in rows:

@@ -17,6 +17,7 @@ VERDICTS = {
     "better": "the interval lies outside that band, on the good side",
     "worse": "the interval lies outside that band, on the bad side",
     "undecided": "the interval crosses the band's edge: it takes more seeds",
+    "failed there": "the paper prints no number: its training failed",
     "within tolerance": "one seed, inside the band: no more can be said",
     "outside tolerance": "one seed, outside the band: no more can be said",
 }
@@ -65,9 +66,17 @@ def heading(section: Section, column: str) -> str:
 
 
 def printed_cells(section: Section) -> list[tuple[Cell, Column]]:
-    """The cells that the paper prints a number for."""
+    """The cells that the paper has: with a number, or without one because its training failed."""
     found = [(cell, section.table.columns[cell.column]) for cell in section.cells.values()]
-    return [(cell, column) for cell, column in found if cell.reported is not None]
+    return [(cell, column) for cell, column in found if cell.reported is not None or cell.failed]
+
+
+def printed(section: Section, row: str, column: str) -> str:
+    """What the paper prints in a cell."""
+    reported = section.table.reported.get(row, {}).get(column)
+    if reported is not None:
+        return f"{reported:g}"
+    return "failed" if column in section.table.rows[row].failed else ""
 
 
 def reasons(section: Section) -> list[str]:
