@@ -48,7 +48,9 @@ def evaluate(cfg: DictConfig) -> int:
     store = Store(store_root(cfg.store))
     _make_first(cfg, store, before)
     run = store.find(evaluation)
-    _say(cfg, f"evaluation {run.key} of run {request.key}: {_suite_name(evaluation)} on {requests.title(request)}")
+    tested = f", tested on {evaluation['dataset']['name']}" if "dataset" in evaluation.data else ""
+    what = f"{_suite_name(evaluation)} on {requests.title(request)}{tested}"
+    _say(cfg, f"evaluation {run.key} of run {request.key}: {what}")
     if not run.done:
         _make(cfg, store, [evaluation])
     _show_measurements(run)
