@@ -119,7 +119,7 @@ def _claims(section: Section) -> Iterable[list[str]]:
         difference = (
             "-" if found is None else f"{words.signed(found.mean, digits)} {words.spread(found, digits)}".strip()
         )
-        source = "paper" if claim.asserted else "control"
+        source = "paper" if claim.asserted else "ours"
         yield [
             claim.text,
             source,

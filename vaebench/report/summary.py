@@ -144,6 +144,8 @@ def dataset_name(name: str) -> str:
 def sections(paper: Paper, cells: Cells) -> list[Section]:
     """What has been measured of a paper: the biggest scale first, the paper's own dataset before a stand-in.
 
+    Sets in the order of the tables that are measured on them, the tables of a set together.
+
     Printed rows that have not been measured at any scale are a section of their own.
     """
     found = []
@@ -156,7 +158,10 @@ def sections(paper: Paper, cells: Cells) -> list[Section]:
         if left and not table.study:
             found.append(_section(key, table.only(left), NOT_RUN, table.dataset, frame[:0]))
     order = {scale: number for number, scale in enumerate(SCALES)}
-    return sorted(found, key=lambda s: (order.get(s.scale, len(order)), s.dataset not in s.table.own, s.dataset))
+    first = {section.dataset: number for number, section in reversed(list(enumerate(found)))}
+    return sorted(
+        found, key=lambda s: (order.get(s.scale, len(order)), s.dataset not in s.table.own, first[s.dataset])
+    )
 
 
 def _section(key: str, table: Table, scale: str, dataset: str, frame: DataFrame) -> Section:
