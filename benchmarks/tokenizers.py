@@ -25,7 +25,7 @@ SHORT = ("model.rate=4", "model.update_rate=0.05", "model.codebook_iterations=30
 
 
 def rows() -> Iterator[Row]:
-    """VP-VAE over VQ-VAE by codebook size, queue, tree and network; FSP over FSQ; k-means and the queue at each size."""
+    """VP-VAE over VQ-VAE by codebook, queue, tree and network; FSP over FSQ; k-means and the queue at each size."""
     with session():
         data = _images()
         for size in SIZES:
@@ -63,7 +63,15 @@ def _fsp_over_fsq(data: ImageData) -> Row:
     return _cost(f"fsp, K = {AT}", "fsq steps", models, data, GOAL_FSP, "", turns=16)
 
 
-def _cost(what: str, unit: str, models: dict[str, Tokenizer], data: ImageData, goal: float | None, note: str) -> Row:
+def _cost(
+    what: str,
+    unit: str,
+    models: dict[str, Tokenizer],
+    data: ImageData,
+    goal: float | None,
+    note: str,
+    turns: int = 2,
+) -> Row:
     """How many steps of the first model the second one's step costs."""
     variants = {name: _steps(model, data) for name, model in models.items()}
     for variant in variants.values():
