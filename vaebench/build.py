@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ALLOWED = ("vaebench.", "torch.optim.")
 # Fields of a leaf that describe it and are not arguments of its constructor.
-_DESCRIPTION = frozenset({"_target_", "version", "data", "needs", "extra", "language_model", "scorers"})
+_DESCRIPTION = frozenset({"_target_", "version", "data", "needs", "extra", "language_model", "scorers", "contents"})
 
 
 def model(request: Request) -> nn.Module:
@@ -193,4 +193,11 @@ def _fits(value: Any, hint: Any) -> bool:
 def _type_name(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(map(str, typing.get_args(hint)))
-    return hint.__name__ if inspect.isclass(hint) and not typing.get_args(hint) else str(hint)
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+    arguments = typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_type_name, arguments))
+    if inspect.isclass(origin) and issubclass(origin, typing.Sequence):
+        return f"a list, each {_type_name(arguments[0])}"
+    return names.get(hint, hint.__name__ if inspect.isclass(hint) and not arguments else str(hint))

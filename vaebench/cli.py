@@ -23,13 +23,18 @@ vaebench: reproduces the tables of papers on variational autoencoders and says, 
   vaebench reproduce paper=batchtopk scale=small  a paper's tables, beside the reported numbers
   vaebench plan                                   what `reproduce` would do here, and how long it takes
   vaebench report                                 write tables and pictures again from what is stored
-  vaebench list [models|datasets|embedders|answers|suites|papers|scales|runs]   what can be chosen, what has been run
+  vaebench list [models|autoencoders|datasets|embedders|answers|suites|papers|scales|experiments|runs]
+                                                  what can be chosen, what has been run
   vaebench data status|fetch|verify [dataset ...]              where the datasets are
+
+  vaebench eval model=fsp dataset=cifar10 dataset@test_on=mnist_32     test on another set than the model's own
+  vaebench train model=fsp autoencoder@model.autoencoder=conv          a choice inside another choice
 
 Options of train, eval, answers, prompt, reproduce, plan and report are Hydra overrides (key=value); besides
   -q            quiet                 -m            sweep: vaebench train -m model.k=4,8 seed=0,1,2
   --cfg job     show the configuration and stop     --help        this text
-Environment: VAEBENCH_DATA (datasets), VAEBENCH_WEIGHTS (Inception weights), VAEBENCH_HOME (runs, default ./runs).
+Environment: VAEBENCH_DATA (datasets), VAEBENCH_WEIGHTS (weights of Inception and VGG-16), VAEBENCH_HOME (runs,
+default ./runs), VAEBENCH_CACHE (downloads and decoded folders, default ~/.cache/vaebench).
 """
 
 VERBS = ("train", "eval", "answers", "prompt", "reproduce", "plan", "report", "list", "data")
@@ -110,6 +115,8 @@ def _configured(verb: str, rest: list[str]) -> int:
         from vaebench import commands
 
         function: Callable[[DictConfig], int] = getattr(commands, {"eval": "evaluate"}.get(verb, verb))
+        if len(configurations) > 1:
+            commands.check(configurations)
         return max(function(cfg) for cfg in configurations)
 
 

@@ -57,6 +57,18 @@ def evaluate(cfg: DictConfig) -> int:
     return 0
 
 
+def check(configurations: list[DictConfig]) -> None:
+    """Every point of a sweep, before the first one is run. Raises `UserError` with all that is wrong."""
+    lines: list[str] = []
+    for cfg in configurations:
+        try:
+            requests.try_out(requests.checked(cfg))
+        except UserError as error:
+            lines += error.lines
+    if lines:
+        raise UserError(*dict.fromkeys(lines))
+
+
 def answers(cfg: DictConfig) -> int:
     """``vaebench answers``: collect or generate a text dataset's answers, or show what is there."""
     if not requests.is_text(cfg):
@@ -166,6 +178,9 @@ def _show_training(cfg: DictConfig, run: Run) -> None:
         for name, value in record.items():
             if name not in ("step", "epoch"):
                 table.add_row(name, f"{value:.5g}")
+    note = json.loads(run.path("provenance.json").read_text()).get("note")
+    if note:
+        table.add_row("data", note)
     table.add_row("folder", _short(run.folder))
     console.print(table)
 

@@ -115,7 +115,9 @@ def _mistakes(name: str, defaults: list[str], overrides: list[str]) -> list[str]
         key, _, value = text.partition("=")
         group = key.lstrip("+~").partition("@")[0]  # answers@dataset.answers=llama: a group inside another's choice
         part = key.rpartition(".")[2]
-        if (group in _INSIDE and "@" not in key) or (part in _INSIDE and key == f"{_INSIDE[part]}.{part}"):
+        if key == "test_on":
+            mistakes.append(f"{text}: another set to test on is chosen as dataset@test_on=NAME")
+        elif (group in _INSIDE and "@" not in key) or (part in _INSIDE and key == f"{_INSIDE[part]}.{part}"):
             mistakes.append(f"{text}: is chosen as {part}@{_INSIDE[part]}.{part}=NAME")
         elif group not in groups:
             options.append(text)

@@ -189,10 +189,20 @@ def plain(node: Any) -> Any:
         raise UserError(f"configuration: {str(error).splitlines()[0]}") from error
 
 
+def dataset_leaf(node: Any) -> dict[str, Any]:
+    """A dataset as plain data; of ordinary folders with their ``contents``: changed folders make another request."""
+    found: dict[str, Any] = plain(node)
+    if "splits" not in found:
+        return found
+    from vaebench.data.places import contents
+
+    return {**found, "contents": contents(str(found["name"]), found["splits"])}
+
+
 def freeze(cfg: DictConfig) -> Request:
     """The request of a training: all that decides its numbers, and nothing of the machine."""
-    parts = {name: plain(cfg[name]) for name in ("model", "dataset", "optim", "train")}
-    return Request({"verb": "train", **parts, "seed": int(cfg.seed)})
+    parts = {name: plain(cfg[name]) for name in ("model", "optim", "train")}
+    return Request({"verb": "train", **parts, "dataset": dataset_leaf(cfg.dataset), "seed": int(cfg.seed)})
 
 
 def freeze_eval(

@@ -13,7 +13,7 @@ from rich.table import Table as Grid
 
 from vaebench import build, estimate, executors, requests
 from vaebench.compose import compose
-from vaebench.config import Request, choices, freeze, freeze_eval, kind_of, plain
+from vaebench.config import Request, choices, dataset_leaf, freeze, freeze_eval, kind_of, plain
 from vaebench.data.fetch import available
 from vaebench.errors import UserError, unknown
 from vaebench.papers.tables import Column, Paper, Row, Table, load, names
@@ -121,12 +121,12 @@ def _settings(cfg: DictConfig, table: Table, scale: str) -> list[Setting]:
         if _why_not_on(cfg.dataset, table):
             return []
         wanted = (cfg.dataset,)
-        if not _there(table, wanted):
+        if available(cfg.dataset) == "unavailable":
             raise UserError(
                 f"dataset={cfg.dataset} is neither here nor can it be downloaded; "
                 "set VAEBENCH_DATA, or leave dataset out"
             )
-    instead = table.instead(scale)
+    instead = "" if cfg.dataset else table.instead(scale)
     sets = _there(table, wanted) or ([instead] if instead else [])
     embedded = compose("train", [f"scale={scale}", "dataset=digits"])
     return [
@@ -165,6 +165,8 @@ def _why_not_on(dataset: str, table: Table) -> str:
 
 def _why_not(cfg: DictConfig, paper: str, key: str, table: Table) -> str:
     name = f"{paper} {key}"
+    if cfg.dataset and (missing := _absent(table, cfg.dataset)):
+        return f"{name} on {cfg.dataset} needs models trained on {', '.join(missing)}, which is not here"
     if cfg.dataset:
         held = {kind_of(other.dataset) for other in load(paper).tables.values()}
         of_another_kind = kind_of(cfg.dataset) not in held  # one line then, not one for each table
@@ -251,7 +253,7 @@ def _text_items(
 
 @cache
 def _dataset_leaf(name: str) -> dict[str, Any]:
-    return dict(plain(compose("train", [f"dataset={name}"]).dataset))
+    return dataset_leaf(compose("train", [f"dataset={name}"]).dataset)
 
 
 @cache

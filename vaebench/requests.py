@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vaebench import build
 from vaebench.compose import compose
-from vaebench.config import Request, choices, freeze, freeze_eval, kind_of, kinds, plain
+from vaebench.config import Request, choices, dataset_leaf, freeze, freeze_eval, kind_of, kinds, plain
 from vaebench.contracts import Suite
 from vaebench.data.download import sha256_of
 from vaebench.errors import UserError
@@ -77,7 +77,7 @@ def evaluation(cfg: DictConfig, seeds: Iterable[int] | None = None) -> tuple[lis
     if is_text(cfg):
         return _selection(cfg, leaf, suite, [int(cfg.seed)] if seeds is None else list(seeds)), suite
     run = freeze(cfg)
-    other = plain(cfg.test_on) if cfg.test_on is not None else None
+    other = dataset_leaf(cfg.test_on) if cfg.test_on is not None else None
     if other and suite.needs_classifier:
         raise UserError(
             f"dataset@test_on={other['name']}: this suite's judge is a classifier of the training set; "

@@ -111,7 +111,8 @@ def overload_warning(workers: int, threads: int) -> str | None:
         return None
     if load + workers * threads <= cores * 1.5:
         return None
+    fewer = " (fewer: executor.workers, runtime.threads)" if workers * threads > 1 else ""
     return (
         f"warning: {cores} cores, load {load:.1f}, and this run wants {workers} x {threads} threads: "
-        "expect it to be slow (fewer: executor.workers, runtime.threads)"
+        f"expect it to be slow{fewer}"
     )

@@ -141,9 +141,7 @@ def fit(
             raise Interrupted(f"stopped after step {done} of {total}; the same command goes on from there")
     if best is not None:
         best.restore()
-    model.eval()
-    if isinstance(model, Finishes):
-        model.finish(data)
+    _end(model, data, lambda: hooks.save(_state(model, optimizers, best, total, window)))
     return total
 
 
@@ -155,6 +153,14 @@ def _begin(model: nn.Module, data: TrainingData) -> None:
         model.fit(data.train_x)
     if isinstance(model, LooksAtData):
         model.look(data)
+
+
+def _end(model: nn.Module, data: TrainingData, save: Callable[[], None]) -> None:
+    """What is done once after the last step; it can take minutes, so all that led to it is saved before."""
+    model.eval()
+    if isinstance(model, Finishes):
+        save()
+        model.finish(data)
 
 
 def _watched(model: nn.Module, data: TrainingData) -> dict[str, float]:

@@ -47,6 +47,7 @@ def images(*, name: str, shape: Sequence[int], splits: Splits, bad_files: int) -
     """
     if len(shape) != 3 or shape[0] not in _MODES or shape[1] != shape[2] or shape[1] < 1:
         raise UserError(f"dataset.shape={list(shape)}: pictures from folders are (3, side, side) or (1, side, side)")
+    _check_bad_files(bad_files)
     tree = obtain_folders(name=name, splits=splits)
     channels, side = shape[0], shape[1]
     found = decoded(
@@ -97,6 +98,7 @@ def audio(
         raise UserError(
             f"dataset.sample_rate={sample_rate}, dataset.shortest={shortest}: expected 1 Hz or more, and seconds from 0"
         )
+    _check_bad_files(bad_files)
     tree = obtain_folders(name=name, splits=splits)
     found = decoded(
         tree,
@@ -122,6 +124,11 @@ def audio(
     )
 
 
+def _check_bad_files(count: int) -> None:
+    if count < 0:
+        raise UserError(f"dataset.bad_files={count}: expected a whole number, 0 or more")
+
+
 def _clips(found: Decoded, split: str) -> Clips:
     return laid_out(found.values[split], found.lengths[split], found.labels[split])
 
@@ -131,7 +138,8 @@ def _note(name: str, found: Decoded, bad_files: int) -> str:
     if len(found.bad) > bad_files:
         raise UserError(
             f"{name}: {len(found.bad)} of {found.files} files cannot be read, the first is {found.bad[0]}; mend or "
-            f"remove what is bad, or leave out so many with dataset.bad_files={len(found.bad)}"
+            f"remove what is bad, or leave out so many with dataset.bad_files={len(found.bad)} "
+            f"(test_on.bad_files={len(found.bad)} for a set that is only tested on)"
         )
     if not len(found.labels["test"]):
         raise UserError(f"{name}: nothing of the test split can be used ({', '.join(_counts(found))})")

@@ -98,6 +98,12 @@ def levels_for(codebook_size: int, levels: Sequence[int] | None) -> tuple[int, .
         )
     if not levels or any(level < 2 for level in levels):
         raise UserError(f"model.levels={list(levels)}: expected one whole number per dimension, each 2 or more")
+    size = real_size(levels)
+    if not codebook_size / 2 < size < codebook_size * 2:
+        raise UserError(
+            f"model.levels={list(levels)}: makes {size} codes, and model.codebook_size={codebook_size} says otherwise; "
+            f"set model.codebook_size={size} too"
+        )
     return tuple(levels)
 
 

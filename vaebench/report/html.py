@@ -15,7 +15,7 @@ from vaebench.papers.readings import main_effects
 from vaebench.papers.tables import Paper
 from vaebench.papers.verdicts import Verdict
 from vaebench.report import words
-from vaebench.report.summary import Cell, Section, counts, protocol_lines
+from vaebench.report.summary import NOT_RUN, Cell, Section, counts, protocol_lines
 
 Pictures = Mapping[str, Sequence[tuple[bytes, str]]]
 Links = Sequence[tuple[str, str]]
@@ -97,8 +97,8 @@ def _section(paper: Paper, section: Section, pictures: Sequence[tuple[bytes, str
         yield f'<figure><img alt="{text}" src="data:image/png;base64,{data}" loading="lazy">'
         yield f"<figcaption>{text}</figcaption></figure>"
     yield from (f'<p><a href="{escape(address)}">{escape(caption)}</a></p>' for address, caption in sounds)
-    made = f"Commit {', '.join(section.commits) or 'unknown'}; device {', '.join(section.devices) or 'unknown'}."
-    yield f'<p class="dim small">{escape(made)} Again: <code>{escape(words.command(paper.name, section))}</code></p>'
+    again = f"{escape(words.made(section))} <code>{escape(words.command(paper.name, section))}</code>"
+    yield f'<p class="dim small">{again}</p>'
 
 
 def _printed(section: Section) -> Iterable[str]:
@@ -106,6 +106,8 @@ def _printed(section: Section) -> Iterable[str]:
     rows = [row for row in table.rows if row in table.printed or row in section.measured_rows()]
     header = ["", *(words.heading(section, column) for column in table.columns)]
     yield from _table(header, ([_row_head(section, row), *_numbers(section, row)] for row in rows), kind="grid")
+    if section.scale == NOT_RUN:
+        return
     cells = words.printed_cells(section)
     if cells:
         yield f"<details><summary>Cell by cell: {escape(words.summary(counts(section)['cells']))}</summary>"

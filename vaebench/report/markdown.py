@@ -8,7 +8,7 @@ from itertools import groupby
 from vaebench.papers.readings import main_effects
 from vaebench.papers.tables import Paper
 from vaebench.report import words
-from vaebench.report.summary import Section, counts, dataset_name, protocol_lines
+from vaebench.report.summary import NOT_RUN, Section, counts, dataset_name, protocol_lines
 
 _SHOWN_READINGS = 10
 
@@ -55,14 +55,15 @@ def _section(paper: Paper, section: Section, figures: Files, pages: Files) -> li
     for file, caption in pages:
         lines += [f"[{_escape(caption)}]({file})", ""]
     lines += [f"{note}\n" for note in section.table.notes]
-    made = f"Commit {', '.join(section.commits) or 'unknown'}; device {', '.join(section.devices) or 'unknown'}."
-    return [*lines, f"{made} Again: `{words.command(paper.name, section)}`", ""]
+    return [*lines, f"{words.made(section)} `{words.command(paper.name, section)}`", ""]
 
 
 def _printed(section: Section) -> list[str]:
     table = section.table
     header = ["", *(words.heading(section, column) for column in table.columns)]
     lines = _grid(header, _rows(section))
+    if section.scale == NOT_RUN:  # the paper's numbers, and nothing to say about them
+        return lines
     cells = words.printed_cells(section)
     if cells:
         found = words.summary(counts(section)["cells"])
@@ -101,6 +102,9 @@ def _rows(section: Section) -> Iterable[list[str]]:
     table = section.table
     for row, entry in table.rows.items():
         printed = row in table.printed
+        if section.scale == NOT_RUN:
+            yield [entry.label, *(words.printed(section, row, column) for column in table.columns)]
+            continue
         if printed:
             yield [f"{entry.label}, paper", *(words.printed(section, row, column) for column in table.columns)]
         ours = []

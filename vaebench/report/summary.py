@@ -159,9 +159,7 @@ def sections(paper: Paper, cells: Cells) -> list[Section]:
             found.append(_section(key, table.only(left), NOT_RUN, table.dataset, frame[:0]))
     order = {scale: number for number, scale in enumerate(SCALES)}
     first = {section.dataset: number for number, section in reversed(list(enumerate(found)))}
-    return sorted(
-        found, key=lambda s: (order.get(s.scale, len(order)), s.dataset not in s.table.own, first[s.dataset])
-    )
+    return sorted(found, key=lambda s: (order.get(s.scale, len(order)), s.dataset not in s.table.own, first[s.dataset]))
 
 
 def _section(key: str, table: Table, scale: str, dataset: str, frame: DataFrame) -> Section:

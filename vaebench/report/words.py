@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from vaebench.config import leaf
 from vaebench.papers.tables import Column
 from vaebench.papers.verdicts import Interval
 from vaebench.report.summary import NOT_RUN, SCALES, Cell, JudgedClaim, Section, counts
@@ -136,12 +137,22 @@ def overview(section: Section) -> str:
     return "; ".join(f"{what}: {summary(kinds)}" for what, kinds in parts.items() if kinds)
 
 
+def made(section: Section) -> str:
+    """What a section's numbers were made with, before the command that makes them again."""
+    if section.scale == NOT_RUN:
+        return "No number of ours. To run it:"
+    commits, devices = (", ".join(found) or "unknown" for found in (section.commits, section.devices))
+    return f"Commit {commits}; device {devices}. Again:"
+
+
 def command(paper: str, section: Section) -> str:
     """The command that makes a section again."""
-    table = f" table={section.key}" if section.table.study else ""
+    one = section.table.study or section.table.datasets or section.table.stand_ins or section.scale == NOT_RUN
+    words = ["vaebench reproduce", f"paper={paper}", *([f"table={section.key}"] if one else [])]
     if section.scale == NOT_RUN:
         scales = [scale for scale in SCALES if section.table.sets(scale)]
-        return f"vaebench reproduce paper={paper} table={section.key} scale={scales[0]}"
-    if section.table.datasets:
-        return f"vaebench reproduce paper={paper} table={section.key} scale={section.scale} dataset={section.dataset}"
-    return f"vaebench reproduce paper={paper}{table} scale={section.scale} dataset={section.dataset}"
+        return " ".join([*words, f"scale={scales[0]}"])
+    usual = section.table.seeds.get(section.scale) or leaf("scale", section.scale)["seeds"]
+    seeds = max((len(cell.values) for cell in section.cells.values()), default=usual)
+    words += [f"scale={section.scale}", f"dataset={section.dataset}"]
+    return " ".join([*words, *([f"seeds={seeds}"] if seeds != usual else [])])
