@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from vaebench import cli, estimate, planning, worker
@@ -82,6 +83,7 @@ def test_a_model_is_tested_on_another_set_than_its_own(capsys: pytest.CaptureFix
     [
         (["model=fsp", "dataset=digits", "dataset@test_on=cifar10"], "dataset@test_on=cifar10: its shape is"),
         (["model=fsp", "dataset=tones", "dataset@test_on=digits"], "dataset@test_on=digits: its sample_rate is None"),
+        (["model=fsp", "dataset=digits", "test_on=photos"], "test_on=photos: another set to test on is chosen as"),
         (["model=fsp", "dataset=digits", "dataset@test_on=nowhere"], "unknown dataset@test_on 'nowhere'"),
         (["model=beta_vae", "suite=noise", "dataset=digits", "dataset@test_on=photos"], "use suite=tokens"),
     ],
@@ -223,3 +225,37 @@ def test_printed_rows_that_no_scale_here_runs_are_shown_as_not_run(tmp_path: Pat
     assert "vq_ema_256" not in table.printed
     audio = load("vpvae").tables["table1_audio"]
     assert "vq_vae_256" in audio.printed  # its training failed in the paper
+
+
+def pictures(folder: Path, count: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        shade = Image.new("RGB", (40 + number, 36), (20 * number, 90, 200))
+        shade.save(folder / f"{number}.png")
+
+
+def test_changed_folders_are_another_request(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path / "data"))
+    pictures(tmp_path / "data" / "coco" / "train", 8)
+    pictures(tmp_path / "data" / "coco" / "val", 3)
+    words = ["model=fsp", "dataset=coco", "dataset.shape=[3,32,32]", *FAST]
+    assert cli.main(["eval", *words]) == 0
+    assert cli.main(["eval", *words]) == 0
+    assert len(list(home.glob("*/evals/*/result.json"))) == 1
+    pictures(tmp_path / "data" / "coco" / "val", 4)
+    assert cli.main(["eval", *words]) == 0
+    assert len(list(home.glob("*/request.yaml"))) == 2
+    counts = {json.loads(path.read_text())["measurements"][5]["count"] for path in home.glob("*/evals/*/result.json")}
+    assert counts == {3, 4}
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_sweep_is_checked_before_its_first_point_is_run(capsys: pytest.CaptureFixture[str], home: Path) -> None:
+    words = ["train", "-m", "model=fsq", "dataset=digits", "train.max_steps=2", "model.codebook_size=64,100,300"]
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert "model.codebook_size=100" in said
+    assert "model.codebook_size=300" in said
+    assert not home.exists()

@@ -185,6 +185,13 @@ class Tokenizes(Protocol):
 
 
 @runtime_checkable
+class EncodesContinuously(Protocol):
+    """``encode_continuous``: what ``encode`` gives, before it became codes; ``decode`` takes it too."""
+
+    def encode_continuous(self, x: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
 class Samples(Protocol):
     """``sample``: ``count`` images from the prior, drawn with ``generator``."""
 

@@ -241,8 +241,8 @@ class TestFsq:
             make("fsq", **options)
 
     def test_standard_wants_three_levels(self):
-        with pytest.raises(UserError, match=r"model\.levels=\[2, 4\].*use model\.variant=symmetric"):
-            make("fsq_standard", levels=[2, 4])
+        with pytest.raises(UserError, match=r"model\.levels=\[2, 32\].*use model\.variant=symmetric"):
+            make("fsq_standard", levels=[2, 32])
 
 
 class TestFsp:
@@ -342,3 +342,25 @@ class TestFsp:
     def test_mistakes(self, options, message):
         with pytest.raises(UserError, match=message):
             make("fsp", **options)
+
+
+@pytest.mark.parametrize("name", ["vq_vae", "vq_ema", "simvq", "fsq", "tokenbridge", "fsp", "vp_vae"])
+def test_what_was_before_the_codes_is_in_the_terms_of_the_codes(make, name):
+    """A token that lies on a code in the decoder's terms is that code, and others lie nearer to it than to the mean."""
+    model = make(name, codebook_size=64, **({"rate": 4, "codebook_latents": 500} if name == "vp_vae" else {}))
+    quantiser = model.quantiser
+    z = torch.randn(500, quantiser.inputs, generator=torch.Generator().manual_seed(0))
+    quantiser.train()
+    quantiser(z)
+    if name == "vp_vae":
+        quantiser.fit(z, seed=0)
+    quantiser.eval()
+    found = quantiser(z)
+    assert found.continuous.shape == found.values.shape
+    errors = (found.values - found.continuous).square().sum(1)
+    if name in ("vq_vae", "vq_ema", "simvq", "vp_vae"):
+        codes = quantiser.codes(torch.arange(64))
+        assert torch.allclose(errors, torch.cdist(found.continuous, codes).square().min(1).values, atol=1e-5)
+        assert torch.equal(found.continuous, z)
+    else:  # a grid: no code lies further than a bin
+        assert float(errors.mean()) < float(found.continuous.var(0).sum())

@@ -130,7 +130,7 @@ class ScalarPerturbation(nn.Module):
             chosen = (y * self.counts).floor().clamp(min=0).minimum(self.counts - 1)
             indices = to_index(chosen.long(), self.levels)
             if not self.training:
-                return Quantised(self.codes(indices), indices, a.new_zeros(()))
+                return Quantised(self.codes(indices), indices, a.new_zeros(()), continuous=self._decoded(y))
             change, acceptance = self._change(y, (chosen + 0.5) / self.counts)
         loss, mean_term, variance_term = self._norm(a)
         info = {

@@ -47,7 +47,7 @@ class SymmetricLevels(nn.Module):
             rounded = (a * (self.counts - 1)).round()
             indices = to_index(rounded.long(), self.levels)
             if not self.training:
-                return Quantised(self.codes(indices), indices, a.new_zeros(()))
+                return Quantised(self.codes(indices), indices, a.new_zeros(()), continuous=2 * a - 1)
             uniform = (torch.rand_like(a) - 0.5) / self.counts
             change = torch.where(torch.rand_like(a) < self.noise, uniform, rounded / (self.counts - 1) - a)
         info = {"perplexity": perplexity(indices, self.codebook_size)}
@@ -82,7 +82,8 @@ class StandardLevels(nn.Module):
             values, indices = self.library(z[None])
             values, indices = values[0], indices[0].long()
             if not self.training:
-                return Quantised(self.codes(indices), indices, z.new_zeros(()))
+                bounded = self.library.bound(z) / (self.library._levels // 2)
+                return Quantised(self.codes(indices), indices, z.new_zeros(()), continuous=bounded)
         return Quantised(values, indices, z.new_zeros(()), {"perplexity": perplexity(indices, self.codebook_size)})
 
     def codes(self, indices: Tensor) -> Tensor:

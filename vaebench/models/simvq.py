@@ -45,7 +45,7 @@ class LinearCodebook(nn.Module):
             values, indices, loss = self.library(z[None])
             values, indices = values[0], indices[0]
             if not self.training:
-                return Quantised(self.codes(indices), indices, z.new_zeros(()))
+                return Quantised(self.codes(indices), indices, z.new_zeros(()), continuous=z)
         return Quantised(values, indices, loss, {"perplexity": perplexity(indices, self.codebook_size)})
 
     def codes(self, indices: Tensor) -> Tensor:

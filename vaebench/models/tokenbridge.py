@@ -49,7 +49,7 @@ class PercentileBins(nn.Module):
         mu, logvar = posterior(z)
         if not self.training:
             indices = to_index(torch.bucketize(mu.contiguous(), self.edges), self.levels)
-            return Quantised(self.codes(indices), indices, mu.new_zeros(()))
+            return Quantised(self.codes(indices), indices, mu.new_zeros(()), continuous=mu)
         kl = gaussian_kl(mu, logvar).sum(dim=1).mean()
         return Quantised(reparameterise(mu, logvar), None, self.kl_weight * kl, {"kl": kl.detach()})
 

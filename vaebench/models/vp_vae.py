@@ -157,9 +157,9 @@ class VectorPerturbation(nn.Module):
             z = z.float()
             if not self.training:
                 if not self.fitted:
-                    return Quantised(z, None, z.new_zeros(()))
+                    return Quantised(z, None, z.new_zeros(()), continuous=z)
                 indices = nearest(self.codebook, z)
-                return Quantised(self.codes(indices), indices, z.new_zeros(()))
+                return Quantised(self.codes(indices), indices, z.new_zeros(()), continuous=z)
             loss, mean_term, variance_term = moment_loss(
                 z,
                 variance=1.0,

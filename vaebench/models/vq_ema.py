@@ -61,7 +61,7 @@ class AveragedCodebook(nn.Module):
                 if not self.library._codebook.initted:
                     raise UserError("model.kmeans_init=true: the codebook starts with the first step; train it first")
                 indices = self.library(z[None])[1][0]
-                return Quantised(self.codes(indices), indices, z.new_zeros(()))
+                return Quantised(self.codes(indices), indices, z.new_zeros(()), continuous=z)
             values, indices, loss = (part.squeeze(0) for part in self.library(z[None]))
         return Quantised(values, indices, loss, {"perplexity": perplexity(indices, self.codebook_size)})
 

@@ -42,7 +42,7 @@ class LearnedCodebook(nn.Module):
             indices = nearest(self.codebook, z)
             codes = self.codes(indices)
             if not self.training:
-                return Quantised(codes, indices, z.new_zeros(()))
+                return Quantised(codes, indices, z.new_zeros(()), continuous=z)
             codebook = F.mse_loss(codes, z.detach())
             loss = codebook + self.beta * F.mse_loss(z, codes.detach())
         info = {"codebook": codebook.detach(), "perplexity": perplexity(indices, self.codebook_size)}

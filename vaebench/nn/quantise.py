@@ -33,13 +33,14 @@ class Quantised:
     ``values``: ``[n d]``, what the decoder gets, with the method's gradient. ``indices``: int64 ``[n]``, None while
     there are no codes: in training where the values are not codes (VP-VAE, TokenBridge), and before VP-VAE's codebook
     is fitted. ``loss``: scalar, to be added to the reconstruction's, 0 outside training. ``info``: detached scalars
-    worth logging.
+    worth logging. ``continuous``: in evaluation, what ``values`` were before they became codes, in the same terms.
     """
 
     values: Tensor
     indices: Tensor | None
     loss: Tensor
     info: Mapping[str, Tensor] = field(default_factory=dict)
+    continuous: Tensor | None = None
 
 
 class Quantiser(Protocol):

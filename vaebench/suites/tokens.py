@@ -114,7 +114,7 @@ class Tokens:
             log_mel = model.decode_log_mel(z) if isinstance(model, DecodesLogMel) else None
             decodes_mel = log_mel is not None
             if front is None:
-                front = (_own_front(model) if decodes_mel else self._front(rate)).to(inputs.device)
+                front = (own_front(model) if decodes_mel else self._front(rate)).to(inputs.device)
             log_mel = front(y) if log_mel is None else log_mel
             measured = self._compare(x[0, 0].cpu(), y[0, 0].cpu(), rate)
             measured["lsd"] = float(speech.log_spectral_distance(front(x).cpu(), log_mel.cpu()))
@@ -174,7 +174,7 @@ class Tokens:
             raise UserError(*(line.replace("model.autoencoder.", "suite.") for line in error.lines)) from error
 
 
-def _own_front(model: torch.nn.Module) -> LogMel:
+def own_front(model: torch.nn.Module) -> LogMel:
     """The spectra in which the model was trained."""
     found = next((part for part in model.modules() if isinstance(part, LogMel)), None)
     assert found is not None, "a model that decodes log-mel spectra holds what makes them"

@@ -1,0 +1,111 @@
+"""What codes cost: reconstruction with the codes and without them, and how far a latent is from its code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaebench.contracts import EncodesContinuously, Measurement, Reconstructs, SuiteInputs, SuiteResult, Tokenizes
+from vaebench.data.audio import AudioData
+from vaebench.data.images import ImageData
+from vaebench.errors import UserError
+from vaebench.metrics.image import mse_per_image, psnr_from_mse
+from vaebench.metrics.speech import log_spectral_distance
+from vaebench.nn.options import require, whole
+from vaebench.suites.common import batches
+from vaebench.suites.tokens import own_front
+
+
+class Quantisation:
+    """Test items decoded from their codes, and from the same latents before they became codes.
+
+    ``error``: root mean square of code minus latent over the latents' own spread, in the decoder's terms: 0 without
+    codes, 1 for a single code at the mean. Images: ``psnr``, ``psnr_continuous`` (means over images) and
+    ``psnr_lost``, their difference. Audio whose decoder makes log-mel spectra: ``lsd``, ``lsd_continuous``,
+    ``lsd_gained``.
+    """
+
+    requires = (Tokenizes, Reconstructs, EncodesContinuously)
+    needs_classifier = False
+
+    def __init__(self, *, batch_size: int) -> None:
+        require(whole("suite.batch_size", batch_size, 1))
+        self.batch_size = batch_size
+
+    @torch.no_grad()
+    def run(self, inputs: SuiteInputs) -> SuiteResult:
+        """Measure ``inputs.model``. Raises `UserError` for audio that is not decoded by way of spectra."""
+        data, spread = inputs.data, Spread()
+        if isinstance(data, AudioData):
+            name, unit, change, coded, continuous = "lsd", "dB", "lsd_gained", *_audio(inputs, data, spread)
+        else:
+            found = _images(inputs, data, spread, self.batch_size)
+            name, unit, change, coded, continuous = "psnr", "dB", "psnr_lost", *found
+        with_codes, without = (float(values.double().mean()) for values in (coded, continuous))
+        lost = with_codes - without if name == "lsd" else without - with_codes
+        common: dict[str, Any] = {"split": "test", "average": "items", "codebook_size": inputs.model.codebook_size}
+        values = {name: with_codes, f"{name}_continuous": without, change: lost}
+        measured = [Measurement(key, value, len(coded), unit, common) for key, value in values.items()]
+        return SuiteResult((*measured, Measurement("error", spread.error(), spread.count, "", common)))
+
+
+class Spread:
+    """Adds up, in float64, how far codes are from latents and how far latents are from their mean."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._errors = torch.zeros((), dtype=torch.float64)
+        self._sum: Tensor | None = None
+        self._squares = torch.zeros((), dtype=torch.float64)
+
+    def add(self, codes: Tensor, latents: Tensor) -> None:
+        """Both ``[b d *grid]``."""
+        q, z = (found.movedim(1, -1).reshape(-1, found.shape[1]).double().cpu() for found in (codes, latents))
+        self.count += len(z)
+        self._errors += (q - z).square().sum()
+        self._squares += z.square().sum()
+        self._sum = z.sum(0) if self._sum is None else self._sum + z.sum(0)
+
+    def error(self) -> float:
+        """Root of (sum |q - z|^2 / sum |z - mean z|^2); 0 where the latents do not differ at all."""
+        assert self._sum is not None, "something was added"
+        around = self._squares - self._sum.square().sum() / self.count
+        return float((self._errors / around).sqrt()) if around > 0 else 0.0
+
+
+def _images(inputs: SuiteInputs, data: ImageData, spread: Spread, batch_size: int) -> tuple[Tensor, Tensor]:
+    """PSNR of each test image with codes and without."""
+    model = inputs.model
+    errors: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for chunk in batches(data.test_x, batch_size):
+        x = chunk.to(inputs.device)
+        both = model.encode(x), model.encode_continuous(x)
+        spread.add(*both)
+        for found, z in zip(errors, both, strict=True):
+            found.append(mse_per_image(x, model.decode(z)))
+        inputs.track(sum(map(len, errors[0])), len(data.test_x))
+    coded, continuous = (psnr_from_mse(torch.cat(found).double()) for found in errors)
+    return coded, continuous
+
+
+def _audio(inputs: SuiteInputs, data: AudioData, spread: Spread) -> tuple[Tensor, Tensor]:
+    """Log-spectral distance of each test clip with codes and without, from spectra without any code in their way."""
+    model, front = inputs.model, None
+    distances: tuple[list[float], list[float]] = ([], [])
+    for row in range(len(data.test)):
+        x = data.test.item(row)[None].to(inputs.device)
+        both = model.encode(x), model.encode_continuous(x)
+        spread.add(*both)
+        for found, z in zip(distances, both, strict=True):
+            decoded = model.decode_log_mel(z)
+            if decoded is None:
+                raise UserError(
+                    "suite quantisation: audio needs a decoder of spectra, autoencoder@model.autoencoder=mel"
+                )
+            front = front or own_front(model)
+            found.append(float(log_spectral_distance(front(x).cpu(), decoded.cpu())))
+        inputs.track(row + 1, len(data.test))
+    coded, continuous = (torch.tensor(found) for found in distances)
+    return coded, continuous
