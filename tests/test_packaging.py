@@ -23,6 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 REQUIREMENTS = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
 IMPORT_NAMES = {
     **{"hydra-core": "hydra", "pyyaml": "yaml", "scikit-learn": "sklearn"},
+    "vector-quantize-pytorch": "vector_quantize_pytorch",
     **{"huggingface-hub": "huggingface_hub", "pillow": "PIL"},
 }
 EXTRAS = {

@@ -165,8 +165,8 @@ def _why_not_on(dataset: str, table: Table) -> str:
 
 def _why_not(cfg: DictConfig, paper: str, key: str, table: Table) -> str:
     name = f"{paper} {key}"
-    if cfg.dataset and (missing := _absent(table, cfg.dataset)):
-        return f"{name} on {cfg.dataset} needs models trained on {', '.join(missing)}, which is not here"
+    if cfg.dataset and not _why_not_on(cfg.dataset, table):
+        return f"{name} on {cfg.dataset} needs models trained on {table.trained_on(cfg.dataset)}, which is not here"
     if cfg.dataset:
         held = {kind_of(other.dataset) for other in load(paper).tables.values()}
         of_another_kind = kind_of(cfg.dataset) not in held  # one line then, not one for each table
