@@ -134,9 +134,11 @@ def _tokens(section: Section, store: Path, stored: Mapping[str, Arrays]) -> Iter
     if panels:
         yield "sizes", token_plots.against_size(section, panels)
     counts = {row: found["code_counts"] for row, found in stored.items() if "code_counts" in found}
+    # A table out of domain is about the trainings of another one, which shows how they went.
+    own = section.table.trained_on(section.dataset) == section.dataset
     for kind, figure in {
         "codes": token_plots.code_shares(section, counts),
-        "watch": token_plots.watched(section, _logs(section, store)),
+        "watch": token_plots.watched(section, _logs(section, store)) if own else None,
     }.items():
         if figure is not None:
             yield kind, figure
