@@ -80,7 +80,7 @@ def make(cfg: DictConfig) -> Plan:
             table = paper.tables[key]
             settings = _settings(cfg, table, scale)
             if not settings:
-                left_out.append(_why_not(cfg, paper.name, key, table))
+                left_out.append(_why_not(cfg, paper.name, key, table, scale))
             for setting in settings:
                 for row_name in table.run_at(setting.scale):
                     add = _text_items if kind_of(setting.dataset) == "text" else _items_by_seed
@@ -163,7 +163,7 @@ def _why_not_on(dataset: str, table: Table) -> str:
     return ""
 
 
-def _why_not(cfg: DictConfig, paper: str, key: str, table: Table) -> str:
+def _why_not(cfg: DictConfig, paper: str, key: str, table: Table, scale: str) -> str:
     name = f"{paper} {key}"
     if cfg.dataset and not _why_not_on(cfg.dataset, table):
         return f"{name} on {cfg.dataset} needs models trained on {table.trained_on(cfg.dataset)}, which is not here"
@@ -171,12 +171,12 @@ def _why_not(cfg: DictConfig, paper: str, key: str, table: Table) -> str:
         held = {kind_of(other.dataset) for other in load(paper).tables.values()}
         of_another_kind = kind_of(cfg.dataset) not in held  # one line then, not one for each table
         return f"{paper if of_another_kind else name} {_why_not_on(cfg.dataset, table)}"
-    absent = [one for dataset in table.sets(cfg.scale or "small") for one in _absent(table, dataset)]
-    if absent:
+    absent = [one for dataset in table.sets(scale) for one in _absent(table, dataset)]
+    if absent and not (table.stand_ins and scale != "paper"):  # else: this scale has no stand-in for the paper's sets
         return (
             f"{name} is run on {', '.join(absent)}, neither here nor downloadable (vaebench data status; VAEBENCH_DATA)"
         )
-    scales = [scale for scale in choices("scale") if table.sets(scale)]
+    scales = [*table.stand_ins, "paper"] if table.stand_ins else [one for one in choices("scale") if table.sets(one)]
     return f"{name} is run at scale={' or '.join(scales)} only"
 
 
