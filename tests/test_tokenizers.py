@@ -259,3 +259,14 @@ def test_a_sweep_is_checked_before_its_first_point_is_run(capsys: pytest.Capture
     assert "model.codebook_size=100" in said
     assert "model.codebook_size=300" in said
     assert not home.exists()
+
+
+def test_some_rows_can_be_given_more_seeds() -> None:
+    found = plan("scale=smoke", "table=table1_audio", "row=vq_vae_256,fsq_256", "seeds=3")
+    assert {(item.row, item.seed) for item in found.items} == {
+        (row, seed) for row in ("vq_vae_256", "fsq_256") for seed in range(3)
+    }
+    with pytest.raises(UserError, match="unknown row 'fsq_265'; did you mean 'fsq_256'"):
+        plan("scale=smoke", "table=table1_audio", "row=fsq_265")
+    with pytest.raises(UserError, match="row=fsq_4096: is not run at this scale"):
+        plan("scale=smoke", "table=table1_audio", "row=fsq_4096")

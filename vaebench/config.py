@@ -104,10 +104,14 @@ class TrainConfig(Common):
 
 @dataclass
 class ReproduceConfig(Common):
-    """``vaebench reproduce``, ``plan`` and ``report``. ``seeds`` overrides the scale's number of seeds."""
+    """``vaebench reproduce``, ``plan`` and ``report``. ``seeds`` overrides the scale's number of seeds.
+
+    ``row``: only these rows of the tables, to give some of them more seeds.
+    """
 
     paper: str = "all"
     table: str = "all"
+    row: str = "all"
     scale: str | None = None
     dataset: str | None = None
     features: str | None = None

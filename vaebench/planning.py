@@ -70,6 +70,7 @@ def make(cfg: DictConfig) -> Plan:
     if mistakes:
         raise UserError(*mistakes)
     papers = [load(name) for name in chosen("paper", cfg.paper, names())]
+    rows = _rows(cfg, papers)
     items: list[Item] = []
     found: dict[str, Request] = {}
     left_out: list[str] = []
@@ -82,13 +83,13 @@ def make(cfg: DictConfig) -> Plan:
             if not settings:
                 left_out.append(_why_not(cfg, paper.name, key, table, scale))
             for setting in settings:
-                for row_name in table.run_at(setting.scale):
+                for row_name in (name for name in table.run_at(setting.scale) if name in rows):
                     add = _text_items if kind_of(setting.dataset) == "text" else _items_by_seed
                     new, behind = add(paper.name, key, row_name, table, setting, left_out)
                     items += new
                     found |= {request.key: request for request in behind}
     if not items:
-        raise UserError(*dict.fromkeys(left_out))
+        raise UserError(*(dict.fromkeys(left_out) or [f"row={cfg.row}: is not run at this scale; see scale=paper"]))
     return Plan(tuple(items), found, tuple(dict.fromkeys(left_out)))
 
 
@@ -106,6 +107,12 @@ def _tables(paper: Paper, value: str) -> list[str]:
     if value == "all":
         return [key for key, table in paper.tables.items() if not table.study]
     return chosen("table", value, list(paper.tables))
+
+
+def _rows(cfg: DictConfig, papers: list[Paper]) -> set[str]:
+    """The rows to run, of whatever table has them."""
+    there = [name for paper in papers for key in _tables(paper, cfg.table) for name in paper.tables[key].rows]
+    return set(chosen("row", cfg.row, list(dict.fromkeys(there))))
 
 
 def _scale(cfg: DictConfig, tables: list[Table]) -> str:
