@@ -6,18 +6,15 @@ mistake of a request (unknown target, unknown, missing or ill-typed argument) is
 
 from __future__ import annotations
 
-import inspect
-import types
-import typing
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
+from vaebench import signatures
 from vaebench.config import Request
-from vaebench.errors import UserError, unknown
+from vaebench.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -126,7 +123,9 @@ def _mistakes(name: str, leaf: Mapping[str, Any]) -> list[str]:
         callee: Callable[..., Any] = get_object(target)
     except Exception as error:
         return [f"{name}._target_={target!r}: cannot be imported ({type(error).__name__})"]
-    return _signature_mistakes(name, leaf, callee)
+    given = {key: value for key, value in leaf.items() if key not in _DESCRIPTION}
+    # The parameters of a model are given to its optimiser when it is built.
+    return signatures.mistakes(name, given, callee, needed_by=target, provided={"params"})
 
 
 def _walk(node: Any) -> Iterable[tuple[str, Any]]:
@@ -137,67 +136,3 @@ def _walk(node: Any) -> Iterable[tuple[str, Any]]:
     elif isinstance(node, list | tuple):
         for value in node:
             yield from _walk(value)
-
-
-def _signature_mistakes(name: str, leaf: Mapping[str, Any], callee: Callable[..., Any]) -> list[str]:
-    given = {key: value for key, value in leaf.items() if key not in _DESCRIPTION}
-    parameters = {key: p for key, p in inspect.signature(callee).parameters.items() if key != "params"}
-    hints = _hints(callee)
-    valid = [f"{name}.{key}" for key in parameters]
-    lines = [unknown("option", f"{name}.{key}", valid) for key in given if key not in parameters]
-    lines += [
-        f"{name}.{key}: missing; {leaf['_target_']} needs it"
-        for key, parameter in parameters.items()
-        if parameter.default is inspect.Parameter.empty and key not in given
-    ]
-    lines += [
-        f"{name}.{key}={given[key]!r}: expected {_type_name(hints[key])}"
-        for key in parameters
-        if key in given and key in hints and not _fits(given[key], hints[key])
-    ]
-    return lines
-
-
-def _hints(callee: Callable[..., Any]) -> dict[str, Any]:
-    function = callee.__init__ if inspect.isclass(callee) else callee
-    try:
-        return typing.get_type_hints(function)
-    except (NameError, TypeError):  # torch.optim's hints name types that exist only while type checking
-        return {}
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether plain data (numbers, text, lists, mappings) can be passed where ``hint`` is asked for; True if unsure."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, option) for option in arguments)
-    if origin is typing.Literal:
-        return value in arguments
-    if hint in (None, type(None)):
-        return value is None
-    if hint is bool:
-        return isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is str or hint is Path:
-        return isinstance(value, str)
-    if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, typing.Sequence)):
-        return isinstance(value, list | tuple) and all(_fits(item, arguments[0]) for item in value if arguments)
-    if inspect.isclass(origin) and issubclass(origin, Mapping):
-        return isinstance(value, Mapping)
-    return True
-
-
-def _type_name(hint: Any) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(hint)))
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
-    arguments = typing.get_args(hint)
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(_type_name, arguments))
-    if inspect.isclass(origin) and issubclass(origin, typing.Sequence):
-        return f"a list, each {_type_name(arguments[0])}"
-    return names.get(hint, hint.__name__ if inspect.isclass(hint) and not arguments else str(hint))

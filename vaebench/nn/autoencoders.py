@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from vaebench import signatures
 from vaebench.contracts import LossOutput, TrainingData
 from vaebench.errors import UserError, unknown
 from vaebench.nn.codec import CodecAutoencoder
@@ -74,40 +73,8 @@ def build(options: Mapping[str, Any], *, input_shape: Sequence[int], sample_rate
                 f"dataset.sample_rate={sample_rate}: model.autoencoder.kind={kind} needs the rate of the audio, in Hz"
             )
         data["sample_rate"] = sample_rate
-    mistakes = _mistakes(kinds[kind], kind, given, data)
+    mistakes = signatures.mistakes("model.autoencoder", given, kinds[kind], needed_by=kind, provided=data)
     if mistakes:
         raise UserError(*mistakes)
     built: Autoencoder = kinds[kind](**given, **data)
     return built
-
-
-def _mistakes(kind: Any, name: str, given: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
-    """A line for each option that the class does not have, that it lacks, or that is of another type."""
-    hints = typing.get_type_hints(kind.__init__)
-    wanted = [option for option in inspect.signature(kind).parameters if option not in data]
-    valid = [f"model.autoencoder.{option}" for option in wanted]
-    lines = [unknown("option", f"model.autoencoder.{option}", valid) for option in given if option not in wanted]
-    lines += [f"model.autoencoder.{option}: missing; {name} needs it" for option in wanted if option not in given]
-    lines += [
-        f"model.autoencoder.{option}={given[option]!r}: expected {_name(hints[option])}"
-        for option in wanted
-        if option in given and not _fits(given[option], hints[option])
-    ]
-    return lines
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether plain data is of the type that an option asks for."""
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) is Sequence:
-        return isinstance(value, list | tuple) and all(_fits(item, arguments[0]) for item in value)
-    if arguments:
-        return any(_fits(value, option) for option in arguments)
-    if hint in (int, float):
-        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def _name(hint: Any) -> str:
-    names = {int: "a whole number", float: "a number", Sequence[int]: "a list of whole numbers"}
-    return names.get(hint, "a text or null")
