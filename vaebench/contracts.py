@@ -186,9 +186,9 @@ class Tokenizes(Protocol):
 
 @runtime_checkable
 class EncodesContinuously(Protocol):
-    """``encode_continuous``: what ``encode`` gives, before it became codes; ``decode`` takes it too."""
+    """``encode_both``: what ``encode`` gives, and the same before it became codes; ``decode`` takes either."""
 
-    def encode_continuous(self, x: Tensor) -> Tensor: ...
+    def encode_both(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 @runtime_checkable

@@ -28,8 +28,8 @@ class Rounds(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         return x.round() + self.shift
 
-    def encode_continuous(self, x: Tensor) -> Tensor:
-        return x * 0.5
+    def encode_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.encode(x), x * 0.5
 
     def decode(self, z: Tensor) -> Tensor:
         return z

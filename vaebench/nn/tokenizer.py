@@ -66,12 +66,12 @@ class Tokenizer(nn.Module):
         z, grid = self._tokens(self._target(x))
         return _on_grid(self._quantise(z).values, grid)
 
-    def encode_continuous(self, x: Tensor) -> Tensor:
-        """`encode` without the last step: tokens before they become codes, in the terms of the decoder."""
+    def encode_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What `encode` gives, and the tokens before they became codes, in the terms of the decoder."""
         z, grid = self._tokens(self._target(x))
-        continuous = self._quantise(z).continuous
-        assert continuous is not None, "quantisers give it in evaluation mode"
-        return _on_grid(continuous, grid)
+        quantised = self._quantise(z)
+        assert quantised.continuous is not None, "quantisers give it in evaluation mode"
+        return _on_grid(quantised.values, grid), _on_grid(quantised.continuous, grid)
 
     def decode(self, z: Tensor) -> Tensor:
         """Quantised tokens ``[b d *grid]`` -> images in [0, 1] or waveforms in [-1, 1], float32."""

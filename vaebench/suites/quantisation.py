@@ -81,7 +81,7 @@ def _images(inputs: SuiteInputs, data: ImageData, spread: Spread, batch_size: in
     errors: tuple[list[Tensor], list[Tensor]] = ([], [])
     for chunk in batches(data.test_x, batch_size):
         x = chunk.to(inputs.device)
-        both = model.encode(x), model.encode_continuous(x)
+        both = model.encode_both(x)
         spread.add(*both)
         for found, z in zip(errors, both, strict=True):
             found.append(mse_per_image(x, model.decode(z)))
@@ -96,7 +96,7 @@ def _audio(inputs: SuiteInputs, data: AudioData, spread: Spread) -> tuple[Tensor
     distances: tuple[list[float], list[float]] = ([], [])
     for row in range(len(data.test)):
         x = data.test.item(row)[None].to(inputs.device)
-        both = model.encode(x), model.encode_continuous(x)
+        both = model.encode_both(x)
         spread.add(*both)
         for found, z in zip(distances, both, strict=True):
             decoded = model.decode_log_mel(z)
