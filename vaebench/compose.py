@@ -167,14 +167,10 @@ def _usual(name: str, parsed: list[Override]) -> list[str]:
     usual = _USUAL.get(kind, {})
     if kind == "images" and "audio" in kinds:  # a tokenizer, on images too
         usual = {"suite": "tokens"}
-    wanted = {
-        group: choice
-        for group, choice in usual.items()
-        if group not in chosen and (group != "suite" or name == "eval") and (group != _AUTOENCODER or kind in kinds)
-    }
-    if kind == "audio" and not model and "model" not in chosen:
-        wanted |= {key: choice for key, choice in usual.items() if key == _AUTOENCODER and key not in chosen}
-    return [f"{group}={choice}" for group, choice in wanted.items()]
+    unfit = {"suite"} if name != "eval" else set()
+    if "model" in chosen and kind not in kinds:  # no tokenizer: it has no autoencoder to choose
+        unfit.add(_AUTOENCODER)
+    return [f"{group}={choice}" for group, choice in usual.items() if group not in {*chosen, *unfit}]
 
 
 def _default_dataset(parsed: list[Override]) -> list[str]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vaebench.errors import UserError
-from vaebench.nn import quantise
+from vaebench.nn import options, quantise
 
 
 def draw(*shape, seed=0):
@@ -92,10 +92,10 @@ class TestParts:
 
     @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
     def test_a_probability_lies_between_0_and_1(self, value):
-        assert quantise.probability("model.noise", value).startswith(f"model.noise={value}: expected a probability")
-        assert quantise.probability("model.noise", 1.0) is None
+        assert options.probability("model.noise", value).startswith(f"model.noise={value}: expected a probability")
+        assert options.probability("model.noise", 1.0) is None
 
     @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
     def test_positive(self, value):
-        assert quantise.positive("model.eta", value) == f"model.eta={value}: expected a finite number above 0"
-        assert quantise.positive("model.eta", 1.15) is None
+        assert options.positive("model.eta", value) == f"model.eta={value}: expected a finite number above 0"
+        assert options.positive("model.eta", 1.15) is None

@@ -16,18 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.nn import autoencoders
-from vaebench.nn.options import non_negative, one_of, require
-from vaebench.nn.quantise import (
-    Quantised,
-    from_index,
-    levels_for,
-    moment_loss,
-    perplexity,
-    positive,
-    probability,
-    real_size,
-    to_index,
-)
+from vaebench.nn.options import non_negative, one_of, positive, probability, require
+from vaebench.nn.quantise import Quantised, from_index, levels_for, moment_loss, perplexity, real_size, to_index
 from vaebench.nn.tokenizer import Tokenizer
 
 ACCEPTS = ("coordinate", "vector")

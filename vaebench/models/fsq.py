@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from vaebench.errors import UserError
 from vaebench.nn import autoencoders
-from vaebench.nn.options import one_of, require
-from vaebench.nn.quantise import Quantised, from_index, levels_for, perplexity, probability, real_size, to_index
+from vaebench.nn.options import one_of, probability, require
+from vaebench.nn.quantise import Quantised, from_index, levels_for, perplexity, real_size, to_index
 from vaebench.nn.tokenizer import Tokenizer
 
 VARIANTS = ("symmetric", "standard")

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from vaebench.errors import UserError
 from vaebench.nn import autoencoders
 from vaebench.nn.neighbours import Neighbours, nearest
-from vaebench.nn.options import non_negative, one_of, require, whole
-from vaebench.nn.quantise import Quantised, moment_loss, positive, probability, width_for
+from vaebench.nn.options import non_negative, one_of, positive, probability, require, whole
+from vaebench.nn.quantise import Quantised, moment_loss, width_for
 from vaebench.nn.tokenizer import Tokenizer
 
 SOURCES = ("train", "queue")

@@ -36,3 +36,13 @@ def non_negative(name: str, value: float) -> str | None:
 def fraction(name: str, value: float) -> str | None:
     """``value`` lies in [0, 1)."""
     return None if 0 <= value < 1 else f"{name}={value}: expected a number from 0 up to, not including, 1"
+
+
+def probability(name: str, value: float) -> str | None:
+    """One line if ``value`` does not lie in [0, 1]."""
+    return None if 0 <= value <= 1 else f"{name}={value}: expected a probability, 0 to 1"
+
+
+def positive(name: str, value: float) -> str | None:
+    """One line if ``value`` is not finite and above 0."""
+    return None if 0 < value < math.inf else f"{name}={value}: expected a finite number above 0"

@@ -124,16 +124,6 @@ def width_for(codebook_size: int, dim: int | None) -> int:
     return dim
 
 
-def probability(name: str, value: float) -> str | None:
-    """One line if ``value`` does not lie in [0, 1]."""
-    return None if 0 <= value <= 1 else f"{name}={value}: expected a probability, 0 to 1"
-
-
-def positive(name: str, value: float) -> str | None:
-    """One line if ``value`` is not finite and above 0."""
-    return None if 0 < value < math.inf else f"{name}={value}: expected a finite number above 0"
-
-
 def to_index(levels: Tensor, sizes: Sequence[int]) -> Tensor:
     """Mixed radix: levels int64 ``[n d]`` -> ``sum_i l_i prod_(j<i) L_j``, int64 ``[n]``; the first moves fastest."""
     index = levels[:, -1]
