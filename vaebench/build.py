@@ -97,7 +97,7 @@ def check_capabilities(suite_name: str, built: Suite, built_model: nn.Module) ->
     if missing:
         raise UserError(
             f"suite {suite_name} cannot run on {type(built_model).__name__}: it needs a model that "
-            f"{' and '.join(missing)} (vaebench/contracts.py); `vaebench list` shows the suites"
+            f"{' and '.join(missing)} (vaebench/contracts/); `vaebench list` shows the suites"
         )
 
 

@@ -1,0 +1,158 @@
+"""What a suite may ask of a model; checked before anything runs.
+
+Shapes: ``b`` batch, ``c`` channels, ``h w`` height and width, ``l`` latent width, ``d`` feature width.
+Images are float32 in [0, 1], ``[b c h w]``, at every boundary; another range carries its name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+@runtime_checkable
+class ScoresCandidates(Protocol):
+    """``scores``: one number per candidate answer by each of the method's scores, ``{name: [b]}``; **lower is picked**.
+
+    ``solution``, ``question``: embeddings float32 ``[b e]`` as the embedder made them. Deterministic: no sampling.
+    ``posterior``: mean and log-variance ``[b l]``, for methods that have one; else None.
+    """
+
+    def scores(self, solution: Tensor, question: Tensor) -> dict[str, Tensor]: ...
+
+    def posterior(self, solution: Tensor, question: Tensor) -> tuple[Tensor, Tensor] | None: ...
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """``encode``: images or audio -> test-time code ``[b l]`` or ``[b l *grid]``. ``decode``: back to them."""
+
+    def encode(self, x: Tensor) -> Tensor: ...
+
+    def decode(self, z: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Tokenizes(Protocol):
+    """A discrete code. ``codebook_size``: how many codes there really are; ``nominal_size``: how many the table says.
+
+    ``tokenize``: a batch -> int64 ``[b *grid]`` in ``0 ... codebook_size - 1``; ``detokenize``: back to images or
+    audio, equal to ``decode(encode(x))``.
+    """
+
+    @property
+    def codebook_size(self) -> int: ...
+
+    @property
+    def nominal_size(self) -> int: ...
+
+    def tokenize(self, x: Tensor) -> Tensor: ...
+
+    def detokenize(self, indices: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class EncodesContinuously(Protocol):
+    """``encode_both``: what ``encode`` gives, and the same before it became codes; ``decode`` takes either."""
+
+    def encode_both(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """``sample``: ``count`` images from the prior, drawn with ``generator``."""
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor: ...
+
+
+@runtime_checkable
+class MasksLatents(Protocol):
+    """Keeps some latent dimensions for a whole batch: masks are bool ``[l]``.
+
+    ``encode_masked``: the test-time code ``[b l]`` with this mask in place of the moving average's.
+    """
+
+    def batch_mask(self, x: Tensor) -> Tensor: ...
+
+    def encode_masked(self, x: Tensor, mask: Tensor) -> Tensor: ...
+
+    def ema_mask(self) -> Tensor: ...
+
+    def importance_ema(self) -> Tensor: ...
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """``logits``: images -> ``[b classes]``. ``features``: penultimate activations ``[b d]``."""
+
+    def logits(self, x: Tensor) -> Tensor: ...
+
+    def features(self, x: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class HasLayers(Protocol):
+    """``layers``: activations of several depths, images ``[b c h w]`` in [0, 1] -> ``[b c' h' w']`` or ``[b d]``."""
+
+    def layers(self, x: Tensor) -> tuple[Tensor, ...]: ...
+
+
+@runtime_checkable
+class GivesLatents(Protocol):
+    """An autoencoder a diffusion model can be trained on: latents on a grid.
+
+    ``latent_moments``: images ``[b c h w]`` in [0, 1] -> mean and log-variance of q(z|x), float32 ``[b l h' w']``
+    each; the log-variance is None where the encoder is deterministic. ``decode``: ``[b l h' w']`` -> images in [0, 1].
+    """
+
+    def latent_moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]: ...
+
+    def decode(self, z: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a flow is followed from noise to data.
+
+    ``sampler``: ``euler``, ``heun`` or ``sde``. ``steps``: of the grid. ``shift``: s of t' = s t / (1 + (s - 1) t),
+    time 0 noise and 1 data; 1 is an even grid, below 1 is denser at the noise end. ``guidance``: weight w of
+    v_null + w (v_y - v_null); 1 is none. ``guidance_from``: time from which guidance is on. ``guidance_channels``: only
+    the first so many latent channels are guided; None is all.
+    """
+
+    sampler: str
+    steps: int
+    shift: float
+    guidance: float
+    guidance_from: float
+    guidance_channels: int | None
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """A latent diffusion model with the decoder of the autoencoder it was trained on.
+
+    ``classes``: how many there are, 0 where it knows none. ``decode_with``: the trained autoencoder (`GivesLatents`).
+    ``generate``: labels int64 ``[b]`` -> images in [0, 1], noise drawn from ``generator``. ``sample_latents``: the
+    same before the decoder.
+    """
+
+    @property
+    def classes(self) -> int: ...
+
+    def decode_with(self, autoencoder: nn.Module) -> None: ...
+
+    def sample_latents(self, labels: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor: ...
+
+    def generate(self, labels: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor: ...
+
+
+@runtime_checkable
+class HasEncoder(Protocol):
+    """``encoder_pass``: what of the network turns images ``[b c h w]`` in [0, 1] into latents: all that counts as its cost."""
+
+    def encoder_pass(self, x: Tensor) -> Tensor: ...
