@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from vaebench import build, cli, requests
+from vaebench import build, cli
+from vaebench import text_requests as texts
 from vaebench.compose import compose, session
 from vaebench.store import Run
 
@@ -37,7 +38,7 @@ def errors(text: str) -> list[str]:
 def lines() -> list[Line]:
     """Three answers to each of 20 problems: the right one and two wrong ones."""
     with session():
-        request = requests.answers(compose("train", [*PROBLEMS, "model=rcvae", f"dataset.answers.path={__file__}"]))[-1]
+        request = texts.answers(compose("train", [*PROBLEMS, "model=rcvae", f"dataset.answers.path={__file__}"]))[-1]
     return [
         {"question": problem.question, "source": source, "answer": f"It is {value}.\n#### {value}"}
         for problem in build.problems(request).test

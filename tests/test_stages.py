@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from vaebench import build, cli, requests, stages
+from vaebench import text_requests as texts
 from vaebench.compose import compose, session
 from vaebench.contracts import Job
 from vaebench.data.answers import read_answers, read_grades
@@ -33,7 +34,7 @@ MACHINE = {"device": "cpu", "threads": 1, "checkpoint_seconds": 30.0}
 def answers(tmp_path: Path) -> Path:
     """Three answers to each of 20 problems: the right one, and two wrong ones."""
     with session():
-        request = requests.answers(compose("train", [*SMALL, f"dataset.answers.path={__file__}"]))[-1]
+        request = texts.answers(compose("train", [*SMALL, f"dataset.answers.path={__file__}"]))[-1]
     problems = build.problems(request)
     lines = [
         {"question": problem.question, "source": source, "answer": f"It is {value}.\n#### {value}"}

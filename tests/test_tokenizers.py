@@ -198,7 +198,7 @@ def test_a_table_from_its_yaml_to_its_files(
     short = {"smoke": ("autoencoder@model.autoencoder=mel", "train.max_steps=5", "model.codebook_size=64")}
     table = paper.tables["table5"]
     monkeypatch.setattr(
-        "vaebench.planning._base",
+        "vaebench.items._base",
         lambda row, table, setting: [
             *(f"experiment={row.experiment}", f"dataset={setting.dataset}", "scale=smoke"),
             *(*short["smoke"], *row.overrides),

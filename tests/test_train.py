@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
-from vaebench.train import Hooks, Interrupted, _rate_factor, fit, total_steps
+from vaebench.schedules import rate_factor, total_steps
+from vaebench.train import Hooks, Interrupted, fit
 
 
 def data(count: int = 50) -> ImageData:
@@ -304,4 +305,4 @@ def test_a_model_is_watched_now_and_then_and_finished_once():
 
 @pytest.mark.parametrize(("step", "factor"), [(0, 0.1), (4, 0.5), (9, 1.0), (10, 1.0), (55, 0.5), (99, 0.0007)])
 def test_one_cycle_rises_for_a_tenth_and_falls_along_a_cosine(step, factor):
-    assert _rate_factor("onecycle", step, 100) == pytest.approx(factor, abs=1e-3)
+    assert rate_factor("onecycle", step, 100, 0) == pytest.approx(factor, abs=1e-3)

@@ -6,7 +6,7 @@ mistake of a request (unknown target, unknown, missing or ill-typed argument) is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
@@ -14,7 +14,7 @@ from hydra.utils import get_object, instantiate
 
 from vaebench import signatures
 from vaebench.config import Request
-from vaebench.errors import UserError
+from vaebench.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import torch
@@ -26,12 +26,19 @@ if TYPE_CHECKING:
 
 ALLOWED = ("vaebench.", "torch.optim.")
 # Fields of a leaf that describe it and are not arguments of its constructor.
-_DESCRIPTION = frozenset({"_target_", "version", "data", "needs", "extra", "language_model", "scorers", "contents"})
+_DESCRIPTION = frozenset(
+    {"_target_", "version", "data", "needs", "extra", "language_model", "scorers", "contents", "decay_on"}
+)
 
 
-def model(request: Request) -> nn.Module:
-    """The request's model with freshly initialised weights (from the global generator)."""
-    built: nn.Module = _build("model", request["model"])
+def model(request: Request, latent_shape: Sequence[int] | None = None) -> nn.Module:
+    """The request's model with freshly initialised weights (from the global generator).
+
+    ``latent_shape``: (l, h, w) of the latents it is trained on, for a model that is; its autoencoder knows it.
+    """
+    leaf = request["model"]
+    extra = {"latent_shape": list(latent_shape)} if latent_shape is not None and "latent_shape" in leaf else {}
+    built: nn.Module = _build("model", {**leaf, **extra})
     return built
 
 
@@ -81,7 +88,19 @@ def suite(request: Request) -> Suite:
 def optimizers(request: Request, built: nn.Module) -> dict[str, torch.optim.Optimizer]:
     """One optimiser per phase of the model, by the phase's name."""
     spec = request["optim"]
-    return {phase.name: _build("optim", spec, params=list(phase.parameters)) for phase in built.phases}  # type: ignore[union-attr]
+    decay_on = spec.get("decay_on")
+    if decay_on not in (None, "matrices"):
+        raise UserError(unknown("optim.decay_on", str(decay_on), ("matrices", "null")))
+    group = _matrices_apart if decay_on else list
+    return {phase.name: _build("optim", spec, params=group(phase.parameters)) for phase in built.phases}  # type: ignore[union-attr]
+
+
+def _matrices_apart(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
+    """Weight decay on matrices and kernels only, none on biases, norms and other vectors."""
+    both: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for parameter in parameters:
+        both[parameter.ndim > 1].append(parameter)
+    return [{"params": both[True]}, {"params": both[False], "weight_decay": 0.0}]
 
 
 def check(leaves: Mapping[str, Mapping[str, Any]]) -> None:

@@ -11,14 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from vaebench import build, executors, requests
+from vaebench import build, executors, requests, text_requests
 from vaebench.config import Request, RuntimeSpec
 from vaebench.contracts import Job
 from vaebench.errors import UserError
 from vaebench.store import Run, Store, store_root
 
 _SHOWN_LINES = 5
-_ROLES = {"train": "run", "answers": "answers", "embed": "embeddings", "grade": "grades"}
+_ROLES = {"train": "run", "latents": "latents", "answers": "answers", "embed": "embeddings", "grade": "grades"}
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -73,7 +73,7 @@ def answers(cfg: DictConfig) -> int:
     """``vaebench answers``: collect or generate a text dataset's answers, or show what is there."""
     if not requests.is_text(cfg):
         raise UserError(f"dataset={cfg.dataset.name} holds no questions; try dataset=tiny or dataset=gsm8k")
-    chain = requests.answers(cfg)
+    chain = text_requests.answers(cfg)
     _try_out(cfg, chain)
     store = Store(store_root(cfg.store))
     _make_first(cfg, store, chain)
@@ -85,7 +85,7 @@ def prompt(cfg: DictConfig) -> int:
     """``vaebench prompt``: the exact prompt of the first problem and the sampling parameters; nothing is generated."""
     if not requests.is_text(cfg):
         raise UserError(f"dataset={cfg.dataset.name} asks no language model; try dataset=gsm8k")
-    request = requests.answers(cfg)[-1]
+    request = text_requests.answers(cfg)[-1]
     console.print(build.prompt(request), markup=False)
     return 0
 

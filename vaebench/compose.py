@@ -19,11 +19,20 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vaebench.config import ReproduceConfig, TrainConfig, choices, conf_dir, kind_of, kinds_of_model, leaf
+from vaebench.config import (
+    LATENTS,
+    ReproduceConfig,
+    TrainConfig,
+    choices,
+    conf_dir,
+    kind_of,
+    kinds_of_model,
+    leaf,
+)
 from vaebench.errors import UserError, unknown
 
 # Groups whose choices go inside another group's choice.
-_INSIDE = {"answers": "dataset", "problems": "dataset", "autoencoder": "model"}
+_INSIDE = {"answers": "dataset", "problems": "dataset", "autoencoder": "model", "network": "model"}
 # The dataset a model of this kind takes where none is chosen.
 _EMBEDDED = {"text": "tiny", "tokens": "arithmetic", "audio": "tones"}
 # What is chosen for a kind of data where the command is silent; images have the defaults of conf/train.yaml.
@@ -117,7 +126,7 @@ def _mistakes(name: str, defaults: list[str], overrides: list[str]) -> list[str]
         part = key.rpartition(".")[2]
         if key == "test_on":
             mistakes.append(f"{text}: another set to test on is chosen as dataset@test_on=NAME")
-        elif (group in _INSIDE and "@" not in key) or (part in _INSIDE and key == f"{_INSIDE[part]}.{part}"):
+        elif _is_inside(key, value):
             mistakes.append(f"{text}: is chosen as {part}@{_INSIDE[part]}.{part}=NAME")
         elif group not in groups:
             options.append(text)
@@ -131,6 +140,15 @@ def _mistakes(name: str, defaults: list[str], overrides: list[str]) -> list[str]
     for text in options:
         mistakes += _option_mistakes(name, base, fixed, text)
     return mistakes
+
+
+def _is_inside(key: str, value: str) -> bool:
+    """Whether this chooses of a group inside another's choice, written as if it were a group or an option."""
+    part = key.rpartition(".")[2]
+    if "@" in key or part not in _INSIDE:
+        return False
+    # Some models have a plain option of the group's name (network=mlp).
+    return key == part or (key == f"{_INSIDE[part]}.{part}" and (part != "network" or value in choices(part)))
 
 
 def _option_mistakes(name: str, base: DictConfig, chosen: list[str], text: str) -> list[str]:
@@ -167,6 +185,8 @@ def _usual(name: str, parsed: list[Override]) -> list[str]:
     usual = _USUAL.get(kind, {})
     if kind == "images" and "audio" in kinds:  # a tokenizer, on images too
         usual = {"suite": "tokens"}
+    if model and leaf("model", model).get("data") == LATENTS:
+        usual = {"suite": "latent_diffusion"}
     unfit = {"suite"} if name != "eval" else set()
     if "model" in chosen and kind not in kinds:  # no tokenizer: it has no autoencoder to choose
         unfit.add(_AUTOENCODER)

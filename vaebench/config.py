@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vaebench.errors import UserError
 
 KEY_LENGTH = 12
+LATENTS = "latents"  # the ``data`` of a model that is trained on what an autoencoder makes of images
 # Where a file is fetched from does not change what it holds (its sha256 stands beside it), so it is no part of the key.
 # ``needs`` and ``data`` describe a leaf: which packages it takes, which kind of data it is for. A ``path`` has its
 # sha256 beside it too.
@@ -41,10 +42,12 @@ class ScaleSpec:
 class TrainSpec:
     """The training loop. A step is one batch; the last, incomplete batch of an epoch is dropped.
 
-    ``schedule``: the learning rate stays (``constant``), falls to zero over the training (``linear``), or rises for a
-    tenth of it and falls along a cosine (``onecycle``). ``watch_every``: steps between two looks at a model's own
+    ``schedule``: the learning rate stays (``constant``), falls to zero over the training (``linear``), falls along half
+    a cosine (``cosine``), or rises for a tenth of it and falls along a cosine (``onecycle``). ``warmup_steps``: over
+    which a ``constant`` or ``cosine`` rate rises first. ``watch_every``: steps between two looks at a model's own
     numbers (codebook usage).
     ``keep``: the weights after the ``last`` step, or those with the ``best`` loss on a held-out tenth of the data.
+    ``snapshots``: how many times the weights are kept, evenly along the training; an evaluation can take one.
     """
 
     epochs: int = MISSING
@@ -56,6 +59,32 @@ class TrainSpec:
     precision: str = "float32"
     keep: str | None = None
     watch_every: int | None = None
+    warmup_steps: int | None = None
+    snapshots: int | None = None
+
+
+@dataclass
+class ParentSpec:
+    """The run that a model builds on: an autoencoder under a diffusion model, the run that a tuning starts from.
+
+    ``experiment``: composed for the same dataset, scale and seed, with ``overrides``; or ``run``: the key of a finished
+    run in the store.
+    """
+
+    experiment: str | None = None
+    run: str | None = None
+    overrides: list[str] = field(default_factory=list)
+
+
+@dataclass
+class LatentsSpec:
+    """How an autoencoder's latents are stored for a diffusion model: ``float32`` or ``float16``.
+
+    ``flip``: those of the mirrored image too, one of the two is drawn at each reading.
+    """
+
+    flip: bool = False
+    dtype: str = "float32"
 
 
 @dataclass
@@ -89,7 +118,11 @@ class Common:
 
 @dataclass
 class TrainConfig(Common):
-    """``vaebench train`` and ``vaebench eval``. ``test_on``: another dataset to evaluate on (out of domain)."""
+    """``vaebench train`` and ``vaebench eval``. ``test_on``: another dataset to evaluate on (out of domain).
+
+    ``snapshot``: evaluate the model as it was after so many of the parts that `TrainSpec.snapshots` cuts its training
+    into.
+    """
 
     model: Any = MISSING
     dataset: Any = MISSING
@@ -99,6 +132,9 @@ class TrainConfig(Common):
     embedder: Any = None
     scale: ScaleSpec = field(default_factory=ScaleSpec)
     train: TrainSpec = field(default_factory=TrainSpec)
+    parent: ParentSpec = field(default_factory=ParentSpec)
+    latents: LatentsSpec = field(default_factory=LatentsSpec)
+    snapshot: int | None = None
     seed: int = 0
 
 
@@ -153,8 +189,10 @@ def kinds_of_model(name: str) -> tuple[str, ...]:
 
 
 def kinds(data: Any) -> tuple[str, ...]:
-    """A model's ``data`` field: nothing (images), one kind, or several."""
-    return (data,) if isinstance(data, str) else tuple(data or ("images",))
+    """A model's ``data`` field: nothing (images), one kind, or several. Latents are made of images."""
+    if data in (None, LATENTS):
+        return ("images",)
+    return (data,) if isinstance(data, str) else tuple(data)
 
 
 @dataclass(frozen=True)
@@ -203,10 +241,12 @@ def dataset_leaf(node: Any) -> dict[str, Any]:
     return {**found, "contents": contents(str(found["name"]), found["splits"])}
 
 
-def freeze(cfg: DictConfig) -> Request:
-    """The request of a training: all that decides its numbers, and nothing of the machine."""
+def freeze(cfg: DictConfig, parents: Mapping[str, Request] | None = None) -> Request:
+    """The request of a training: all that decides its numbers, and nothing of the machine. ``parents``: by role."""
     parts = {name: plain(cfg[name]) for name in ("model", "optim", "train")}
-    return Request({"verb": "train", **parts, "dataset": dataset_leaf(cfg.dataset), "seed": int(cfg.seed)})
+    data = {"verb": "train", **parts, "dataset": dataset_leaf(cfg.dataset), "seed": int(cfg.seed)}
+    keys = {role: parent.key for role, parent in (parents or {}).items()}
+    return Request(data | ({"parents": keys} if keys else {}))
 
 
 def freeze_eval(
@@ -214,11 +254,22 @@ def freeze_eval(
     run: Request,
     classifier: Request | None = None,
     dataset: Mapping[str, Any] | None = None,
+    snapshot: int | None = None,
 ) -> Request:
     """The request of an evaluation: the suite and the runs it looks at, by key.
 
-    ``dataset``: what is tested on, if that is not the set the run was trained on.
+    ``dataset``: what is tested on, if that is not the set the run was trained on. ``snapshot``: which one of the run is
+    looked at, if not its last weights.
     """
     parents = {"run": run.key} | ({"classifier": classifier.key} if classifier else {})
     other = {} if dataset is None else {"dataset": dict(dataset)}
+    other |= {} if snapshot is None else {"snapshot": int(snapshot)}
     return Request({"verb": "eval", "suite": dict(suite), **other, "parents": parents})
+
+
+def freeze_design(suite: Mapping[str, Any], cfg: DictConfig) -> Request:
+    """The request of an evaluation of a training's design alone: nothing is trained, no data is read."""
+    design: dict[str, Any] = {name: plain(cfg[name]) for name in ("model", "optim")}
+    design["train"] = {name: cfg.train[name] for name in ("batch_size", "precision")}
+    shape = list(cfg.dataset.shape)
+    return Request({"verb": "eval", "suite": dict(suite), **design, "shape": shape, "parents": {}})

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from vaebench.config import Request
+from vaebench.config import LATENTS, Request
+from vaebench.schedules import total_steps
 
 # Items per second and core (float32), for the plan's estimate only; measured on a 2 GHz server core.
 _RATES = {"mlp": 12_000, "conv": 2_000, "classifier": 4_500}
+_GRID_RATE = 450  # of a ViT autoencoder at the size of the small tables
+_DIFFUSION_RATE = 900
+_ENCODING_SECONDS = 15.0
 _TOKENIZER_RATES = {"conv": 700, "mel": 800, "codec": 75}
 _TRAINING_ITEMS = {"digits": 1_437, "cifar10": 20_000, "fsdd": 2_700, "tones": 300}
+_TRAINING_ITEMS |= {"coco": 118_287, "imagenet": 1_281_167, "celebahq": 30_000}
 _EVALUATION_SECONDS = 6.0
 # Of the stages on texts, whose length is not known before they are read.
 _STAGE_SECONDS = {
@@ -28,17 +33,24 @@ def seconds(request: Request) -> float:
         return _STAGE_SECONDS["sentences" if sentences else request["verb"]]
     if request["verb"] == "eval":
         return _EVALUATION_SECONDS
+    if request["verb"] == "latents":
+        return _ENCODING_SECONDS
     spec, model = request["train"], request["model"]
     if model.get("data") == "tokens":
         return _STAGE_SECONDS["language_model"]
-    from vaebench.train import total_steps  # torch behind it: a plan of finished runs needs none
-
-    items = _TRAINING_ITEMS.get(request["dataset"]["name"], 60_000)
-    steps = total_steps(items, spec["batch_size"], spec["epochs"], spec["max_steps"])
+    steps = total_steps(training_items(request), spec["batch_size"], spec["epochs"], spec["max_steps"])
     if "autoencoder" in model:
         rate = _TOKENIZER_RATES.get(model["autoencoder"]["kind"], _TOKENIZER_RATES["codec"])
         return 10.0 + steps * spec["batch_size"] / rate
+    if model.get("data") == LATENTS or isinstance(model.get("network"), dict):
+        rate = _DIFFUSION_RATE if model.get("data") == LATENTS else _GRID_RATE
+        return 5.0 + steps * spec["batch_size"] / rate
     kind = "classifier" if "classes" in model else model.get("network")
     if kind is None:  # fitted in closed form
         return 5.0
     return 3.0 + steps * spec["batch_size"] / _RATES[kind]
+
+
+def training_items(request: Request) -> int:
+    """How many items a training's set holds, as it is published or stands in here; MNIST's number where unknown."""
+    return _TRAINING_ITEMS.get(request["dataset"]["name"], 60_000)

@@ -13,27 +13,22 @@ import numpy as np
 import torch
 
 from vaebench import build, runtime, stages
-from vaebench.checkpoint import load_weights
-from vaebench.contracts import AnswerInputs, SuiteInputs, SuiteResult
+from vaebench.contracts import AnswerInputs, DesignInputs, SuiteInputs, SuiteResult
 from vaebench.data.answers import read_grades
 from vaebench.errors import UserError
 from vaebench.store import Run, Store, write_bytes, write_json
-
-
-def load_model(run: Run, device: torch.device) -> torch.nn.Module:
-    """The trained model of a finished run, in eval mode on ``device``."""
-    if not run.done:
-        raise UserError(f"run {run.key} is not finished ({run.status()['status']}); train it first")
-    model = build.model(run.request())
-    load_weights(run.path("model.safetensors"), model)
-    return model.to(device).eval()
+from vaebench.trained import load_model, parents
 
 
 def evaluate(run: Run, store: Store, *, device: torch.device, track: Callable[[int, int], None]) -> None:
     """Compute the evaluation whose request lies in ``run`` and write ``result.json`` and ``arrays.npz``."""
-    on = _on_data if "run" in run.request()["parents"] else _on_answers
-    with torch.no_grad():
-        result, dataset = on(run, store, device, track)
+    request = run.request()
+    if "shape" in request.data:
+        result, dataset = _on_design(run, device, track)
+    else:
+        on = _on_data if "run" in request["parents"] else _on_answers
+        with torch.no_grad():
+            result, dataset = on(run, store, device, track)
     for found in result.measurements:
         if not math.isfinite(found.value):
             raise UserError(
@@ -55,12 +50,12 @@ def _on_data(
 ) -> tuple[SuiteResult, dict[str, Any]]:
     """One trained model on its dataset, or on the one the request names."""
     request = run.request()
-    parents = request["parents"]
-    trained = Run(store.root / parents["run"])
-    model = load_model(trained, device)
+    judges = request["parents"]
+    trained = Run(store.root / judges["run"])
+    model = load_model(trained, device, request.data.get("snapshot"))
     suite = build.suite(request)
     build.check_capabilities(type(suite).__name__.lower(), suite, model)
-    classifier = load_model(Run(store.root / parents["classifier"]), device) if suite.needs_classifier else None
+    classifier = load_model(Run(store.root / judges["classifier"]), device) if suite.needs_classifier else None
     own = "dataset" not in request.data
     data = build.dataset(trained.request() if own else request).to(device)
     if own and trained.result()["dataset_digest"] != data.digest:
@@ -74,7 +69,7 @@ def _on_data(
         device=device,
         cache=store.root / "cache",
         classifier=classifier,
-        classifier_key=parents.get("classifier", ""),
+        classifier_key=judges.get("classifier", ""),
         track=track,
     )
     dataset = {
@@ -88,12 +83,30 @@ def _on_data(
     return suite.run(inputs), dataset
 
 
+def _on_design(run: Run, device: torch.device, track: Callable[[int, int], None]) -> tuple[SuiteResult, dict[str, Any]]:
+    """A model with fresh weights, on no data: what it is and what a step of it costs."""
+    request = run.request()
+    suite = build.suite(request)
+    runtime.seed_all(0)
+    inputs = DesignInputs(
+        build=lambda: build.model(request),
+        optimizers=lambda model: build.optimizers(request, model),
+        input_shape=tuple(request["shape"]),
+        batch_size=request["train"]["batch_size"],
+        precision=request["train"]["precision"],
+        device=device,
+        track=track,
+    )
+    dataset = {"name": "none", "digest": "", "stand_in": False, "note": "", "source": "none", "train_images": 0}
+    return suite.run(inputs), dataset
+
+
 def _on_answers(
     run: Run, store: Store, device: torch.device, track: Callable[[int, int], None]
 ) -> tuple[SuiteResult, dict[str, Any]]:
     """One trained model per seed (or none) on graded answers."""
     request = run.request()
-    folders = stages.parents(run, store)
+    folders = parents(run, store)
     seeds = {role: Run(folder) for role, folder in folders.items() if role.startswith("seed")}
     models = [
         load_model(seeds[role], device) for role in sorted(seeds, key=lambda role: int(role.removeprefix("seed")))

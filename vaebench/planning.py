@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table as Grid
 
-from vaebench import build, estimate, executors, requests
+from vaebench import estimate, executors
 from vaebench.compose import compose
-from vaebench.config import Request, choices, dataset_leaf, freeze, freeze_eval, kind_of, plain
+from vaebench.config import Request, choices, kind_of, leaf
 from vaebench.data.fetch import available
 from vaebench.errors import UserError, unknown
-from vaebench.papers.tables import Column, Paper, Row, Table, load, names
-from vaebench.report.cells import POOLED
+from vaebench.items import Item, Setting, of_design
+from vaebench.items import of_row as items_of_row
+from vaebench.papers.tables import Paper, Table, load, names
 from vaebench.store import Store
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Under which conditions a table is run here: scale, dataset (``stand_in``: not the table's own), FID features."""
-
-    scale: str
-    dataset: str
-    stand_in: bool
-    features: str
-    seeds: int
-
-
-@dataclass(frozen=True)
-class Item:
-    """One row of one table with one seed (or ``POOLED``): its training and, by column, the evaluation that measures it.
-
-    ``names`` fills the placeholders of a column's measurement. On texts a row has no training of its own.
-    """
-
-    paper: str
-    table: str
-    row: str
-    setting: Setting
-    seed: int
-    train: Request | None
-    evaluations: dict[str, Request]
-    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,8 +56,7 @@ def make(cfg: DictConfig) -> Plan:
                 left_out.append(_why_not(cfg, paper.name, key, table, scale))
             for setting in settings:
                 for row_name in (name for name in table.run_at(setting.scale) if name in rows):
-                    add = _text_items if kind_of(setting.dataset) == "text" else _items_by_seed
-                    new, behind = add(paper.name, key, row_name, table, setting, left_out)
+                    new, behind = items_of_row(paper.name, key, row_name, table, setting, left_out)
                     items += new
                     found |= {request.key: request for request in behind}
     if not items:
@@ -124,6 +95,8 @@ def _scale(cfg: DictConfig, tables: list[Table]) -> str:
 def _settings(cfg: DictConfig, table: Table, scale: str) -> list[Setting]:
     """The sets a table is measured on, one setting each; none if it is not run here."""
     wanted = table.sets(scale)
+    if of_design(table):
+        return [Setting(scale, table.dataset, False, "-", 1)]
     if cfg.dataset:
         if _why_not_on(cfg.dataset, table):
             return []
@@ -141,7 +114,7 @@ def _settings(cfg: DictConfig, table: Table, scale: str) -> list[Setting]:
             scale,
             name,
             name not in table.own,
-            cfg.features or _features(scale, cfg.runtime.device),
+            cfg.features or _features(scale, cfg.runtime.device, table.features.get(scale, ""), name),
             cfg.seeds or table.seeds.get(scale) or int(embedded.scale.seeds),
         )
         for name in sets
@@ -188,105 +161,24 @@ def _why_not(cfg: DictConfig, paper: str, key: str, table: Table, scale: str) ->
 
 
 @cache
-def _features(scale: str, device: str) -> str:
-    """Inception where its weights are at hand or can be downloaded and there is a GPU, else the bench's own classifier.
+def _features(scale: str, device: str, wanted: str, dataset: str) -> str:
+    """What the table asks for where it can be had; else Inception or the bench's own classifier.
 
+    Inception where its weights are at hand or can be downloaded and there is a GPU.
     On a CPU core the Inception features of 10,000 samples take about half an hour per model: there it is for
     ``scale=paper``, or for who asks with ``features=inception``.
     """
     from vaebench import runtime
-    from vaebench.metrics.features import inception_available
+    from vaebench.metrics.features import cifar10_resnet_available, inception_available
 
+    if (
+        wanted == "cifar10_resnet"
+        and leaf("dataset", dataset).get("shape") == [3, 32, 32]
+        and cifar10_resnet_available()
+    ):
+        return wanted
     worth_it = scale == "paper" or runtime.resolve_device(device).type == "cuda"
     return "inception" if worth_it and inception_available() else "classifier"
-
-
-def _base(row: Row, table: Table, setting: Setting) -> list[str]:
-    """The overrides that make a row's configuration."""
-    dataset = table.trained_on(setting.dataset)
-    chosen_by = [f"experiment={row.experiment}", f"dataset={dataset}", f"scale={setting.scale}"]
-    extra = row.on_stand_in if setting.stand_in else ()
-    return [*chosen_by, *table.overrides.get(setting.scale, ()), *row.overrides, *extra]
-
-
-def _items_by_seed(
-    paper: str, key: str, row_name: str, table: Table, setting: Setting, left_out: list[str]
-) -> tuple[list[Item], list[Request]]:
-    """A training and its evaluations for each seed."""
-    del left_out
-    row = table.rows[row_name]
-    cfg = compose("train", _base(row, table, setting))
-    other = None if cfg.dataset.name == setting.dataset else _dataset_leaf(setting.dataset)
-    items, behind = [], []
-    for seed in range(setting.seeds):
-        cfg.seed = seed
-        train = freeze(cfg)
-        judge: Request | None = None
-        evaluations = {}
-        for column_name, column in table.columns.items():
-            if row.columns and column_name not in row.columns:
-                continue
-            suite, needs_judge = _suite(column, row, setting)
-            if needs_judge:
-                judge = judge or requests.classifier(cfg)
-            evaluations[column_name] = freeze_eval(suite, train, judge if needs_judge else None, other)
-        items.append(Item(paper, key, row_name, setting, seed, train, evaluations))
-        behind += [train, *([judge] if judge else []), *evaluations.values()]
-    return items, behind
-
-
-def _text_items(
-    paper: str, key: str, row_name: str, table: Table, setting: Setting, left_out: list[str]
-) -> tuple[list[Item], list[Request]]:
-    """One evaluation over all seeds together for each suite."""
-    row = table.rows[row_name]
-    evaluations: dict[str, Request] = {}
-    behind: list[Request] = []
-    names: dict[str, str] = {}
-    for column_name, column in table.columns.items():
-        if row.columns and column_name not in row.columns:
-            continue
-        suite = (f"suite={column.suite}", *column.overrides, *row.eval_overrides)
-        chain, scorers, missing = _chain((*_base(row, table, setting), *suite), setting.seeds)
-        names |= scorers
-        if missing:
-            left_out.append(f"{paper} {key}, {row.label}: {missing}")
-            return [], []
-        evaluations[column_name] = chain[-1]
-        behind += chain
-    names["measures"] = row.measures
-    return [Item(paper, key, row_name, setting, POOLED, None, evaluations, dict(names))], behind
-
-
-@cache
-def _dataset_leaf(name: str) -> dict[str, Any]:
-    return dataset_leaf(compose("train", [f"dataset={name}"]).dataset)
-
-
-@cache
-def _chain(overrides: tuple[str, ...], seeds: int) -> tuple[list[Request], dict[str, str], str]:
-    """An evaluation of texts behind all it needs, its scorers by role, and which packages it lacks."""
-    cfg = compose("eval", overrides)
-    chain, suite = requests.evaluation(cfg, range(seeds))
-    leaf = plain(cfg.embedder) if getattr(suite, "needs_model", False) else {}
-    scorers = list(plain(cfg.dataset.problems)["scorers"])
-    roles = {"main": scorers[0], "other": scorers[min(1, len(scorers) - 1)], "strict": scorers[-1]}
-    hint = f"(pip install 'vaebench[{leaf.get('extra', 'reasoning')}]')"
-    lacking = requests.missing(leaf)
-    return chain, roles, f"needs {', '.join(lacking)} {hint}" if lacking else ""
-
-
-def _suite(column: Column, row: Row, setting: Setting) -> tuple[dict[str, Any], bool]:
-    features = [f"suite.features={setting.features}"] if column.suite == "generation" else []
-    overrides = (f"suite={column.suite}", *column.overrides, *features, *row.eval_overrides)
-    return _suite_leaf(overrides)
-
-
-@cache
-def _suite_leaf(overrides: tuple[str, ...]) -> tuple[dict[str, Any], bool]:
-    """A suite as plain data, and whether it asks for the classifier. Raises `UserError` for options it refuses."""
-    leaf: dict[str, Any] = plain(compose("eval", ["dataset=digits", *overrides]).suite)
-    return leaf, build.suite(Request({"suite": leaf})).needs_classifier
 
 
 def show(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:

@@ -17,10 +17,11 @@ from vaebench import estimate, executors, planning, requests
 from vaebench.config import Request
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import UserError
+from vaebench.items import Item
 from vaebench.papers.tables import load, names
-from vaebench.planning import Item, Plan
+from vaebench.planning import Plan
 from vaebench.report.cells import POOLED, Cells, cells_path, digest
-from vaebench.store import Store, store_root
+from vaebench.store import Run, Store, store_root
 
 
 def run(cfg: DictConfig, machine: dict[str, Any], console: Console) -> int:
@@ -109,10 +110,11 @@ def _cells(item: Item, store: Store) -> Iterator[dict[str, Any]]:
     table = load(item.paper).tables[item.table]
     for column, request in item.evaluations.items():
         run = store.find(request)
-        if not run.done or (item.train is not None and not store.find(item.train).done):
+        if not run.done:
             continue
         result = run.result()
-        training = store.find(item.train).result() if item.train is not None else {"epochs": 0}
+        trained = request.data["parents"].get("run", "")
+        training = Run(store.root / trained).result() if trained else {"epochs": 0}
         wanted = table.columns[column].measurement.format(**item.names)
         found = next((m for m in result["measurements"] if m["name"] == wanted), None)
         if found is None:
@@ -135,7 +137,7 @@ def _cells(item: Item, store: Store) -> Iterator[dict[str, Any]]:
             "measurement": found["name"],
             "protocol": json.dumps(found["protocol"], sort_keys=True),
             "protocol_digest": digest({**found["protocol"], "dataset": dataset["digest"], "suite": request["suite"]}),
-            "run": item.train.key if item.train is not None else "",
+            "run": trained,
             "eval": run.key,
             "dataset": item.setting.dataset,
             "dataset_digest": dataset["digest"][:12],

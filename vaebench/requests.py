@@ -1,34 +1,39 @@
 """Requests that belong together: a run and all it builds on, parents before children.
 
-Images: training -> evaluation, judged by the dataset's classifier. Texts: answers -> grades, and training pairs ->
-embeddings -> one training per seed; an evaluation looks at all of them. A changed option renames what depends on it and
-nothing else: another beta asks no language model again and embeds no text again.
+Images: training -> evaluation, judged by the dataset's classifier. A diffusion model: autoencoder -> its latents ->
+training -> evaluation. Texts: `text_requests`. A changed option renames what depends on it and nothing else.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from vaebench import build
+from vaebench import text_requests as texts
 from vaebench.compose import compose
-from vaebench.config import Request, choices, dataset_leaf, freeze, freeze_eval, kind_of, kinds, plain
-from vaebench.contracts import Suite
-from vaebench.data.download import sha256_of
-from vaebench.errors import UserError
+from vaebench.config import (
+    LATENTS,
+    Request,
+    choices,
+    dataset_leaf,
+    freeze,
+    freeze_design,
+    freeze_eval,
+    kind_of,
+    kinds,
+    plain,
+)
+from vaebench.contracts import GivesLatents, Starts, Suite
+from vaebench.errors import UserError, unknown
+from vaebench.store import Store, store_root
+from vaebench.text_requests import is_text
 
-# Seconds a scorer may spend on one answer before it counts as wrong.
-_SECONDS_PER_ANSWER = 1.0
-
-
-def is_text(cfg: DictConfig) -> bool:
-    """Whether the chosen dataset is a set of problems and who answered them."""
-    return "answers" in cfg.dataset
+# The seed of the classifier whose layers stand in for LPIPS in a loss; the one that judges has seed 0.
+_PERCEIVING_SEED = 1
 
 
 def checked(cfg: DictConfig) -> list[Request]:
@@ -42,7 +47,7 @@ def checked(cfg: DictConfig) -> list[Request]:
         dataset = leaves.pop("dataset")
         leaves |= {"embedder": plain(cfg.embedder)}
         leaves |= {f"dataset.{part}": dataset[part] for part in ("problems", "answers")}
-        _check_width(leaves["model"], leaves["embedder"])
+        texts.check_width(leaves["model"], leaves["embedder"])
     if cfg.suite is not None:
         leaves["suite"] = plain(cfg.suite)
     if cfg.test_on is not None:
@@ -54,16 +59,79 @@ def checked(cfg: DictConfig) -> list[Request]:
 
 def training(cfg: DictConfig) -> list[Request]:
     """The training, behind what it needs."""
-    if not is_text(cfg):
-        return [freeze(cfg)]
-    pairs = _pairs(cfg)
-    return [pairs, _on_pairs(cfg, pairs, int(cfg.seed))]
+    if is_text(cfg):
+        return texts.training(cfg)
+    if on_latents(cfg):
+        return diffusion(cfg, _parent(cfg))
+    chain = _parent(cfg) if cfg.parent.experiment or cfg.parent.run else []
+    parents = {"start": chain[-1]} if chain else {}
+    if OmegaConf.select(cfg, "model.perceptual") == "classifier" and cfg.model.perceptual_weight:
+        parents["perceptual"] = classifier(cfg, _PERCEIVING_SEED)
+        chain.append(parents["perceptual"])
+    return [*chain, freeze(cfg, parents)]
 
 
-def classifier(cfg: DictConfig) -> Request:
-    """The classifier of the configuration's dataset: trained once, the same for every model and scale."""
+def on_latents(cfg: DictConfig) -> bool:
+    """Whether the model is trained on what an autoencoder makes of images."""
+    return bool(OmegaConf.select(cfg, "model.data") == LATENTS)
+
+
+def diffusion(cfg: DictConfig, autoencoder: list[Request]) -> list[Request]:
+    """A training on the latents of an autoencoder: the chain that ends with its training, latents, training."""
+    parents = {"autoencoder": autoencoder[-1].key}
+    stored = Request({"verb": "latents", "latents": plain(cfg.latents), "parents": parents})
+    return [*autoencoder, stored, freeze(cfg, {"latents": stored, "autoencoder": autoencoder[-1]})]
+
+
+def _parent(cfg: DictConfig) -> list[Request]:
+    """The run a model builds on, behind what it needs itself. Raises `UserError` if there is none that fits."""
+    spec = cfg.parent
+    if spec.run:
+        return [_stored_parent(cfg)]
+    if not spec.experiment:
+        name = cfg.model["_target_"].split(".")[2]
+        raise UserError(
+            f"model {name} is trained on an autoencoder's latents: name one, parent.experiment=ldmae/vmae, or a "
+            "finished run, parent.run=KEY (vaebench list runs)"
+        )
+    if spec.experiment not in choices("experiment"):
+        raise UserError(unknown("parent.experiment", spec.experiment, choices("experiment")))
+    other = compose("train", [f"experiment={spec.experiment}", *spec.overrides])
+    other.dataset, other.scale, other.seed = cfg.dataset, cfg.scale, cfg.seed
+    # The same set, perhaps in another size: dataset.shape=[3,128,128].
+    other.merge_with_dotlist([text for text in spec.overrides if text.startswith("dataset.")])
+    if on_latents(other):
+        raise UserError(f"parent.experiment={spec.experiment}: is a diffusion model itself; name an autoencoder's")
+    return training(other)
+
+
+def _stored_parent(cfg: DictConfig) -> Request:
+    """The request of a finished run on the same dataset."""
+    store = Store(store_root(cfg.store))
+    run = store.run(str(cfg.parent.run))
+    name = f"parent.run={cfg.parent.run}"
+    if run is None:
+        raise UserError(f"{name}: there is no such run in {store.root}; `vaebench list runs` shows them")
+    request = run.request()
+    if request["verb"] != "train":
+        raise UserError(f"{name}: is {title(request)}, no training; `vaebench list runs` shows them")
+    if not run.done:
+        raise UserError(f"{name}: is {run.state()}, not finished; the command that started it goes on")
+    if cfg.parent.overrides:
+        raise UserError(f"{name}: is trained already, so parent.overrides={list(cfg.parent.overrides)} cannot apply")
+    trained = request["dataset"]["name"]
+    if trained != cfg.dataset.name and on_latents(cfg):
+        raise UserError(
+            f"{name}: was trained on {trained}, and dataset={cfg.dataset.name}; a diffusion model is trained on the "
+            f"latents of its autoencoder's own set (dataset={trained})"
+        )
+    return request
+
+
+def classifier(cfg: DictConfig, seed: int = 0) -> Request:
+    """A classifier of the configuration's dataset: trained once, the same for every model and scale."""
     other = compose("train", ["experiment=classifier"])
-    other.dataset = cfg.dataset
+    other.dataset, other.seed = cfg.dataset, seed
     return freeze(other)
 
 
@@ -75,8 +143,11 @@ def evaluation(cfg: DictConfig, seeds: Iterable[int] | None = None) -> tuple[lis
     leaf = plain(cfg.suite)
     suite = build.suite(Request({"suite": leaf}))
     if is_text(cfg):
-        return _selection(cfg, leaf, suite, [int(cfg.seed)] if seeds is None else list(seeds)), suite
-    run = freeze(cfg)
+        return texts.selection(cfg, leaf, suite, [int(cfg.seed)] if seeds is None else list(seeds)), suite
+    if getattr(suite, "of_design", False):
+        return [freeze_design(leaf, cfg)], suite
+    *before, run = training(cfg)
+    _check_snapshot(cfg)
     other = dataset_leaf(cfg.test_on) if cfg.test_on is not None else None
     if other and suite.needs_classifier:
         raise UserError(
@@ -84,96 +155,17 @@ def evaluation(cfg: DictConfig, seeds: Iterable[int] | None = None) -> tuple[lis
             "use suite=tokens or suite=reconstruction"
         )
     judge = classifier(cfg) if suite.needs_classifier else None
-    return [run, *([judge] if judge else []), freeze_eval(leaf, run, judge, other)], suite
+    chain = [*before, run, *([judge] if judge else [])]
+    return [*chain, freeze_eval(leaf, run, judge, other, cfg.snapshot)], suite
 
 
-def answers(cfg: DictConfig) -> list[Request]:
-    """The answers of a text dataset, behind the language model that gives them if it is trained here."""
-    leaf = plain(cfg.dataset.answers)
-    model = language_model(cfg)
-    parents = {"language_model": model.key} if model else {}
-    leaf = _fingerprinted(_without(leaf, "language_model"))
-    parts = {"answers": leaf, "problems": _problems(cfg), "model_digest": _folder_digest(leaf.get("model"))}
-    if leaf.get("model", "") is None and model is None:
-        raise UserError("dataset.answers.model=null: name a model, a folder or a name on the Hugging Face hub")
-    asked = Request({"verb": "answers", **parts, "parents": parents})
-    return [*([model] if model else []), asked]
-
-
-def language_model(cfg: DictConfig) -> Request | None:
-    """The training of the language model that answers, if it is one of our own."""
-    name = plain(cfg.dataset.answers).get("language_model")
-    return freeze(compose("train", [f"experiment={name}"])) if name else None
-
-
-def _selection(cfg: DictConfig, leaf: Mapping[str, Any], suite: Suite, seeds: list[int]) -> list[Request]:
-    asked = answers(cfg)
-    scorers = plain(cfg.dataset.problems).get("scorers")
-    if not scorers:
-        raise UserError("dataset.problems.scorers: names no scorer (name: version); docs/scoring.md has them")
-    parts = {"problems": _problems(cfg), "scorers": scorers, "seconds": _SECONDS_PER_ANSWER}
-    graded = Request({"verb": "grade", **parts, "parents": {"answers": asked[-1].key}})
-    before, parents = [*asked, graded], {"answers": asked[-1].key, "grades": graded.key}
-    if getattr(suite, "needs_model", False):
-        pairs = _pairs(cfg)
-        both = {"pairs": pairs.key, "answers": asked[-1].key}
-        embedded = Request({**pairs.data, "parents": both})
-        runs = [_on_pairs(cfg, pairs, seed) for seed in seeds]
-        before += [pairs, embedded, *runs]
-        parents |= {"embeddings": embedded.key}
-        parents |= {f"seed{seed}": run.key for seed, run in zip(seeds, runs, strict=True)}
-    return [*before, Request({"verb": "eval", "suite": dict(leaf), "problems": _problems(cfg), "parents": parents})]
-
-
-def _pairs(cfg: DictConfig) -> Request:
-    leaf = plain(cfg.embedder)
-    parts = {"embedder": leaf, "problems": _problems(cfg), "model_digest": _folder_digest(leaf.get("model"))}
-    return Request({"verb": "embed", **parts})
-
-
-def _on_pairs(cfg: DictConfig, pairs: Request, seed: int) -> Request:
-    parts = {name: plain(cfg[name]) for name in ("model", "optim", "train")}
-    dataset = {"name": pairs["problems"]["name"]}
-    return Request(
-        {"verb": "train", **parts, "dataset": dataset, "seed": seed, "parents": {"pairs": pairs.key}},
-    )
-
-
-def _problems(cfg: DictConfig) -> dict[str, Any]:
-    return _without(plain(cfg.dataset.problems), "scorers")
-
-
-def _fingerprinted(leaf: dict[str, Any]) -> dict[str, Any]:
-    """A file of the user's own is known by what it holds, not by where it lies."""
-    if not leaf.get("path"):
-        return leaf
-    path = Path(leaf["path"]).expanduser().absolute()
-    if not path.is_file():
-        raise UserError(f"dataset.answers.path={leaf['path']}: there is no such file")
-    return {**leaf, "path": str(path), "sha256": leaf["sha256"] or sha256_of(path)}
-
-
-def _folder_digest(model: str | None) -> str | None:
-    """Of a model in a local folder: 16 hex digits over its files, so that a changed model is another run."""
-    folder = Path(model).expanduser() if model else None
-    if folder is None or not folder.is_dir():
-        return None
-    found = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        found.update(f"{path.relative_to(folder)} {sha256_of(path)}\n".encode())
-    return found.hexdigest()[:16]
-
-
-def _without(leaf: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in leaf.items() if key != name}
-
-
-def _check_width(model: Mapping[str, Any], embedder: Mapping[str, Any]) -> None:
-    wanted, given = model.get("embedding_dim", embedder["dim"]), embedder["dim"]
-    if wanted != given:
+def _check_snapshot(cfg: DictConfig) -> None:
+    """Raise `UserError` if the training keeps no such snapshot."""
+    kept = cfg.train.snapshots or 0
+    if cfg.snapshot is not None and not 1 <= cfg.snapshot <= kept:
         raise UserError(
-            f"model.embedding_dim={wanted}: the embedder gives {given} dimensions ({build.embedder_name(embedder)}); "
-            "leave model.embedding_dim out, or choose another embedder"
+            f"snapshot={cfg.snapshot}: train.snapshots={cfg.train.snapshots} keeps "
+            f"{f'1 to {kept}' if kept else 'none'}; leave it out, or train with train.snapshots=4"
         )
 
 
@@ -209,6 +201,8 @@ def title(request: Request) -> str:
         options = [f"{key}={model[key]}" for key in ("latent_dim", "k", "codebook_size") if key in model]
         place = f"on {request['dataset']['name']}"
         return " ".join([model["_target_"].split(".")[2], *options, place, f"seed={request['seed']}"])
+    if verb == "latents":
+        return f"latents of {request['parents']['autoencoder']}"
     if verb == "answers":
         leaf = request["answers"]
         own = "the language model trained here" if request.data.get("parents") else leaf["_target_"].split(".")[2]
@@ -223,6 +217,8 @@ def title(request: Request) -> str:
     suite = str(request["suite"]["_target_"].split(".")[2])
     if "dataset" in request.data:
         suite += f" on {request['dataset']['name']}"
+    if "shape" in request.data:
+        return f"{suite} of {request['model']['_target_'].split('.')[2]} at {'x'.join(map(str, request['shape']))}"
     return f"{suite} of {request['parents'].get('run', request['parents'].get('answers'))}"
 
 
@@ -240,7 +236,7 @@ def try_out(chain: Iterable[Request]) -> dict[str, Any]:
     lines: list[str] = []
     for request in chain:
         try:
-            built = _try(request)
+            built = _try(request, models)
         except UserError as error:
             lines += error.lines
             continue
@@ -251,16 +247,24 @@ def try_out(chain: Iterable[Request]) -> dict[str, Any]:
     return models
 
 
-def _try(request: Request) -> Any:
+def _try(request: Request, models: Mapping[str, Any]) -> Any:
+    """``models``: those of the requests before, by key."""
     verb = request["verb"]
-    if verb == "train":
-        from vaebench.train import check_spec
+    parents = request.data.get("parents", {})
+    if verb == "latents":
+        _check_latents(request, models.get(parents["autoencoder"]))
+    elif verb == "train":
+        from vaebench.schedules import check_spec
 
         check_spec(request["train"])
-        model = build.model(request)
+        autoencoder = models.get(parents.get("autoencoder", ""))
+        model = build.model(request, latent_shape=autoencoder.latent_shape if autoencoder else None)
+        if "start" in parents and not isinstance(model, Starts):
+            name = request["model"]["_target_"].split(".")[2]
+            raise UserError(f"model {name} cannot start from another run; leave parent.experiment and parent.run out")
         build.optimizers(request, model)
         return model
-    if verb == "answers":
+    elif verb == "answers":
         build.source(request)
     elif verb == "embed":
         build.embedder(request)
@@ -276,3 +280,17 @@ def _try(request: Request) -> Any:
 
         check(request["scorers"])
     return None
+
+
+def _check_latents(request: Request, autoencoder: Any) -> None:
+    """Raise `UserError` if these latents cannot be made."""
+    from vaebench.data.latents import DTYPES
+
+    dtype = request["latents"]["dtype"]
+    if dtype not in DTYPES:
+        raise UserError(unknown("latents.dtype", dtype, DTYPES))
+    if autoencoder is not None and not isinstance(autoencoder, GivesLatents):
+        raise UserError(
+            f"parent: the latents of {type(autoencoder).__name__} are no grid; a diffusion model is trained on those "
+            "of grid_ae, dae, vae, sdvae or vmae (parent.experiment=ldmae/vmae)"
+        )

@@ -1,4 +1,4 @@
-"""Runs that are no training: answers, their grades, and embedded texts. Each is made of shards.
+"""Runs that are no training: answers, their grades, embedded texts, and latents. Each is made of shards.
 
 A shard is written whole or not at all and depends on the request alone, so a killed stage goes on behind its last shard
 to the same files.
@@ -14,20 +14,20 @@ import torch
 from torch import Tensor
 
 from vaebench import build, runtime
-from vaebench.contracts import Embedder, FittedEmbedder, Work
+from vaebench.contracts import Embedder, FittedEmbedder, GivesLatents, Work
 from vaebench.data import embeddings
+from vaebench.data import latents as latent_shards
 from vaebench.data.answers import Answers, Grades, grades_to_parquet, read_answers, to_parquet
 from vaebench.data.problems import Problems
 from vaebench.errors import Interrupted, UserError
 from vaebench.store import Run, Store, write_bytes, write_json
+from vaebench.trained import load_model, parents
+
+_IMAGES_PER_SHARD = 4096
+_ENCODED_AT_ONCE = 256
 
 Track = Callable[[int, int], None]
 Stop = Callable[[], bool]
-
-
-def parents(run: Run, store: Store) -> dict[str, Path]:
-    """The folders of the runs this one builds on, by role."""
-    return {role: store.root / key for role, key in run.request().data.get("parents", {}).items()}
 
 
 def answers_of(folder: Path) -> Answers:
@@ -132,6 +132,57 @@ def _embedded(embedder: Embedder, texts: Sequence[str], kind: str) -> bytes:
     before = embedder.truncated
     vectors = embedder.embed(texts, kind)
     return embeddings.to_bytes(vectors, embedder.truncated - before)
+
+
+def latents(run: Run, store: Store, *, device: torch.device, track: Track, stop: Stop) -> None:
+    """Encode the training images of a finished autoencoder, once for all diffusion models on it."""
+    spec = run.request()["latents"]
+    trained = Run(parents(run, store)["autoencoder"])
+    model = load_model(trained, device)
+    if not isinstance(model, GivesLatents):
+        raise UserError(
+            f"run {trained.key} is a {type(model).__name__}, whose latents are no grid; a diffusion model is trained "
+            "on one of grid_ae, dae, vae, sdvae, vmae (parent.experiment=ldmae/vmae)"
+        )
+    data = build.dataset(trained.request()).to(device)
+    if trained.result()["dataset_digest"] != data.digest:
+        raise UserError(
+            f"run {trained.key} was trained on other contents of {data.name} than are here now; "
+            f"remove {trained.folder} and train again"
+        )
+    count, dtype = len(data), latent_shards.DTYPES[spec["dtype"]]
+
+    def encoded(rows: range) -> bytes:
+        means, logvars, labels = [], [], []
+        for some in torch.arange(rows.start, rows.stop, device=device).split(_ENCODED_AT_ONCE):
+            batch = data.batch(some)
+            views = (batch.x, batch.x.flip(-1)) if spec["flip"] else (batch.x,)
+            mean, logvar = zip(*(model.latent_moments(view) for view in views), strict=True)
+            means.append(torch.stack(mean, 1).to("cpu", dtype))
+            logvars += [] if logvar[0] is None else [torch.stack(logvar, 1).to("cpu", dtype)]
+            labels.append(batch.y)
+        return latent_shards.to_bytes(torch.cat(means), torch.cat(logvars) if logvars else None, torch.cat(labels))
+
+    with torch.no_grad():
+        _shards(
+            run,
+            [range(start, min(start + _IMAGES_PER_SHARD, count)) for start in range(0, count, _IMAGES_PER_SHARD)],
+            "latents-{:05d}.safetensors",
+            encoded,
+            track=track,
+            stop=stop,
+        )
+        shape = list(model.latent_moments(data.batch(torch.tensor([0], device=device)).x)[0].shape[1:])
+    about = {name: getattr(data, name) for name in ("name", "source", "digest", "note", "stand_in")}
+    sums = latent_shards.checksums(run.folder)
+    write_json(run.path("result.json"), {"shape": shape, "images": count, "of": about, "sha256": sums})
+    write_json(run.path("provenance.json"), runtime.provenance(device))
+
+
+def latents_of(folder: Path) -> latent_shards.LatentData:
+    """The latents of a finished stage. Raises `UserError` if a shard is missing or damaged."""
+    facts = Run(folder).result()
+    return latent_shards.read(folder, facts["of"], facts["sha256"])
 
 
 def grade(run: Run, store: Store, *, device: torch.device, track: Track) -> None:

@@ -144,6 +144,11 @@ class Store:
             return Run(self.root / request["parents"]["run"] / "evals" / request.key)
         return Run(self.root / request.key)
 
+    def run(self, key: str) -> Run | None:
+        """The training or stage of that key, if it is there."""
+        folder = self.root / key
+        return Run(folder) if len(key) == KEY_LENGTH and (folder / "request.yaml").is_file() else None
+
     def open(self, request: Request) -> Run:
         """The request's run, made if it is new. Raises `UserError` if it cannot be."""
         run = self.find(request)

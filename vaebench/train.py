@@ -10,25 +10,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaebench.contracts import Finishes, FitsInClosedForm, LooksAtData, Phase, TrainingData, Validates, Watches
+from vaebench.contracts import (
+    Averages,
+    Batch,
+    Finishes,
+    FitsInClosedForm,
+    LooksAtData,
+    LossOutput,
+    Phase,
+    TrainingData,
+    Validates,
+    Watches,
+)
 from vaebench.data.images import ImageData
-from vaebench.errors import Interrupted, UserError, unknown
+from vaebench.errors import Interrupted, UserError
+from vaebench.schedules import rate_factor, snapshot_steps, total_steps, training_count
 
 Window = dict[str, list[Tensor]]
-
-
-PRECISIONS = ("float32", "bf16")
-SCHEDULES = ("constant", "linear", "onecycle")
-KEEPS = ("last", "best")
-VALIDATION_SHARE = 0.1  # of the training items, held out with train.keep=best
-_WARM_UP = 0.1  # of the steps of a one-cycle schedule
 
 
 @dataclass(frozen=True)
 class Hooks:
     """What the loop tells the outside. ``log(record)``: means over the last steps; ``save(state)``: a checkpoint.
 
-    ``due()`` is asked once a step whether a checkpoint is due; ``stop()`` whether to save and stop.
+    ``due()`` is asked once a step whether a checkpoint is due; ``stop()`` whether to save and stop; ``snapshot(k)``
+    keeps the weights after part k of the training.
     """
 
     log: Callable[[dict[str, Any]], None] = lambda record: None
@@ -36,33 +42,7 @@ class Hooks:
     save: Callable[[dict[str, Any]], None] = lambda state: None
     due: Callable[[], bool] = lambda: False
     stop: Callable[[], bool] = lambda: False
-
-
-def check_spec(spec: Mapping[str, Any]) -> None:
-    """Raise one `UserError` for all values of a `TrainSpec` (as plain data) that make no training."""
-    numbers = ("epochs", "max_steps", "batch_size", "log_every", "clip_norm", "watch_every")
-    # Options are absent from requests that were stored before they existed.
-    given = {name: spec[name] for name in numbers if spec.get(name) is not None}
-    mistakes = [f"train.{name}={value}: has to be above 0" for name, value in given.items() if value <= 0]
-    # No keep means the same as "last".
-    chosen = {"precision": spec["precision"], "schedule": spec["schedule"], "keep": spec.get("keep") or "last"}
-    valid = {"precision": PRECISIONS, "schedule": SCHEDULES, "keep": KEEPS}
-    mistakes += [
-        unknown(f"train.{name}", value, valid[name]) for name, value in chosen.items() if value not in valid[name]
-    ]
-    if mistakes:
-        raise UserError(*mistakes)
-
-
-def total_steps(items: int, batch_size: int, epochs: int, max_steps: int | None) -> int:
-    """Steps of a training: whole epochs without their last incomplete batch, cut at ``max_steps``."""
-    steps = epochs * (items // batch_size)
-    return steps if max_steps is None else min(steps, max_steps)
-
-
-def training_count(items: int, keep: str | None) -> int:
-    """How many of the items are trained on: all, or what ``keep=best`` does not hold out."""
-    return items - max(1, round(VALIDATION_SHARE * items)) if keep == "best" else items
+    snapshot: Callable[[int], None] = lambda number: None
 
 
 def fit(
@@ -80,15 +60,18 @@ def fit(
     log_every: int = 100,
     keep: str | None = None,
     watch_every: int | None = None,
+    warmup_steps: int | None = None,
+    snapshots: int | None = None,
     state: dict[str, Any] | None = None,
     hooks: Hooks = Hooks(),
 ) -> int:
     """Train ``model`` in place and return the number of steps.
 
     ``optimizers``: one per phase, by its name. ``data`` lies on the training device: a batch is an index.
-    ``schedule``: the rate stays (``constant``), falls to zero (``linear``), or rises for a tenth of the steps and falls
-    along a cosine (``onecycle``; Smith & Topin, arXiv 1708.07120). ``watch_every``: steps between two looks at what a
-    model that `Watches` has to say.
+    ``schedule``: the rate stays (``constant``), falls to zero (``linear``), along half a cosine (``cosine``), or rises
+    for a tenth of the steps and falls along a cosine (``onecycle``; Smith & Topin, arXiv 1708.07120); ``warmup_steps``:
+    over which the first and the third rise before. ``watch_every``: steps between two looks at what a model that
+    `Watches` has to say. ``snapshots``: how many evenly spread ones are kept.
     ``keep``: the weights after the ``last`` step (also None), or those of the epoch with the ``best`` (lowest) loss on
     a tenth of the data that is held out for it.
     ``state``: what a checkpoint held; the training goes on to the same numbers, bit for bit on a CPU.
@@ -106,6 +89,8 @@ def fit(
     rates = {name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in optimizers.items()}
     first, window = _restore(model, optimizers, best, state)
     autocast = torch.autocast(data.device.type, torch.bfloat16, enabled=precision == "bf16")
+    average = model.average if isinstance(model, Averages) else None
+    kept = snapshot_steps(total, snapshots)
     model.train()
     for step, picked in _batches(count, batch_size, seed, first, total, data.device):
         batch = data.batch(picked if best is None else best.rows[picked])
@@ -113,18 +98,15 @@ def fit(
             if step % phase.every:
                 continue
             optimizer = optimizers[phase.name]
-            if schedule != "constant":
-                _set_rates(optimizer, rates[phase.name], _rate_factor(schedule, step, total))
-            optimizer.zero_grad(set_to_none=True)
-            with autocast:
-                output = phase.loss(batch, step)
-            # With one phase every gradient is the phase's own; naming the parameters would cost a percent or two.
-            output.total.backward(inputs=phase.parameters if len(phases) > 1 else None)
-            if clip_norm is not None:
-                nn.utils.clip_grad_norm_(phase.parameters, clip_norm)
-            optimizer.step()
+            if schedule != "constant" or warmup_steps:
+                _set_rates(optimizer, rates[phase.name], rate_factor(schedule, step, total, warmup_steps or 0))
+            output = _update(phase, optimizer, batch, step, autocast, clip_norm, alone=len(phases) == 1)
             _remember(window, phase.name, output.total.detach(), output.terms)
+        if average is not None:
+            average()
         done = step + 1
+        if done in kept:
+            hooks.snapshot(kept[done])
         if done % log_every == 0 or done == total:
             means = _means(window, {phase.name: phase.every for phase in phases}, done)
             hooks.log({"step": done, "epoch": round(done / per_epoch, 4), **means})
@@ -143,6 +125,28 @@ def fit(
         best.restore()
     _end(model, data, lambda: hooks.save(_state(model, optimizers, best, total, window)))
     return total
+
+
+def _update(
+    phase: Phase,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    step: int,
+    autocast: torch.autocast,
+    clip_norm: float | None,
+    *,
+    alone: bool,
+) -> LossOutput:
+    """One phase's turn: loss, gradients, optimiser step."""
+    optimizer.zero_grad(set_to_none=True)
+    with autocast:
+        output = phase.loss(batch, step)
+    # With one phase every gradient is the phase's own; naming the parameters would cost a percent or two.
+    output.total.backward(inputs=None if alone else phase.parameters)
+    if clip_norm is not None:
+        nn.utils.clip_grad_norm_(phase.parameters, clip_norm)
+    optimizer.step()
+    return output
 
 
 def _begin(model: nn.Module, data: TrainingData) -> None:
@@ -215,16 +219,6 @@ def _set_rates(optimizer: torch.optim.Optimizer, rates: list[float], factor: flo
     """A rate is a function of the step, so a resumed training needs no scheduler's state."""
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate * factor
-
-
-def _rate_factor(schedule: str, step: int, total: int) -> float:
-    """What the rate is multiplied with at a step: 0 to 1."""
-    if schedule == "linear":
-        return 1 - step / total
-    rise = max(1, round(_WARM_UP * total))
-    if step < rise:
-        return (step + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
 
 
 def _remember(window: Window, phase: str, total: Tensor, terms: Mapping[str, Tensor]) -> None:

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from torch import nn
 
 from vaebench import build, runtime, stages
 from vaebench.checkpoint import load_checkpoint, save_checkpoint, save_weights
@@ -21,8 +22,10 @@ from vaebench.contracts import Exports, Job, Outcome, TrainingData
 from vaebench.data import embeddings
 from vaebench.errors import Interrupted, UserError
 from vaebench.evaluate import evaluate
+from vaebench.schedules import check_spec, training_count
 from vaebench.store import Run, Store, write_json
-from vaebench.train import Hooks, check_spec, fit, training_count
+from vaebench.train import Hooks, fit
+from vaebench.trained import fresh_model, parents, snapshot_name
 
 Track = Callable[[int, int], None]
 Stop = Callable[[], bool]
@@ -68,6 +71,8 @@ def _do(verb: str, run: Run, device: torch.device, checkpoint_seconds: float, tr
             train(run, store, device=device, checkpoint_seconds=checkpoint_seconds, track=track, stop=stop)
         elif verb == "answers":
             stages.answers(run, store, device=device, track=track, stop=stop)
+        elif verb == "latents":
+            stages.latents(run, store, device=device, track=track, stop=stop)
         else:
             stages.embed(run, store, device=device, track=track, stop=stop)
 
@@ -84,7 +89,7 @@ def train(run: Run, store: Store, *, device: torch.device, checkpoint_seconds: f
     spec = request["train"]
     check_spec(spec)
     runtime.seed_all(request["seed"])
-    model = build.model(request).to(device)
+    model = fresh_model(run, store, device)
     data = _training_data(run, store).to(device)
     optimizers = build.optimizers(request, model)
     checkpoint = run.path("checkpoint.pt")
@@ -102,6 +107,7 @@ def train(run: Run, store: Store, *, device: torch.device, checkpoint_seconds: f
             save=lambda snapshot: save_checkpoint(checkpoint, run.key, snapshot),
             due=_every(checkpoint_seconds),
             stop=stop,
+            snapshot=lambda number: _keep_snapshot(run, model, number),
         ),
         **{name: value for name, value in spec.items() if value is not None},
     )
@@ -126,9 +132,11 @@ def train(run: Run, store: Store, *, device: torch.device, checkpoint_seconds: f
 
 
 def _training_data(run: Run, store: Store) -> TrainingData:
-    """The dataset of the request, or the embedded pairs it is a child of."""
+    """The dataset of the request, or the latents or embedded pairs it is a child of."""
     request = run.request()
-    folders = stages.parents(run, store)
+    folders = parents(run, store)
+    if "latents" in folders:
+        return stages.latents_of(folders["latents"])
     if "pairs" not in folders:
         return build.dataset(request)
     facts = Run(folders["pairs"]).result()
@@ -142,6 +150,10 @@ def _training_data(run: Run, store: Store) -> TrainingData:
         note=facts["note"],
         stand_in=facts["stand_in"],
     )
+
+
+def _keep_snapshot(run: Run, model: nn.Module, number: int) -> None:
+    save_weights(run.path(snapshot_name(number)), model)
 
 
 def _append(run: Run, record: dict[str, Any]) -> None:

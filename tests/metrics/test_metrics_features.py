@@ -16,7 +16,7 @@ from vaebench.errors import UserError
 from vaebench.metrics import features
 from vaebench.metrics.features import WEIGHTS_FILES, extract, find_inception_weights, load_inception, read_inception
 from vaebench.metrics.frechet import frechet_distance, reference
-from vaebench.nn.inception import Inception, fold_batch_norm, resize
+from vaebench.nn.inception import SPATIAL_FEATURES, Inception, fold_batch_norm, resize
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,23 @@ def test_features_and_distance_are_those_of_torch_fidelity(peer: tuple[Any, Path
     assert frechet_distance(reference(mine[0]), mine[1]) == pytest.approx(expected, rel=1e-4)
 
 
+def test_logits_and_spatial_features_are_those_of_the_reference_evaluators(
+    peer: tuple[Any, Path], ours: Inception
+) -> None:
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    seen: list[Tensor] = []
+    hook = peer[0].Mixed_6d.branch1x1.register_forward_hook(lambda *given: seen.append(given[2]))
+    theirs = peer[0](to_bytes(images))[0]
+    hook.remove()
+    features, spatial = ours.both(images)
+    assert torch.equal(features, ours(images))
+    assert spatial.shape == (2, SPATIAL_FEATURES) == (2, 2023)
+    torch.testing.assert_close(spatial.view(2, 17, 17, 7), seen[0][:, :7].movedim(1, 3), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        ours.logits(theirs), theirs.mm(peer[0].fc.weight.T)
+    )  # as torch-fidelity's logits_unbiased
+
+
 def test_uint8_images_and_their_floats_give_the_same_features(ours: Inception) -> None:
     images = torch.arange(3 * 144).view(1, 3, 12, 12).remainder(256).byte()
     every = torch.arange(256, dtype=torch.uint8)
@@ -118,7 +135,7 @@ def test_weights_named_as_torchvision_names_them_fit() -> None:
     with torch.device("meta"):
         theirs = inception_v3(num_classes=1008, aux_logits=False, init_weights=False).state_dict()
         network = Inception(theirs)
-    assert sum(parameter.numel() for parameter in network.parameters()) == 21_768_352
+    assert sum(parameter.numel() for parameter in network.parameters()) == 21_768_352 + 2048 * 1008
 
 
 def test_folding_batch_norm_keeps_what_a_layer_computes() -> None:
@@ -130,8 +147,9 @@ def test_folding_batch_norm_keeps_what_a_layer_computes() -> None:
     state = {f"a.conv.{k}": v for k, v in conv.state_dict().items()} | {
         f"a.bn.{k}": v for k, v in norm.state_dict().items()
     }
-    folded = fold_batch_norm(state | {"fc.weight": torch.zeros(1), "stray": torch.zeros(1)})
-    assert set(folded) == {"a.weight", "a.bias", "stray"}
+    more = {"fc.weight": torch.zeros(1), "fc.bias": torch.zeros(1), "stray": torch.zeros(1)}
+    folded = fold_batch_norm(state | more)
+    assert set(folded) == {"a.weight", "a.bias", "fc.weight", "stray"}
     x = torch.randn(2, 3, 6, 6)
     torch.testing.assert_close(nn.functional.conv2d(x, folded["a.weight"], folded["a.bias"]), norm(conv(x)))
 
@@ -246,3 +264,26 @@ def test_files_that_hold_no_such_weights_are_refused(peer: tuple[Any, Path], tmp
         torch.save(content, path)
         with pytest.raises(UserError, match=reason):
             read_inception(path)
+
+
+def test_the_cifar10_network_is_looked_for_and_verified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("VAEBENCH_DATA", raising=False)
+    assert not features.cifar10_resnet_available()
+    with pytest.raises(
+        UserError, match=r"no file \$VAEBENCH_DATA/cifar10_resnet/resnet20-12fca82f\.th; download https"
+    ):
+        features.load_cifar10_resnet("cpu")
+    monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path))
+    path = tmp_path / "cifar10_resnet" / features.CIFAR10_RESNET_FILE
+    path.parent.mkdir()
+    path.write_bytes(b"not the weights")
+    assert features.cifar10_resnet_available()
+    found = hashlib.sha256(b"not the weights").hexdigest()[:8]
+    with pytest.raises(UserError, match=rf"expected SHA-256 12fca82f\.\.\., found {found}\.\.\.; download"):
+        features.load_cifar10_resnet("cpu")
+    for content in (b"not the weights", {"other": torch.zeros(1)}, {"state_dict": {"linear.bias": torch.zeros(10)}}):
+        if not isinstance(content, bytes):
+            torch.save(content, path)
+        monkeypatch.setattr(features, "CIFAR10_RESNET_SHA256", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
+        with pytest.raises(UserError, match="does not hold the weights of CIFAR-10's ResNet-20"):
+            features.load_cifar10_resnet("cpu")

@@ -22,6 +22,11 @@ SMALL = {
 }
 
 
+def grid_network(name: str, **options: Any) -> dict[str, Any]:
+    """The options of a network with a grid of latents as its YAML has them, with ``options`` in place of some."""
+    return dict(OmegaConf.to_container(OmegaConf.load(CONF / "network" / f"{name}.yaml"))) | options  # type: ignore[call-overload]
+
+
 def network(name: str, **options: Any) -> dict[str, Any]:
     """An autoencoder's options as its YAML has them, small, with ``options`` in place of some."""
     leaf = dict(OmegaConf.to_container(OmegaConf.load(CONF / "autoencoder" / f"{name}.yaml")))  # type: ignore[call-overload]
@@ -32,7 +37,8 @@ def network(name: str, **options: Any) -> dict[str, Any]:
 def make() -> Callable[..., nn.Module]:
     """A model as its YAML describes it, small by default; ``options`` override it.
 
-    A tokenizer's ``autoencoder`` is the name of a file in conf/autoencoder; what the file says is made small.
+    A tokenizer's ``autoencoder`` is the name of a file in conf/autoencoder; what the file says is made small. A
+    ``network`` that a model has in conf/network is the name of a file there or its options.
     """
 
     def build(name: str, *, seed: int = 0, **options: Any) -> nn.Module:
@@ -42,13 +48,19 @@ def make() -> Callable[..., nn.Module]:
         target = get_object(arguments.pop("_target_"))
         for described in ("version", "data"):
             arguments.pop(described, None)
+        inside = {}
         for entry in arguments.pop("defaults", ()):
             if entry != "_self_":
-                (chosen,) = entry.values()
-                arguments |= {"autoencoder": chosen, "codebook_size": 64}
+                ((group, chosen),) = entry.items()
+                inside[group.split("@")[1]] = chosen
+        arguments |= inside
+        if "autoencoder" in inside:
+            arguments["codebook_size"] = 64
         arguments |= options
         if isinstance(arguments.get("autoencoder"), str):
             arguments["autoencoder"] = network(arguments["autoencoder"])
+        if "network" in inside and isinstance(arguments["network"], str):
+            arguments["network"] = grid_network(arguments["network"])
         torch.manual_seed(seed)
         built: nn.Module = target(**arguments)
         return built

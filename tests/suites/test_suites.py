@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vaebench.contracts import SuiteInputs
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
+from vaebench.nn import lpips
 from vaebench.suites.generation import Generation
 from vaebench.suites.masks import Masks
 from vaebench.suites.noise import Noise
@@ -93,8 +94,30 @@ def test_reconstruction_against_skimage(tmp_path: Path) -> None:
     mse = np.mean([(a - b) ** 2 for a, b in pairs])
     assert found["psnr"] == pytest.approx(np.mean(psnr), rel=1e-6)
     assert found["psnr_set"] == pytest.approx(10 * np.log10(1 / mse), rel=1e-6)
+    assert found["l1"] == pytest.approx(np.mean([np.abs(a - b).mean() for a, b in pairs]), rel=1e-6)
     assert found["ssim_valid"] == pytest.approx(np.mean(ssim), rel=1e-5)
     assert found["ssim_reflect"] != pytest.approx(found["ssim_valid"], abs=1e-4)
+
+
+def test_reconstruction_has_lpips_where_its_weights_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Brightness(nn.Module):
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            assert b.max() <= 1
+            return (a - b).mean((1, 2, 3))
+
+    class Glaring(Identity):
+        def decode(self, z: Tensor) -> Tensor:
+            return super().decode(z) * 1.5
+
+    suite = Reconstruction(batch_size=7)
+    monkeypatch.setattr(lpips, "available", lambda: False)
+    without = values(suite.run(inputs(Glaring(), tmp_path)))
+    monkeypatch.setattr(lpips, "available", lambda: True)
+    monkeypatch.setattr(lpips, "load", Brightness)
+    found = values(suite.run(inputs(Glaring(), tmp_path)))
+    x = toy_data().test_x.float() / 255
+    assert found.pop("lpips") == pytest.approx(float((x - (1.5 * x).clamp(max=1)).mean()), rel=1e-5)
+    assert found == without
 
 
 def test_noise_of_an_identity_is_the_classifier_on_noisy_images(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ from vaebench.contracts.capabilities import (
     Classifies as Classifies,
 )
 from vaebench.contracts.capabilities import (
+    Completes as Completes,
+)
+from vaebench.contracts.capabilities import (
     EncodesContinuously as EncodesContinuously,
 )
 from vaebench.contracts.capabilities import (

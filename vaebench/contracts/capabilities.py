@@ -107,11 +107,25 @@ class GivesLatents(Protocol):
 
     ``latent_moments``: images ``[b c h w]`` in [0, 1] -> mean and log-variance of q(z|x), float32 ``[b l h' w']``
     each; the log-variance is None where the encoder is deterministic. ``decode``: ``[b l h' w']`` -> images in [0, 1].
+    ``latent_shape``: (l, h', w').
     """
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]: ...
 
     def latent_moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]: ...
 
     def decode(self, z: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Completes(Protocol):
+    """``complete``: images with some patches hidden (grey) as the network is given them, and what it makes of them.
+
+    Images ``[b c h w]`` in [0, 1] -> two of that shape; which patches are hidden is drawn from ``generator``.
+    """
+
+    def complete(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]: ...
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Features for the Frechet distance: FID's Inception network found, verified and loaded; features extracted in batches.
+"""Networks that judge images, found, verified and loaded: FID's Inception, a CIFAR-10 classifier. Features in batches.
 
 Only the original weights make a number an FID, so they are used only if their SHA-256 is right.
 """
@@ -15,12 +15,21 @@ from torch import Tensor
 
 from vaebench.data.download import answering, sha256_of, stall_limit
 from vaebench.errors import UserError
+from vaebench.nn.cifar_resnet import CifarResNet
 from vaebench.nn.inception import Inception
 
 # One file under two names: torch-fidelity's, also the name in the store, and pytorch-fid's.
 WEIGHTS_FILES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
 WEIGHTS_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS_FILES[0]}"
 WEIGHTS_SHA256 = "6726825d"  # the digest's first 8 digits, which their publishers put into the name
+
+# ResNet-20 for CIFAR-10 (91.7 % there by its publisher), in $VAEBENCH_DATA/cifar10_resnet/.
+CIFAR10_RESNET_FILE = "resnet20-12fca82f.th"
+CIFAR10_RESNET_URL = (
+    "https://github.com/akamaster/pytorch_resnet_cifar10/raw/d5489e8995e81e91ce6b1d69dcc98ad579b0b153/"
+    f"pretrained_models/{CIFAR10_RESNET_FILE}"
+)
+CIFAR10_RESNET_SHA256 = "12fca82f"  # the digest's first 8 digits, as in the name
 
 
 def find_inception_weights() -> Path:
@@ -69,6 +78,37 @@ def read_inception(path: Path) -> Inception:
         raise UserError(f"{path} does not hold the weights of FID's Inception network: {reason}") from error
 
 
+def cifar10_resnet_available() -> bool:
+    """Whether `load_cifar10_resnet` has a file to look at."""
+    return _cifar10_resnet().is_file()
+
+
+def load_cifar10_resnet(device: torch.device | str) -> CifarResNet:
+    """A ResNet-20 trained on CIFAR-10, on ``device``: a judge that nothing here was trained against.
+
+    Raises:
+        UserError: the file is missing, is not the right one or cannot be read; says what to do.
+    """
+    path = _cifar10_resnet()
+    if not path.is_file():
+        raise UserError(
+            f"features=cifar10_resnet: no file {path}; download {CIFAR10_RESNET_URL} (1 MB) there, or choose "
+            "features=classifier"
+        )
+    found = sha256_of(path)
+    if not found.startswith(CIFAR10_RESNET_SHA256):
+        raise UserError(
+            f"{path} is not the ResNet-20 of CIFAR-10 and is not used: expected SHA-256 {CIFAR10_RESNET_SHA256}..., "
+            f"found {found[:8]}...; download {CIFAR10_RESNET_URL} again"
+        )
+    try:
+        # Its tensors were saved on a GPU.
+        return CifarResNet(torch.load(path, map_location="cpu", weights_only=True)["state_dict"]).to(device)
+    except Exception as error:  # a damaged file can make the unpickler raise anything
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} does not hold the weights of CIFAR-10's ResNet-20: {reason}") from error
+
+
 def extract(network: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> Tensor:
     """Features of ``images``, a batch at a time, without gradients.
 
@@ -84,15 +124,22 @@ def extract(network: Callable[[Tensor], Tensor], images: Tensor, batch_size: int
         UserError: images hold NaN or infinity, which a network that cuts to 8 bits would turn into ordinary pixels.
     """
     with torch.no_grad():
-        return torch.cat([network(_as_float(batch)).float().cpu() for batch in images.split(batch_size)])
+        return torch.cat([network(as_float(batch)).float().cpu() for batch in images.split(batch_size)])
 
 
-def _as_float(images: Tensor) -> Tensor:
+def as_float(images: Tensor) -> Tensor:
+    """Images as `extract` takes them -> float in [0, 1]. Raises `UserError` if they hold NaN or infinity."""
     if images.dtype == torch.uint8:
         return images.float() / 255
     if not images.isfinite().all():
         raise UserError("images hold NaN or infinity, so no features were extracted; their model has probably diverged")
     return images
+
+
+def _cifar10_resnet() -> Path:
+    """Where its weights should be."""
+    root = Path(os.environ.get("VAEBENCH_DATA", "") or "$VAEBENCH_DATA").expanduser()
+    return root / "cifar10_resnet" / CIFAR10_RESNET_FILE
 
 
 def _cached() -> Path:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,14 +44,7 @@ class Reference:
 
     def save(self, path: Path) -> None:
         """Write a safetensors file, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        tensors = {"mean": self.mean, "root": self.root, "count": torch.tensor(self.count)}
-        try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_tensors(path, {"mean": self.mean, "root": self.root, "count": torch.tensor(self.count)})
 
     @classmethod
     def load(cls, path: Path) -> Reference:
@@ -59,11 +53,32 @@ class Reference:
         Raises:
             UserError: the file is missing, damaged or something else.
         """
-        try:
-            tensors = load_file(path)
-            return cls(tensors["mean"], tensors["root"], int(tensors["count"]))
-        except (OSError, SafetensorError, KeyError) as error:
-            raise UserError(f"{path} holds no Frechet reference ({error}); delete it and evaluate again") from error
+        tensors = read_tensors(path, "Frechet reference", ("mean", "root", "count"))
+        return cls(tensors["mean"], tensors["root"], int(tensors["count"]))
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_tensors(path: Path, what: str, names: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors ``names`` of a safetensors file that holds a ``what``.
+
+    Raises:
+        UserError: the file is missing, damaged or something else.
+    """
+    try:
+        tensors = load_file(path)
+        return {name: tensors[name] for name in names}
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UserError(f"{path} holds no {what} ({error}); delete it and evaluate again") from error
 
 
 def moments(features: Tensor, name: str = "features") -> Moments:

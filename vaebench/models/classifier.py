@@ -65,3 +65,12 @@ class Classifier(nn.Module):
         """Images ``[b c h w]`` -> the 128 activations before the last layer, 0 or more, ``[b 128]``."""
         activations: Tensor = self.body(x)
         return activations.float()
+
+    def layers(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images ``[b c h w]`` -> what each ReLU gives: two maps ``[b c' h' w']`` and the features ``[b 128]``."""
+        found = []
+        for layer in self.body:
+            x = layer(x)
+            if isinstance(layer, nn.ReLU):
+                found.append(x.float())
+        return tuple(found)

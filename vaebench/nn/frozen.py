@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -19,6 +20,10 @@ class Frozen:
 
     def __call__(self, x: Tensor, *more: Any) -> Any:
         """``network(x, *more)`` on the device of ``x``."""
-        if next(self.network.parameters()).device != x.device:
-            self.network.to(x.device)
-        return self.network(x, *more)
+        return self.on(x.device)(x, *more)
+
+    def on(self, device: torch.device) -> Any:
+        """The network, moved to ``device``, for what else it can do than ``network(x)``."""
+        if next(self.network.parameters()).device != device:
+            self.network.to(device)
+        return self.network

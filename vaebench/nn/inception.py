@@ -1,4 +1,4 @@
-"""The Inception v3 of FID: the network of TensorFlow's 2015-12-05 graph up to its 2048 pooled features.
+"""The Inception v3 of FID: the network of TensorFlow's 2015-12-05 graph, with pooled and spatial features and logits.
 
 It differs from torchvision's in its poolings (Mixed_5*, 6b-6e and 7b average over what lies within the image only,
 Mixed_7c takes the maximum), in its TensorFlow 1 resize and in its weights. Layers are named as in the weights file of
@@ -15,6 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SIZE = 299
+FEATURES = 2048
+SPATIAL_CHANNELS = 7
+SPATIAL_FEATURES = 17 * 17 * SPATIAL_CHANNELS  # sFID's
 _EPS = 0.001  # of the batch norms
 
 
@@ -175,6 +178,7 @@ class Inception(nn.Module):
             self.Mixed_7a = InceptionD(768)
             self.Mixed_7b = InceptionE(1280, largest=False)
             self.Mixed_7c = InceptionE(2048, largest=True)
+            self.fc = nn.Linear(FEATURES, 1008, bias=False)
         self.load_state_dict(fold_batch_norm(state), assign=True)
         self.requires_grad_(False).eval()
 
@@ -183,16 +187,29 @@ class Inception(nn.Module):
 
         Images are first cut to 8 bits, as torchmetrics does, but clamped where it would wrap around.
         """
+        return self.both(x)[0]
+
+    def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` gives, and sFID's features ``[b 2023]`` in the order (row, column, channel).
+
+        These are the first 7 channels of ``mixed_6/conv``, the 1x1 branch of Mixed_6d after its ReLU: the node and the
+        order of the reference statistics of Dhariwal and Nichol (arXiv 2105.05233).
+        """
         x = resize((x.clamp(0, 1) * 255).byte().float())
         x = (x - 128) / 128
         x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(F.max_pool2d(x, 3, stride=2)))
         x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(F.max_pool2d(x, 3, stride=2))))
-        x = self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))
-        x = self.Mixed_6e(self.Mixed_6d(x))
-        x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))
-        return x.mean((2, 3))
+        x = self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x))))
+        spatial = x[:, :SPATIAL_CHANNELS].permute(0, 2, 3, 1).flatten(1)  # that branch's channels come first
+        x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(self.Mixed_6e(x))))
+        return x.mean((2, 3)), spatial
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Features ``[b 2048]`` -> ``[b 1008]``, without the bias: the Inception score is defined on these."""
+        found: Tensor = self.fc(features)
+        return found
 
 
 def resize(x: Tensor) -> Tensor:
@@ -208,7 +225,7 @@ def resize(x: Tensor) -> Tensor:
 
 
 def fold_batch_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each layer's ``conv`` and ``bn`` as one weight and bias, float32, channels last; without the classifier ``fc``.
+    """Each layer's ``conv`` and ``bn`` as one weight and bias, float32, channels last; of ``fc`` the weight alone.
 
     Raises:
         KeyError: a batch norm or its convolution is incomplete.
@@ -222,6 +239,6 @@ def fold_batch_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             bias = state[f"{layer}.bn.bias"].double() - state[f"{layer}.bn.running_mean"].double() * scale
             folded[f"{layer}.weight"] = weight.float().contiguous(memory_format=torch.channels_last)
             folded[f"{layer}.bias"] = bias.float()
-        elif not layer and not key.endswith(".conv.weight") and not key.startswith("fc."):
-            folded[key] = value  # unknown: for load_state_dict to name
+        elif not layer and not key.endswith(".conv.weight") and key != "fc.bias":
+            folded[key] = value  # fc.weight; the rest is unknown, for load_state_dict to name
     return folded

@@ -56,12 +56,12 @@ class LPIPS(nn.Module):
         if min(a.shape[2:]) < SMALLEST_SIDE:
             height, width = a.shape[2:]
             raise UserError(f"LPIPS needs images of at least {SMALLEST_SIDE} x {SMALLEST_SIDE}, not {height} x {width}")
-        features = torch.cat((a, b)).expand(-1, 3, -1, -1)
-        features = (2 * features - 1 - self.shift) / self.scale
+        # Each by itself: where one of them is a target, there is no gradient to compute for it.
+        features = [(2 * x.expand(-1, 3, -1, -1) - 1 - self.shift) / self.scale for x in (a, b)]
         distance = torch.zeros(len(a), device=a.device)
         for stage, head in zip(self.stages, self.heads, strict=True):
-            features = stage(features)
-            one, other = _unit(features.float()).chunk(2)
+            features = [stage(x) for x in features]
+            one, other = (unit(x.float()) for x in features)
             distance = distance + (head * (one - other).square()).sum(1).mean((1, 2))
         return distance
 
@@ -108,8 +108,8 @@ def _stage(widths: tuple[int, ...], *, first: bool) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _unit(features: Tensor) -> Tensor:
-    """Every position's vector at unit length; zero stays zero."""
+def unit(features: Tensor) -> Tensor:
+    """Every position's vector (along dimension 1) at unit length; zero stays zero."""
     return features / (features.square().sum(1, keepdim=True) + _EPS).sqrt()
 
 

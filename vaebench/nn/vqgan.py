@@ -55,7 +55,7 @@ class VqganAutoencoder(nn.Module):
             "norm_num_groups": groups,
             "act_fn": "silu",
         }
-        encoder, decoder = _blocks()
+        encoder, decoder = encoder_and_decoder("model.autoencoder.kind=vqgan")
         down = ("DownEncoderBlock2D",) * len(multipliers)
         up = ("UpDecoderBlock2D",) * len(multipliers)
         self.encoder = encoder(input_shape[0], width, down_block_types=down, double_z=False, **options)
@@ -90,11 +90,11 @@ class VqganAutoencoder(nn.Module):
         """Nothing is learnt from the data beforehand."""
 
 
-def _blocks() -> tuple[Any, Any]:
-    """The classes of diffusers. Raises `UserError` where it is not installed."""
+def encoder_and_decoder(needed_by: str) -> tuple[Any, Any]:
+    """The classes of diffusers. Raises `UserError` where it is not installed; ``needed_by``: the option at fault."""
     ensure_torchvision()
     try:
         from diffusers.models.autoencoders.vae import Decoder, Encoder
     except ImportError as error:
-        raise UserError("model.autoencoder.kind=vqgan needs diffusers: pip install 'vaebench[diffusers]'") from error
+        raise UserError(f"{needed_by} needs diffusers: pip install 'vaebench[diffusers]'") from error
     return Encoder, Decoder

@@ -29,8 +29,8 @@ class Row:
     ``scales``: at which it is run (empty: all). ``failed``: columns in which the paper says that the training failed.
     ``measures`` fills the ``{measures}`` of a column's measurement (which selector picks); with ``optional`` a
     measurement that the data cannot give is left empty. ``on_stand_in``: further overrides where the table runs on its
-    stand-in. In a study ``reading`` holds the answer on each axis the row depends on, ``of`` the printed (table, row)
-    it reads.
+    stand-in; ``at``: further overrides by scale. In a study ``reading`` holds the answer on each axis the row depends
+    on, ``of`` the printed (table, row) it reads.
     """
 
     label: str
@@ -44,6 +44,7 @@ class Row:
     measures: str = ""
     optional: bool = False
     on_stand_in: tuple[str, ...] = ()
+    at: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reading: Mapping[str, str] = field(default_factory=dict)
     of: tuple[str, str] = ("", "")
 
@@ -56,6 +57,8 @@ class Column:
     inside which it counts as reproduced. ``protocol``: what the paper states, or what the quantity's name means (FID:
     Inception features); ``reading``: what it leaves open, as we read it. Both are compared with how ours was measured.
     ``optional``: left empty where the suite cannot measure it (weights or a package that are not at hand).
+    ``stage``: an experiment; the column is measured on the model that this stage trains on the row's (latent diffusion).
+    ``snapshot``: as the model was after so many of the parts its training is kept in (`TrainSpec.snapshots`).
     """
 
     label: str
@@ -66,6 +69,8 @@ class Column:
     unit: str = ""
     tolerance: float | None = None
     optional: bool = False
+    stage: str = ""
+    snapshot: int | None = None
     overrides: tuple[str, ...] = ()
     protocol: Mapping[str, Any] = field(default_factory=dict)
     reading: Mapping[str, Any] = field(default_factory=dict)
@@ -118,7 +123,9 @@ class Table:
     scale, sets that stand for them. ``stand_in``: the embedded set that is taken where none of them can be had; empty:
     the table is not run then. ``train_on``: the set a model is trained on, by the set it is measured on, where they
     differ. ``seeds``: by scale, where not the scale's own number; ``overrides``: by scale, training overrides for all
-    rows.
+    rows; ``stage_overrides``: those of the columns' stages. ``features``: by scale, the network behind Frechet distances
+    where it is at hand and images fit it. ``eval_overrides``: by scale and suite, options of
+    the suite.
     """
 
     caption: str
@@ -129,6 +136,9 @@ class Table:
     claims: tuple[Claim, ...] = ()
     seeds: Mapping[str, int] = field(default_factory=dict)
     overrides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stage_overrides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    eval_overrides: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    features: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     datasets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stand_ins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -268,7 +278,7 @@ def _table_mistakes(where: str, table: Table) -> list[str]:
     lines += [
         f"{where}, row {key}: {unknown('scale', scale, scales)}"
         for key, row in rows.items()
-        for scale in row.scales
+        for scale in (*row.scales, *row.at)
         if scale not in scales
     ]
     for key, column in columns.items():

@@ -1,4 +1,4 @@
-"""Which pictures a section has, and their files. The drawing is in `plots`, `selection_plots`, `token_plots`.
+"""Which pictures a section has, and their files. Drawing: `plots`, `selection_plots`, `token_plots`, `latent_plots`.
 
 A picture whose arrays are no longer in the store is left as it is.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.report import plots, selection_plots, token_plots
+from vaebench.report import latent_plots, plots, selection_plots, token_plots
 from vaebench.report.summary import Cell, Section, dataset_name
 from vaebench.store import write_bytes
 
@@ -25,6 +25,15 @@ _CAPTIONS = {
     "reconstructions": "Test images (top) and their reconstructions",
     "noise": "Noisy test images (top) and their reconstructions, standard deviation {sigma}",
     "samples": "Generated images",
+    "beside": "Ours with 95 % intervals beside the paper's numbers, each on its own scale",
+    "smoothness": "Quality of reconstructions against the noise on the latents, ε in deviations of each channel; "
+    "bars: 95 % intervals",
+    "at_noise": "Two test images, then their reconstructions with more and more noise on the latents: {noises}",
+    "hidden": "Test images with patches hidden, and what the model makes of them",
+    "channels": "The first channels of two images' latents, a line each; grey: the channel's mean",
+    "groups": "How far groups lie apart against the variance inside them; bars: 95 % intervals",
+    "scatter": "Latents of test images on their first two principal components, coloured by class. First seed",
+    "steps": "Along the training of the diffusion model; bars: 95 % intervals",
     "accuracy": "Accuracy on reconstructions against the noise's standard deviation; bars: 95 % intervals",
     "bars": "Accuracy of every row with its 95 % interval; the method in blue",
     "accuracy_at_k": "Accuracy against the number of answers to pick from, averaged over which of them are offered. "
@@ -42,7 +51,10 @@ _CAPTIONS = {
     "readings": "All measured readings by their distance to the paper's numbers, nearest first",
 }
 # Lines, dots and text alone.
-_FEW_COLOURS = ("bars", "accuracy_at_k", "entropy", "z", "picks", "curves", "sizes", "codes", "watch")
+_FEW_COLOURS = (
+    *("bars", "accuracy_at_k", "entropy", "z", "picks", "curves", "sizes", "codes", "watch"),
+    *("beside", "smoothness", "channels", "groups", "scatter", "steps"),
+)
 
 
 def write(section: Section, store: Path, folder: Path) -> list[Path]:
@@ -61,7 +73,7 @@ def there(section: Section, folder: Path) -> list[tuple[str, str]]:
     for kind, caption in _CAPTIONS.items():
         name = file_name(kind, section)
         if (folder / name).exists():
-            text = caption.format(sigma=_largest_sigma(section) or "")
+            text = caption.format(sigma=_largest_sigma(section) or "", noises=latent_plots.noises(section))
             found.append((name, f"{text}. scale={section.scale}, {dataset_name(section.dataset)}."))
     return found
 
@@ -102,7 +114,7 @@ def _drawn(section: Section, store: Path) -> Iterator[tuple[str, Figure]]:
         inputs = next(iter(noisy.values()))[f"noisy@{sigma}"]
         outputs = {row: arrays[f"reconstructions@{sigma}"] for row, arrays in noisy.items()}
         yield "noise", plots.images({"noisy images": inputs, **_labelled(section, outputs)})
-    generated = arrays(section, store, "generation")
+    generated = arrays(section, store, "generation") or _final_samples(section, store)
     if generated:
         samples = {row: arrays["samples"][:20] for row, arrays in generated.items()}
         yield "samples", plots.images(_labelled(section, samples), per_line=10)
@@ -114,6 +126,7 @@ def _drawn(section: Section, store: Path) -> Iterator[tuple[str, Figure]]:
         importances = {row: (arrays["importance"], arrays["mask"]) for row, arrays in masks.items()}
         yield "importance", plots.importances(_labelled(section, importances))
     yield from _selection(section, store)
+    yield from _latents(section, store)
     if token_plots.is_about_tokens(section):
         # Tens of rows with terms of their own would make curves that nobody can read: the watched numbers say more.
         yield from _tokens(section, store, tokens)
@@ -142,6 +155,41 @@ def _tokens(section: Section, store: Path, stored: Mapping[str, Arrays]) -> Iter
     }.items():
         if figure is not None:
             yield kind, figure
+
+
+def _final_samples(section: Section, store: Path) -> dict[str, Arrays]:
+    """Images of diffusion models that were trained to the end."""
+    along = any(column.snapshot for column in section.table.columns.values())
+    return {} if along else arrays(section, store, latent_plots.DIFFUSION)
+
+
+def _latents(section: Section, store: Path) -> Iterator[tuple[str, Figure]]:
+    """About autoencoders under a diffusion model, and about it."""
+    columns = latent_plots.compared(section)
+    if columns:
+        yield "beside", latent_plots.beside_the_paper(section, columns)
+    panels = latent_plots.noise_panels(section)
+    if panels:
+        yield "smoothness", latent_plots.against_noise(section, panels)
+        # Other tables take a number or two from this suite; one of them has its pictures.
+        stored = _labelled(section, arrays(section, store, latent_plots.SMOOTHNESS))
+        lines, length = latent_plots.at_each_noise(stored)
+        maps, channels = latent_plots.channel_maps(stored)
+        hidden = latent_plots.hidden(stored)
+        if lines:
+            yield "at_noise", plots.images(lines, per_line=length)
+            yield "channels", plots.images(maps, per_line=channels)
+        if hidden:
+            yield "hidden", plots.images(hidden)
+    figure = latent_plots.groups(section)
+    if figure is not None:
+        yield "groups", figure
+        points = _labelled(section, arrays(section, store, latent_plots.COMPRESSION))
+        if points:
+            yield "scatter", latent_plots.scatter(points)
+    along = latent_plots.step_panels(section)
+    if along:
+        yield "steps", latent_plots.against_steps(section, along)
 
 
 def _selection(section: Section, store: Path) -> Iterator[tuple[str, Figure]]:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from vaebench.papers.readings import Ranking, rank
 from vaebench.papers.tables import Claim, Column, Paper, Table
 from vaebench.papers.verdicts import (
+    WITHIN,
     Interval,
     Verdict,
     interval,
     judge_cell,
     judge_claim,
     judge_interval,
+    judge_within,
     less,
     protocol_differences,
 )
@@ -31,6 +33,7 @@ DATASETS = {
     "cifar10": "CIFAR-10",
     "fashion_mnist_32": "Fashion-MNIST at 32x32",
     "mnist_32": "MNIST at 32x32",
+    "celebahq": "CelebA-HQ",
     "coco": "COCO 2017",
     "imagenet": "ImageNet",
     "fsdd": "Free Spoken Digits",
@@ -286,7 +289,15 @@ def _judge_pooled(cell: Cell, other: Interval | None, claim: Claim) -> tuple[Ver
     assert cell.ours is not None
     assert other is not None
     needs = "the interval over questions and seeds includes 0" if cell.pooled else ""
-    return judge_interval(less(cell.ours, other), claim.holds, needs)
+    if claim.holds == WITHIN:
+        return judge_within(less(cell.ours, _scaled(other, claim.factor, 0.0)), claim.margin)
+    return judge_interval(less(cell.ours, _scaled(other, claim.factor, claim.margin)), claim.holds, needs)
+
+
+def _scaled(found: Interval, factor: float, offset: float) -> Interval:
+    """``factor`` (above 0) times an interval, plus ``offset``."""
+    low, high = (None if end is None else factor * end + offset for end in (found.low, found.high))
+    return Interval(factor * found.mean + offset, low, high, found.count)
 
 
 def _dataset_stand_in(table: Table, dataset: str, frame: DataFrame) -> tuple[str, ...]:

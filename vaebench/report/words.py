@@ -153,6 +153,6 @@ def command(paper: str, section: Section) -> str:
         scales = [scale for scale in SCALES if section.table.sets(scale)]
         return " ".join([*words, f"scale={scales[0]}"])
     usual = section.table.seeds.get(section.scale) or leaf("scale", section.scale)["seeds"]
-    seeds = max((len(cell.values) for cell in section.cells.values()), default=usual)
+    seeds = max((len(cell.values) for cell in section.cells.values()), default=0) or usual  # a design has no seeds
     words += [f"scale={section.scale}", f"dataset={section.dataset}"]
     return " ".join([*words, *([f"seeds={seeds}"] if seeds != usual else [])])

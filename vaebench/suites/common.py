@@ -23,6 +23,14 @@ def one_per_class(data: ImageData) -> Tensor:
     return torch.tensor([int((labels == label).nonzero()[0]) for label in labels.unique()])
 
 
+def some_of_each(labels: Tensor, most: int) -> Tensor:
+    """Rows for pictures and sounds: the first of each label, then the first of the rest, ``most`` of them, in order."""
+    labels = labels.cpu()
+    firsts = [int((labels == label).nonzero()[0]) for label in labels.unique()[:most]]
+    rest = [row for row in range(min(len(labels), 2 * most)) if row not in firsts]
+    return torch.tensor(sorted([*firsts, *rest][:most]))
+
+
 def picture(images: Tensor) -> np.ndarray:
     """Images ``[n c h w]`` in any range, clipped to [0, 1], as uint8 ``[n h w c]``."""
     return images.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from vaebench.contracts import Measurement, Reconstructs, Samples, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
-from vaebench.metrics.features import WEIGHTS_SHA256, extract, load_inception
-from vaebench.metrics.frechet import Reference, frechet_distance, reference
+from vaebench.metrics.frechet import frechet_distance
 from vaebench.suites.common import batches, picture, seeded
+from vaebench.suites.judges import judge, observe
 from vaebench.suites.quality import image_data
+from vaebench.suites.references import Split
 
-Network = Callable[[Tensor], Tensor]
 _SHOWN = 40
 
 
 class Generation:
     """Frechet distance between features of ``samples`` generated images and of the ``reference`` split.
 
-    ``features``: ``inception`` (2048 pool features of the FID Inception network: the FID) or ``classifier`` (the
-    bench's own classifier: never comparable with a paper's FID). ``latent``: ``prior`` (the model's own `sample`) or
-    ``fitted_gaussian`` (decode draws of a Gaussian fitted to the codes of the training images).
+    ``features``: ``inception`` (2048 pool features of the FID Inception network: the FID), ``classifier`` (the bench's
+    own classifier) or ``cifar10_resnet``; with the last two never comparable with a paper's FID. ``latent``: ``prior``
+    (the model's own `sample`) or ``fitted_gaussian`` (decode draws of a Gaussian fitted to the codes of the training
+    images).
     """
 
     def __init__(
         self,
         *,
-        features: Literal["inception", "classifier"],
+        features: Literal["inception", "classifier", "cifar10_resnet"],
         latent: Literal["prior", "fitted_gaussian"],
         reference: Literal["test", "train"],
         samples: int,
@@ -60,15 +59,15 @@ class Generation:
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``."""
-        network, features_digest = self._network(inputs)
-        target = self._reference(inputs, network, features_digest)
+        network = judge(self.features, inputs)
+        target = Split(inputs, network, self.reference, self.batch_size, "generation").statistics()
         draw = self._sampler(inputs)
         found, shown, done = [], [], 0
         while done < self.samples:
             images = draw(min(self.batch_size, self.samples - done))
             if done < _SHOWN:
                 shown.append(images[: _SHOWN - done])
-            found.append(extract(network, images, self.batch_size))
+            found.append(observe(network, images, self.batch_size).features)
             done += len(images)
             inputs.track(done, self.samples)
         value = frechet_distance(target, torch.cat(found))
@@ -79,37 +78,11 @@ class Generation:
             "reference_images": target.count,
             "samples": self.samples,
             "sample_seed": self.sample_seed,
-            "features_digest": features_digest,
+            "features_digest": network.digest,
         }
         return SuiteResult(
             (Measurement("fid", value, self.samples, "", protocol),), {"samples": picture(torch.cat(shown))}
         )
-
-    def _network(self, inputs: SuiteInputs) -> tuple[Network, str]:
-        """The feature network and what identifies it."""
-        if self.features == "inception":
-            return load_inception(inputs.device), WEIGHTS_SHA256
-        assert inputs.classifier is not None, "the caller provides what needs_classifier asks for"
-        return inputs.classifier.features, inputs.classifier_key
-
-    def _reference(self, inputs: SuiteInputs, network: Network, features_digest: str) -> Reference:
-        """Statistics of the reference split, cached under all that changes them."""
-        data = image_data(inputs, "generation")
-        facts: dict[str, Any] = {
-            "form": 1,
-            "dataset": data.digest,
-            "split": self.reference,
-            "features": self.features,
-            "features_digest": features_digest,
-        }
-        name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-        path = inputs.cache / f"reference-{name}.safetensors"
-        if path.exists():
-            return Reference.load(path)
-        images = data.test_x if self.reference == "test" else data.train_x
-        found = reference(extract(network, images, self.batch_size))
-        found.save(path)
-        return found
 
     def _sampler(self, inputs: SuiteInputs) -> Callable[[int], Tensor]:
         """A function that generates the next ``n`` images."""

@@ -1,6 +1,8 @@
-"""PSNR and SSIM of reconstructed images over a set, shared by the suites that reconstruct."""
+"""PSNR, SSIM and LPIPS of reconstructed images over a set, shared by the suites that reconstruct."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,46 +11,67 @@ from vaebench.contracts import Measurement, SuiteInputs
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics.image import mse_per_image, psnr_from_mse, ssim_per_image
+from vaebench.nn import lpips
 
 SMALLEST_SSIM_SIDE = 11  # pixels: its window
+_PROTOCOLS: dict[str, dict[str, Any]] = {
+    "l1": {"data_range": 1},
+    "ssim_valid": {"data_range": 1, "border": "valid", "window": "gaussian 11x11"},
+    "ssim_reflect": {"data_range": 1, "border": "reflect", "window": "gaussian 11x11"},
+    "lpips": {"network": "vgg"},
+}
 
 
 class ImageQuality:
-    """Collects batches of test images and their reconstructions; ``ssim``: whether SSIM is among the measurements."""
+    """Collects batches of test images and their reconstructions.
 
-    def __init__(self, *, ssim: bool) -> None:
+    ``ssim``: whether SSIM is among the measurements. ``perceptual``: what measures LPIPS; None: not measured.
+    """
+
+    def __init__(self, *, ssim: bool, perceptual: lpips.LPIPS | None) -> None:
         self.ssim = ssim
-        self._mse: list[Tensor] = []
-        self._valid: list[Tensor] = []
-        self._reflect: list[Tensor] = []
+        self.perceptual = perceptual
+        self._values: dict[str, list[Tensor]] = {}
+        self._count = 0
 
     def __len__(self) -> int:
         """How many images there are so far."""
-        return sum(map(len, self._mse))
+        return self._count
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """A batch of images ``[b c h w]`` in [0, 1] and their reconstructions. Errors as those of `ssim_per_image`."""
-        self._mse.append(mse_per_image(x, y))
+        found = {"mse": mse_per_image(x, y), "l1": (x - y).abs().mean((1, 2, 3))}
         if self.ssim:
-            self._valid.append(ssim_per_image(x, y, border="valid"))
-            self._reflect.append(ssim_per_image(x, y, border="reflect"))
+            found["ssim_valid"] = ssim_per_image(x, y, border="valid")
+            found["ssim_reflect"] = ssim_per_image(x, y, border="reflect")
+        if self.perceptual is not None:
+            found["lpips"] = self.perceptual(x, y.clamp(0, 1))
+        for name, values in found.items():
+            self._values.setdefault(name, []).append(values)
+        self._count += len(x)
 
     def measurements(self) -> tuple[Measurement, ...]:
-        """Mean squared error, PSNR by image and of the set, SSIM under both border rules (data range 1)."""
-        errors = torch.cat(self._mse).double()
-        values = {
-            "mse": (float(errors.mean()), "", {}),
-            "psnr": (float(psnr_from_mse(errors).mean()), "dB", {"average": "images"}),
-            "psnr_set": (float(psnr_from_mse(errors.mean())), "dB", {"average": "set"}),
+        """Means over images, data range 1: squared error, PSNR (also of the set), L1, SSIM by border rule, LPIPS."""
+        found = {name: torch.cat(values).double() for name, values in self._values.items()}
+        errors = found.pop("mse")
+        values: dict[str, tuple[float, str, dict[str, Any]]] = {
+            "mse": (float(errors.mean()), "", {"data_range": 1}),
+            "psnr": (float(psnr_from_mse(errors).mean()), "dB", {"data_range": 1, "average": "images"}),
+            "psnr_set": (float(psnr_from_mse(errors.mean())), "dB", {"data_range": 1, "average": "set"}),
         }
-        for border, found in {"valid": self._valid, "reflect": self._reflect}.items():
-            if found:
-                mean = float(torch.cat(found).double().mean())
-                values[f"ssim_{border}"] = (mean, "", {"border": border, "window": "gaussian 11x11"})
+        for name, each in found.items():
+            values[name] = (float(each.mean()), "", _PROTOCOLS[name])
         return tuple(
-            Measurement(name, value, len(errors), unit, {"split": "test", "data_range": 1, **protocol})
+            Measurement(name, value, len(errors), unit, {"split": "test", **protocol})
             for name, (value, unit, protocol) in values.items()
         )
+
+
+def perceptual_distance(data: ImageData, device: torch.device) -> lpips.LPIPS | None:
+    """LPIPS on ``device`` where its weights are at hand and the images are large enough for it."""
+    if min(data.shape[1:]) < lpips.SMALLEST_SIDE or not lpips.available():
+        return None
+    return lpips.load().to(device)
 
 
 def image_data(inputs: SuiteInputs, suite: str) -> ImageData:

@@ -1,18 +1,19 @@
-"""Reconstruction of the test images: PSNR and SSIM, each under the two rules that are in use."""
+"""Reconstruction of the test images: PSNR and SSIM, each under the two rules that are in use; L1 and LPIPS."""
 
 from __future__ import annotations
 
 from vaebench.contracts import Reconstructs, SuiteInputs, SuiteResult
 from vaebench.suites.common import batches, one_per_class, picture
-from vaebench.suites.quality import ImageQuality, image_data
+from vaebench.suites.quality import ImageQuality, image_data, perceptual_distance
 
 
 class Reconstruction:
-    """PSNR and SSIM (data range 1) between test images and ``decode(encode(x))``.
+    """PSNR, SSIM, L1 (data range 1) and LPIPS between test images and ``decode(encode(x))``.
 
     ``psnr``: mean over images of the image's PSNR. ``psnr_set``: PSNR of the mean squared error of the set.
     ``ssim_valid``: 11x11 Gaussian window inside the image only (Wang et al.; scikit-image). ``ssim_reflect``: the image
-    padded by reflection (torchmetrics since 1.5).
+    padded by reflection (torchmetrics since 1.5). ``l1``: mean absolute difference. ``lpips`` where its weights are at
+    hand and the images have at least 16 x 16 pixels.
     """
 
     requires = (Reconstructs,)
@@ -25,12 +26,13 @@ class Reconstruction:
         """Measure ``inputs.model``."""
         model, data = inputs.model, image_data(inputs, "reconstruction")
         images = data.test_x
-        quality = ImageQuality(ssim=True)
-        for x in batches(images, self.batch_size):
+        quality = ImageQuality(ssim=True, perceptual=perceptual_distance(data, inputs.device))
+        for chunk in batches(images, self.batch_size):
+            x = chunk.to(inputs.device)
             quality.add(x, model.decode(model.encode(x)))
             inputs.track(len(quality), len(images))
         rows = one_per_class(data)
-        shown = images[rows.to(images.device)].float().div(255)
+        shown = images[rows.to(images.device)].float().div(255).to(inputs.device)
         return SuiteResult(
             quality.measurements(),
             {"inputs": picture(shown), "reconstructions": picture(model.decode(model.encode(shown)))},

@@ -15,11 +15,10 @@ from vaebench.data.audio import AudioData
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics import codebook, speech
-from vaebench.nn import lpips
 from vaebench.nn.mel import LogMel
 from vaebench.nn.options import non_negative, require, whole
-from vaebench.suites.common import batches, picture
-from vaebench.suites.quality import SMALLEST_SSIM_SIDE, ImageQuality
+from vaebench.suites.common import batches, picture, some_of_each
+from vaebench.suites.quality import SMALLEST_SSIM_SIDE, ImageQuality, perceptual_distance
 
 _PICTURES = 8
 _SOUNDS, _SOUND_SECONDS = 2, 2.5
@@ -39,11 +38,11 @@ class Tokens:
     ``cvu``: perplexity of all tokens of the set / number of codes; ``cvu_nominal``: / the table's size; ``usage``: the
     share of codes that occur; ``perplexity``.
 
-    Images: ``psnr``, ``psnr_set``, ``ssim_valid``, ``ssim_reflect`` as in `Reconstruction` (SSIM from 11x11 pixels),
-    ``lpips`` where its weights are at hand. Audio, means over clips: ``lsd`` of log-mel spectra (those of the decoder
-    if it makes some, else of the waveform: ``window`` and ``hop`` in seconds, ``bands``, ``floor``), ``stft`` over the
-    resolutions ``stft`` (FFT size, window, hop in samples), ``si_sdr``, ``stoi``, ``pesq``; the last two where their
-    packages are installed and PESQ knows the sample rate.
+    Images: ``psnr``, ``psnr_set``, ``l1``, ``ssim_valid``, ``ssim_reflect`` as in `Reconstruction` (SSIM from 11x11
+    pixels), ``lpips`` where its weights are at hand. Audio, means over clips: ``lsd`` of log-mel spectra (those of the
+    decoder if it makes some, else of the waveform: ``window`` and ``hop`` in seconds, ``bands``, ``floor``), ``stft``
+    over the resolutions ``stft`` (FFT size, window, hop in samples), ``si_sdr``, ``stoi``, ``pesq``; the last two where
+    their packages are installed and PESQ knows the sample rate.
 
     Raises `UserError` for an option out of range.
     """
@@ -76,34 +75,27 @@ class Tokens:
         return self._audio(inputs, data) if isinstance(data, AudioData) else self._images(inputs, data)
 
     def _images(self, inputs: SuiteInputs, data: ImageData) -> SuiteResult:
-        model, images, side = inputs.model, data.test_x, min(data.shape[1:])
-        quality = ImageQuality(ssim=side >= SMALLEST_SSIM_SIDE)
-        perceptual = None
-        if side >= lpips.SMALLEST_SIDE and lpips.available():
-            perceptual = lpips.load().to(inputs.device)
-        counts, distances = torch.zeros(model.codebook_size, dtype=torch.int64), []
+        model, images = inputs.model, data.test_x
+        ssim = min(data.shape[1:]) >= SMALLEST_SSIM_SIDE
+        quality = ImageQuality(ssim=ssim, perceptual=perceptual_distance(data, inputs.device))
+        counts = torch.zeros(model.codebook_size, dtype=torch.int64)
         for chunk in batches(images, self.batch_size):
             x = chunk.to(inputs.device)
             indices = model.tokenize(x)
             counts += codebook.code_counts(indices, model.codebook_size)
             y = model.detokenize(indices)
             quality.add(x, y)
-            if perceptual is not None:
-                distances.append(perceptual(x, y.clamp(0, 1)))
             inputs.track(len(quality), len(images))
-        found = [*_codes(counts, model), *quality.measurements()]
-        if distances:
-            mean = float(torch.cat(distances).double().mean())
-            found.append(Measurement("lpips", mean, len(quality), "", {"split": "test", "network": "vgg"}))
-        shown = images[_shown(data.test_y, _PICTURES).to(images.device)].float().div(255).to(inputs.device)
+        found = (*_codes(counts, model), *quality.measurements())
+        shown = images[some_of_each(data.test_y, _PICTURES).to(images.device)].float().div(255).to(inputs.device)
         arrays = {"inputs": picture(shown), "reconstructions": picture(model.decode(model.encode(shown)))}
-        return SuiteResult(tuple(found), {**arrays, "code_counts": counts.numpy()})
+        return SuiteResult(found, {**arrays, "code_counts": counts.numpy()})
 
     def _audio(self, inputs: SuiteInputs, data: AudioData) -> SuiteResult:
         model, rate = inputs.model, data.sample_rate
         counts = torch.zeros(model.codebook_size, dtype=torch.int64)
         values: dict[str, list[float | None]] = {}
-        shown = [int(row) for row in _shown(data.test.labels, _SOUNDS)]
+        shown = [int(row) for row in some_of_each(data.test.labels, _SOUNDS)]
         sounds: dict[int, tuple[Tensor, Tensor]] = {}
         front, decodes_mel = None, False
         for row in range(len(data.test)):
@@ -198,14 +190,6 @@ def _as_long(y: Tensor, x: Tensor) -> Tensor:
     """What was decoded ``[1 1 t]``, cut or continued as silence to the length of x: whole tokens can be longer."""
     missing = x.shape[-1] - y.shape[-1]
     return F.pad(y, (0, missing)) if missing > 0 else y[..., : x.shape[-1]]
-
-
-def _shown(labels: Tensor, most: int) -> Tensor:
-    """Rows for pictures and sounds: the first of each label, then the first of the rest, ``most`` of them, in order."""
-    labels = labels.cpu()
-    firsts = [int((labels == label).nonzero()[0]) for label in labels.unique()[:most]]
-    rest = [row for row in range(min(len(labels), 2 * most)) if row not in firsts]
-    return torch.tensor(sorted([*firsts, *rest][:most]))
 
 
 def _heard(sounds: Sequence[tuple[Tensor, Tensor]], rate: int) -> dict[str, np.ndarray]:

@@ -1,0 +1,240 @@
+"""What trainings cost, from their requests: counts, what is refused, what is measured once and then remembered."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from rich.console import Console
+
+from vaebench import build, costs, requests
+from vaebench.compose import compose, session
+from vaebench.config import Request
+from vaebench.errors import UserError
+from vaebench.metrics import cost
+
+CPU = torch.device("cpu")
+SMALL = ["dataset=digits", "scale=smoke", "train.max_steps=100", "train.batch_size=16"]
+# Tiny: a patch is a quarter of the digits' side.
+TINY = ["network.patch=7", "network.width=16", "network.depth=1", "network.decoder_width=16", "network.decoder_depth=1"]
+AUTOENCODER = [f"model.{option}" for option in TINY]
+DIFFUSION = ["experiment=ldmae/ldm", "model.width=16", "model.depth=1", "model.heads=2", "latents.flip=true"]
+
+
+def chain(*overrides: str) -> list[Request]:
+    with session():
+        return requests.training(compose("train", [*SMALL, *overrides]))
+
+
+def vmae(*overrides: str) -> list[Request]:
+    return chain("experiment=ldmae/vmae", *AUTOENCODER, *overrides)
+
+
+def ldm(*overrides: str) -> list[Request]:
+    inner = ",".join(repr(option) for option in ["model.perceptual=none", *AUTOENCODER, *overrides])
+    return chain(*DIFFUSION, f"parent.overrides=[{inner}]")
+
+
+def counted(*chains: list[Request], cache=None) -> list[costs.Cost]:
+    behind = {request.key: request for requests_ in chains for request in requests_}
+    return costs.of([(f"row {n}", found[-1]) for n, found in enumerate(chains)], behind, device=CPU, cache=cache)
+
+
+def test_an_autoencoder_with_a_judge_is_counted():
+    requests_ = vmae()
+    (found,) = counted(requests_)
+    model = build.model(requests_[-1])
+    assert found.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert found.batch_size == 16
+    assert found.steps == 100
+    assert found.state_bytes == 16 * found.parameters + sum(buffer.nbytes for buffer in model.buffers())
+    plain, double = counted(vmae("model.perceptual=none"), vmae("model.perceptual=none", "train.batch_size=32"))
+    assert double.step_flops == 2 * plain.step_flops
+    assert double.kept_bytes == pytest.approx(2 * plain.kept_bytes, rel=0.05)
+    judge = 28 * 28 * 25 * 32 / 4 + 14 * 14 * 25 * 32 * 64 / 4 + 49 * 64 * 128  # its products for one image
+    # Of the target forward, of the reconstruction forward and back to its pixels: weights get no gradients.
+    assert found.step_flops - plain.step_flops == pytest.approx(16 * 2 * 3 * judge)
+    assert found.measured is found.hours is None
+    assert not found.note
+
+
+def test_lpips_is_counted_without_its_weights():
+    plain, judged = counted(
+        *(
+            chain(
+                "experiment=ldmae/ae",
+                "dataset.shape=[3,32,32]",
+                *AUTOENCODER[1:],
+                "model.network.patch=8",
+                f"model.perceptual={kind}",
+                "model.perceptual_weight=1.0",
+            )
+            for kind in ("none", "lpips")
+        )
+    )
+    layers = [(3, 64, 32), (64, 64, 32), (64, 128, 16), (128, 128, 16), (128, 256, 8), *[(256, 256, 8)] * 2]
+    layers += [(256, 512, 4), *[(512, 512, 4)] * 2, *[(512, 512, 2)] * 3]
+    vgg = sum(9 * before * after * side**2 for before, after, side in layers)
+    assert judged.step_flops - plain.step_flops == pytest.approx(16 * 2 * 3 * vgg)
+    assert judged.parameters == plain.parameters
+
+
+def test_a_diffusion_model_takes_the_shape_of_its_latents():
+    (found,) = counted(ldm())
+    # 16 patches of 4 channels, mean and log-variance, image and mirror image, float32.
+    assert found.latent_bytes == 1437 * 4 * 4 * 4 * 2 * 2 * 4
+    assert found.state_bytes > 16 * found.parameters + 4 * found.parameters  # the averaged weights too
+
+
+def test_trainings_that_differ_in_their_seed_are_one():
+    several = [vmae("model.perceptual=none", f"seed={seed}") for seed in (0, 1)]
+    (found,) = counted(*several)
+    assert found.labels == ("row 0", "row 1")
+    behind = {request.key: request for request in several[0]}
+    (again,) = costs.of([("same", several[0][-1])] * 2, behind, device=CPU, cache=None)
+    assert again.labels == ("same",)
+
+
+def test_diffusion_models_on_alike_latents_are_one():
+    several = [ldm(), ldm("model.mask_ratio=0.0"), ldm("model.network.latent_channels=2")]
+    both, narrow = counted(*several)
+    assert both.labels == ("row 0", "row 1")
+    assert narrow.latent_bytes == both.latent_bytes // 2
+
+
+def test_what_has_no_steps_or_no_images_is_left_out():
+    assert counted(chain("model=pca")) == []
+    text = Request({"verb": "train", "dataset": {"name": "tiny"}})
+    assert costs.of([("text", text)], {}, device=CPU, cache=None) == []
+
+
+def test_what_cannot_be_built_says_why_and_stops_nothing():
+    broken, whole = vmae("model.network.patch=5"), vmae("model.perceptual=none")
+    first, second = counted(broken, whole)
+    assert first.note.startswith("not counted: model.network.patch=5")
+    assert second.step_flops > 0
+    assert first.steps == second.steps == 100
+
+
+def test_a_step_is_measured_once(tmp_path, monkeypatch):
+    requests_ = vmae()  # with its judge, in the other process too
+    (found,) = counted(requests_, cache=tmp_path)
+    assert found.measured is not None, found.note
+    assert found.micro_batch == found.batch_size == 16
+    assert found.hours == pytest.approx(100 * found.measured.seconds / 3600)
+    assert found.measured.peak_bytes > 50 << 20
+    monkeypatch.setattr(cost, "measure", lambda *_: pytest.fail("measured again"))
+    assert counted(requests_, cache=tmp_path) == [found]
+    (file,) = tmp_path.iterdir()
+    assert json.loads(file.read_text())["micro_batch"] == 16
+
+
+def test_another_batch_precision_or_judge_is_measured_anew(tmp_path, monkeypatch):
+    measured = []
+    monkeypatch.setattr(cost, "measure", lambda trial, device: measured.append(trial) or cost.Measured(1.0, 1))
+    for options in ([], ["train.batch_size=8"], ["train.precision=bf16"], ["model.perceptual=none"], ["optim.lr=1"]):
+        counted(vmae(*options), cache=tmp_path)
+    counted(vmae("seed=3", "train.max_steps=7"), cache=tmp_path)
+    assert len(measured) == 5
+    assert {trial.precision for trial in measured} == {"float32", "bf16"}
+
+
+def test_too_little_memory_is_said_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(costs, "free_bytes", lambda device: 1_000_000_000)
+    monkeypatch.setattr(cost, "measure", lambda *_: pytest.fail("started"))
+    (found,) = counted(vmae(), cache=tmp_path)
+    assert found.note == "not measured: needs about 1.1 GB, 1 GB are free"
+    assert found.measured is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_process_leaves_a_note(tmp_path, monkeypatch):
+    def die(trial, device):
+        return real(replace(trial, build=_Kill()), device)
+
+    real = cost.measure
+    monkeypatch.setattr(cost, "measure", die)
+    (found,) = counted(vmae("model.perceptual=none"), cache=tmp_path)
+    assert found.note == "not measured: the process was killed (out of memory?)"
+    assert not list(tmp_path.iterdir())
+
+
+class _Kill:
+    """Unpickled, it ends the process."""
+
+    def __reduce__(self):
+        return signal.raise_signal, (signal.SIGKILL,)
+
+    def __call__(self) -> None:
+        os.abort()
+
+
+@pytest.mark.parametrize(
+    ("free", "device", "flops", "wanted"),
+    [
+        (1e12, "cuda", 1e15, 48),  # all of it
+        (40e9, "cuda", 1e15, 32),  # 36 GB less 3.1 leave 32 items of 1 GB
+        (12e9, "cuda", 1e15, 4),
+        (3.1e9, "cuda", 1e15, 0),
+        (1e12, "cpu", 1e15, 1),  # an item alone takes long enough
+        (1e12, "cpu", 48e12 / 10, 16),
+        (1e12, "cpu", 1e12, 48),
+    ],
+)
+def test_the_micro_batch(free, device, flops, wanted):
+    one = costs.Cost((), 0, 0, 48, step_flops=flops, state_bytes=2 * 10**9, kept_bytes=48 * 10**9)
+    assert costs._micro_batch(one, free, torch.device(device)) == wanted
+
+
+def test_free_memory():
+    assert 1e7 < costs.free_bytes(CPU) < 1e14
+
+
+def test_the_table_shows_all_that_is_known():
+    bare = costs.Cost(("AE", "DAE"), 1_281_167, 100_000, 256)
+    full = replace(
+        bare,
+        parameters=83_819_683,
+        step_flops=687.4e12,
+        state_bytes=13 * 10**8,
+        kept_bytes=588 * 10**9,
+        latent_bytes=168 * 10**9,
+        micro_batch=2,
+        measured=cost.Measured(36.0, 4_700_000_000),
+    )
+    console = Console(width=250, file=io.StringIO())
+    console.print(costs.grid([full, replace(bare, note="not measured: needs about 31 GB, 22 GB are free")], CPU))
+    text = console.file.getvalue()
+    for wanted in ("AE, DAE", "83.82 M", "100,000 x 256", "687", "589 GB", "36 s for 2, 4.7 GB", "128,000.0", "168 GB"):
+        assert wanted in text
+    assert "not measured: needs about 31 GB, 22 GB are free" in text
+    assert full.hours == 100_000 * 128 * 36 / 3600
+
+
+def test_a_paper_size_diffusion_model_is_counted():
+    """LightningDiT-B/1 on 16 x 32 x 32 latents of all of ImageNet, in float16: 168 GB with mirror images."""
+    options = ["'network@model.network=vit_paper'", "'model.perceptual=none'"]
+    requests_ = chain(
+        "experiment=ldmae/ldm",
+        "dataset=imagenet",
+        "model=lightning_dit_b",
+        "model.classes=1000",
+        "latents.flip=true",
+        "latents.dtype=float16",
+        f"parent.overrides=[{','.join(options)}]",
+    )
+    (found,) = counted(requests_)
+    assert found.latent_bytes == 1_281_167 * 2 * 2 * 16 * 32 * 32 * 2
+    linear = 12 * 768**2 * 12 * 1024  # multiply-adds of the blocks' layers on 1024 tokens: attention 4, SwiGLU 8
+    attention = 12 * 2 * 1024**2 * 768
+    assert found.step_flops / 16 == pytest.approx(3 * 2 * (linear + attention), rel=0.03)
+
+
+def test_the_mistakes_of_a_leaf_are_raised_by_who_builds_it():
+    with pytest.raises(UserError, match=r"model\.network\.patch=5"):
+        build.model(vmae("model.network.patch=5")[-1])

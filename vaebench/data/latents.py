@@ -1,0 +1,132 @@
+"""What an autoencoder makes of a training set: shards of means and log-variances, and draws from them for training.
+
+A shard holds ``mean`` (and ``logvar``, where the encoder is not deterministic) ``[n v l h w]`` of n images, v views of
+each (the image, and with ``flip`` its mirror image), and ``labels`` int64 ``[n]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from vaebench.contracts import Batch
+from vaebench.data.download import sha256_of
+from vaebench.errors import UserError
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+_IN_MEMORY = 4 << 30  # bytes; what is more stays in its files, mapped into memory
+
+
+def to_bytes(mean: Tensor, logvar: Tensor | None, labels: Tensor) -> bytes:
+    """One shard as a safetensors file."""
+    tensors = {"mean": mean, "labels": labels} | ({} if logvar is None else {"logvar": logvar})
+    return save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """The sha256 of every shard in a folder, by its name."""
+    return {path.name: sha256_of(path) for path in sorted(folder.glob("latents-*.safetensors"))}
+
+
+@dataclass(frozen=True)
+class LatentData:
+    """Latents of a training set. A batch is drawn anew from q(z|x) at each reading, of one of the views.
+
+    ``means`` and ``logvars``: by shard, ``[n v l h w]``, or all in one; ``logvars`` is empty for a deterministic
+    encoder. ``digest``: of the images behind.
+    """
+
+    means: tuple[Tensor, ...]
+    logvars: tuple[Tensor, ...]
+    labels: Tensor
+    name: str
+    source: str
+    digest: str
+    note: str
+    stand_in: bool
+    place: torch.device
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches go."""
+        return self.place
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(l, h, w) of a latent."""
+        channels, height, width = self.means[0].shape[2:]
+        return channels, height, width
+
+    def __len__(self) -> int:
+        """The number of training images."""
+        return len(self.labels)
+
+    def batch(self, rows: Tensor) -> Batch:
+        """``x``: draws from q(z|x), float32 ``[b l h w]``, by the global generator; ``y``: labels."""
+        views = self.means[0].shape[1]
+        view = torch.randint(views, rows.shape, device=self.place) if views > 1 else torch.zeros_like(rows)
+        z = _gather(self.means, rows, view).to(self.place).float()
+        if self.logvars:
+            deviation = (_gather(self.logvars, rows, view).to(self.place).float() / 2).exp()
+            z = torch.addcmul(z, deviation, torch.randn_like(z))
+        return Batch(z, self.labels[rows.to(self.labels.device)].to(self.place))
+
+    def to(self, device: torch.device | str) -> LatentData:
+        """The same data with its batches on ``device``; the latents themselves too, if they are in memory."""
+        place = torch.device(device)
+        if len(self.means) > 1:
+            return replace(self, place=place)
+        moved = {name: tuple(part.to(place) for part in getattr(self, name)) for name in ("means", "logvars")}
+        return replace(self, **moved, labels=self.labels.to(place), place=place)
+
+
+def _gather(parts: Sequence[Tensor], rows: Tensor, view: Tensor) -> Tensor:
+    """Of each row one view, ``[b l h w]``; all parts but the last are equally long."""
+    rows, view = rows.to(parts[0].device), view.to(parts[0].device)
+    if len(parts) == 1:
+        return parts[0][rows, view]
+    length = len(parts[0])
+    found = parts[0].new_empty((len(rows), *parts[0].shape[2:]))
+    which = rows // length
+    for number in which.unique().tolist():
+        here = (which == number).nonzero()[:, 0]
+        found[here] = parts[number][rows[here] - number * length, view[here]]
+    return found
+
+
+def read(folder: Path, facts: Mapping[str, object], sums: Mapping[str, str]) -> LatentData:
+    """The latents of a finished stage, on the CPU. ``facts``: name, source, digest, note, stand_in of the images.
+
+    Raises:
+        UserError: a shard is missing, cannot be read, or is not the one whose checksum (``sums``) was stored.
+    """
+    shards = [_checked(folder / name, wanted) for name, wanted in sums.items()]
+    labels = torch.cat([shard["labels"] for shard in shards])
+    parts = {name: tuple(shard[name] for shard in shards if name in shard) for name in ("mean", "logvar")}
+    if sum(part.nbytes for both in parts.values() for part in both) <= _IN_MEMORY:
+        parts = {name: (torch.cat(both),) if both else () for name, both in parts.items()}
+    return LatentData(
+        means=parts["mean"],
+        logvars=parts["logvar"],
+        labels=labels,
+        place=torch.device("cpu"),
+        **facts,  # type: ignore[arg-type]
+    )
+
+
+def _checked(path: Path, wanted: str) -> dict[str, Tensor]:
+    hint = f"remove it and {path.parent / 'status.json'}, and run the same command: only this shard is made again"
+    if not path.is_file():
+        raise UserError(f"{path}: is missing; remove {path.parent / 'status.json'} and run the same command")
+    if sha256_of(path) != wanted:
+        raise UserError(f"{path}: its checksum is not the one stored with it, the file is damaged; {hint}")
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read ({type(error).__name__}); {hint}") from error

@@ -1,0 +1,185 @@
+"""Latent diffusion by flow matching on the latents of a trained autoencoder, with a LightningDiT.
+
+The second stage of LDMAE (arXiv 2507.09984) and of DMVAE (arXiv 2512.07778). Time 0 is noise and 1 is data, as in
+their code; their formulas run the other way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vaebench.contracts import Batch, LossOutput, Phase, Sampling, TrainingData
+from vaebench.errors import UserError
+from vaebench.nn import dit, flow, samplers
+from vaebench.nn.averaged import Averaged
+from vaebench.nn.frozen import Frozen
+from vaebench.nn.options import fraction, one_of, require, whole
+from vaebench.nn.sampling import own_draws, spread
+
+_LOOKED_AT = 10_000  # training items for the statistics of the latents, as the authors' code does
+_BATCH = 500
+_CONSTANT = 1e-6  # a deviation below this fraction of the mean is rounding
+
+
+class LDM(nn.Module):
+    """``loss = |v(z_t, t, y) - (z - eps)|^2``, mean over elements; ``z`` standardised, ``z_t = t z + (1 - t) eps``.
+
+    ``latent_shape`` (l, h, w): of the autoencoder's latents. ``classes``: how many labels there are; 0: unconditional.
+    ``width``, ``depth``, ``heads``, ``mlp_ratio``, ``qk_norm``, ``positions``, ``time_scale``: of the `dit.DiT`.
+    ``label_dropout``: share of the labels that is replaced by "any class", which guidance needs. ``time_sampling``:
+    logit_normal or uniform. ``ema_decay``: of the average of the weights that sampling uses (`Averaged`).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        *,
+        latent_shape: Sequence[int] | None,
+        classes: int,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float,
+        qk_norm: bool,
+        positions: bool,
+        time_scale: float,
+        label_dropout: float,
+        time_sampling: str,
+        ema_decay: float,
+    ) -> None:
+        super().__init__()
+        if latent_shape is None:
+            raise UserError(
+                "model.latent_shape=null: it is filled in from the autoencoder whose latents are modelled; name one "
+                "with parent.experiment=NAME or parent.run=KEY"
+            )
+        require(
+            whole("model.classes", classes, 0),
+            *dit.mistakes(width, depth, heads, mlp_ratio, time_scale),
+            fraction("model.label_dropout", label_dropout),
+            one_of("model.time_sampling", time_sampling, flow.TIMES),
+            fraction("model.ema_decay", ema_decay),
+        )
+        self.latent_shape = tuple(latent_shape)
+        self.classes = classes
+        self.label_dropout = label_dropout if classes else 0.0
+        self.time_sampling = time_sampling
+        self.network = dit.DiT(
+            latent_shape=latent_shape,
+            classes=classes,
+            null=self.label_dropout > 0,
+            width=width,
+            depth=depth,
+            heads=heads,
+            mlp_ratio=mlp_ratio,
+            qk_norm=qk_norm,
+            positions=positions,
+            time_scale=time_scale,
+        )
+        self.averaged = Averaged(self.network, decay=ema_decay)
+        self.register_buffer("mean", torch.zeros(latent_shape[0], 1, 1))
+        self.register_buffer("std", torch.ones(latent_shape[0], 1, 1))
+        self._step = 0  # of the last loss: the average's weight is a function of it
+        self._decoder: Frozen | None = None
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """One phase, over the network; the average follows by `average`."""
+        return (Phase("diffusion", tuple(self.network.parameters()), self.loss),)
+
+    def loss(self, batch: Batch, step: int) -> LossOutput:
+        """Flow matching on raw latents ``batch.x`` ``[b l h w]`` with labels ``batch.y`` ``[b]``."""
+        self._step = step
+        z, labels = (batch.x - self.mean) / self.std, batch.y
+        if self.label_dropout:
+            dropped = torch.rand(len(labels), device=labels.device) < self.label_dropout
+            labels = torch.where(dropped, self.classes, labels)
+        t = flow.draw_times(len(z), self.time_sampling, z.device)
+        noise = torch.randn_like(z)
+        predicted = self.network(flow.on_path(z, noise, t), t, labels)
+        return LossOutput(F.mse_loss(predicted, flow.velocity(z, noise)))
+
+    def average(self) -> None:
+        """Take the weights after a step into their moving average."""
+        self.averaged.update(self.network, self._step)
+
+    def look(self, data: TrainingData) -> None:
+        """Mean and deviation of each channel over at most 10,000 evenly spread items; draws from no global generator.
+
+        A channel that does not vary keeps the deviation 1.
+
+        Raises:
+            UserError: the latents have another shape, or the labels do not fit the number of classes.
+        """
+        counts, means, variances = [], [], []
+        with own_draws():
+            for rows in spread(len(data), _LOOKED_AT, data.device).split(_BATCH):
+                batch = data.batch(rows)
+                self._check(batch, data.name)
+                variance, mean = torch.var_mean(batch.x.double(), (0, 2, 3), correction=0)
+                counts.append(len(rows))
+                means.append(mean)
+                variances.append(variance)
+        shares = torch.tensor(counts, dtype=torch.float64, device=data.device)[:, None] / sum(counts)
+        each = torch.stack(means)
+        mean = (shares * each).sum(0)
+        std = (shares * (torch.stack(variances) + (each - mean).square())).sum(0).sqrt()
+        self.mean.copy_(mean[:, None, None])
+        self.std.copy_(torch.where(std > _CONSTANT * mean.abs(), std, 1.0)[:, None, None])
+
+    def _check(self, batch: Batch, name: str) -> None:
+        """Raise `UserError` if these latents are not what the model was built for."""
+        found, highest = list(batch.x.shape[1:]), int(batch.y.max())
+        shape = classes = None
+        if found != list(self.latent_shape):
+            shape = (
+                f"model.latent_shape={list(self.latent_shape)}: the latents of {name} are {found}; "
+                "leave it null, it is filled in from the autoencoder"
+            )
+        if self.classes and highest >= self.classes:
+            classes = f"model.classes={self.classes}: {name} has labels up to {highest}; give their number, or 0"
+        require(shape, classes)
+
+    def decode_with(self, autoencoder: nn.Module) -> None:
+        """Take the trained autoencoder (`GivesLatents`) that makes images of latents; not stored with the model."""
+        self._decoder = Frozen(autoencoder)
+
+    @torch.no_grad()
+    def sample_latents(self, labels: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor:
+        """Raw latents float32 ``[b l h w]`` of ``labels`` int64 ``[b]``, by the averaged weights.
+
+        Without classes the labels only say how many. Noise is drawn where ``generator`` lives: equal on all devices.
+
+        Raises:
+            UserError: a value of ``sampling``, or a label, that this model cannot be sampled with.
+        """
+        channels = self.latent_shape[0]
+        require(
+            *samplers.mistakes(sampling),
+            *samplers.unfit(sampling, classes=self.classes, null=self.label_dropout > 0, channels=channels),
+        )
+        if self.classes and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
+            raise UserError(f"labels from {int(labels.min())} to {int(labels.max())}: the model knows {self.classes}")
+        noise = torch.randn(len(labels), *self.latent_shape, generator=generator, device=generator.device)
+        velocity = samplers.field(self.averaged, labels.to(self.mean.device), sampling, null=self.classes)
+        z = samplers.integrate(velocity, noise.to(self.mean.device), sampling, generator)
+        return z * self.std + self.mean
+
+    @torch.no_grad()
+    def generate(self, labels: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor:
+        """Images ``[b c h w]`` in [0, 1]: `sample_latents` and the autoencoder's decoder.
+
+        Raises:
+            UserError: as `sample_latents`, and where `decode_with` has not been called.
+        """
+        if self._decoder is None:
+            raise UserError("a latent diffusion model makes images with the decoder of its autoencoder: none was given")
+        z = self.sample_latents(labels, generator, sampling)
+        images: Tensor = self._decoder.on(z.device).decode(z)
+        return images

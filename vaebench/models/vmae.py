@@ -1,0 +1,188 @@
+"""VMAE: a variational masked autoencoder for latent diffusion (Lee et al., ICCV 2025, arXiv 2507.09984).
+
+What the paper leaves open, or its authors' code does otherwise, is an option here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaebench.contracts import Batch, LossOutput, Phase
+from vaebench.errors import UserError
+from vaebench.nn import grid_networks, perceptual
+from vaebench.nn.gaussian import bounded_posterior, mean_free_kl, reparameterise
+from vaebench.nn.options import fraction, non_negative, positive, probability, require
+from vaebench.nn.perceptual import Perceptual
+from vaebench.nn.vit import kept_patches
+
+_GREY = 0.5  # a hidden patch in a picture
+
+
+class VMAE(nn.Module):
+    """``(1 - rho) L_M + rho L_R + kl_weight KL + perceptual_weight P``, of images the encoder sees only patches of.
+
+    ``mask_ratio``: share of the patches that are hidden, anew for each image and step; 0 hides none. ``L_M``, ``L_R``:
+    mean squared error over the pixels, in [-1, 1], of the hidden and of the visible patches; an ``L_M`` of nothing is
+    0. ``visible_weight`` rho. ``KL(N(mu, sigma), N(mu, prior_std))``, so that the mean is free: summed over channels,
+    mean over visible patches and batch. P: `Perceptual` of ``perceptual``, on whole images. ``sample``: whether z is
+    drawn, else the mean. ``freeze_encoder``: only the decoder is trained. ``network``: a file of ``conf/network`` of
+    kind vit.
+
+    With ``sample`` false and no ``kl_weight`` the log-variance means nothing and `latent_moments` gives none, unless
+    the training began with a model that has one. Test-time latents are the means of all patches.
+    """
+
+    stochastic: Tensor
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int],
+        network: Mapping[str, Any],
+        mask_ratio: float,
+        visible_weight: float,
+        prior_std: float,
+        kl_weight: float,
+        perceptual: str,
+        perceptual_weight: float,
+        sample: bool,
+        freeze_encoder: bool,
+    ) -> None:
+        super().__init__()
+        require(
+            fraction("model.mask_ratio", mask_ratio),
+            probability("model.visible_weight", visible_weight),
+            positive("model.prior_std", prior_std),
+            non_negative("model.kl_weight", kl_weight),
+            *_perceptual_mistakes(perceptual, perceptual_weight, input_shape),
+        )
+        self.input_shape = tuple(input_shape)
+        self.options = {name: value for name, value in network.items() if name != "version"}
+        self.network = grid_networks.build_masked(network, input_shape=input_shape)
+        self.latent_shape = self.network.latent_shape
+        patches = self.network.grid[0] * self.network.grid[1]
+        self.seen = kept_patches(patches, mask_ratio)
+        if not self.seen:
+            raise UserError(f"model.mask_ratio={mask_ratio}: none of the {patches} patches of an image would be seen")
+        self.masks = self.seen < patches
+        self.visible_weight = visible_weight
+        self.prior_std = prior_std
+        self.kl_weight = kl_weight
+        self.perceptual = Perceptual(perceptual)
+        self.perceptual_weight = perceptual_weight if perceptual != "none" else 0.0
+        self.draws = sample  # a method `sample` would say that it samples images
+        self.freeze_encoder = freeze_encoder
+        self.register_buffer("stochastic", torch.tensor(self._learns_variance))
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """One phase, over all parameters or over the decoder's."""
+        trained = self.network.decoder if self.freeze_encoder else self.network
+        return (Phase("autoencoder", tuple(trained.parameters()), self.loss),)
+
+    def loss(self, batch: Batch, step: int) -> LossOutput:
+        """Terms ``l_m``, ``l_r`` and where they are asked for ``kl``, ``perceptual``.
+
+        With a ``kl`` also ``sigma_ratio``: the mean sigma over the latents' standard deviation (per channel, its mean).
+        It tells whether the noise matters: with its mean free, an encoder can outgrow any sigma.
+        """
+        del step
+        x = 2 * batch.x - 1
+        order = self.network.shuffled_patches(len(x), None, x.device) if self.masks else None
+        kept = None if order is None else order[:, : self.seen]
+        with torch.no_grad() if self.freeze_encoder else nullcontext():
+            mean, logvar = bounded_posterior(self.network.encoder(x, kept), dim=2)
+        z = reparameterise(mean, logvar) if self.draws else mean
+        y = self.network.decoder(z, kept).float()
+        l_m, l_r = self._errors(y, x, order)
+        total = (1 - self.visible_weight) * l_m + self.visible_weight * l_r
+        terms = {"l_m": l_m.detach(), "l_r": l_r.detach()}
+        if self._learns_variance:
+            kl = mean_free_kl(logvar, prior_std=self.prior_std).sum(dim=2).mean()
+            total = total + self.kl_weight * kl
+            spread = mean.detach().std(dim=(0, 1)).mean()
+            terms |= {"kl": kl.detach(), "sigma_ratio": (logvar.detach() / 2).exp().mean() / spread}
+        if self.perceptual_weight:
+            distance = self.perceptual((y + 1) / 2, batch.x)
+            total = total + self.perceptual_weight * distance
+            terms["perceptual"] = distance.detach()
+        return LossOutput(total, terms)
+
+    def perceive(self, classifier: nn.Module) -> None:
+        """Takes the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
+        self.perceptual.perceive(classifier)
+
+    def start(self, trained: nn.Module) -> None:
+        """Takes the weights of a `VMAE` for images of another size; tables of positions are resized bilinearly.
+
+        Raises:
+            UserError: it is another model, its network has other options, or its images other channels.
+        """
+        if not isinstance(trained, VMAE):
+            raise UserError(f"VMAE starts with the weights of another VMAE, not of {type(trained).__name__}")
+        mistakes = [
+            f"model.network.{name}={self.options[name]}: the model to start with has {trained.options.get(name)}"
+            for name in self.options
+            if self.options[name] != trained.options.get(name)
+        ]
+        if self.input_shape[0] != trained.input_shape[0]:
+            mistakes.append(
+                f"model.input_shape={list(self.input_shape)}: the model to start with is for images of "
+                f"{trained.input_shape[0]} channels"
+            )
+        if mistakes:
+            raise UserError(*mistakes)
+        self.network.start_from(trained.network)
+        self.stochastic.logical_or_(trained.stochastic)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images ``[b c h w]`` in [0, 1] -> means ``[b l h' w']`` of all patches, float32."""
+        return bounded_posterior(self.encoder_pass(x), dim=1)[0]
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents ``[b l h' w']`` of all patches -> images ``[b c h w]`` in [0, 1]."""
+        return _image(self.network.decode(z))
+
+    def latent_moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Images -> mean and log-variance ``[b l h' w']`` of all patches, float32; None for one that means nothing."""
+        mean, logvar = bounded_posterior(self.encoder_pass(x), dim=1)
+        return mean, logvar if self.stochastic else None
+
+    def encoder_pass(self, x: Tensor) -> Tensor:
+        """The encoder on all patches of images ``[b c h w]`` in [0, 1] -> ``[b 2l h' w']``."""
+        return self.network.encode(2 * x - 1)
+
+    def complete(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images with ``mask_ratio`` of their patches grey, and what is made of the mean latents of the others."""
+        order = self.network.shuffled_patches(len(x), generator, x.device)
+        kept = order[:, : self.seen]
+        visible = torch.zeros_like(order, dtype=torch.bool).scatter(1, kept, True)
+        pixels = visible.view(-1, 1, *self.network.grid)
+        pixels = pixels.repeat_interleave(self.network.patch, dim=2).repeat_interleave(self.network.patch, dim=3)
+        mean = bounded_posterior(self.network.encoder(2 * x - 1, kept), dim=2)[0]
+        return x.where(pixels, _GREY), _image(self.network.decoder(mean, kept))
+
+    @property
+    def _learns_variance(self) -> bool:
+        return self.draws or self.kl_weight > 0
+
+    def _errors(self, y: Tensor, x: Tensor, order: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``L_M`` and ``L_R`` of images in [-1, 1], scalars; the first ones of ``order`` ``[b patches]`` are seen."""
+        if order is None:
+            return y.new_zeros(()), F.mse_loss(y, x)
+        errors = F.avg_pool2d((y - x).square().mean(dim=1), self.network.patch).flatten(1).gather(1, order)
+        return errors[:, self.seen :].mean(), errors[:, : self.seen].mean()
+
+
+_perceptual_mistakes = perceptual.mistakes  # the constructor's option has the module's name
+
+
+def _image(y: Tensor) -> Tensor:
+    """[-1, 1] -> [0, 1], float32; what lies outside is cut."""
+    return ((y.float() + 1) / 2).clamp(0, 1)

@@ -1,0 +1,240 @@
+"""A Vision Transformer (Dosovitskiy et al., arXiv 2010.11929) as an autoencoder: one latent vector per patch.
+
+The encoder can be given some of the patches only, the decoder fills in for the others (He et al., arXiv 2111.06377).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaebench.compat import ensure_torchvision
+from vaebench.nn.options import positive, require, whole
+
+ensure_torchvision()
+from timm.layers import PatchEmbed, build_sincos2d_pos_embed  # noqa: E402
+from timm.models.vision_transformer import Block  # noqa: E402
+
+_MASK_STD = 0.02  # of the mask token's first values, arXiv 2111.06377
+_NORM_EPS = 1e-6
+
+
+class ViTAutoencoder(nn.Module):
+    """Images ``[b c h w]`` in [-1, 1] to ``2 l`` numbers (mean and log-variance) per patch, and ``l`` numbers back.
+
+    ``input_shape`` (c, h, w), sides multiples of ``patch``; other images are not taken. ``masked``: whether the decoder
+    has a token for patches that the encoder was not given. ``width``, ``depth``, ``heads``: of the encoder, and of the
+    decoder with ``decoder_``; ``mlp_ratio``: hidden over outer width of both. ``latent_channels`` l. ``smooth``: a 3x3
+    convolution on the decoded image.
+
+    Positions are fixed 2-D sines and cosines, kept as buffers in the state: `start_from` makes other ones of them.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int],
+        masked: bool,
+        patch: int,
+        width: int,
+        depth: int,
+        heads: int,
+        decoder_width: int,
+        decoder_depth: int,
+        decoder_heads: int,
+        mlp_ratio: float,
+        latent_channels: int,
+        smooth: bool,
+    ) -> None:
+        super().__init__()
+        require(
+            whole("model.network.patch", patch, 1),
+            whole("model.network.depth", depth, 1),
+            whole("model.network.decoder_depth", decoder_depth, 1),
+            _width_mistake("", width, heads),
+            _width_mistake("decoder_", decoder_width, decoder_heads),
+            positive("model.network.mlp_ratio", mlp_ratio),
+            whole("model.network.latent_channels", latent_channels, 1),
+        )
+        channels, height, across = input_shape
+        require(_shape_mistake(height, across, patch))
+        self.patch = patch
+        self.grid = (height // patch, across // patch)
+        self.latent_shape = (latent_channels, *self.grid)
+        self.encoder = ViTEncoder(
+            patches=PatchEmbed((height, across), patch, channels, width),
+            blocks=_blocks(depth, width, heads, mlp_ratio),
+            positions=_positions(self.grid, width),
+            latent_channels=latent_channels,
+        )
+        self.decoder = ViTDecoder(
+            shape=(channels, *self.grid, patch),
+            blocks=_blocks(decoder_depth, decoder_width, decoder_heads, mlp_ratio),
+            positions=_positions(self.grid, decoder_width),
+            latent=nn.Sequential(nn.Linear(latent_channels, width), nn.Linear(width, decoder_width)),
+            masked=masked,
+            smooth=smooth,
+        )
+        self.apply(_initialise)
+
+    @property
+    def last_weight(self) -> nn.Parameter:
+        """The weights of the decoder's last layer."""
+        return self.decoder.last_weight
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images in [-1, 1] -> means and log-variances ``[b 2l h/p w/p]`` of all patches, p the patch's side."""
+        tokens: Tensor = self.encoder(x, None)
+        return tokens.mT.unflatten(2, self.grid)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents ``[b l h/p w/p]`` -> images ``[b c h w]`` in about [-1, 1]."""
+        decoded: Tensor = self.decoder(z.flatten(2).mT, None)
+        return decoded
+
+    def shuffled_patches(self, count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
+        """The patches of ``count`` images, each image's in a random order, int64 ``[count patches]`` on ``device``.
+
+        All orders are equally likely. Drawn where ``generator`` lives; None is the global one of ``device``.
+        """
+        where = device if generator is None else generator.device
+        noise = torch.rand(count, math.prod(self.grid), generator=generator, device=where)
+        return noise.argsort(dim=1).to(device)
+
+    def start_from(self, other: ViTAutoencoder) -> None:
+        """Takes the weights of a network that differs in ``input_shape`` at most; resizes both tables of positions.
+
+        Bilinear, without anti-aliasing, as arXiv 2507.09984 goes from 128 to 256 pixels.
+        """
+        state = other.state_dict()
+        for name in ("encoder.positions", "decoder.positions"):
+            table = state[name].mT.unflatten(1, other.grid)[None]
+            state[name] = F.interpolate(table, size=self.grid, mode="bilinear").flatten(2)[0].mT
+        self.load_state_dict(state)
+
+
+class ViTEncoder(nn.Module):
+    """Patches -> blocks -> normalisation -> ``2 latent_channels`` numbers each."""
+
+    positions: Tensor
+
+    def __init__(self, *, patches: nn.Module, blocks: nn.Sequential, positions: Tensor, latent_channels: int) -> None:
+        super().__init__()
+        width = positions.shape[1]
+        self.patches = patches
+        self.blocks = blocks
+        self.norm = nn.LayerNorm(width, eps=_NORM_EPS)
+        self.moments = nn.Linear(width, 2 * latent_channels)
+        self.register_buffer("positions", positions)
+
+    def forward(self, x: Tensor, kept: Tensor | None) -> Tensor:
+        """Images in [-1, 1] -> ``[b n 2l]`` of the patches ``kept`` int64 ``[b n]``, of all where it is None.
+
+        Nothing but the embedding of the patches is computed of those that are not kept.
+        """
+        tokens = self.patches(x) + self.positions
+        if kept is not None:
+            tokens = tokens.gather(1, _over_width(kept, tokens.shape[2]))
+        moments: Tensor = self.moments(self.norm(self.blocks(tokens)))
+        return moments
+
+
+class ViTDecoder(nn.Module):
+    """Latents -> ``latent`` -> the mask token where there are none -> blocks -> normalisation -> patches -> image."""
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, int, int, int],
+        blocks: nn.Sequential,
+        positions: Tensor,
+        latent: nn.Module,
+        masked: bool,
+        smooth: bool,
+    ) -> None:
+        super().__init__()
+        channels, _, _, patch = shape
+        width = positions.shape[1]
+        self.shape = shape
+        self.latent = latent
+        self.mask_token = nn.Parameter(torch.randn(width) * _MASK_STD) if masked else None
+        self.blocks = blocks
+        self.norm = nn.LayerNorm(width, eps=_NORM_EPS)
+        self.pixels = nn.Linear(width, channels * patch**2)
+        self.smooth = nn.Conv2d(channels, channels, 3, padding=1) if smooth else None
+        self.register_buffer("positions", positions)
+
+    @property
+    def last_weight(self) -> nn.Parameter:
+        """The weights of the last layer."""
+        weight = self.pixels.weight if self.smooth is None else self.smooth.weight
+        return cast(nn.Parameter, weight)
+
+    def forward(self, z: Tensor, kept: Tensor | None) -> Tensor:
+        """``[b n l]`` of the patches ``kept`` int64 ``[b n]``, of all where it is None -> images ``[b c h w]``."""
+        tokens: Tensor = self.latent(z)
+        if kept is not None:
+            assert self.mask_token is not None, "a network without masks gets all tokens"
+            everywhere = self.mask_token.to(tokens.dtype).expand(len(z), *self.positions.shape)
+            tokens = everywhere.scatter(1, _over_width(kept, tokens.shape[2]), tokens)
+        tokens = self.pixels(self.norm(self.blocks(tokens + self.positions)))
+        channels, height, width, patch = self.shape
+        rows = tokens.view(-1, height, width, patch, patch, channels).transpose(2, 3)
+        images = rows.reshape(-1, height * patch, width * patch, channels).movedim(3, 1)  # channels last in memory
+        return images if self.smooth is None else self.smooth(images)
+
+
+def kept_patches(patches: int, ratio: float) -> int:
+    """How many patches the encoder sees: ``patches (1 - ratio)``, rounded down.
+
+    A product that is whole but for rounding (10 patches less 0.9 of them) counts as whole.
+    """
+    return math.floor(patches * (1 - ratio) + 1e-9)
+
+
+def _over_width(kept: Tensor, width: int) -> Tensor:
+    """``[b n]`` -> ``[b n width]``, a view."""
+    return kept[:, :, None].expand(-1, -1, width)
+
+
+def _blocks(depth: int, width: int, heads: int, mlp_ratio: float) -> nn.Sequential:
+    return nn.Sequential(*(Block(width, heads, mlp_ratio, qkv_bias=True) for _ in range(depth)))
+
+
+def _positions(grid: tuple[int, int], width: int) -> Tensor:
+    """``[h w, width]``: a quarter of the width each for sines of the row, of the column, and cosines of both."""
+    return build_sincos2d_pos_embed(list(grid), width)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Uniform Glorot weights, zero biases; the embedding of the patches is a linear layer too (arXiv 2111.06377)."""
+    if isinstance(module, PatchEmbed):
+        nn.init.xavier_uniform_(module.proj.weight.data.flatten(1))
+        nn.init.zeros_(cast(Tensor, module.proj.bias))
+    elif isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+def _width_mistake(part: str, width: int, heads: int) -> str | None:
+    """Each head gets the same share of the width, and the positions are four equal parts of it."""
+    if heads >= 1 and width >= 1 and width % heads == 0 and width % 4 == 0:
+        return None
+    return f"model.network.{part}width={width}: expected a multiple of 4 and of model.network.{part}heads={heads}"
+
+
+def _shape_mistake(height: int, width: int, patch: int) -> str | None:
+    """The sides of the images are multiples of ``patch``."""
+    if not (height % patch or width % patch):
+        return None
+    return (
+        f"model.network.patch={patch}: the sides of {height} x {width} images are no multiples of it; "
+        "choose another patch, dataset or dataset.shape"
+    )

@@ -1,0 +1,74 @@
+"""How long a training is and how its rate goes, from its options alone; without torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from vaebench.errors import UserError, unknown
+
+PRECISIONS = ("float32", "bf16")
+SCHEDULES = ("constant", "linear", "onecycle", "cosine")
+_WARMED_UP = ("constant", "cosine")  # the schedules that ``warmup_steps`` is for
+KEEPS = ("last", "best")
+VALIDATION_SHARE = 0.1  # of the training items, held out with train.keep=best
+_WARM_UP = 0.1  # of the steps of a one-cycle schedule
+
+
+def check_spec(spec: Mapping[str, Any]) -> None:
+    """Raise one `UserError` for all values of a `TrainSpec` (as plain data) that make no training."""
+    numbers = (
+        "epochs",
+        "max_steps",
+        "batch_size",
+        "log_every",
+        "clip_norm",
+        "watch_every",
+        "warmup_steps",
+        "snapshots",
+    )
+    # Options are absent from requests that were stored before they existed.
+    given = {name: spec[name] for name in numbers if spec.get(name) is not None}
+    mistakes = [f"train.{name}={value}: has to be above 0" for name, value in given.items() if value <= 0]
+    # No keep means the same as "last".
+    chosen = {"precision": spec["precision"], "schedule": spec["schedule"], "keep": spec.get("keep") or "last"}
+    valid = {"precision": PRECISIONS, "schedule": SCHEDULES, "keep": KEEPS}
+    mistakes += [
+        unknown(f"train.{name}", value, valid[name]) for name, value in chosen.items() if value not in valid[name]
+    ]
+    if spec.get("warmup_steps") and spec["schedule"] in SCHEDULES and spec["schedule"] not in _WARMED_UP:
+        mistakes.append(
+            f"train.warmup_steps={spec['warmup_steps']}: is for train.schedule={' or '.join(_WARMED_UP)}, "
+            f"not {spec['schedule']}"
+        )
+    if mistakes:
+        raise UserError(*mistakes)
+
+
+def total_steps(items: int, batch_size: int, epochs: int, max_steps: int | None) -> int:
+    """Steps of a training: whole epochs without their last incomplete batch, cut at ``max_steps``."""
+    steps = epochs * (items // batch_size)
+    return steps if max_steps is None else min(steps, max_steps)
+
+
+def training_count(items: int, keep: str | None) -> int:
+    """How many of the items are trained on: all, or what ``keep=best`` does not hold out."""
+    return items - max(1, round(VALIDATION_SHARE * items)) if keep == "best" else items
+
+
+def snapshot_steps(total: int, count: int | None) -> dict[int, int]:
+    """After which step which of the ``count`` snapshots is taken; the last one is the end of the training."""
+    return {max(1, round(total * k / count)): k for k in range(1, count + 1)} if count and total else {}
+
+
+def rate_factor(schedule: str, step: int, total: int, warmup: int) -> float:
+    """What the rate is multiplied with at a step: 0 to 1."""
+    if schedule == "linear":
+        return 1 - step / total
+    rise = max(1, round(_WARM_UP * total)) if schedule == "onecycle" else warmup
+    if step < rise:
+        return (step + 1) / rise
+    if schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))

@@ -1,0 +1,173 @@
+"""Images of a latent diffusion model against real ones: FID, sFID, inception score, precision, recall, KID."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from vaebench.contracts import Generates, Measurement, Sampling, SuiteInputs, SuiteResult
+from vaebench.metrics.frechet import frechet_distance
+from vaebench.metrics.inception_score import inception_score
+from vaebench.metrics.kid import kernel_distance
+from vaebench.metrics.manifold import precision_recall
+from vaebench.nn.options import require, whole
+from vaebench.nn.samplers import mistakes
+from vaebench.suites.common import picture, seeded
+from vaebench.suites.judges import Activations, Judge, joined, judge, observe
+from vaebench.suites.references import RealImages, Split, StatisticsFile, enough_for_fid
+
+_SPLITS = 10  # of the inception score
+_SHOWN = 40
+
+
+class LatentDiffusion:
+    """``samples`` images, drawn once, measured by one pass of the network ``features`` (see `judges.judge`).
+
+    ``fid``: Frechet distance to the ``reference``: the ``test`` or ``train`` split, or a ``file`` (`StatisticsFile`,
+    ``reference_file``). ``sfid``: the same in Inception's spatial features. ``is``: inception score of the network's
+    class probabilities, 10 parts. ``precision``, ``recall`` by ``neighbours`` nearest neighbours and ``kid`` (of all
+    pairs): of at most ``compared`` samples and as many real images; None: all. What a file has no data for is left out.
+
+    ``labels``: ``balanced`` (class i mod classes for sample i) or ``random``, drawn before the noise from
+    ``sample_seed``. The other options are those of `Sampling`. With another network than Inception the numbers go by
+    the same names and are never comparable with a paper's.
+
+    Raises `UserError` for options out of range or at odds with each other.
+    """
+
+    requires = (Generates,)
+
+    def __init__(
+        self,
+        *,
+        features: Literal["inception", "classifier", "cifar10_resnet"],
+        reference: Literal["test", "train", "file"],
+        reference_file: str | None,
+        samples: int,
+        sample_seed: int,
+        labels: Literal["balanced", "random"],
+        neighbours: int,
+        compared: int | None,
+        sampler: Literal["euler", "heun", "sde"],
+        steps: int,
+        shift: float,
+        guidance: float,
+        guidance_from: float,
+        guidance_channels: int | None,
+        batch_size: int,
+    ) -> None:
+        sampling = Sampling(sampler, steps, shift, guidance, guidance_from, guidance_channels)
+        fewest = max(neighbours + 1, _SPLITS)
+        reason = "precision and recall need more than the neighbours, the inception score has 10 parts"
+        require(
+            whole("suite.neighbours", neighbours, 1),
+            whole("suite.samples", samples, fewest, bound=reason),
+            None
+            if compared is None
+            else whole("suite.compared", compared, neighbours + 1, bound="more than neighbours"),
+            whole("suite.batch_size", batch_size, 1),
+            *mistakes(sampling),
+            None if guidance_channels is None else whole("suite.guidance_channels", guidance_channels, 1),
+            _file_mistake(reference, reference_file, features),
+        )
+        self.features, self.reference, self.reference_file = features, reference, reference_file
+        self.samples, self.sample_seed, self.labels, self.sampling = samples, sample_seed, labels, sampling
+        self.neighbours, self.compared, self.batch_size = neighbours, compared, batch_size
+
+    @property
+    def needs_classifier(self) -> bool:
+        """Only as the judge."""
+        return self.features == "classifier"
+
+    def run(self, inputs: SuiteInputs) -> SuiteResult:
+        """Measure ``inputs.model``. Raises `UserError` for too few reference images, or what it cannot be asked for."""
+        network = judge(self.features, inputs)
+        real = self._real(inputs, network)
+        target = real.statistics()
+        enough_for_fid(target)
+        fake, arrays = self._draw(inputs, network)
+        drawn = {
+            "features": self.features,
+            "features_digest": network.digest,
+            "samples": self.samples,
+            "sample_seed": self.sample_seed,
+            "labels": self.labels if inputs.model.classes else "none",
+            **{name: "all" if value is None else value for name, value in asdict(self.sampling).items()},
+        }
+        known = {**drawn, "reference": self.reference}
+        if isinstance(real, StatisticsFile):
+            known["reference_digest"] = real.digest
+        compared = {**known, "reference_images": target.count or "unknown"}
+        found = [
+            Measurement("fid", frechet_distance(target, fake.features), self.samples, "", compared),
+            Measurement("is", inception_score(fake.logits, splits=_SPLITS), self.samples, "", {**drawn, "splits": 10}),
+            *self._spatial(real, fake, compared),
+            *self._of_single_images(real, fake, known, inputs.device),
+        ]
+        return SuiteResult(tuple(found), arrays)
+
+    def _real(self, inputs: SuiteInputs, network: Judge) -> RealImages:
+        if self.reference_file is not None:
+            return StatisticsFile(Path(self.reference_file).expanduser(), inputs, network, self.batch_size)
+        return Split(inputs, network, self.reference, self.batch_size, "latent_diffusion")
+
+    def _draw(self, inputs: SuiteInputs, network: Judge) -> tuple[Activations, dict[str, Any]]:
+        """What the judge sees in the samples; the first of them as a picture, in the order of their classes."""
+        random = seeded(self.sample_seed)
+        labels = self._labels(inputs.model.classes, random)
+        found, shown, done = [], [], 0
+        for part in labels.split(self.batch_size):
+            images = inputs.model.generate(part.to(inputs.device), random, self.sampling)
+            shown.append(images[: max(0, _SHOWN - done)].cpu())
+            found.append(observe(network, images, self.batch_size))
+            done += len(part)
+            inputs.track(done, self.samples)
+        order = labels[:_SHOWN].argsort(stable=True)
+        arrays = {"samples": picture(torch.cat(shown)[order]), "labels": labels[:_SHOWN][order].numpy()}
+        return joined(found), arrays
+
+    def _labels(self, classes: int, random: torch.Generator) -> Tensor:
+        if not classes:
+            return torch.zeros(self.samples, dtype=torch.int64)
+        if self.labels == "random":
+            return torch.randint(classes, (self.samples,), generator=random)
+        return torch.arange(self.samples) % classes
+
+    def _spatial(self, real: RealImages, fake: Activations, protocol: dict[str, Any]) -> list[Measurement]:
+        target = None if fake.spatial is None else real.spatial()
+        if target is None:
+            return []
+        assert fake.spatial is not None, "there is a target only then"
+        return [Measurement("sfid", frechet_distance(target, fake.spatial), self.samples, "", protocol)]
+
+    def _of_single_images(
+        self, real: RealImages, fake: Activations, protocol: dict[str, Any], device: torch.device
+    ) -> list[Measurement]:
+        """What needs the features of single real images."""
+        reference = real.features(self.compared)
+        if reference is None:
+            return []
+        samples = fake.features[: self.compared]
+        place = device if device.type == "cuda" else torch.device("cpu")  # it is done in float64
+        sides = reference.to(place), samples.to(place)
+        precision, recall = precision_recall(*sides, neighbours=self.neighbours)
+        protocol = {**protocol, "reference_images": len(reference), "compared_samples": len(samples)}
+        near = {**protocol, "neighbours": self.neighbours}
+        kernel = {**protocol, "kernel": "(x y / d + 1)^3, unbiased, all pairs"}
+        return [
+            Measurement("precision", precision, len(samples), "", near),
+            Measurement("recall", recall, len(reference), "", near),
+            Measurement("kid", kernel_distance(*sides), len(samples), "", kernel),
+        ]
+
+
+def _file_mistake(reference: str, path: str | None, features: str) -> str | None:
+    if (reference == "file") != (path is not None):
+        return f"suite.reference={reference}: expected with a reference_file if it is file, without (null) otherwise"
+    if reference == "file" and features != "inception":
+        return f"suite.features={features}: the statistics in a reference_file are of inception's features"
+    return None

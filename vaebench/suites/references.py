@@ -1,0 +1,176 @@
+"""The real images that others are compared with: a split of the dataset, or a published file of statistics."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaebench.contracts import SuiteInputs
+from vaebench.errors import UserError
+from vaebench.metrics.frechet import Moments, Reference, read_tensors, reference, write_tensors
+from vaebench.nn.inception import FEATURES, SPATIAL_FEATURES
+from vaebench.nn.sampling import spread
+from vaebench.suites.judges import Activations, Judge, observe
+from vaebench.suites.quality import image_data
+
+
+class RealImages(Protocol):
+    """What both kinds of reference give; None where they have it not."""
+
+    def statistics(self) -> Reference:
+        """Of the judge's features: the real side of a FID."""
+
+    def spatial(self) -> Reference | None:
+        """Of sFID's features."""
+
+    def features(self, most: int | None) -> Tensor | None:
+        """Of single images, float32 ``[n d]``: of ``most`` evenly spread ones, or (None) of all."""
+
+
+class Split:
+    """The images of the split ``test`` or ``train`` as a judge sees them.
+
+    What is asked for is kept in ``inputs.cache`` under all that changes it, so it is made once for all models.
+    ``suite``: whose name messages give.
+    """
+
+    def __init__(self, inputs: SuiteInputs, judge: Judge, split: str, batch_size: int, suite: str) -> None:
+        data = image_data(inputs, suite)
+        self._images = data.test_x if split == "test" else data.train_x
+        self._judge, self._batch_size, self._cache = judge, batch_size, inputs.cache
+        self._facts = {
+            "form": 1,
+            "dataset": data.digest,
+            "split": split,
+            "features": judge.name,
+            "features_digest": judge.digest,
+        }
+
+    def statistics(self) -> Reference:
+        """Of the judge's features: the real side of a FID."""
+        return self._reference(self._facts, lambda seen: seen.features)
+
+    def spatial(self) -> Reference | None:
+        """Of sFID's features; None of a judge that has none."""
+        if self._judge.name != "inception":
+            return None
+        return self._reference({**self._facts, "layer": "spatial"}, lambda seen: seen.spatial)
+
+    def features(self, most: int | None) -> Tensor:
+        """``[n d]`` of ``most`` evenly spread images; None: of all."""
+        rows = spread(len(self._images), len(self._images) if most is None else most, torch.device("cpu"))
+        path = _place(self._cache, "features", {**self._facts, "rows": len(rows)})
+        return _kept(path, lambda: self._seen.features[rows])
+
+    def _reference(self, facts: dict[str, Any], part: Callable[[Activations], Tensor | None]) -> Reference:
+        path = _place(self._cache, "reference", facts)
+        if path.exists():
+            return Reference.load(path)
+        features = part(self._seen)
+        assert features is not None, "only what the judge has is asked for"
+        found = reference(features)
+        found.save(path)
+        return found
+
+    @cached_property
+    def _seen(self) -> Activations:
+        """All images, looked at once at most."""
+        return observe(self._judge, self._images, self._batch_size)
+
+
+class StatisticsFile:
+    """Statistics of Inception's features in an npz file: ``mu`` and ``sigma`` (pytorch-fid's and ADM's names).
+
+    ``mu_s`` and ``sigma_s`` of sFID's features and images ``arr_0`` (uint8 ``[n h w c]``) where there are some: ADM's
+    files have both. How many images the statistics are of is not in such a file.
+
+    Raises:
+        UserError: the file is missing, or holds no such statistics.
+    """
+
+    def __init__(self, path: Path, inputs: SuiteInputs, judge: Judge, batch_size: int) -> None:
+        self._path, self._judge, self._batch_size, self._cache = path, judge, batch_size, inputs.cache
+        if not path.is_file():
+            raise UserError(f"suite.reference_file={path}: there is no such file")
+        with path.open("rb") as file:
+            self.digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+    def statistics(self) -> Reference:
+        """Of Inception's pooled features."""
+        found = self._reference("mu", "sigma", FEATURES)
+        if found is None:
+            raise UserError(f"suite.reference_file={self._path}: it has no mu and sigma")
+        return found
+
+    def spatial(self) -> Reference | None:
+        """Of sFID's features, if the file has them."""
+        return self._reference("mu_s", "sigma_s", SPATIAL_FEATURES)
+
+    def features(self, most: int | None) -> Tensor | None:
+        """``[n d]`` of the file's images, if it has some: of ``most`` evenly spread ones, or (None) of all."""
+        images = self._read("arr_0")
+        if images is None:
+            return None
+        if images.ndim != 4 or images.dtype != np.uint8:
+            raise UserError(
+                f"suite.reference_file={self._path}: arr_0 is {images.dtype} {list(images.shape)}, not images uint8 "
+                "[n h w c]"
+            )
+        rows = spread(len(images), len(images) if most is None else most, torch.device("cpu"))
+        facts = {"form": 1, "file": self.digest, "features_digest": self._judge.digest, "rows": len(rows)}
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
+        path = _place(self._cache, "features", facts)
+        return _kept(path, lambda: observe(self._judge, pixels[rows], self._batch_size).features)
+
+    def _reference(self, mean: str, covariance: str, width: int) -> Reference | None:
+        mu, sigma = self._read(mean), self._read(covariance)
+        if mu is None or sigma is None:
+            return None
+        right = mu.shape == (width,) and sigma.shape == (width, width)
+        if not right or not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
+            raise UserError(
+                f"suite.reference_file={self._path}: {mean} {list(mu.shape)} and {covariance} {list(sigma.shape)} are "
+                f"not a mean and a covariance of Inception's {width} features"
+            )
+        return reference(Moments(torch.from_numpy(mu).double(), torch.from_numpy(sigma).double(), 0))
+
+    def _read(self, name: str) -> np.ndarray | None:
+        try:
+            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return arrays[name] if name in arrays else None
+        except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"suite.reference_file={self._path}: it cannot be read as npz ({reason})") from error
+
+
+def enough_for_fid(found: Reference) -> None:
+    """Raise `UserError` if there are too few real images to tell a covariance of their features."""
+    width = len(found.mean)
+    if 0 < found.count <= width:
+        raise UserError(
+            f"FID: {found.count} reference images cannot tell the covariance of {width} features; it needs at least "
+            f"{width + 1}: take suite.reference=train, a larger dataset or suite.features of fewer"
+        )
+
+
+def _place(cache: Path, kind: str, facts: dict[str, Any]) -> Path:
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return cache / f"{kind}-{name}.safetensors"
+
+
+def _kept(path: Path, make: Callable[[], Tensor]) -> Tensor:
+    """The features that lie at ``path``, made first if there are none."""
+    if path.exists():
+        return read_tensors(path, "features", ("features",))["features"]
+    found = make()
+    write_tensors(path, {"features": found})
+    return found

@@ -1,0 +1,118 @@
+"""How reconstruction suffers when noise is added to the latents: their smoothness (LDMAE, arXiv 2507.09984)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaebench.contracts import Completes, GivesLatents, Measurement, SuiteInputs, SuiteResult
+from vaebench.metrics.frechet import frechet_distance
+from vaebench.metrics.image import mse_per_image, psnr_from_mse
+from vaebench.nn.options import require, whole
+from vaebench.suites.common import batches, picture, seeded, some_of_each
+from vaebench.suites.judges import joined, judge, observe
+from vaebench.suites.latents import Latents, latents_of
+from vaebench.suites.quality import image_data
+from vaebench.suites.references import Split, enough_for_fid
+
+_SHOWN = 10
+_SPREAD = 3.0  # standard deviations between black or white and the middle grey of a latent picture
+
+
+class Smoothness:
+    """Test images decoded from ``z' = mean + eps * n * std_c`` for each of ``epsilons``, 0 among them.
+
+    ``std_c``: standard deviation of latent channel c over the test images and the positions, so that a model that
+    inflates its latents gains nothing. ``n``: unit noise, drawn once from ``noise_seed``, the same for every eps.
+    ``rfid@eps``: Frechet distance to the test images themselves in the network ``features`` (see `judges.judge`);
+    ``psnr@eps``: mean over images; ``rfid_rise@eps`` and ``psnr_drop@eps``: how much worse they are than at 0.
+
+    Arrays, for one image per class and up to ten: ``inputs``, ``at_<eps>``, ``latents`` (uint8 ``[n h w l]``, grey the
+    channel's mean, black and white three deviations off) and, of a model that `Completes`, ``masked``, ``completed``.
+
+    Raises `UserError` for epsilons below 0 or without 0.
+    """
+
+    requires = (GivesLatents,)
+
+    def __init__(
+        self,
+        *,
+        features: Literal["inception", "classifier", "cifar10_resnet"],
+        epsilons: Sequence[float],
+        noise_seed: int,
+        batch_size: int,
+    ) -> None:
+        wrong = None
+        if 0 not in epsilons or min(epsilons) < 0 or len({f"{eps:g}" for eps in epsilons}) < len(epsilons):
+            wrong = (
+                f"suite.epsilons={list(epsilons)}: expected 0, which the others are compared with, and others above 0"
+            )
+        require(wrong, whole("suite.batch_size", batch_size, 1))
+        self.features = features
+        self.epsilons = tuple(epsilons)
+        self.noise_seed = noise_seed
+        self.batch_size = batch_size
+
+    @property
+    def needs_classifier(self) -> bool:
+        """Only as the judge."""
+        return self.features == "classifier"
+
+    @torch.no_grad()
+    def run(self, inputs: SuiteInputs) -> SuiteResult:
+        """Measure ``inputs.model``. Raises `UserError` for too few test images."""
+        data = image_data(inputs, "smoothness")
+        images, rows = data.test_x, some_of_each(data.test_y, _SHOWN)
+        network = judge(self.features, inputs)
+        target = Split(inputs, network, "test", self.batch_size, "smoothness").statistics()
+        enough_for_fid(target)
+        latents = latents_of(inputs.model, images, self.batch_size, inputs.device)
+        arrays = self._pictures(inputs, images[rows.to(images.device)], latents, rows)
+        rfid, psnr = {}, {}
+        for index, eps in enumerate(self.epsilons):
+            seen, errors, shown, done = [], [], [], 0
+            for x, y in zip(batches(images, self.batch_size), self._decoded(inputs, latents, eps), strict=True):
+                seen.append(observe(network, y, self.batch_size))
+                errors.append(mse_per_image(x.to(inputs.device), y).cpu())
+                shown.append(y.cpu()[rows[(rows >= done) & (rows < done + len(x))] - done])
+                done += len(x)
+                inputs.track(index * len(images) + done, len(self.epsilons) * len(images))
+            rfid[eps] = frechet_distance(target, joined(seen).features)
+            psnr[eps] = float(psnr_from_mse(torch.cat(errors).double()).mean())
+            arrays[f"at_{eps:g}"] = picture(torch.cat(shown))
+        return SuiteResult(tuple(self._measurements(rfid, psnr, len(images), network.digest)), arrays)
+
+    def _decoded(self, inputs: SuiteInputs, latents: Latents, eps: float) -> Iterator[Tensor]:
+        """Images decoded from the latents with noise, a batch at a time."""
+        random = seeded(self.noise_seed)
+        for z in latents.values.split(self.batch_size):
+            noisy = z + eps * latents.std * torch.randn(z.shape, generator=random) if eps else z
+            yield inputs.model.decode(noisy.to(inputs.device))
+
+    def _measurements(
+        self, rfid: dict[float, float], psnr: dict[float, float], count: int, digest: str
+    ) -> Iterator[Measurement]:
+        common = {"split": "test", "noise_seed": self.noise_seed, "noise_unit": "deviation of the channel"}
+        judged = {**common, "features": self.features, "features_digest": digest}
+        pixels = {**common, "average": "images", "data_range": 1}
+        for eps in self.epsilons:
+            yield Measurement(f"rfid@{eps:g}", rfid[eps], count, "", judged)
+            yield Measurement(f"psnr@{eps:g}", psnr[eps], count, "dB", pixels)
+            if eps:
+                yield Measurement(f"rfid_rise@{eps:g}", rfid[eps] - rfid[0], count, "", judged)
+                yield Measurement(f"psnr_drop@{eps:g}", psnr[0] - psnr[eps], count, "dB", pixels)
+
+    def _pictures(self, inputs: SuiteInputs, images: Tensor, latents: Latents, rows: Tensor) -> dict[str, np.ndarray]:
+        """The images ``rows`` themselves, their latents, and what a model that completes images makes of them."""
+        x = images.float().div(255).to(inputs.device)
+        grey = latents.standardised(rows) / (2 * _SPREAD) + 0.5
+        arrays = {"epsilons": np.array(self.epsilons), "inputs": picture(x), "latents": picture(grey)}
+        if isinstance(inputs.model, Completes):
+            masked, completed = inputs.model.complete(x, seeded(self.noise_seed))
+            arrays |= {"masked": picture(masked), "completed": picture(completed)}
+        return arrays

@@ -1,0 +1,63 @@
+"""Models of finished runs, with what they need of the runs they build on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vaebench import build
+from vaebench.checkpoint import load_weights
+from vaebench.contracts import Generates, Perceives, Starts
+from vaebench.errors import UserError
+from vaebench.store import Run, Store
+
+
+def parents(run: Run, store: Store) -> dict[str, Path]:
+    """The folders of the runs this one builds on, by role."""
+    return {role: store.root / key for role, key in run.request().data.get("parents", {}).items()}
+
+
+def load_model(run: Run, device: torch.device, snapshot: int | None = None) -> nn.Module:
+    """The trained model of a finished run, in eval mode on ``device``; a generator of latents with its decoder.
+
+    ``snapshot``: as it was after that part of its training.
+    """
+    if not run.done:
+        raise UserError(f"run {run.key} is not finished ({run.status()['status']}); train it first")
+    store = Store(run.folder.parent)
+    model = build.model(run.request(), latent_shape=_latent_shape(run, store))
+    load_weights(run.path("model.safetensors" if snapshot is None else snapshot_name(snapshot)), model)
+    if isinstance(model, Generates):
+        model.decode_with(load_model(Run(parents(run, store)["autoencoder"]), device))
+    return model.to(device).eval()
+
+
+def fresh_model(run: Run, store: Store, device: torch.device) -> nn.Module:
+    """The model of a run that is about to be trained, with what it takes from its parents."""
+    model = build.model(run.request(), latent_shape=_latent_shape(run, store))
+    folders = parents(run, store)
+    if "start" in folders:
+        trained = load_model(Run(folders["start"]), torch.device("cpu"))
+        if not isinstance(model, Starts):
+            raise UserError(f"{type(model).__name__} cannot start from another run; leave parent out")
+        model.start(trained)
+    if "perceptual" in folders and isinstance(model, Perceives):
+        model.perceive(load_model(Run(folders["perceptual"]), device))
+    return model.to(device)
+
+
+def snapshot_name(number: int) -> str:
+    """The file of a run in which its weights after that part of the training lie."""
+    return f"snapshots/{number}.safetensors"
+
+
+def _latent_shape(run: Run, store: Store) -> list[int] | None:
+    """(l, h, w) of the latents a run is trained on, if it is."""
+    folders = parents(run, store)
+    if "latents" not in folders:
+        return None
+    shape: Any = Run(folders["latents"]).result()["shape"]
+    return list(shape)
