@@ -34,6 +34,7 @@ PARTS = {
     "generation": ("generation", "Generated tokens against a plain generate loop"),
     "selection": ("selection", "R-CVAE: training and selection"),
     "tokenizers": ("tokenizers", "VP-VAE and FSP: cost of a training step and of a codebook"),
+    "ldm": ("ldm", "VMAE and latent diffusion"),
     "startup": ("startup", "Start-up"),
     "memory": ("memory", "Memory"),
 }

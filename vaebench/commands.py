@@ -98,11 +98,32 @@ def reproduce(cfg: DictConfig) -> int:
 
 
 def plan(cfg: DictConfig) -> int:
-    """``vaebench plan``: what `reproduce` would do."""
+    """``vaebench plan``: what `reproduce` would do; at ``scale=paper`` also what each training costs on this device."""
     from vaebench import planning
 
-    planning.show(planning.make(cfg), Store(store_root(cfg.store)), cfg, console)
+    store = Store(store_root(cfg.store))
+    try:
+        planning.show(planning.make(cfg), store, cfg, console)
+    except planning.NothingToRun as error:
+        if cfg.scale != "paper":
+            raise
+        for line in error.lines:  # what it would cost can be said without the data
+            console.print(f"not run here: {line}", markup=False)
+    if cfg.scale == "paper":
+        _show_costs(cfg, store)
     return 0
+
+
+def _show_costs(cfg: DictConfig, store: Store) -> None:
+    """The cost of every training of the tables, from a few steps on random tensors unless ``measure=false``."""
+    from vaebench import costs, planning, runtime
+
+    device = runtime.setup(device=cfg.runtime.device, threads=cfg.runtime.threads)
+    trainings, behind = planning.trainings(cfg)
+    if cfg.measure and not cfg.quiet:
+        console.print("measuring a few steps of each training on random tensors (measure=false: count only) ...")
+    found = costs.of(trainings, behind, device=device, cache=store.root / "cache" if cfg.measure else None)
+    console.print(costs.grid(found, device))
 
 
 def report(cfg: DictConfig) -> int:

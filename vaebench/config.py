@@ -142,7 +142,8 @@ class TrainConfig(Common):
 class ReproduceConfig(Common):
     """``vaebench reproduce``, ``plan`` and ``report``. ``seeds`` overrides the scale's number of seeds.
 
-    ``row``: only these rows of the tables, to give some of them more seeds.
+    ``row``: only these rows of the tables, to give some of them more seeds. ``measure``: `plan` at ``scale=paper`` runs
+    a few steps of each training on random tensors; without, it counts only.
     """
 
     paper: str = "all"
@@ -153,6 +154,7 @@ class ReproduceConfig(Common):
     features: str | None = None
     seeds: int | None = None
     results: str = "results"
+    measure: bool = True
     executor: ExecutorSpec = field(default_factory=ExecutorSpec)
 
 
@@ -262,7 +264,7 @@ def freeze_eval(
     looked at, if not its last weights.
     """
     parents = {"run": run.key} | ({"classifier": classifier.key} if classifier else {})
-    other = {} if dataset is None else {"dataset": dict(dataset)}
+    other: dict[str, Any] = {} if dataset is None else {"dataset": dict(dataset)}
     other |= {} if snapshot is None else {"snapshot": int(snapshot)}
     return Request({"verb": "eval", "suite": dict(suite), **other, "parents": parents})
 

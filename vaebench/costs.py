@@ -31,21 +31,19 @@ _SECONDS = 60.0
 _STATE_BYTES = 16  # per trained number, float32: weight, gradient and Adam's two moments
 _PROCESS_BYTES = 1 << 30  # the interpreter, its libraries, and what a step needs for a moment
 _USABLE = 0.9  # of the free memory
-_CPU_FLOPS = 2e12  # of a measured step there: it runs no faster with more images
+_CPU_FLOPS = 5e11  # of a measured step there, some ten seconds: an image takes no less among more of them
 
 
 @dataclass(frozen=True)
 class Cost:
     """A training's cost; trainings that differ in their seed alone are one, with all their ``labels``.
 
-    ``items``: of the training set. ``step_flops``: forward and backward of one step, a multiply-add is two.
-    ``state_bytes``: weights, gradients, moments; ``kept_bytes``: what a step keeps for its backward pass, by count.
-    ``latent_bytes``: at most, of the stored latents of each autoencoder under it. ``measured``: a step of
-    ``micro_batch`` items; None where ``note`` says why.
+    ``step_flops``: forward and backward of one step, a multiply-add is two. ``state_bytes``: weights, gradients,
+    moments; ``kept_bytes``: what a step keeps for its backward pass, by count. ``latent_bytes``: at most, of the stored
+    latents of each autoencoder under it. ``measured``: a step of ``micro_batch`` items; None where ``note`` says why.
     """
 
     labels: tuple[str, ...]
-    items: int
     steps: int
     batch_size: int
     parameters: int = 0
@@ -69,8 +67,8 @@ class Cost:
 class Design:
     """A training's model with fresh weights, as its loss needs it; picklable.
 
-    ``shape``: (c, h, w) of an item, of a latent with ``latents``. ``judge``: of the classifier that a loss perceives with.
-    In place of LPIPS there is a network of the same size, so that no file is needed.
+    ``shape``: (c, h, w) of an item, of a latent with ``latents``. ``judge``: the request of the classifier that a loss
+    perceives with. In place of LPIPS there is a network of the same size, so that no file is needed.
     """
 
     request: Request
@@ -130,22 +128,21 @@ def _cost(
     request: Request, requests: Mapping[str, Request], labels: tuple[str, ...], device: torch.device, cache: Path | None
 ) -> Cost | None:
     spec = request["train"]
-    items = estimate.training_items(request)
-    steps = total_steps(items, spec["batch_size"], spec["epochs"], spec["max_steps"])
-    bare = Cost(labels, items, steps, spec["batch_size"])
+    steps = total_steps(estimate.training_items(request), spec["batch_size"], spec["epochs"], spec["max_steps"])
+    bare = Cost(labels, steps, spec["batch_size"])
     try:
         with cost.weightless():
-            design, latent_bytes = _design(request, requests, items)
+            design, latent_bytes = _design(request, requests)
             model = design.build()
             if not model.phases:
                 return None
             counted = _counted(replace(bare, latent_bytes=latent_bytes), design, model)
-    except (UserError, RuntimeError, NotImplementedError) as error:  # an operation that depends on its values, for one
+    except Exception as error:  # a mistake in its options, an operation that depends on values: a plan goes on
         return replace(bare, note=f"not counted: {_line(error)}")
     return counted if cache is None else _measured(counted, design, device, cache)
 
 
-def _design(request: Request, requests: Mapping[str, Request], items: int) -> tuple[Design, int]:
+def _design(request: Request, requests: Mapping[str, Request]) -> tuple[Design, int]:
     """What the model is made with, and how many bytes the latents take that it is trained on."""
     parents = request.data.get("parents", {})
     shape = tuple(request["dataset"]["shape"])
@@ -155,7 +152,8 @@ def _design(request: Request, requests: Mapping[str, Request], items: int) -> tu
     latent = tuple(autoencoder.latent_shape)
     stored = requests[parents["latents"]]["latents"]
     numbers = math.prod(latent) * 2 * (2 if stored["flip"] else 1)  # mean and log-variance
-    return Design(request, latent, None, latents=True), numbers * DTYPES[stored["dtype"]].itemsize * items
+    size = numbers * DTYPES[stored["dtype"]].itemsize * estimate.training_items(request)
+    return Design(request, latent, None, latents=True), size
 
 
 def _counted(bare: Cost, design: Design, model: nn.Module) -> Cost:
@@ -176,12 +174,12 @@ def _counted(bare: Cost, design: Design, model: nn.Module) -> Cost:
 
 def _measured(counted: Cost, design: Design, device: torch.device, cache: Path) -> Cost:
     """With a step measured, or read from the cache; else a note."""
-    free = free_bytes(device)
-    micro_batch = _micro_batch(counted, free, device)
     path = cache / f"costs-{_key(design, device)}.json"
     if path.exists():
         known = json.loads(path.read_text())
         return replace(counted, micro_batch=known["micro_batch"], measured=cost.Measured(**known["measured"]))
+    free = free_bytes(device)
+    micro_batch = _micro_batch(counted, free, device)
     if not micro_batch:
         needed = counted.state_bytes + counted.kept_bytes / counted.batch_size + _PROCESS_BYTES
         return replace(counted, note=f"not measured: needs about {_gb(needed)}, {_gb(free)} are free")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from omegaconf import DictConfig, open_dict
+
 from vaebench import build, requests
 from vaebench.compose import compose
 from vaebench.config import Request, dataset_leaf, freeze_design, freeze_eval, kind_of, leaf, plain
@@ -69,19 +71,13 @@ def _items_by_seed(
     """A training and its evaluations for each seed, some of them of a model that a stage trains on the first."""
     del left_out
     row = table.rows[row_name]
-    columns = {name: column for name, column in table.columns.items() if not row.columns or name in row.columns}
-    cfg = compose("train", _base(row, table, setting))
-    stages = {
-        name: compose("train", _stage(name, table, setting)) for name in {c.stage for c in columns.values()} if name
-    }
+    columns = _columns(row, table)
+    cfg, stages = _configurations(row, table, setting)
     other = None if cfg.dataset.name == setting.dataset else _dataset_leaf(setting.dataset)
     judge = requests.classifier(cfg) if any(_suite(c, row, table, setting)[1] for c in columns.values()) else None
     items, behind = [], [judge] if judge else []
     for seed in range(setting.seeds):
-        for one in (cfg, *stages.values()):
-            one.seed = seed
-        chains = {"": requests.training(cfg)}
-        chains |= {name: requests.diffusion(stage, chains[""]) for name, stage in stages.items()}
+        chains = _chains(cfg, stages, seed)
         evaluations = {}
         for name, column in columns.items():
             suite, needs_judge = _suite(column, row, table, setting)
@@ -92,10 +88,36 @@ def _items_by_seed(
     return items, behind
 
 
-def _stage(name: str, table: Table, setting: Setting) -> list[str]:
-    """The overrides that make the configuration of a column's stage."""
-    chosen_by = [f"experiment={name}", f"dataset={table.trained_on(setting.dataset)}", f"scale={setting.scale}"]
-    return [*chosen_by, *table.stage_overrides.get(setting.scale, ())]
+def trainings(row_name: str, table: Table, setting: Setting) -> list[Request]:
+    """All trainings behind a row with seed 0 and what they build on, on data that need not be here."""
+    cfg, stages = _configurations(table.rows[row_name], table, setting)
+    for one in (cfg, *stages.values()):
+        if "splits" in one.dataset:  # of folders, which would be looked into
+            with open_dict(one.dataset):
+                del one.dataset.splits
+    return [request for chain in _chains(cfg, stages, 0).values() for request in chain]
+
+
+def _columns(row: Row, table: Table) -> dict[str, Column]:
+    """Those of the table's columns that are measured for this row."""
+    return {name: column for name, column in table.columns.items() if not row.columns or name in row.columns}
+
+
+def _configurations(row: Row, table: Table, setting: Setting) -> tuple[DictConfig, dict[str, DictConfig]]:
+    """Of the row's training, and by name of the stages on it that its columns need."""
+    dataset = table.trained_on(setting.dataset)
+    here = [f"dataset={dataset}", f"scale={setting.scale}", *table.stage_overrides.get(setting.scale, ())]
+    named = dict.fromkeys(column.stage for column in _columns(row, table).values() if column.stage)
+    stages = {name: compose("train", [f"experiment={name}", *here]) for name in named}
+    return compose("train", _base(row, table, setting)), stages
+
+
+def _chains(cfg: DictConfig, stages: Mapping[str, DictConfig], seed: int) -> dict[str, list[Request]]:
+    """A row's training behind what it needs (""), and each stage behind it."""
+    for one in (cfg, *stages.values()):
+        one.seed = seed
+    found = {"": requests.training(cfg)}
+    return found | {name: requests.diffusion(stage, found[""]) for name, stage in stages.items()}
 
 
 def _design_items(
@@ -105,7 +127,7 @@ def _design_items(
     del left_out
     row = table.rows[row_name]
     cfg = compose("train", _base(row, table, setting))
-    columns = {name: column for name, column in table.columns.items() if not row.columns or name in row.columns}
+    columns = _columns(row, table)
     evaluations = {name: freeze_design(_suite(c, row, table, setting)[0], cfg) for name, c in columns.items()}
     return [Item(paper, key, row_name, setting, POOLED, None, evaluations)], list(evaluations.values())
 
@@ -118,9 +140,7 @@ def _text_items(
     evaluations: dict[str, Request] = {}
     behind: list[Request] = []
     names: dict[str, str] = {}
-    for column_name, column in table.columns.items():
-        if row.columns and column_name not in row.columns:
-            continue
+    for column_name, column in _columns(row, table).items():
         suite = (f"suite={column.suite}", *column.overrides, *row.eval_overrides)
         chain, scorers, missing = _chain((*_base(row, table, setting), *suite), setting.seeds)
         names |= scorers

@@ -17,6 +17,7 @@ from vaebench.data.fetch import available
 from vaebench.errors import UserError, unknown
 from vaebench.items import Item, Setting, of_design
 from vaebench.items import of_row as items_of_row
+from vaebench.items import trainings as trainings_of_row
 from vaebench.papers.tables import Paper, Table, load, names
 from vaebench.store import Store
 
@@ -60,8 +61,40 @@ def make(cfg: DictConfig) -> Plan:
                     items += new
                     found |= {request.key: request for request in behind}
     if not items:
-        raise UserError(*(dict.fromkeys(left_out) or [f"row={cfg.row}: is not run at this scale; see scale=paper"]))
+        lines = dict.fromkeys(left_out) or [f"row={cfg.row}: is not run at this scale; see scale=paper"]
+        raise NothingToRun(*lines)
     return Plan(tuple(items), found, tuple(dict.fromkeys(left_out)))
+
+
+class NothingToRun(UserError):  # noqa: N818  # it is said as it is read
+    """None of the tables can be run here; a line for each says why."""
+
+
+def trainings(cfg: DictConfig) -> tuple[list[tuple[str, Request]], dict[str, Request]]:
+    """All trainings of the tables with what to call each, and the requests they build on; the data need not be here."""
+    papers = [load(name) for name in chosen("paper", cfg.paper, names())]
+    rows = _rows(cfg, papers)
+    found: list[tuple[str, Request]] = []
+    behind: dict[str, Request] = {}
+    for paper in papers:
+        for key in _tables(paper, cfg.table):
+            table = paper.tables[key]
+            if of_design(table) or kind_of(table.dataset) != "images":
+                continue
+            for name in (one for one in table.run_at(cfg.scale) if one in rows):
+                dataset = next(iter(table.sets(cfg.scale)), table.dataset)
+                setting = Setting(cfg.scale, dataset, dataset not in table.own, "", 1)
+                chain = trainings_of_row(name, table, setting)
+                behind |= {request.key: request for request in chain}
+                label = table.rows[name].label
+                found += [(_role(request, label), request) for request in chain if request["verb"] == "train"]
+    return found, behind
+
+
+def _role(request: Request, label: str) -> str:
+    """What to call a training of a row in a list of costs."""
+    model = str(request["model"]["_target_"]).split(".")[2]
+    return model if model == "classifier" else f"{label} ({model})"
 
 
 def chosen(kind: str, value: str, valid: list[str]) -> list[str]:

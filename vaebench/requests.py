@@ -97,7 +97,9 @@ def _parent(cfg: DictConfig) -> list[Request]:
     if spec.experiment not in choices("experiment"):
         raise UserError(unknown("parent.experiment", spec.experiment, choices("experiment")))
     other = compose("train", [f"experiment={spec.experiment}", *spec.overrides])
-    other.dataset, other.scale, other.seed = cfg.dataset, cfg.scale, cfg.seed
+    other.scale, other.seed = cfg.scale, cfg.seed
+    if not any(text.startswith("dataset=") for text in spec.overrides):  # a tuning may be at another resolution
+        other.dataset = cfg.dataset
     # The same set, perhaps in another size: dataset.shape=[3,128,128].
     other.merge_with_dotlist([text for text in spec.overrides if text.startswith("dataset.")])
     if on_latents(other):

@@ -1,3 +1,5 @@
+import importlib.util
+
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
@@ -13,6 +15,8 @@ VIT = {"kind": "vit", "version": 1, "patch": 4, "width": 16, "depth": 1, "heads"
 VIT |= {"decoder_depth": 1, "decoder_heads": 2, "mlp_ratio": 2.0, "latent_channels": 3, "smooth": True}
 KL = {"kind": "kl", "channels": 4, "multipliers": [1, 2, 2], "blocks": 1, "groups": 2, "latent_channels": 3}
 NETWORKS = {"vit": VIT, "kl": KL}
+needs_diffusers = pytest.mark.skipif(importlib.util.find_spec("diffusers") is None, reason="diffusers")
+KINDS = ["vit", pytest.param("kl", marks=needs_diffusers)]
 ADVERSARIAL = {"perceptual": "none", "adversarial_start": 3, "discriminator_channels": 4}
 
 
@@ -29,7 +33,7 @@ def images(count=6, seed=0):
     return Batch(x, torch.zeros(count, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", KINDS)
 def test_ae_is_squared_error_alone(small, network):
     model, batch = small("grid_ae", network), images()
     output = model.loss(batch, 0)
@@ -52,7 +56,7 @@ def test_dae_sees_noise_and_makes_clean_images(small):
     assert torch.equal(model.encode(batch.x), model.network.encode(x)[:, :3])  # no noise at test time
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", KINDS)
 def test_vae_sample_by_sample(small, network):
     model, batch = small("vae", network, kl_weight=0.2), images()
     torch.manual_seed(4)
@@ -73,7 +77,7 @@ def test_vae_sample_by_sample(small, network):
     torch.testing.assert_close(output.total, mse + 0.2 * kl, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", KINDS)
 @pytest.mark.parametrize("name", ["grid_ae", "dae", "vae"])
 def test_the_loss_falls(small, name, network):
     model, batch = small(name, network), images(8)
@@ -90,7 +94,7 @@ def test_the_loss_falls(small, name, network):
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", KINDS)
 def test_codes_and_images(small, network):
     model, x = small("vae", network).eval(), images().x
     with torch.no_grad():

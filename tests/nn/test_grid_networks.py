@@ -1,3 +1,4 @@
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from vaebench.errors import UserError
 from vaebench.nn.grid_networks import build, build_masked
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "network"
+needs_diffusers = pytest.mark.skipif(importlib.util.find_spec("diffusers") is None, reason="diffusers")
+KINDS = ["vit", pytest.param("kl", marks=needs_diffusers)]
 
 
 def options(name, **changed):
@@ -20,7 +23,7 @@ def small(name, shape=(3, 16, 16), **changed):
     return build(options(name, **changed), input_shape=shape)
 
 
-@pytest.mark.parametrize("name", ["vit", "kl"])
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("shape", [(3, 16, 16), (1, 28, 28)])
 def test_small_networks(name, shape):
     model = small(name, shape)
@@ -38,11 +41,13 @@ def test_small_networks(name, shape):
     assert model.last_weight is last
 
 
+@needs_diffusers
 def test_small_networks_are_of_one_size():
     sizes = [sum(parameter.numel() for parameter in small(name).parameters()) for name in ("vit", "kl")]
     assert 0.75 < sizes[1] / sizes[0] < 1.33
 
 
+@needs_diffusers
 def test_the_papers_convolutional_network():
     """83.82 million weights, 319.7 MiB: the autoencoder of Stable Diffusion 3 (arXiv 2507.09984's baselines)."""
     with torch.device("meta"):
@@ -53,6 +58,7 @@ def test_the_papers_convolutional_network():
     assert model.latent_shape == (16, 32, 32)
 
 
+@needs_diffusers
 def test_kl_is_diffusers_autoencoder():
     model = small("kl").eval()
     from diffusers import AutoencoderKL

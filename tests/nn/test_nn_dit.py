@@ -19,7 +19,7 @@ SMALL = {
     "mlp_ratio": 4.0,
     "qk_norm": True,
     "positions": True,
-    "time_scale": 1000.0,
+    "time_scale": 10.0,
 }
 PAPER = {"latent_shape": (16, 32, 32), "classes": 1000, "time_scale": 1.0}
 

@@ -70,12 +70,27 @@ class TestIntegrate:
         torch.testing.assert_close(found, self.exact(noise), rtol=0, atol=2e-3)
 
     def test_sde_has_the_marginals_of_the_data(self):
-        found = sampled(draw(40_000, 3), sampler="sde", steps=250)
+        found = sampled(draw(40_000, 3), sampler="sde", steps=250, seed=9)
         torch.testing.assert_close(found.mean(0), MEAN, rtol=0, atol=0.03)
-        # The last step, of 0.04 without noise, is felt where the data hardly vary.
         torch.testing.assert_close(found.var(0), VARIANCE, rtol=0.03, atol=0.006)
         flow = sampled(draw(40_000, 3), sampler="heun", steps=50)
         assert float((found - flow).abs().mean()) > 0.1  # other paths from the same noise
+
+    def test_sde_comes_nearer_with_more_steps(self):
+        """The variance of each step in closed form: the steps are linear in a Gaussian's state."""
+        errors = []
+        for steps in (50, 500, 5000):
+            variance = torch.ones(3).double()
+            for t, later in pairwise(samplers.times(replace(PLAIN, sampler="sde", steps=steps))):
+                slope = (t * VARIANCE - (1 - t)) / (t**2 * VARIANCE + (1 - t) ** 2)
+                noise = 2 * (1 - t) * (later - t) * (later < 1)
+                variance = (1 + (later - t) * ((1 + t) * slope - 1)) ** 2 * variance + noise
+            if steps == 50:
+                drawn = sampled(draw(40_000, 3), sampler="sde", steps=steps, seed=9).var(0).double()
+                torch.testing.assert_close(drawn, variance, rtol=0.03, atol=0)
+            errors.append(float((variance - VARIANCE).abs().max()))
+        assert errors[0] > 4 * errors[1] > 4 * errors[2]
+        assert errors[2] < 0.01
 
     def test_sde_is_the_loop(self):
         """Euler-Maruyama with diffusion w = 1 - t: drift v + w score = (1 + t) v - z, noise sqrt(2 w dt)."""

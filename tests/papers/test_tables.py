@@ -11,7 +11,7 @@ from vaebench.papers.tables import load, names, parse, study_row
 
 def test_the_paper_is_the_printed_one():
     paper = load("batchtopk")
-    assert names() == ["batchtopk", "rcvae", "vpvae"]
+    assert names() == ["batchtopk", "ldmae", "rcvae", "vpvae"]
     assert paper.source
     assert paper.year == 2026
     one, two = paper.tables["table1"], paper.tables["table2"]
@@ -141,6 +141,7 @@ def change(data: dict, path: str, value: object) -> None:
         ("tables/one/claims/0/holds", "below", "holds='below'; Valid: lower, higher, within"),
         ("tables/one/claims/0/holds", "within", "claim c: holds=within needs a margin above 0"),
         ("tables/one/rows/a/scales", ["smal"], "row a: unknown scale 'smal'; did you mean 'small'"),
+        ("tables/one/rows/a/at", {"smal": ["x=1"]}, "row a: unknown scale 'smal'; did you mean 'small'"),
         ("tables/one/rows/a/failed", ["fdi"], "row a: unknown column 'fdi'; did you mean 'fid'"),
         ("tables/study/of/0/table", "two", "unknown table 'two'"),
         ("tables/study/of/0/axes", ["z"], "unknown axis 'z'"),

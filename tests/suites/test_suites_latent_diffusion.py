@@ -243,7 +243,7 @@ def test_other_files_are_refused(tmp_path: Path, inception: FakeInception, conte
 
 def test_too_few_reference_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"4 reference images cannot tell .* 4 features; it needs at least 5: take suite"
+        UserError, match=r"4 reference images cannot tell .* 4 features; it needs at least 5: take more images"
     ):
         run(Generator(), tmp_path, data=toy_data(test=4))
 

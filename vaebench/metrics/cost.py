@@ -180,15 +180,15 @@ def count_step(phases: Iterable[Phase], batch: Batch) -> StepCount:
 def measure(trial: Trial, device: torch.device) -> Measured:
     """Measure in another process, which is the one that goes if memory runs out.
 
-    Raises `UserError` if it died, or if its GPU had not enough memory.
+    Raises `UserError` if it died, or could not make a step (too little memory on a GPU).
     """
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         try:
             return pool.submit(_measure, trial, device, torch.get_num_threads()).result()
         except BrokenProcessPool as error:
             raise UserError("not measured: the process was killed (out of memory?)") from error
-        except torch.OutOfMemoryError as error:
-            raise UserError("not measured: the GPU has not enough memory") from error
+        except RuntimeError as error:
+            raise UserError(f"not measured: {str(error).splitlines()[0]}") from error
 
 
 def _measure(trial: Trial, device: torch.device, threads: int) -> Measured:

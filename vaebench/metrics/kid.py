@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vaebench.errors import UserError
 
-_IN_FLIGHT = 2**24  # kernel values at a time: 128 MB in float64
+_IN_FLIGHT = 2**22  # kernel values at a time: 32 MB in float64
 
 
 def kernel_distance(reference: Tensor, samples: Tensor) -> float:

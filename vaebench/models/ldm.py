@@ -165,7 +165,8 @@ class LDM(nn.Module):
             *samplers.unfit(sampling, classes=self.classes, null=self.label_dropout > 0, channels=channels),
         )
         if self.classes and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
-            raise UserError(f"labels from {int(labels.min())} to {int(labels.max())}: the model knows {self.classes}")
+            found = f"labels from {int(labels.min())} to {int(labels.max())}"
+            raise UserError(f"{found}: the model knows 0 to {self.classes - 1}")
         noise = torch.randn(len(labels), *self.latent_shape, generator=generator, device=generator.device)
         velocity = samplers.field(self.averaged, labels.to(self.mean.device), sampling, null=self.classes)
         z = samplers.integrate(velocity, noise.to(self.mean.device), sampling, generator)

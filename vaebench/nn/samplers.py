@@ -70,7 +70,7 @@ def times(sampling: Sampling) -> list[float]:
 def _shifted(steps: int, shift: float) -> list[float]:
     """An even grid of ``steps`` steps, shifted; of 0 steps: [0]."""
     even = [step / max(steps, 1) for step in range(steps + 1)]
-    return [shift * time / (shift * time + 1 - time) for time in even]  # this form is exactly 1 at 1
+    return [shift * time / (shift * time + (1 - time)) for time in even]  # in this form exactly 1 at 1
 
 
 def field(network: Network, labels: Tensor, sampling: Sampling, *, null: int) -> Field:

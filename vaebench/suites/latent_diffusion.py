@@ -66,9 +66,7 @@ class LatentDiffusion:
         require(
             whole("suite.neighbours", neighbours, 1),
             whole("suite.samples", samples, fewest, bound=reason),
-            None
-            if compared is None
-            else whole("suite.compared", compared, neighbours + 1, bound="more than neighbours"),
+            None if compared is None else whole("suite.compared", compared, neighbours + 1),
             whole("suite.batch_size", batch_size, 1),
             *mistakes(sampling),
             None if guidance_channels is None else whole("suite.guidance_channels", guidance_channels, 1),
@@ -104,7 +102,9 @@ class LatentDiffusion:
         compared = {**known, "reference_images": target.count or "unknown"}
         found = [
             Measurement("fid", frechet_distance(target, fake.features), self.samples, "", compared),
-            Measurement("is", inception_score(fake.logits, splits=_SPLITS), self.samples, "", {**drawn, "splits": 10}),
+            Measurement(
+                "is", inception_score(fake.logits, splits=_SPLITS), self.samples, "", {**drawn, "splits": _SPLITS}
+            ),
             *self._spatial(real, fake, compared),
             *self._of_single_images(real, fake, known, inputs.device),
         ]

@@ -158,7 +158,8 @@ def enough_for_fid(found: Reference) -> None:
     if 0 < found.count <= width:
         raise UserError(
             f"FID: {found.count} reference images cannot tell the covariance of {width} features; it needs at least "
-            f"{width + 1}: take suite.reference=train, a larger dataset or suite.features of fewer"
+            f"{width + 1}: take more images (another dataset; suite.reference=train where the suite has it) or fewer "
+            "features (suite.features=classifier)"
         )
 
 

@@ -1,0 +1,272 @@
+"""Lee et al. 2025: every printed number stands in the YAML, the claims agree with them, every row can be run."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from vaebench import items, requests
+from vaebench.compose import compose, session
+from vaebench.config import choices
+from vaebench.evaluate import evaluate
+from vaebench.items import Item, Setting
+from vaebench.papers.tables import Claim, load
+from vaebench.store import Store
+
+METHODS = ("ae", "dae", "vae", "sdvae", "vmae")
+LADDER = ("mse", "mask", "reg", "vmae")
+
+# As printed, the columns in the order of the tables.
+PRINTED = {
+    "generation": """
+        gfid sfid inception_score precision recall
+ae      12.92 12.65 124.0 0.724 0.339
+dae     8.60 12.12 160.3 0.797 0.402
+vae     34.60 22.32 54.6 0.517 0.415
+sdvae   6.49 5.60 173.3 0.819 0.429
+vmae    5.98 5.16 185.5 0.844 0.435
+""",
+    "generation_faces": """
+        gfid
+ae      24.80
+dae     21.42
+vae     32.33
+sdvae   9.00
+vmae    7.61
+""",
+    "reconstruction": """
+        l1 psnr ssim_valid lpips rfid
+ae      0.0218 32.18 0.895 0.172 6.21
+dae     0.0237 31.31 0.887 0.175 3.97
+vae     0.0281 29.40 0.825 0.281 17.41
+sdvae   0.0223 29.85 0.853 0.099 1.89
+vmae    0.0221 31.52 0.890 0.062 0.89
+""",
+    "ablation": """
+        psnr ssim_valid rfid lpips gfid
+mse     32.18 0.906 6.21 0.172 12.92
+mask    32.01 0.913 4.66 0.130 8.92
+reg     31.14 0.881 1.59 0.112 6.32
+vmae    31.52 0.889 0.89 0.062 5.98
+""",
+    "efficiency": """
+        size_mib encoder_gmacs hours
+conv    319.7 17331.3 24
+vmae    42.7 703.9 9
+""",
+}
+# Measured beside what the paper prints.
+OWN = {"smoothness", "compression", "gfid_steps", "readings"}
+# What a set of the paper is replaced by, and the features there.
+PLACES = {
+    "smoke": ({"imagenet": "digits", "celebahq": "digits"}, "classifier"),
+    "small": ({"imagenet": "cifar10", "celebahq": "mnist"}, "classifier"),
+    "paper": ({"imagenet": "imagenet", "celebahq": "celebahq"}, "inception"),
+}
+
+Numbers = dict[tuple[str, str], float]
+TABLES = load("ldmae").tables
+
+
+def read(text: str) -> Numbers:
+    header, *lines = text.strip().splitlines()
+    columns = header.split()
+    found: Numbers = {}
+    for line in lines:
+        row, *numbers = line.split()
+        found |= {(row, name): float(number) for name, number in zip(columns, numbers, strict=True)}
+    return found
+
+
+def test_every_printed_number_is_there_and_no_other():
+    assert set(TABLES) == {*PRINTED, *OWN}
+    for key, text in PRINTED.items():
+        reported = TABLES[key].reported
+        assert {(row, name): value for row, cells in reported.items() for name, value in cells.items()} == read(text)
+    assert not any(TABLES[key].reported for key in OWN - {"readings"})
+    assert sum(len(read(text)) for text in PRINTED.values()) == 25 + 5 + 25 + 20 + 6
+
+
+def test_the_numbers_say_what_the_paper_says_of_them():
+    rows = read(PRINTED["efficiency"])
+    assert rows["vmae", "size_mib"] / rows["conv", "size_mib"] == pytest.approx(0.134, abs=5e-4)
+    assert rows["vmae", "encoder_gmacs"] / rows["conv", "encoder_gmacs"] == pytest.approx(0.041, abs=5e-4)
+    assert rows["conv", "hours"] / rows["vmae", "hours"] == pytest.approx(2.7, abs=0.05)
+    generated = read(PRINTED["generation"])
+    assert generated["vmae", "gfid"] == read(PRINTED["ablation"])["vmae", "gfid"]
+    assert generated["ae", "gfid"] == read(PRINTED["ablation"])["mse", "gfid"]
+
+
+def agrees(claim: Claim, printed: Numbers) -> bool | None:
+    """Whether the printed numbers satisfy a claim; None where they do not say."""
+    left, right = printed.get((claim.row, claim.column)), printed.get((claim.than, claim.than_column))
+    if left is None or right is None:
+        return None
+    if claim.holds == "within":
+        return abs(left - claim.factor * right) <= claim.margin
+    beyond = claim.factor * right + claim.margin
+    return left > beyond if claim.holds == "higher" else left < beyond
+
+
+@pytest.mark.parametrize("key", PRINTED)
+def test_the_papers_own_numbers_satisfy_its_claims(key):
+    printed = read(PRINTED[key])
+    verdicts = {claim.id: agrees(claim, printed) for claim in TABLES[key].claims}
+    assert False not in verdicts.values()
+    assert all(verdicts[claim.id] for claim in TABLES[key].claims if claim.asserted)
+    against = [claim for claim in TABLES[key].claims if claim.id.startswith("against")]
+    assert all(verdicts[claim.id] and not claim.asserted for claim in against)
+
+
+def sides(key: str, column: str, holds: str) -> set[tuple[str, str]]:
+    """The (row, than) of the asserted claims about a column."""
+    found = [claim for claim in TABLES[key].claims if claim.asserted and claim.column == column]
+    return {(claim.row, claim.than) for claim in found if claim.holds == holds and claim.factor == 1}
+
+
+def test_the_orderings_are_all_there():
+    best = ("vmae", "sdvae", "dae", "ae", "vae")
+    for key in ("generation", "generation_faces"):
+        assert sides(key, "gfid", "lower") == {*pairwise(best), ("vmae", "ae")}
+        assert "gfid-gap" in {claim.id for claim in TABLES[key].claims}
+    others = [method for method in METHODS if method != "vae"]
+    assert sides("reconstruction", "psnr", "higher") == {("ae", m) for m in METHODS[1:]} | {("vmae", "sdvae")}
+    assert sides("reconstruction", "psnr", "lower") == {("vae", m) for m in ("dae", "sdvae", "vmae")}
+    assert sides("reconstruction", "ssim_valid", "lower") == {("vae", method) for method in others}
+    for name in ("l1", "lpips", "rfid"):
+        assert sides("reconstruction", name, "higher") == {("vae", method) for method in others}
+    for name in ("lpips", "rfid"):
+        assert sides("reconstruction", name, "lower") == {("vmae", m) for m in ("ae", "dae", "sdvae")}
+    steps = {(after, before) for before, after in pairwise(LADDER)}
+    for name in ("gfid", "rfid", "lpips"):
+        assert sides("ablation", name, "lower") == steps
+    assert ("reg", "mask") in sides("ablation", "psnr", "lower")
+    assert ("vmae", "reg") in sides("ablation", "psnr", "higher")
+    assert sides("smoothness", "rfid_rise@0.3", "higher") == {
+        (row, than) for row in ("ae", "dae") for than in ("vae", "sdvae", "vmae")
+    }
+    for level in ("0", "0.01", "0.05", "0.1", "0.2", "0.3"):
+        assert ("vmae", "sdvae") in sides("smoothness", f"rfid@{level}", "lower")
+    assert sides("smoothness", "rfid@0", "higher") == {("vae", method) for method in others}
+
+
+def planned(scale: str, *keys: str) -> dict[tuple[str, str], list[Item]]:
+    """The items of each row of these tables at a scale, with one seed."""
+    sets, features = PLACES[scale]
+    found = {}
+    with session():
+        for key in keys:
+            table = TABLES[key]
+            setting = Setting(scale, sets[table.dataset], scale != "paper", features, 1)
+            if items.of_design(table):
+                setting = Setting(scale, table.dataset, False, "-", 1)
+            for row in table.run_at(scale):
+                found[key, row] = items.of_row("ldmae", key, row, table, setting, [])[0]
+    return found
+
+
+@pytest.mark.parametrize("scale", PLACES)
+def test_every_row_is_a_training_of_its_own_and_tables_share_them(scale):
+    keys = [key for key in TABLES if key not in ("readings", "efficiency")]
+    trained = {place: item.train.key for place, (item,) in planned(scale, *keys).items()}
+    for key in ("reconstruction", "smoothness", "compression", "gfid_steps"):
+        for row in TABLES[key].run_at(scale):
+            assert trained[key, row] == trained["generation", row]
+    assert trained["ablation", "vmae"] == trained["generation", "vmae"]
+    assert len({trained["generation", row] for row in METHODS}) == len(METHODS)
+    assert len({trained["ablation", row] for row in LADDER}) == len(LADDER)
+    # At smoke digits stand in for objects and for faces: the same autoencoders.
+    distinct = len(METHODS) + len(LADDER) - 1 + (0 if scale == "smoke" else len(METHODS))
+    assert len(set(trained.values())) == distinct
+
+
+@pytest.mark.parametrize("scale", PLACES)
+def test_generation_is_measured_on_a_diffusion_model_over_each_autoencoder(scale):
+    found = planned(scale, "generation", "generation_faces", "ablation", "gfid_steps")
+    runs = {}
+    for (key, row), (item,) in found.items():
+        for name, column in TABLES[key].columns.items():
+            run = item.evaluations[name].data["parents"]["run"]
+            assert (run == item.train.key) != bool(column.stage), (key, row, name)
+            if column.stage:
+                assert item.evaluations[name].data.get("snapshot") == column.snapshot
+                runs.setdefault((key, row), set()).add(run)
+    assert all(len(each) == 1 for each in runs.values())
+    assert runs["ablation", "vmae"] == runs["gfid_steps", "vmae"] == runs["generation", "vmae"]
+    # Without labels it is another diffusion model, even where the autoencoder is the same.
+    assert not {run for (key, _), each in runs.items() if key == "generation_faces" for run in each} & {
+        run for (key, _), each in runs.items() if key != "generation_faces" for run in each
+    }
+
+
+def test_at_the_papers_scale_each_method_has_its_network_and_vmae_is_tuned():
+    with session():
+        for key in ("generation", "ablation"):
+            table = TABLES[key]
+            for name in table.run_at("paper"):
+                row = table.rows[name]
+                options = [f"experiment={row.experiment}", "dataset=imagenet", "scale=paper", *row.at["paper"]]
+                *before, run = requests.checked(compose("train", options))
+                network = run["model"]["network"]
+                assert network["latent_channels"] == 16
+                if name in METHODS[:-1]:
+                    assert (network["kind"], network["channels"], before) == ("kl", 128, [])
+                    continue
+                start = before[0]
+                assert (start["dataset"]["shape"], run["dataset"]["shape"]) == ([3, 128, 128], [3, 256, 256])
+                assert start["model"]["network"] == network | {"kind": "vit", "width": 192, "depth": 12}
+                assert (start["train"]["batch_size"], start["optim"]["lr"]) == (2048, 8e-4)
+                assert run["model"]["freeze_encoder"]
+                assert not run["model"]["sample"]
+                assert (run["model"]["mask_ratio"], start["model"]["mask_ratio"]) == (0, 0 if name == "mse" else 0.25)
+                lpips = "lpips" if name == "vmae" else "none"
+                assert run["model"]["perceptual"] == start["model"]["perceptual"] == lpips
+
+
+def test_the_ladder_adds_one_term_at_a_time():
+    with session():
+        steps = [requests.training(compose("train", [f"experiment=ldmae/{name}"]))[-1]["model"] for name in LADDER]
+    assert [(step["mask_ratio"] > 0, step["sample"], step["perceptual"] != "none") for step in steps] == [
+        (False, False, False),
+        (True, False, False),
+        (True, True, False),
+        (True, True, True),
+    ]
+    assert [step["kl_weight"] > 0 for step in steps] == [False, False, True, True]
+
+
+def test_the_readings_are_trainings_and_one_of_them_is_the_tables():
+    found = planned("smoke", "readings", "generation")
+    keys = {row: item.train.key for (key, row), (item,) in found.items() if key == "readings"}
+    assert len(keys) == 8
+    assert len(set(keys.values())) == 4
+    assert found["generation", "vmae"][0].train.key in keys.values()
+    assert TABLES["readings"].sets("paper") == ()
+
+
+def test_every_experiment_of_the_paper_is_there_and_used():
+    rows = [row for table in TABLES.values() for row in table.rows.values()]
+    used = {row.experiment for row in rows}
+    used |= {column.stage for table in TABLES.values() for column in table.columns.values() if column.stage}
+    options = [text for row in rows for text in row.at.get("paper", ())]
+    used |= {text.removeprefix("experiment=") for text in options if text.startswith("experiment=")}
+    assert used == {name for name in choices("experiment") if name.startswith("ldmae/")}
+
+
+def test_the_printed_sizes_and_operations_come_out(tmp_path):
+    pytest.importorskip("diffusers")
+    store = Store(tmp_path)
+    table = TABLES["efficiency"]
+    for (_, row), (item,) in planned("small", "efficiency").items():
+        assert item.train is None
+        run = store.open(next(iter(item.evaluations.values())))
+        evaluate(run, store, device=torch.device("cpu"), track=lambda done, total: None)
+        measured = {found["name"]: found for found in run.result()["measurements"]}
+        for name in ("size_mib", "encoder_gmacs") if row in table.reported else ():
+            column = table.columns[name]
+            found = measured[column.measurement]
+            assert abs(found["value"] - table.reported[row][name]) <= column.tolerance
+            assert column.protocol.items() <= found["protocol"].items()
+    assert set(table.rows) == {"conv", "vmae", "vmae_128"}

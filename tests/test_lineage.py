@@ -1,0 +1,247 @@
+"""Runs that build on others: autoencoder -> latents -> diffusion model, tuning, snapshots; reused, resumed, refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from vaebench import build, cli, requests, stages, worker
+from vaebench.checkpoint import save_weights
+from vaebench.compose import compose, session
+from vaebench.config import Request
+from vaebench.contracts import Job
+from vaebench.errors import UserError
+from vaebench.store import Run, Store
+
+NETWORK = ["model.network.patch=7", "model.network.width=8", "model.network.depth=1", "model.network.heads=2"]
+NETWORK += ["model.network.decoder_width=8", "model.network.decoder_depth=1", "model.network.decoder_heads=2"]
+AUTOENCODER = [*NETWORK, "model.perceptual=none", "train.max_steps=4", "train.batch_size=32", "train.log_every=1"]
+PARENT = [f"parent.overrides=[{','.join(repr(option) for option in AUTOENCODER)}]"]
+DIFFUSION = ["experiment=ldmae/ldm", "model.width=16", "model.depth=1", "model.heads=2", "train.max_steps=6"]
+DIFFUSION += ["train.batch_size=32", "train.log_every=1", "dataset=digits"]
+VMAE = ["experiment=ldmae/vmae", "dataset=digits", *AUTOENCODER]
+MACHINE = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
+
+
+@pytest.fixture
+def composing() -> Iterator[None]:
+    with session():
+        yield
+
+
+def chain(*overrides: str) -> list[Request]:
+    return requests.training(compose("train", [*DIFFUSION, *PARENT, *overrides]))
+
+
+def do(store: Path, *wanted: Request) -> list[Run]:
+    """Make these requests, in order."""
+    runs = [Store(store).open(request) for request in wanted]
+    for request, run in zip(wanted, runs, strict=True):
+        outcome = worker.work(Job(request["verb"], run.folder), MACHINE)
+        assert outcome.status == "done", outcome.reason
+    return runs
+
+
+def files(run: Run) -> dict[str, bytes]:
+    names = ["model.safetensors", "metrics.jsonl", "result.json"]
+    return {
+        path.name: path.read_bytes() for path in run.folder.iterdir() if path.name in names or "latents" in path.name
+    }
+
+
+@pytest.mark.usefixtures("composing")
+def test_a_child_names_its_parents_and_changes_none_of_them() -> None:
+    first, other = chain(), chain("model.width=32", "optim.lr=0.1")
+    assert [request["verb"] for request in first] == ["train", "latents", "train"]
+    autoencoder, latents, diffusion = first
+    assert latents["parents"] == {"autoencoder": autoencoder.key}
+    assert diffusion["parents"] == {"latents": latents.key, "autoencoder": autoencoder.key}
+    assert [one.key for one in first[:2]] == [one.key for one in other[:2]]
+    assert diffusion.key != other[2].key
+    assert autoencoder.key == requests.training(compose("train", VMAE))[-1].key, "as if it were trained by itself"
+    flipped = chain("latents.flip=true")
+    assert (flipped[0].key, flipped[1].key != latents.key) == (autoencoder.key, True)
+    assert chain("seed=1")[0]["seed"] == 1, "seeds are paired"
+
+
+@pytest.mark.usefixtures("composing")
+def test_a_loss_that_perceives_has_its_own_classifier_as_parent() -> None:
+    perceiver, run = requests.training(compose("train", ["experiment=ldmae/vmae", "dataset=digits"]))
+    assert run["parents"] == {"perceptual": perceiver.key}
+    cfg = compose("eval", ["experiment=ldmae/vmae", "dataset=digits", "suite=smoothness", "suite.features=classifier"])
+    judge = requests.evaluation(cfg)[0][-2]
+    assert (perceiver["seed"], judge["seed"]) == (1, 0)
+    assert perceiver["model"] == judge["model"]
+    without = requests.training(compose("train", ["experiment=ldmae/vmae", "model.perceptual_weight=0", *VMAE[1:]]))
+    assert len(without) == 1
+
+
+@pytest.mark.usefixtures("composing")
+def test_all_stages_run_resume_and_are_reused(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "_IMAGES_PER_SHARD", 500)
+    wanted = chain("train.snapshots=3")
+    whole = do(home, *wanted)
+    folder = whole[1].folder
+    assert len(list(folder.glob("latents-*.safetensors"))) == 3
+    assert whole[1].result()["shape"] == [4, 4, 4]
+    assert sorted(path.name for path in whole[2].path("snapshots").iterdir()) == [f"{k}.safetensors" for k in (1, 2, 3)]
+    assert whole[2].path("snapshots/3.safetensors").read_bytes() == whole[2].path("model.safetensors").read_bytes()
+    assert whole[2].path("snapshots/1.safetensors").read_bytes() != whole[2].path("model.safetensors").read_bytes()
+
+    stopped = tmp_path / "stopped"
+    for request in wanted:
+        run = Store(stopped).open(request)
+        worker.work(Job(request["verb"], run.folder), MACHINE | {"checkpoint_seconds": 0.0}, track=interrupting(3))
+        assert run.status()["status"] == "interrupted", request["verb"]
+        assert worker.work(Job(request["verb"], run.folder), MACHINE).status == "done"
+    for one, request in zip(whole, wanted, strict=True):
+        assert files(one) == files(Store(stopped).find(request)), request["verb"]
+
+    before = {path: path.stat().st_mtime_ns for run in whole[:2] for path in run.folder.iterdir()}
+    do(home, *chain("optim.lr=0.1"))
+    assert before == {
+        path: path.stat().st_mtime_ns for run in whole[:2] for path in run.folder.iterdir() if path in before
+    }
+
+
+def interrupting(calls: int) -> Any:
+    """A progress report that stops the work at its ``calls``-th report, as Ctrl-C does."""
+    seen = []
+
+    def track(done: int, total: int) -> None:
+        seen.append(done)
+        if len(seen) == calls:
+            raise KeyboardInterrupt
+
+    return track
+
+
+@pytest.mark.usefixtures("composing")
+def test_damaged_latents_are_made_again_and_only_those(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "_IMAGES_PER_SHARD", 500)
+    wanted = chain()
+    _, stored = do(home, *wanted[:2])
+    path = stored.path("latents-00001.safetensors")
+    good = path.read_bytes()
+    path.write_bytes(good[:-8] + b"\0" * 8)
+    run = Store(home).open(wanted[2])
+    outcome = worker.work(Job("train", run.folder), MACHINE)
+    assert outcome.status == "failed"
+    assert "its checksum is not the one stored" in outcome.reason
+    path.unlink()
+    stored.path("status.json").unlink()
+    kept = stored.path("latents-00000.safetensors").stat().st_mtime_ns
+    do(home, wanted[1], wanted[2])
+    assert path.read_bytes() == good
+    assert stored.path("latents-00000.safetensors").stat().st_mtime_ns == kept
+
+
+@pytest.mark.usefixtures("composing")
+def test_tuning_starts_from_the_parent_and_trains_the_decoder_only(home: Path) -> None:
+    options = [*(o for o in NETWORK), "model.perceptual=none", "train.max_steps=3", "train.batch_size=32"]
+    cfg = compose("train", ["experiment=ldmae/tune", "dataset=digits", *options, *PARENT])
+    pre, tuned = requests.training(cfg)
+    assert tuned["parents"] == {"start": pre.key}
+    one, other = (load_file(run.path("model.safetensors")) for run in do(home, pre, tuned))
+    changed = {name for name in one if not torch.equal(one[name], other[name])}
+    assert changed
+    assert not [name for name in changed if "encoder" in name], "the encoder is frozen"
+
+
+@pytest.mark.usefixtures("composing")
+def test_a_stored_run_can_be_the_parent(home: Path) -> None:
+    autoencoder = chain()[0]
+    key = autoencoder.key
+    with pytest.raises(UserError, match=rf"parent.run={key}: there is no such run .*list runs"):
+        requests.training(compose("train", [*DIFFUSION, f"parent.run={key}"]))
+    Store(home).open(autoencoder)
+    with pytest.raises(UserError, match=rf"parent.run={key}: is new, not finished"):
+        requests.training(compose("train", [*DIFFUSION, f"parent.run={key}"]))
+    do(home, autoencoder)
+    found = requests.training(compose("train", [*DIFFUSION, f"parent.run={key}"]))
+    assert [one.key for one in found] == [one.key for one in chain()]
+    with pytest.raises(UserError, match=r"was trained on digits, and dataset=mnist; .*\(dataset=digits\)"):
+        requests.training(compose("train", [*DIFFUSION, f"parent.run={key}", "dataset=mnist"]))
+    with pytest.raises(UserError, match=r"is trained already, so parent.overrides=\['seed=1'\] cannot apply"):
+        requests.training(compose("train", [*DIFFUSION, f"parent.run={key}", "parent.overrides=['seed=1']"]))
+    latents = found[1]
+    do(home, latents)
+    with pytest.raises(UserError, match=r"is latents of .*, no training"):
+        requests.training(compose("train", [*DIFFUSION, f"parent.run={latents.key}"]))
+
+
+@pytest.mark.usefixtures("composing")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["parent.experiment=null"], "model ldm is trained on an autoencoder's latents: name one, parent.experiment="),
+        (["parent.experiment=nowhere"], "unknown parent.experiment 'nowhere'"),
+        (["parent.experiment=ldmae/ldm"], "parent.experiment=ldmae/ldm: is a diffusion model itself"),
+    ],
+)
+def test_parents_that_cannot_be(options: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        requests.training(compose("train", [*DIFFUSION, *options]))
+
+
+@pytest.mark.usefixtures("composing")
+def test_latents_that_are_no_grid_are_refused_before_anything_runs() -> None:
+    cfg = compose("train", [*DIFFUSION, "parent.experiment=batchtopk/ae_256"])
+    with pytest.raises(UserError, match="parent: the latents of Autoencoder are no grid"):
+        requests.try_out(requests.training(cfg))
+    with pytest.raises(UserError, match=r"unknown latents.dtype 'int8'.*float32"):
+        requests.try_out(chain("latents.dtype=int8"))
+    cfg = compose("train", ["model=ae", "dataset=digits", "parent.experiment=ldmae/vmae", *PARENT])
+    with pytest.raises(UserError, match="model ae cannot start from another run"):
+        requests.try_out(requests.training(cfg))
+
+
+@pytest.mark.usefixtures("composing")
+def test_a_snapshot_that_is_not_kept_is_refused() -> None:
+    def evaluation(*options: str) -> Request:
+        return requests.evaluation(compose("eval", [*DIFFUSION, *PARENT, "suite=latent_diffusion", *options]))[0][-1]
+
+    assert evaluation("train.snapshots=4", "snapshot=2")["snapshot"] == 2
+    with pytest.raises(UserError, match=r"snapshot=2: train.snapshots=None keeps none; .*train.snapshots=4"):
+        evaluation("snapshot=2")
+    with pytest.raises(UserError, match=r"snapshot=5: train.snapshots=4 keeps 1 to 4"):
+        evaluation("train.snapshots=4", "snapshot=5")
+
+
+def test_the_commands_make_what_is_missing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*DIFFUSION, *PARENT, "train.snapshots=2", "suite=latent_diffusion", "suite.features=classifier"]
+    words += ["suite.samples=200", "suite.steps=2", "suite.reference=train", "snapshot=1"]
+    # A judge of one step: the numbers do not matter here, and it is the dearest part.
+    with session():
+        judge = requests.classifier(compose("train", ["dataset=digits"]))
+    run = Store(home).open(judge)
+    save_weights(run.path("model.safetensors"), build.model(judge))
+    run.path("result.json").write_text(json.dumps({"steps": 0, "epochs": 0}))
+    run.set_status("done")
+    assert cli.main(["eval", *words]) == 0
+    out = capsys.readouterr().out
+    assert "latents" in out
+    assert "fid" in out
+    (folder,) = [path for path in home.glob("*/evals/*") if yaml.safe_load((path / "request.yaml").read_text())]
+    assert Run(folder).request()["snapshot"] == 1
+    assert cli.main(["list", "runs"]) == 0
+
+
+@pytest.mark.usefixtures("composing")
+def test_decay_on_matrices_leaves_vectors_alone() -> None:
+    request = requests.training(compose("train", [*VMAE, "optim.decay_on=matrices"]))[-1]
+    model = build.model(request)
+    matrices, vectors = build.optimizers(request, model)["autoencoder"].param_groups
+    assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.05, 0.0)
+    assert all(parameter.ndim > 1 for parameter in matrices["params"])
+    assert all(parameter.ndim < 2 for parameter in vectors["params"])
+    assert len(matrices["params"]) + len(vectors["params"]) == len(model.phases[0].parameters)  # type: ignore[union-attr,index]
+    with pytest.raises(UserError, match=r"unknown optim.decay_on 'some'.*matrices"):
+        build.optimizers(requests.training(compose("train", [*VMAE, "optim.decay_on=some"]))[-1], model)
