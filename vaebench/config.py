@@ -269,9 +269,13 @@ def freeze_eval(
     return Request({"verb": "eval", "suite": dict(suite), **other, "parents": parents})
 
 
-def freeze_design(suite: Mapping[str, Any], cfg: DictConfig) -> Request:
-    """The request of an evaluation of a training's design alone: nothing is trained, no data is read."""
+def freeze_design(suite: Mapping[str, Any], cfg: DictConfig, judge: Mapping[str, Any] | None = None) -> Request:
+    """The request of an evaluation of a training's design alone: nothing is trained, no data is read.
+
+    ``judge``: the classifier (a model's leaf) that the loss perceives with, if it does.
+    """
     design: dict[str, Any] = {name: plain(cfg[name]) for name in ("model", "optim")}
     design["train"] = {name: cfg.train[name] for name in ("batch_size", "precision")}
+    design |= {} if judge is None else {"judge": dict(judge)}
     shape = list(cfg.dataset.shape)
     return Request({"verb": "eval", "suite": dict(suite), **design, "shape": shape, "parents": {}})

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 
 from vaebench import build, runtime, stages
+from vaebench.config import Request
 from vaebench.contracts import AnswerInputs, DesignInputs, SuiteInputs, SuiteResult
+from vaebench.costs import Design
 from vaebench.data.answers import read_grades
 from vaebench.errors import UserError
 from vaebench.store import Run, Store, write_bytes, write_json
@@ -88,9 +90,11 @@ def _on_design(run: Run, device: torch.device, track: Callable[[int, int], None]
     request = run.request()
     suite = build.suite(request)
     runtime.seed_all(0)
+    judge = Request({"model": request["judge"]}) if "judge" in request.data else None
+    design = Design(request, tuple(request["shape"]), judge, latents=False)
     inputs = DesignInputs(
-        build=lambda: build.model(request),
-        optimizers=lambda model: build.optimizers(request, model),
+        build=design.build,
+        optimizers=design.optimizers,
         input_shape=tuple(request["shape"]),
         batch_size=request["train"]["batch_size"],
         precision=request["train"]["precision"],

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, open_dict
 
 from vaebench import build, requests
 from vaebench.compose import compose
-from vaebench.config import Request, dataset_leaf, freeze_design, freeze_eval, kind_of, leaf, plain
+from vaebench.config import Request, dataset_leaf, freeze_eval, kind_of, leaf, plain
 from vaebench.papers.tables import Column, Row, Table
 from vaebench.report.cells import POOLED
 
@@ -128,7 +128,7 @@ def _design_items(
     row = table.rows[row_name]
     cfg = compose("train", _base(row, table, setting))
     columns = _columns(row, table)
-    evaluations = {name: freeze_design(_suite(c, row, table, setting)[0], cfg) for name, c in columns.items()}
+    evaluations = {name: requests.design(cfg, _suite(c, row, table, setting)[0]) for name, c in columns.items()}
     return [Item(paper, key, row_name, setting, POOLED, None, evaluations)], list(evaluations.values())
 
 

@@ -65,10 +65,15 @@ def training(cfg: DictConfig) -> list[Request]:
         return diffusion(cfg, _parent(cfg))
     chain = _parent(cfg) if cfg.parent.experiment or cfg.parent.run else []
     parents = {"start": chain[-1]} if chain else {}
-    if OmegaConf.select(cfg, "model.perceptual") == "classifier" and cfg.model.perceptual_weight:
+    if _perceives(cfg):
         parents["perceptual"] = classifier(cfg, _PERCEIVING_SEED)
         chain.append(parents["perceptual"])
     return [*chain, freeze(cfg, parents)]
+
+
+def _perceives(cfg: DictConfig) -> bool:
+    """Whether the layers of a trained classifier are a part of the loss."""
+    return bool(OmegaConf.select(cfg, "model.perceptual") == "classifier" and cfg.model.perceptual_weight)
 
 
 def on_latents(cfg: DictConfig) -> bool:
@@ -132,9 +137,19 @@ def _stored_parent(cfg: DictConfig) -> Request:
 
 def classifier(cfg: DictConfig, seed: int = 0) -> Request:
     """A classifier of the configuration's dataset: trained once, the same for every model and scale."""
+    return freeze(_classifier(cfg, seed))
+
+
+def _classifier(cfg: DictConfig, seed: int) -> DictConfig:
     other = compose("train", ["experiment=classifier"])
     other.dataset, other.seed = cfg.dataset, seed
-    return freeze(other)
+    return other
+
+
+def design(cfg: DictConfig, suite: Mapping[str, Any]) -> Request:
+    """The evaluation of a training's design alone."""
+    judge = plain(_classifier(cfg, _PERCEIVING_SEED).model) if _perceives(cfg) else None
+    return freeze_design(suite, cfg, judge)
 
 
 def evaluation(cfg: DictConfig, seeds: Iterable[int] | None = None) -> tuple[list[Request], Suite]:
@@ -147,7 +162,7 @@ def evaluation(cfg: DictConfig, seeds: Iterable[int] | None = None) -> tuple[lis
     if is_text(cfg):
         return texts.selection(cfg, leaf, suite, [int(cfg.seed)] if seeds is None else list(seeds)), suite
     if getattr(suite, "of_design", False):
-        return [freeze_design(leaf, cfg)], suite
+        return [design(cfg, leaf)], suite
     *before, run = training(cfg)
     _check_snapshot(cfg)
     other = dataset_leaf(cfg.test_on) if cfg.test_on is not None else None

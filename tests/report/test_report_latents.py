@@ -1,0 +1,214 @@
+"""Pictures of autoencoders under a diffusion model: from generated cells and arrays of the paper's own tables."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vaebench import report
+from vaebench.papers.tables import load
+from vaebench.report import latent_plots
+from vaebench.report.cells import POOLED, Cells, cells_path, digest
+from vaebench.report.summary import sections
+
+LEVELS = ("0", "0.01", "0.05", "0.1", "0.2", "0.3", "0.5", "1")
+WANTED = {
+    "generation": {"beside", "samples"},
+    "generation_faces": {"beside", "samples"},
+    "reconstruction": {"beside", "reconstructions"},
+    "ablation": {"beside", "samples", "reconstructions"},
+    "smoothness": {"smoothness", "at_noise", "hidden", "channels"},
+    "compression": {"groups", "scatter"},
+    "gfid_steps": {"steps"},
+    "efficiency": set(),
+}
+SETS = {"generation_faces": "mnist", "efficiency": "imagenet"}
+
+
+def number(row: int, measurement: str, seed: int) -> float:
+    """Rows and seeds differ a little; noise makes things worse."""
+    name, _, level = measurement.partition("@")
+    noise = float(level) if level.replace(".", "").isdigit() else 0.0
+    base = {"fid": 20.0, "rfid": 8.0 + 30 * noise, "psnr": 25.0 - 8 * noise, "silhouette": 0.1}.get(name, 0.5)
+    return base + 0.3 * row + 0.05 * seed
+
+
+def run_of(table: str, row: str, seed: int) -> tuple[str, str]:
+    run = digest({"table": table, "row": row, "seed": seed})
+    return run, digest({"run": run})
+
+
+def measured(table: str, seeds: int = 3) -> list[dict]:
+    found, lines = load("ldmae").tables[table], []
+    design = table == "efficiency"
+    for r, (name, row) in enumerate(found.rows.items()):
+        for c, column in found.columns.items():
+            if column.optional or (row.columns and c not in row.columns):
+                continue
+            for seed in (POOLED,) if design else range(seeds):
+                run, evaluation = run_of(table, name, seed)
+                protocol = {"features": "cifar10_resnet"} if column.protocol.get("features") else {"split": "test"}
+                value = found.reported.get(name, {}).get(c, 0.01) if design else number(r, column.measurement, seed)
+                exact = value if design else None
+                lines.append(
+                    {
+                        **{"paper": "ldmae", "table": table, "row": name, "column": c, "seed": seed},
+                        **{"value": value, "low": exact, "high": exact, "by_seed": "[]", "count": 2000},
+                        **{"unit": column.unit, "measurement": column.measurement, "protocol": json.dumps(protocol)},
+                        **{"protocol_digest": digest(protocol), "run": "" if design else run, "eval": evaluation},
+                        **{"dataset": SETS.get(table, "cifar10"), "dataset_digest": "d", "stand_in": int(not design)},
+                        **{"scale": "small", "epochs": 3.0, "train_images": 20000, "commit": "0123abc"},
+                        **{"device": "cpu"},
+                    }
+                )
+    return lines
+
+
+def arrays(row: str, seed: int) -> dict[str, np.ndarray]:
+    """All that any of the suites stores."""
+    rng = np.random.default_rng(len(row) + seed)
+    images = rng.integers(0, 256, (10, 8, 8, 3)).repeat(4, 1).repeat(4, 2).astype(np.uint8)
+    found = {"inputs": images, "reconstructions": images // 2, "samples": images.repeat(4, 0)}
+    found |= {"epsilons": np.array([float(level) for level in LEVELS])}
+    found |= {f"at_{float(level):g}": images // (1 + n) for n, level in enumerate(LEVELS)}
+    found |= {"latents": rng.integers(0, 256, (10, 4, 4, 16)).astype(np.uint8)}
+    found |= {"points": rng.normal(size=(200, 2)).astype(np.float32), "labels": rng.integers(0, 10, 200)}
+    return found | ({"masked": images // 3, "completed": images} if row == "vmae" else {})
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("latent_store")
+    for table in WANTED:
+        for row in load("ldmae").tables[table].rows:
+            run, evaluation = run_of(table, row, 0)
+            folder = root / run / "evals" / evaluation
+            folder.mkdir(parents=True)
+            np.savez_compressed(folder / "arrays.npz", **arrays(row, 0))
+    return root
+
+
+@pytest.fixture(scope="module")
+def written(store, tmp_path_factory) -> Path:
+    results = tmp_path_factory.mktemp("latent_results")
+    lines = [line for table in WANTED for line in measured(table)]
+    Cells.read(Path("nowhere")).merged(lines).write(cells_path(results, "ldmae"))
+    report.write("ldmae", results, store)
+    report.write_index(results)
+    return results
+
+
+@cache
+def section(table: str):
+    cells = Cells.read(Path("nowhere")).merged(measured(table))
+    return next(found for found in sections(load("ldmae"), cells) if (found.key, found.scale) == (table, "small"))
+
+
+def pictures(results: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (results / "ldmae").glob("*.png")}
+
+
+def test_every_picture_is_there_small_and_linked(written):
+    found = pictures(written)
+    names = {f"{k}-{table}-small-{SETS.get(table, 'cifar10')}.png" for table, kinds in WANTED.items() for k in kinds}
+    assert set(found) == {name.replace("smoothness-smoothness", "smoothness") for name in names}  # kind and table alike
+    text = (written / "ldmae" / "table.md").read_text(encoding="utf-8")
+    for name, content in found.items():
+        assert f"]({name})" in text
+        width, height = struct.unpack(">II", content[16:24])
+        assert width == 1050
+        assert 150 <= height <= 2000, name
+        assert len(content) < 400_000, name
+
+
+def test_without_the_store_pictures_stay_and_the_same_numbers_give_the_same_bytes(written, store, tmp_path):
+    before = pictures(written)
+    shutil.copytree(written, tmp_path / "again", ignore=shutil.ignore_patterns("*.png"))
+    report.write("ldmae", tmp_path / "again", store)
+    assert pictures(tmp_path / "again") == before
+    report.write("ldmae", written, tmp_path / "nowhere")
+    assert pictures(written) == before
+
+
+def test_panels_over_noise_have_a_line_per_row_and_a_point_per_level():
+    panels = latent_plots.noise_panels(section("smoothness"))
+    assert [panel.title for panel in panels] == ["rFID (cifar10_resnet)", "PSNR, dB"]
+    for panel in panels:
+        assert list(panel.lines) == ["ae", "dae", "vae", "sdvae", "vmae"]
+        assert all(sorted(line) == [float(level) for level in LEVELS] for line in panel.lines.values())
+    figure = latent_plots.against_noise(section("smoothness"), panels)
+    assert [len(axes.containers) for axes in figure.axes] == [5, 5]
+    assert latent_plots.noise_panels(section("reconstruction")) == []
+    assert latent_plots.noises(section("smoothness")) == ", ".join(LEVELS)
+
+
+def test_panels_along_the_training_have_shares_of_its_steps():
+    (panel,) = latent_plots.step_panels(section("gfid_steps"))
+    assert panel.title == "gFID (cifar10_resnet)"
+    assert {tuple(line) for line in panel.lines.values()} == {(0.25, 0.5, 0.75, 1.0)}
+    assert latent_plots.step_panels(section("generation")) == []
+
+
+def test_bars_stand_for_what_both_have_and_only_where_latents_are_the_subject():
+    assert latent_plots.compared(section("generation")) == ["gfid"]
+    assert latent_plots.compared(section("ablation")) == ["gfid", "rfid", "psnr"]
+    assert latent_plots.compared(section("compression")) == []
+    figure = latent_plots.beside_the_paper(section("ablation"), ["gfid"])
+    ours, paper = figure.axes
+    assert [patch.get_width() for patch in paper.patches] == [12.92, 8.92, 6.32, 5.98]
+    assert [patch.get_width() for patch in ours.patches] == pytest.approx([20.05, 20.35, 20.65, 20.95])
+    other = load("batchtopk").tables["table1"]
+    assert "psnr" in other.columns
+    assert not {column.suite for column in other.columns.values()} & {latent_plots.SMOOTHNESS, latent_plots.DIFFUSION}
+
+
+def test_images_stand_in_lines_by_noise():
+    stored = {"A": arrays("a", 0), "B": arrays("b", 1)}
+    lines, length = latent_plots.at_each_noise(stored)
+    assert length == 1 + len(LEVELS)
+    assert lines["A"].shape == (2 * length, 32, 32, 3)
+    assert np.array_equal(lines["A"][0], stored["A"]["inputs"][0])
+    assert np.array_equal(lines["A"][length], stored["A"]["inputs"][1])
+    assert np.array_equal(lines["A"][length + 3], stored["A"]["at_0.05"][1])
+    hidden = latent_plots.hidden({"A": arrays("a", 0), "VMAE": arrays("vmae", 0)})
+    assert list(hidden) == ["VMAE: hidden", "VMAE: completed"]
+
+
+def test_channels_are_enlarged_maps_of_two_images():
+    latents = np.arange(10 * 4 * 4 * 3, dtype=np.uint8).reshape(10, 4, 4, 3)
+    lines, length = latent_plots.channel_maps({"A": {"latents": latents}})
+    assert length == 3
+    assert lines["A"].shape == (6, 28, 28, 1)
+    assert np.array_equal(lines["A"][4, ::7, ::7, 0], latents[1, :, :, 1])
+
+
+def test_groups_are_shown_by_the_silhouette_where_there_is_one():
+    figure = latent_plots.groups(section("compression"))
+    assert [(axes.get_title(), axes.get_ylabel()) for axes in figure.axes] == [
+        ("groups: class", "silhouette"),
+        ("groups: pattern", "separability"),
+    ]
+    assert latent_plots.groups(section("generation")) is None
+
+
+def test_exact_numbers_are_judged_without_seeds(written):
+    content = json.loads((written / "ldmae" / "table.json").read_text(encoding="utf-8"))
+    found = next(each for each in content["sections"] if each["table"] == "efficiency" and each["scale"])
+    cells = {(cell["row"], cell["column"]): cell for cell in found["cells"]}
+    assert cells["conv", "size_mib"]["verdict"] == "reproduced"
+    assert cells["conv", "hours"]["verdict"] == "not run"
+    assert {claim["id"]: claim["verdict"] for claim in found["claims"]} == {
+        "size": "holds",
+        "gmacs": "holds",
+        "hours": "not run",
+        "control-attention": "reversed",
+        "control-step": "reversed",
+    }
+    text = (written / "ldmae" / "table.md").read_text(encoding="utf-8")
+    assert "seeds=0" not in text
