@@ -223,10 +223,13 @@ def show(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:
     for item in plan.items:
         sections.setdefault((item.paper, item.table, item.setting), []).append(item)
     for (paper, table, setting), items in sections.items():
-        source = f"{setting.dataset}, {available(setting.dataset)}" + (" (a stand-in)" if setting.stand_in else "")
+        stood_in = " (a stand-in)" if setting.stand_in else ""
+        source = f"{setting.dataset}, {available(setting.dataset)}{stood_in}"
+        if of_design(load(paper).tables[table]):
+            source = "none: designs only"
         scale = f"{setting.scale}, {setting.seeds} seed{'s' * (setting.seeds > 1)}"
         suites = {load(paper).tables[table].columns[name].suite for item in items for name in item.evaluations}
-        features = setting.features if "generation" in suites else "-"
+        features = setting.features if any("features" in leaf("suite", suite) for suite in suites) else "-"
         grid.add_row(f"{paper} {table}", scale, source, features, str(len(_behind(items, plan))))
     console.print(grid)
     for line in plan.left_out:

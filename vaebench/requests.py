@@ -275,6 +275,8 @@ def _try(request: Request, models: Mapping[str, Any]) -> Any:
 
         check_spec(request["train"])
         autoencoder = models.get(parents.get("autoencoder", ""))
+        if "latents" in parents and not isinstance(autoencoder, GivesLatents):
+            return None  # its mistake has been noted
         model = build.model(request, latent_shape=autoencoder.latent_shape if autoencoder else None)
         if "start" in parents and not isinstance(model, Starts):
             name = request["model"]["_target_"].split(".")[2]

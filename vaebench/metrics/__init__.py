@@ -1,1 +1,1 @@
-"""Numbers from images and features: PSNR and SSIM per image, the Frechet and other distances of sets, networks that judge."""
+"""Numbers from images and features: PSNR and SSIM per image, distances of sets, the networks that give the features."""
