@@ -1,10 +1,10 @@
-"""LDMAE's parts: the diffusion transformer and its sampler beside diffusers', VMAE beside a lean loop, what masks save."""
+"""The diffusion transformer and its sampler beside diffusers', VMAE beside a lean loop, what hidden patches save."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -60,8 +60,6 @@ def _training(what: str, *, qk_norm: bool, goal: float | None) -> Row:
 
 def _sampling(what: str, guidance: float) -> Row:
     """Ours with its noise, grid and guidance against diffusers' network and scheduler in a plain loop."""
-    from diffusers import FlowMatchEulerDiscreteScheduler
-
     ours, theirs = _ldm(False), _their_transformer()
     labels, null = torch.arange(DRAWN) % CLASSES, torch.full((DRAWN,), CLASSES)
     sampling = Sampling("euler", STEPS, 1.0, guidance, 0.0, None)
@@ -72,7 +70,7 @@ def _sampling(what: str, guidance: float) -> Row:
 
     @torch.no_grad()
     def their_samples() -> int:
-        scheduler = FlowMatchEulerDiscreteScheduler()
+        scheduler = _their_scheduler()
         scheduler.set_timesteps(STEPS)
         z = torch.randn(DRAWN, *LATENT, generator=torch.Generator().manual_seed(0))
         y = labels if guidance == 1 else torch.cat([labels, null])
@@ -140,7 +138,7 @@ def _encoder() -> Row:
     )
 
 
-def _steps(network: nn.Module, loss: Callable[..., Tensor], batches: list[tuple[Tensor, ...]]) -> Variant:
+def _steps(network: nn.Module, loss: Callable[..., Tensor], batches: Sequence[tuple[Tensor, ...]]) -> Variant:
     """Some steps of a training loop."""
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
 
@@ -183,6 +181,12 @@ def _their_transformer() -> Any:
     )  # fmt: skip
 
 
+def _their_scheduler() -> Any:
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    return FlowMatchEulerDiscreteScheduler()
+
+
 def _our_vmae(mask_ratio: float) -> VMAE:
     words = ["model=vmae", "dataset=cifar10", f"model.mask_ratio={mask_ratio}", "model.perceptual=none"]
     with session():
@@ -196,13 +200,11 @@ def _our_vmae(mask_ratio: float) -> VMAE:
 class PlainVMAE(nn.Module):
     """The small VMAE on 32 x 32 images as one would write it down once: the same weights, in the same order."""
 
-    positions: Tensor
-
     def __init__(self) -> None:
         super().__init__()
         self.encoder = PlainHalf(nn.Conv2d(3, 64, 4, 4), nn.Linear(64, 8))
         self.decoder = PlainHalf(nn.Sequential(nn.Linear(4, 64), nn.Linear(64, 64)), nn.Linear(64, 48), mask=True)
-        self.decoder.smooth = nn.Conv2d(3, 3, 3, padding=1)
+        self.smooth = nn.Conv2d(3, 3, 3, padding=1)
 
     def loss(self, x: Tensor) -> Tensor:
         """``(L_M + L_R) / 2 + 0.001 KL`` on images ``[b 3 32 32]`` in [0, 1]."""
@@ -213,9 +215,10 @@ class PlainVMAE(nn.Module):
         mu, logvar = self.encoder(tokens.gather(1, kept)).chunk(2, dim=-1)
         logvar = logvar.clamp(-30, 20)
         z = self.decoder.first(mu + torch.exp(0.5 * logvar) * torch.randn_like(mu))
+        assert self.decoder.mask_token is not None
         full = self.decoder.mask_token.expand(len(x), 64, 64).scatter(1, kept, z)
         y = self.decoder(full + self.decoder.positions).view(-1, 8, 8, 4, 4, 3).permute(0, 5, 1, 3, 2, 4)
-        y = self.decoder.smooth(y.reshape(-1, 3, 32, 32))
+        y = self.smooth(y.reshape(-1, 3, 32, 32))
         errors = (y - x).square().view(-1, 3, 8, 4, 8, 4).mean((1, 3, 5)).flatten(1).gather(1, order)
         kl = 0.5 * (logvar.exp() - 1 - logvar).sum(-1).mean()
         return 0.5 * errors[:, 48:].mean() + 0.5 * errors[:, :48].mean() + 0.001 * kl
@@ -224,10 +227,11 @@ class PlainVMAE(nn.Module):
 class PlainHalf(nn.Module):
     """Two blocks, a normalisation and a linear layer; ``first`` comes before the positions are added."""
 
+    positions: Tensor
+
     def __init__(self, first: nn.Module, last: nn.Module, *, mask: bool = False) -> None:
         super().__init__()
-        if mask:
-            self.mask_token = nn.Parameter(torch.zeros(64))
+        self.mask_token = nn.Parameter(torch.zeros(64)) if mask else None
         self.register_buffer("positions", torch.zeros(64, 64))
         self.first = first
         self.blocks = nn.Sequential(PlainBlock(), PlainBlock())

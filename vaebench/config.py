@@ -266,6 +266,13 @@ def freeze_eval(
     parents = {"run": run.key} | ({"classifier": classifier.key} if classifier else {})
     other: dict[str, Any] = {} if dataset is None else {"dataset": dict(dataset)}
     other |= {} if snapshot is None else {"snapshot": int(snapshot)}
+    if suite.get("reference_file"):
+        from vaebench.data.download import sha256_of
+
+        path = Path(suite["reference_file"]).expanduser()
+        if not path.is_file():
+            raise UserError(f"suite.reference_file={suite['reference_file']}: there is no such file")
+        other["reference_sha256"] = sha256_of(path)
     return Request({"verb": "eval", "suite": dict(suite), **other, "parents": parents})
 
 

@@ -106,15 +106,15 @@ def test_counts_of_a_toy():
     # Backward: products twice each, but none for the image; the critic every second step.
     embedding, linear, judged = positions * 8 * 48, positions * (24 * 8 + 8 * 48), 8 * 12 * 15
     macs = 5 * (2 * embedding + 3 * linear + 3 * products + 2 * judged / 2)
-    assert found["step_flops"].value == pytest.approx(2 * macs)
-    assert set(found) == {"parameters", "size_mib", "encoder_gmacs", "encoder_gmacs_full", "step_flops"}
+    assert found["step_gflops"].value == pytest.approx(2e-9 * macs)
+    assert set(found) == {"parameters", "size_mib", "encoder_gmacs", "encoder_gmacs_full", "step_gflops"}
 
 
 def test_a_count_says_how_it_was_made():
     found = measured(inputs())
     assert found["encoder_gmacs"].protocol == {"rule": cost.RULE, "batch": 2, "resolution": "8x12"}
     assert found["encoder_gmacs"].count == 2
-    assert found["step_flops"].protocol == {"batch": 5, "resolution": "8x12"}
+    assert found["step_gflops"].protocol == {"batch": 5, "resolution": "8x12"}
     assert found["size_mib"].unit == "MiB"
 
 

@@ -122,11 +122,11 @@ class LDM(nn.Module):
             for rows in spread(len(data), _LOOKED_AT, data.device).split(_BATCH):
                 batch = data.batch(rows)
                 self._check(batch, data.name)
-                variance, mean = torch.var_mean(batch.x.double(), (0, 2, 3), correction=0)
+                variance, mean = torch.var_mean(batch.x.cpu().double(), (0, 2, 3), correction=0)
                 counts.append(len(rows))
                 means.append(mean)
                 variances.append(variance)
-        shares = torch.tensor(counts, dtype=torch.float64, device=data.device)[:, None] / sum(counts)
+        shares = torch.tensor(counts, dtype=torch.float64)[:, None] / sum(counts)
         each = torch.stack(means)
         mean = (shares * each).sum(0)
         std = (shares * (torch.stack(variances) + (each - mean).square())).sum(0).sqrt()

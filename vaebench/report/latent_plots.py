@@ -25,7 +25,7 @@ _BARS = ("gfid", "rfid", "psnr")
 _SHOWN_IMAGES = 2  # of a row, at each level of noise
 _SHOWN_CHANNELS = 8
 _SIDE = 28  # pixels at least that a channel's map is enlarged to
-_PER_LINE = 4  # legend entries
+_PER_LINE = 5  # legend entries
 
 
 @dataclass(frozen=True)

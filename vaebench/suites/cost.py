@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -18,7 +21,8 @@ class Cost:
     ``parameters`` and ``size_mib`` (float32 MiB): what is stored of the autoencoder, fixed tables of positions too, a
     discriminator not. ``encoder_gmacs``: multiply-adds of the encoder for ``count_batch`` images, in 10^9, by
     `cost.RULE`: the GFLOPs of arXiv 2507.09984. ``encoder_gmacs_full``: with the products of attention, without norms.
-    ``step_flops``: forward and backward of a training step at the training's batch size, a multiply-add is two.
+    ``step_gflops``: 1e9 FLOP, forward and backward, of a training step at the training's batch size,
+    a multiply-add is two.
 
     With ``measure_steps`` above 0 that many steps on random images are timed, ``measure_batch`` at a time, after one
     that is not: ``step_seconds`` (median), ``step_seconds_per_image``, ``peak_mib``.
@@ -52,11 +56,11 @@ class Cost:
         full = "multiply-adds of all products"
         trained = {"batch": inputs.batch_size, "resolution": resolution}
         found = [
-            Measurement("parameters", stored, 1, "", size),
-            Measurement("size_mib", 4 * stored / _MIB, 1, "MiB", size),
-            Measurement("encoder_gmacs", macs.layers / 1e9, self.count_batch, "G", {"rule": cost.RULE, **counted}),
-            Measurement("encoder_gmacs_full", macs.full / 1e9, self.count_batch, "G", {"rule": full, **counted}),
-            Measurement("step_flops", step.flops, inputs.batch_size, "", trained),
+            _exact("parameters", stored, 1, "", size),
+            _exact("size_mib", 4 * stored / _MIB, 1, "MiB", size),
+            _exact("encoder_gmacs", macs.layers / 1e9, self.count_batch, "G", {"rule": cost.RULE, **counted}),
+            _exact("encoder_gmacs_full", macs.full / 1e9, self.count_batch, "G", {"rule": full, **counted}),
+            _exact("step_gflops", step.flops / 1e9, inputs.batch_size, "G", trained),
         ]
         return SuiteResult((*found, *self._measured(inputs, resolution)))
 
@@ -89,6 +93,11 @@ class Cost:
         return tuple(
             Measurement(name, value, self.measure_steps, unit, protocol) for name, (value, unit) in values.items()
         )
+
+
+def _exact(name: str, value: float, count: int, unit: str, protocol: Mapping[str, Any]) -> Measurement:
+    """A count: its interval has no width."""
+    return Measurement(name, value, count, unit, protocol, low=value, high=value)
 
 
 def stored_numbers(model: nn.Module) -> int:
