@@ -78,10 +78,8 @@ class Design:
 
     def build(self) -> nn.Module:
         """A new model, on the current default device."""
-        leaf = self.request["model"]
-        by_lpips = leaf.get("perceptual") == "lpips"
-        request = Request({"model": {**leaf, "perceptual": "classifier"}}) if by_lpips else self.request
-        model = build.model(request, self.shape if self.latents else None)
+        model = build.model(_without_weights(self.request), self.shape if self.latents else None)
+        by_lpips = self.request["model"].get("perceptual") == "lpips"
         if isinstance(model, Perceives) and (by_lpips or self.judge is not None):
             model.perceive(build.model(self.judge) if self.judge else cost.Vgg16())
         return model
@@ -89,6 +87,12 @@ class Design:
     def optimizers(self, model: nn.Module) -> Mapping[str, torch.optim.Optimizer]:
         """One per phase of a model that was built."""
         return build.optimizers(self.request, model)
+
+
+def _without_weights(request: Request) -> Request:
+    """The same model without a need for the file of LPIPS."""
+    leaf = request["model"]
+    return Request({"model": {**leaf, "perceptual": "classifier"}}) if leaf.get("perceptual") == "lpips" else request
 
 
 def of(
@@ -142,13 +146,18 @@ def _cost(
     return counted if cache is None else _measured(counted, design, device, cache)
 
 
+def design(request: Request, requests: Mapping[str, Request]) -> Design:
+    """What a training's model is made with; ``requests``: all that it builds on, by key."""
+    return _design(request, requests)[0]
+
+
 def _design(request: Request, requests: Mapping[str, Request]) -> tuple[Design, int]:
     """What the model is made with, and how many bytes the latents take that it is trained on."""
     parents = request.data.get("parents", {})
     shape = tuple(request["dataset"]["shape"])
     if request["model"].get("data") != LATENTS:
         return Design(request, shape, requests.get(parents.get("perceptual", "")), latents=False), 0
-    autoencoder: Any = build.model(requests[parents["autoencoder"]])
+    autoencoder: Any = build.model(_without_weights(requests[parents["autoencoder"]]))
     latent = tuple(autoencoder.latent_shape)
     stored = requests[parents["latents"]]["latents"]
     numbers = math.prod(latent) * 2 * (2 if stored["flip"] else 1)  # mean and log-variance

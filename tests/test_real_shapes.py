@@ -1,0 +1,61 @@
+"""One training step of every network of a paper at its real size, of one image, where the memory is there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from vaebench import costs, planning
+from vaebench.compose import session
+from vaebench.config import ReproduceConfig
+from vaebench.metrics import cost
+
+CPU = torch.device("cpu")
+
+
+def designs() -> dict[str, costs.Design]:
+    """The different networks of the tables at scale=paper, by what they are called there."""
+    with session():
+        cfg = OmegaConf.structured(ReproduceConfig(paper="ldmae", scale="paper", table="generation,ablation"))
+        trainings, behind = planning.trainings(cfg)
+    return {name: costs.design(request, behind) for name, request in trainings}
+
+
+@pytest.fixture(scope="module")
+def at_paper() -> dict[str, costs.Design]:
+    return designs()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("squared error (vmae)", (3, 256, 256)),
+        ("VMAE (ldm)", (16, 32, 32)),
+        pytest.param("SD-VAE (grid_autoencoder)", (3, 256, 256), marks=pytest.mark.slow),
+    ],
+)
+def test_one_step_at_the_papers_size(at_paper: dict[str, costs.Design], name: str, shape: tuple[int, ...]) -> None:
+    design = at_paper[name]
+    assert tuple(design.shape) == shape
+    needed = 8 << 30
+    if costs.free_bytes(CPU) < needed:
+        pytest.skip("needs 8 GB of free memory")
+    torch.manual_seed(0)
+    model = design.build()
+    optimizers = design.optimizers(model)
+    batch = cost.random_batch(design.shape, 1, latents=design.latents)
+    for phase in model.phases:  # type: ignore[union-attr]
+        output = phase.loss(batch, 0)
+        assert output.total.isfinite()
+        output.total.backward(inputs=phase.parameters)
+        before = [parameter.detach().clone() for parameter in phase.parameters]
+        optimizers[phase.name].step()
+        assert all(parameter.isfinite().all() for parameter in phase.parameters)
+        changed = any(not torch.equal(one, other) for one, other in zip(phase.parameters, before, strict=True))
+        assert changed or phase.name == "discriminator", "which begins later"
+
+
+def test_every_network_of_the_tables_is_there(at_paper: dict[str, costs.Design]) -> None:
+    kinds = {str(design.request["model"]["_target_"]).split(".")[2] for design in at_paper.values()}
+    assert {"grid_autoencoder", "vmae", "ldm"} <= kinds
