@@ -86,7 +86,7 @@ def test_every_printed_number_is_there_and_no_other():
     for key, text in PRINTED.items():
         reported = TABLES[key].reported
         assert {(row, name): value for row, cells in reported.items() for name, value in cells.items()} == read(text)
-    assert not any(TABLES[key].reported for key in OWN - {"readings"})
+    assert not any(TABLES[key].reported for key in OWN)
     assert sum(len(read(text)) for text in PRINTED.values()) == 25 + 5 + 25 + 20 + 6
 
 
@@ -159,9 +159,9 @@ def planned_table(scale: str, key: str) -> dict[str, Item]:
     sets, features = PLACES[scale]
     table = TABLES[key]
     setting = Setting(scale, sets[table.dataset], scale != "paper", features, 1)
-    if items.of_design(table):
-        setting = Setting(scale, table.dataset, False, "-", 1)
     with session():
+        if items.of_design(table):
+            setting = Setting(scale, table.dataset, False, "-", 1)
         return {row: items.of_row("ldmae", key, row, table, setting, [])[0][0] for row in table.run_at(scale)}
 
 
@@ -172,17 +172,21 @@ def planned(scale: str, *keys: str) -> dict[tuple[str, str], Item]:
 
 @pytest.mark.parametrize("scale", PLACES)
 def test_every_row_is_a_training_of_its_own_and_tables_share_them(scale):
-    keys = [key for key in TABLES if key not in ("readings", "efficiency")]
+    keys = [key for key in TABLES if key != "efficiency"]
     trained = {place: item.train.key for place, item in planned(scale, *keys).items()}
     for key in ("reconstruction", "smoothness", "compression", "gfid_steps"):
-        for row in TABLES[key].run_at(scale):
+        for row in (name for name in TABLES[key].run_at(scale) if name in METHODS):
             assert trained[key, row] == trained["generation", row]
+    same = "m25_script" if scale == "paper" else "m25_unit"
+    assert trained["readings", same] == trained["generation", "vmae"]
     assert trained["ablation", "vmae"] == trained["generation", "vmae"]
     assert len({trained["generation", row] for row in METHODS}) == len(METHODS)
     assert len({trained["ablation", row] for row in LADDER}) == len(LADDER)
+    readings = TABLES["readings"].run_at(scale)
+    assert len({trained["readings", row] for row in readings}) == len(readings) == (2 if scale == "smoke" else 4)
     # At smoke digits stand in for objects and for faces: the same autoencoders.
-    distinct = len(METHODS) + len(LADDER) - 1 + (0 if scale == "smoke" else len(METHODS))
-    assert len(set(trained.values())) == distinct
+    shared = {trained["generation_faces", row] for row in METHODS} & {trained["generation", row] for row in METHODS}
+    assert len(shared) == (len(METHODS) if scale == "smoke" else 0)
 
 
 @pytest.mark.parametrize("scale", PLACES)
@@ -204,57 +208,79 @@ def test_generation_is_measured_on_a_diffusion_model_over_each_autoencoder(scale
     }
 
 
-def test_at_the_papers_scale_each_method_has_its_network_and_vmae_is_tuned():
+def training(key: str, name: str, scale: str, dataset: str) -> list[requests.Request]:
+    """The training behind a row, bound to the signatures of what it names, and what it needs itself."""
+    table = TABLES[key]
+    row = table.rows[name]
+    options = [f"experiment={row.experiment}", f"dataset={dataset}", f"scale={scale}", *table.overrides.get(scale, ())]
     with session():
-        for key in ("generation", "ablation"):
-            table = TABLES[key]
-            for name in table.run_at("paper"):
-                row = table.rows[name]
-                options = [f"experiment={row.experiment}", "dataset=imagenet", "scale=paper", *row.at["paper"]]
-                *before, run = requests.checked(compose("train", options))
-                network = run["model"]["network"]
-                assert network["latent_channels"] == 16
-                if name in METHODS[:-1]:
-                    assert (network["kind"], network["channels"], before) == ("kl", 128, [])
-                    continue
-                start = before[0]
-                assert (start["dataset"]["shape"], run["dataset"]["shape"]) == ([3, 128, 128], [3, 256, 256])
-                assert start["model"]["network"] == network | {"kind": "vit", "width": 192, "depth": 12}
-                assert (start["train"]["batch_size"], start["optim"]["lr"]) == (2048, 8e-4)
-                assert run["model"]["freeze_encoder"]
-                assert not run["model"]["sample"]
-                assert (run["model"]["mask_ratio"], start["model"]["mask_ratio"]) == (0, 0 if name == "mse" else 0.25)
-                lpips = "lpips" if name == "vmae" else "none"
-                assert run["model"]["perceptual"] == start["model"]["perceptual"] == lpips
+        return requests.checked(compose("train", [*options, *row.overrides, *row.at.get(scale, ())]))
+
+
+@pytest.mark.parametrize("name", METHODS[:-1])
+def test_at_the_papers_scale_the_baselines_have_the_convolutional_network(name):
+    (run,) = training("generation", name, "paper", "imagenet")
+    network = run["model"]["network"]
+    assert (network["kind"], network["channels"], network["latent_channels"]) == ("kl", 128, 16)
+    assert run["model"]["perceptual"] == ("lpips" if name == "sdvae" else "none")
+
+
+@pytest.mark.parametrize("name", LADDER)
+def test_at_the_papers_scale_vmae_is_trained_at_128_pixels_and_tuned_at_256(name):
+    start, run = training("ablation", name, "paper", "imagenet")
+    assert run.data["parents"] == {"start": start.key}
+    assert (start["dataset"]["shape"], run["dataset"]["shape"]) == ([3, 128, 128], [3, 256, 256])
+    network = run["model"]["network"]
+    assert start["model"]["network"] == network
+    assert (network["kind"], network["width"], network["depth"], network["latent_channels"]) == ("vit", 192, 12, 16)
+    assert (start["train"]["batch_size"], start["optim"]["lr"], start["train"]["clip_norm"]) == (2048, 8e-4, None)
+    assert run["model"]["freeze_encoder"]
+    assert not run["model"]["sample"]
+    assert (run["model"]["mask_ratio"], start["model"]["mask_ratio"]) == (0, 0 if name == "mse" else 0.25)
+    lpips = "lpips" if name == "vmae" else "none"
+    assert run["model"]["perceptual"] == start["model"]["perceptual"] == lpips
+    if lpips == "lpips":
+        assert (run["model"]["perceptual_weight"], start["model"]["perceptual_weight"]) == (10, 0.5)
+        assert (start["model"]["kl_weight"], start["model"]["prior_std"]) == (1e-6, 1e-3)
 
 
 def test_the_ladder_adds_one_term_at_a_time():
-    with session():
-        steps = [requests.training(compose("train", [f"experiment=ldmae/{name}"]))[-1]["model"] for name in LADDER]
-    assert [(step["mask_ratio"] > 0, step["sample"], step["perceptual"] != "none") for step in steps] == [
+    steps = [training("ablation", name, "small", "digits") for name in LADDER]
+    starts = [next(one for one in chain if one.key == chain[-1].data["parents"]["start"]) for chain in steps]
+    models = [start["model"] for start in starts]
+    assert [(step["mask_ratio"] > 0, step["sample"], step["perceptual"] != "none") for step in models] == [
         (False, False, False),
         (True, False, False),
         (True, True, False),
         (True, True, True),
     ]
-    assert [step["kl_weight"] > 0 for step in steps] == [False, False, True, True]
+    assert [step["kl_weight"] > 0 for step in models] == [False, False, True, True]
+    assert {step["model"]["perceptual"] for step in (chain[-1] for chain in steps[:3])} == {"none"}
 
 
-def test_the_readings_are_trainings_and_one_of_them_is_the_tables():
-    found = planned("smoke", "readings", "generation")
-    keys = {row: item.train.key for (key, row), item in found.items() if key == "readings"}
-    assert len(keys) == 8
-    assert len(set(keys.values())) == 4
-    assert found["generation", "vmae"].train.key in keys.values()
-    assert TABLES["readings"].sets("paper") == ()
+@pytest.mark.parametrize("scale", ["smoke", "small"])
+def test_vmae_and_its_tuning_take_as_many_steps_as_a_baseline(scale):
+    for key in ("generation", "generation_faces"):
+        *before, run = training(key, "vmae", scale, "digits")
+        start = next(one for one in before if one.key == run.data["parents"]["start"])
+        baseline = training(key, "ae", scale, "digits")[-1]
+        assert start["train"]["max_steps"] + run["train"]["max_steps"] == baseline["train"]["max_steps"]
+        assert start["model"]["network"] == run["model"]["network"] == baseline["model"]["network"]
+        assert start["optim"]["lr"] == baseline["optim"]["lr"]
+
+
+def test_what_is_measured_before_the_tuning_is_what_is_tuned():
+    for scale in ("smoke", "small"):
+        *_, pretrained = training("smoothness", "pretrained", scale, "digits")
+        assert training("smoothness", "vmae", scale, "digits")[-1].data["parents"]["start"] == pretrained.key
 
 
 def test_every_experiment_of_the_paper_is_there_and_used():
     rows = [row for table in TABLES.values() for row in table.rows.values()]
     used = {row.experiment for row in rows}
     used |= {column.stage for table in TABLES.values() for column in table.columns.values() if column.stage}
-    options = [text for row in rows for text in row.at.get("paper", ())]
-    used |= {text.removeprefix("experiment=") for text in options if text.startswith("experiment=")}
+    options = [text for row in rows for text in row.overrides]
+    used |= {text.removeprefix("parent.experiment=") for text in options if text.startswith("parent.experiment=")}
     assert used == {name for name in choices("experiment") if name.startswith("ldmae/")}
 
 

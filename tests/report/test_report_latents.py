@@ -79,7 +79,8 @@ def arrays(row: str, seed: int) -> dict[str, np.ndarray]:
     found |= {f"at_{float(level):g}": images // (1 + n) for n, level in enumerate(LEVELS)}
     found |= {"latents": rng.integers(0, 256, (10, 4, 4, 16)).astype(np.uint8)}
     found |= {"points": rng.normal(size=(200, 2)).astype(np.float32), "labels": rng.integers(0, 10, 200)}
-    return found | ({"masked": images // 3, "completed": images} if row == "vmae" else {})
+    masked = {"pretrained": images // 3, "vmae": images}.get(row)  # after a tuning nothing is hidden
+    return found | ({} if masked is None else {"masked": masked, "completed": images})
 
 
 @pytest.fixture(scope="module")
@@ -140,10 +141,10 @@ def test_panels_over_noise_have_a_line_per_row_and_a_point_per_level():
     panels = latent_plots.noise_panels(section("smoothness"))
     assert [panel.title for panel in panels] == ["rFID (cifar10_resnet)", "PSNR, dB"]
     for panel in panels:
-        assert list(panel.lines) == ["ae", "dae", "vae", "sdvae", "vmae"]
+        assert list(panel.lines) == ["ae", "dae", "vae", "sdvae", "vmae", "pretrained"]
         assert all(sorted(line) == [float(level) for level in LEVELS] for line in panel.lines.values())
     figure = latent_plots.against_noise(section("smoothness"), panels)
-    assert [len(axes.containers) for axes in figure.axes] == [5, 5]
+    assert [len(axes.containers) for axes in figure.axes] == [6, 6]
     assert latent_plots.noise_panels(section("reconstruction")) == []
     assert latent_plots.noises(section("smoothness")) == ", ".join(LEVELS)
 
@@ -176,8 +177,8 @@ def test_images_stand_in_lines_by_noise():
     assert np.array_equal(lines["A"][0], stored["A"]["inputs"][0])
     assert np.array_equal(lines["A"][length], stored["A"]["inputs"][1])
     assert np.array_equal(lines["A"][length + 3], stored["A"]["at_0.05"][1])
-    hidden = latent_plots.hidden({"A": arrays("a", 0), "VMAE": arrays("vmae", 0)})
-    assert list(hidden) == ["VMAE: hidden", "VMAE: completed"]
+    stored = {"A": arrays("a", 0), "VMAE": arrays("vmae", 0), "B": arrays("pretrained", 0)}
+    assert list(latent_plots.hidden(stored)) == ["B: hidden", "B: completed"]
 
 
 def test_channels_are_enlarged_maps_of_two_images():
@@ -207,7 +208,7 @@ def test_exact_numbers_are_judged_without_seeds(written):
         "size": "holds",
         "gmacs": "holds",
         "hours": "not run",
-        "control-attention": "reversed",
+        "control-attention": "reversed",  # the same made-up number for both
         "control-step": "reversed",
     }
     text = (written / "ldmae" / "table.md").read_text(encoding="utf-8")

@@ -24,6 +24,11 @@ class Interval:
     count: int
 
     @property
+    def exact(self) -> bool:
+        """Whether it is a count, on which no seed has any say."""
+        return self.count == 0 and self.low == self.high
+
+    @property
     def half(self) -> float | None:
         """Half the width."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2

@@ -200,10 +200,15 @@ def at_each_noise(stored: Mapping[str, Arrays]) -> tuple[dict[str, np.ndarray], 
 
 
 def hidden(stored: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
-    """By row and what, images uint8 ``[n h w c]``: with patches hidden, and as the model completes them."""
+    """By row and what, images uint8 ``[n h w c]``: with patches hidden, and as the model completes them.
+
+    A model that hides nothing (after a tuning) is left out.
+    """
+    import numpy as np
+
     lines = {}
     for row, found in stored.items():
-        if "masked" in found and "completed" in found:
+        if "masked" in found and not np.array_equal(found["masked"], found["inputs"]):
             lines[f"{row}: hidden"] = found["masked"]
             lines[f"{row}: completed"] = found["completed"]
     return lines

@@ -272,7 +272,8 @@ def _judge(
         verdict, difference = _judge_pooled(there[0], Interval(claim.value, claim.value, claim.value, 0), claim)
     elif all(cell.pooled for cell in there):
         verdict, difference = _judge_pooled(there[0], there[1].ours, claim)
-        notes.append("the two sides are not paired: their intervals are added in quadrature")
+        if not (there[0].ours and there[0].ours.exact):
+            notes.append("the two sides are not paired: their intervals are added in quadrature")
     else:
         sides_by_seed = (there[0].values, there[1].values)
         verdict, difference = judge_claim(*sides_by_seed, claim.holds, factor=claim.factor, margin=claim.margin)

@@ -43,8 +43,10 @@ def signed(value: float | None, digits: int) -> str:
 
 
 def spread(found: Interval | None, digits: int) -> str:
-    """``± half width``; nothing for a single seed."""
-    return "" if found is None or found.half is None else f"± {found.half:.{digits}f}"
+    """``± half width``; nothing for a single seed, ``(exact)`` for a count."""
+    if found is None or found.half is None:
+        return ""
+    return "(exact)" if found.exact else f"± {found.half:.{digits}f}"
 
 
 def mean(found: Interval | None, digits: int) -> str:
@@ -56,7 +58,7 @@ def mean(found: Interval | None, digits: int) -> str:
 
 def seeds(found: Interval | None) -> str:
     """How many seeds a number rests on."""
-    return "-" if found is None else str(found.count)
+    return "-" if found is None or found.exact else str(found.count)
 
 
 def heading(section: Section, column: str) -> str:
