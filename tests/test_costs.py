@@ -187,7 +187,7 @@ class _Kill:
     ],
 )
 def test_the_micro_batch(free, device, flops, wanted):
-    one = costs.Cost((), 0, 48, step_flops=flops, state_bytes=2 * 10**9, kept_bytes=48 * 10**9)
+    one = costs.Cost((), "vmae", 0, 48, step_flops=flops, state_bytes=2 * 10**9, kept_bytes=48 * 10**9)
     assert costs._micro_batch(one, free, torch.device(device)) == wanted
 
 
@@ -196,7 +196,7 @@ def test_free_memory():
 
 
 def test_the_table_shows_all_that_is_known():
-    bare = costs.Cost(("AE", "DAE"), 100_000, 256)
+    bare = costs.Cost(("AE", "DAE", "VAE", "SD-VAE", "VMAE"), "ldm on 16x32x32", 100_000, 256)
     full = replace(
         bare,
         parameters=83_819_683,
@@ -210,7 +210,17 @@ def test_the_table_shows_all_that_is_known():
     console = Console(width=250, file=io.StringIO())
     console.print(costs.grid([full, replace(bare, note="not measured: needs about 31 GB, 22 GB are free")], CPU))
     text = console.file.getvalue()
-    for wanted in ("AE, DAE", "83.82 M", "100,000 x 256", "687", "589 GB", "36 s for 2, 4.7 GB", "128,000.0", "168 GB"):
+    for wanted in (
+        "ldm on 16x32x32",
+        "AE, DAE, VAE, SD-VAE and 1 more",
+        "83.82 M",
+        "100,000 x 256",
+        "687",
+        "589 GB",
+        "36 s for 2, 4.7 GB",
+        "128,000.0",
+        "168 GB",
+    ):
         assert wanted in text
     assert "not measured: needs about 31 GB, 22 GB are free" in text
     assert full.hours == 100_000 * 128 * 36 / 3600

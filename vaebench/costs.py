@@ -31,12 +31,15 @@ _SECONDS = 60.0
 _STATE_BYTES = 16  # per trained number, float32: weight, gradient and Adam's two moments
 _PROCESS_BYTES = 1 << 30  # the interpreter, its libraries, and what a step needs for a moment
 _USABLE = 0.9  # of the free memory
+_SHOWN = 4  # labels of a line
 _CPU_FLOPS = 5e11  # of a measured step there, some ten seconds: an image takes no less among more of them
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A training's cost; trainings that differ in their seed alone are one, with all their ``labels``.
+    """A training's cost; trainings that cost the same by count are one, with all their ``labels``.
+
+    ``what``: the model and the shape of its items.
 
     ``step_flops``: forward and backward of one step, a multiply-add is two. ``state_bytes``: weights, gradients,
     moments; ``kept_bytes``: what a step keeps for its backward pass, by count. ``latent_bytes``: at most, of the stored
@@ -44,6 +47,7 @@ class Cost:
     """
 
     labels: tuple[str, ...]
+    what: str
     steps: int
     batch_size: int
     parameters: int = 0
@@ -107,6 +111,7 @@ def of(
     ``requests``: all that they build on, by key. ``cache``: the folder for what was measured on ``device``; None
     counts only. A training that cannot be counted or measured has a note; nothing is raised.
     """
+    alike: dict[Cost, tuple[Design | None, list[str]]] = {}
     labels: dict[str, list[str]] = {}
     different: dict[str, Request] = {}
     for label, request in trainings:
@@ -115,8 +120,12 @@ def of(
             different.setdefault(key, request)
             known = labels.setdefault(key, [])
             known += [label] if label not in known else []
-    found = (_cost(request, requests, tuple(labels[key]), device, cache) for key, request in different.items())
-    return [one for one in found if one is not None]
+    for key, request in different.items():
+        found = _cost(request, requests)
+        if found is not None:
+            alike.setdefault(found[0], (found[1], []))[1].extend(labels[key])
+    costs = [(replace(one, labels=tuple(dict.fromkeys(known))), design) for one, (design, known) in alike.items()]
+    return [one if cache is None or design is None else _measured(one, design, device, cache) for one, design in costs]
 
 
 def _under(request: Request, requests: Mapping[str, Request]) -> dict[str, Any] | None:
@@ -128,22 +137,22 @@ def _under(request: Request, requests: Mapping[str, Request]) -> dict[str, Any] 
     return {"network": model.get("network", model), "shape": autoencoder["dataset"]["shape"], **stored["latents"]}
 
 
-def _cost(
-    request: Request, requests: Mapping[str, Request], labels: tuple[str, ...], device: torch.device, cache: Path | None
-) -> Cost | None:
+def _cost(request: Request, requests: Mapping[str, Request]) -> tuple[Cost, Design | None] | None:
+    """Counted, without labels, and its design if it could be; None for a model that is not trained by steps."""
     spec = request["train"]
     steps = total_steps(estimate.training_items(request), spec["batch_size"], spec["epochs"], spec["max_steps"])
-    bare = Cost(labels, steps, spec["batch_size"])
+    name = str(request["model"]["_target_"]).split(".")[2]
+    bare = Cost((), f"{name} on {_size(request['dataset']['shape'])}", steps, spec["batch_size"])
     try:
         with cost.weightless():
             design, latent_bytes = _design(request, requests)
             model = design.build()
             if not model.phases:
                 return None
-            counted = _counted(replace(bare, latent_bytes=latent_bytes), design, model)
+            bare = replace(bare, what=f"{name} on {_size(design.shape)}", latent_bytes=latent_bytes)
+            return _counted(bare, design, model), design
     except Exception as error:  # a mistake in its options, an operation that depends on values: a plan goes on
-        return replace(bare, note=f"not counted: {_line(error)}")
-    return counted if cache is None else _measured(counted, design, device, cache)
+        return replace(bare, note=f"not counted: {_line(error)}"), None
 
 
 def design(request: Request, requests: Mapping[str, Request]) -> Design:
@@ -243,14 +252,23 @@ def free_bytes(device: torch.device) -> int:
 
 def grid(costs: Iterable[Cost], device: torch.device) -> Grid:
     """A table of costs; what was not counted or measured says why."""
-    headings = ("training", "parameters", "steps x batch", "TFLOP a step", "memory, by count", "a step here")
+    headings = (
+        "training",
+        "of the rows",
+        "parameters",
+        "steps x batch",
+        "TFLOP a step",
+        "memory, by count",
+        "a step here",
+    )
     table = Grid(
         *headings, f"hours on {runtime.device_name(device)}", "latents on disk, each", title="cost of each training"
     )
     for one in costs:
         spent = one.hours
         table.add_row(
-            ", ".join(one.labels),
+            one.what,
+            _some(one.labels),
             f"{one.parameters / 1e6:.2f} M" if one.parameters else "-",
             f"{one.steps:,} x {one.batch_size:,}",
             f"{one.step_flops / 1e12:,.3g}" if one.step_flops else "-",
@@ -260,6 +278,15 @@ def grid(costs: Iterable[Cost], device: torch.device) -> Grid:
             _gb(one.latent_bytes) if one.latent_bytes else "-",
         )
     return table
+
+
+def _size(shape: Iterable[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _some(labels: tuple[str, ...]) -> str:
+    rest = len(labels) - _SHOWN
+    return ", ".join(labels[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _step(one: Cost) -> str:

@@ -87,14 +87,8 @@ def trainings(cfg: DictConfig) -> tuple[list[tuple[str, Request]], dict[str, Req
                 chain = trainings_of_row(name, table, setting)
                 behind |= {request.key: request for request in chain}
                 label = table.rows[name].label
-                found += [(_role(request, label), request) for request in chain if request["verb"] == "train"]
+                found += [(label, request) for request in chain if request["verb"] == "train"]
     return found, behind
-
-
-def _role(request: Request, label: str) -> str:
-    """What to call a training of a row in a list of costs."""
-    model = str(request["model"]["_target_"]).split(".")[2]
-    return model if model == "classifier" else f"{label} ({model})"
 
 
 def chosen(kind: str, value: str, valid: list[str]) -> list[str]:

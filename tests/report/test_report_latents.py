@@ -209,6 +209,7 @@ def test_exact_numbers_are_judged_without_seeds(written):
         "gmacs": "holds",
         "hours": "not run",
         "control-attention": "reversed",  # the same made-up number for both
+        "control-seconds": "not run",
         "control-step": "reversed",
     }
     text = (written / "ldmae" / "table.md").read_text(encoding="utf-8")

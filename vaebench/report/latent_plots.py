@@ -71,15 +71,22 @@ def against_noise(section: Section, panels: Sequence[Panel]) -> Figure:
 
 
 def step_panels(section: Section) -> list[Panel]:
-    """What was measured along a training, at two places at least; a place is a share of its steps."""
+    """What was measured along a training, at two places at least; a place is a share of its steps.
+
+    The columns are the snapshots 1, 2, ... and, last, the trained model itself.
+    """
+    columns = {name: column for name, column in section.table.columns.items() if column.stage}
+    last = max((column.snapshot or 0 for column in columns.values()), default=0)
+    if not last:
+        return []
+    parts = last + any(column.snapshot is None for column in columns.values())
     panels: dict[str, dict[str, dict[float, Interval]]] = {}
     titles = {}
-    parts = max((column.snapshot or 0 for column in section.table.columns.values()), default=0)
     for (row, name), cell in section.cells.items():
-        column = section.table.columns[name]
-        if column.snapshot and cell.ours is not None:
+        if name in columns and cell.ours is not None:
+            column = columns[name]
             lines = panels.setdefault(column.measurement, {})
-            lines.setdefault(row, {})[column.snapshot / parts] = cell.ours
+            lines.setdefault(row, {})[(column.snapshot or parts) / parts] = cell.ours
             titles[column.measurement] = section.headings[name].replace(f", {column.label.partition(', ')[2]}", "")
     return [
         Panel(titles[measured], lines)
