@@ -215,6 +215,31 @@ def test_a_snapshot_that_is_not_kept_is_refused() -> None:
         evaluation("train.snapshots=4", "snapshot=5")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["eval", "suite=latent_diffusion", "model.classes=0", "suite.guidance=2"],
+            "suite.guidance=2: the model knows no",
+        ),
+        (
+            ["eval", "suite=latent_diffusion", "suite.guidance_channels=9"],
+            "suite.guidance_channels=9: expected a whole",
+        ),
+        (["train", "parent.overrides=[seed=1]"], "quoted: 'parent.overrides=[\"seed=1\"]'"),
+        (["train", "network@model.network=vit"], "No match in the defaults list: experiment=ldmae/ldm"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_made(
+    words: list[str], message: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb, *options = words
+    parent = [] if "parent" in options[0] else PARENT
+    assert cli.main([verb, *DIFFUSION, *parent, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(home.glob("*/request.yaml"))
+
+
 def test_the_commands_make_what_is_missing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*DIFFUSION, *PARENT, "train.snapshots=2", "suite=latent_diffusion", "suite.features=classifier"]
     words += ["suite.samples=200", "suite.steps=2", "suite.reference=train", "snapshot=1"]

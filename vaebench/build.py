@@ -14,6 +14,7 @@ from hydra.utils import get_object, instantiate
 
 from vaebench import signatures
 from vaebench.config import Request
+from vaebench.contracts import ChecksModel
 from vaebench.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ def check_capabilities(suite_name: str, built: Suite, built_model: nn.Module) ->
             f"suite {suite_name} cannot run on {type(built_model).__name__}: it needs a model that "
             f"{' and '.join(missing)} (vaebench/contracts/); `vaebench list` shows the suites"
         )
+    if isinstance(built, ChecksModel):
+        built.check(built_model)
 
 
 def _build(name: str, leaf: Mapping[str, Any], **extra: Any) -> Any:

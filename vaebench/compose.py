@@ -103,8 +103,17 @@ def _parse(overrides: list[str]) -> tuple[list[Override], list[str]]:
         try:
             parsed.append(parser.parse_override(text))
         except HydraException as error:
-            mistakes.append(f"{text}: {_first_line(error)}")
+            mistakes.append(f"{text}: {_first_line(error)}{_quoting(text)}")
     return parsed, mistakes
+
+
+def _quoting(text: str) -> str:
+    """What to do where a list holds overrides themselves, which Hydra reads only in quotes."""
+    key, _, value = text.partition("=")
+    if not (value.startswith("[") and "=" in value):
+        return ""
+    quoted = ",".join('"' + item.strip(" '\"") + '"' for item in value.strip("[]").split(","))
+    return f"; overrides in a list are quoted: '{key}=[{quoted}]'"
 
 
 def _spellings(override: Override) -> Iterator[str]:
@@ -136,7 +145,10 @@ def _mistakes(name: str, defaults: list[str], overrides: list[str]) -> list[str]
             mistakes.append(unknown(key, value, choices(group)))
     by_group = {text.partition("=")[0]: text for text in chosen}  # one choice of a sweep stands for the others
     fixed = [*defaults, *by_group.values()]
-    base = compose(name, fixed)
+    try:
+        base = compose(name, fixed)
+    except UserError as error:  # a part that what is chosen does not have
+        return [*mistakes, *(f"{line}: {', '.join(fixed)}" for line in error.lines)]
     for text in options:
         mistakes += _option_mistakes(name, base, fixed, text)
     return mistakes

@@ -20,6 +20,7 @@ def show(words: list[str]) -> int:
     sections: dict[str, Callable[[], Table]] = {
         "models": lambda: _leaves("model"),
         "datasets": _datasets,
+        "networks": lambda: _leaves("network", "network@model.network"),
         "autoencoders": lambda: _leaves("autoencoder", "autoencoder@model.autoencoder"),
         "suites": lambda: _leaves("suite"),
         "embedders": lambda: _leaves("embedder"),

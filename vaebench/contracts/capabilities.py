@@ -150,13 +150,16 @@ class Sampling:
 class Generates(Protocol):
     """A latent diffusion model with the decoder of the autoencoder it was trained on.
 
-    ``classes``: how many there are, 0 where it knows none. ``decode_with``: the trained autoencoder (`GivesLatents`).
+    ``classes``: how many there are, 0 where it knows none. ``check``: raises `UserError` for a ``sampling`` that is not
+    possible with it. ``decode_with``: the trained autoencoder (`GivesLatents`).
     ``generate``: labels int64 ``[b]`` -> images in [0, 1], noise drawn from ``generator``. ``sample_latents``: the
     same before the decoder.
     """
 
     @property
     def classes(self) -> int: ...
+
+    def check(self, sampling: Sampling) -> None: ...
 
     def decode_with(self, autoencoder: nn.Module) -> None: ...
 
@@ -167,6 +170,6 @@ class Generates(Protocol):
 
 @runtime_checkable
 class HasEncoder(Protocol):
-    """``encoder_pass``: what of the network turns images ``[b c h w]`` in [0, 1] into latents: all that counts as its cost."""
+    """``encoder_pass``: the part of the network that turns images ``[b c h w]`` in [0, 1] into latents."""
 
     def encoder_pass(self, x: Tensor) -> Tensor: ...

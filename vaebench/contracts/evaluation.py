@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,6 +98,16 @@ class SuiteResult:
 
     measurements: tuple[Measurement, ...]
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@runtime_checkable
+class ChecksModel(Protocol):
+    """A suite whose options ask more of a model than a capability.
+
+    ``check``: raises `UserError` for what this model cannot be asked for, before it is trained.
+    """
+
+    def check(self, model: Any) -> None: ...
 
 
 class Suite(Protocol):

@@ -146,6 +146,14 @@ class LDM(nn.Module):
             classes = f"model.classes={self.classes}: {name} has labels up to {highest}; give their number, or 0"
         require(shape, classes)
 
+    def check(self, sampling: Sampling) -> None:
+        """Raise `UserError` with each value of ``sampling`` that this model cannot be sampled with."""
+        channels = self.latent_shape[0]
+        require(
+            *samplers.mistakes(sampling),
+            *samplers.unfit(sampling, classes=self.classes, null=self.label_dropout > 0, channels=channels),
+        )
+
     def decode_with(self, autoencoder: nn.Module) -> None:
         """Take the trained autoencoder (`GivesLatents`) that makes images of latents; not stored with the model."""
         self._decoder = Frozen(autoencoder)
@@ -159,11 +167,7 @@ class LDM(nn.Module):
         Raises:
             UserError: a value of ``sampling``, or a label, that this model cannot be sampled with.
         """
-        channels = self.latent_shape[0]
-        require(
-            *samplers.mistakes(sampling),
-            *samplers.unfit(sampling, classes=self.classes, null=self.label_dropout > 0, channels=channels),
-        )
+        self.check(sampling)
         if self.classes and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
             found = f"labels from {int(labels.min())} to {int(labels.max())}"
             raise UserError(f"{found}: the model knows 0 to {self.classes - 1}")

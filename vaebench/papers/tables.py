@@ -57,7 +57,8 @@ class Column:
     inside which it counts as reproduced. ``protocol``: what the paper states, or what the quantity's name means (FID:
     Inception features); ``reading``: what it leaves open, as we read it. Both are compared with how ours was measured.
     ``optional``: left empty where the suite cannot measure it (weights or a package that are not at hand).
-    ``stage``: an experiment; the column is measured on the model that this stage trains on the row's (latent diffusion).
+    ``stage``: an experiment; the column is measured on the model that this stage trains on the row's (a diffusion
+    model).
     ``snapshot``: as the model was after so many of the parts its training is kept in (`TrainSpec.snapshots`).
     """
 
@@ -123,9 +124,8 @@ class Table:
     scale, sets that stand for them. ``stand_in``: the embedded set that is taken where none of them can be had; empty:
     the table is not run then. ``train_on``: the set a model is trained on, by the set it is measured on, where they
     differ. ``seeds``: by scale, where not the scale's own number; ``overrides``: by scale, training overrides for all
-    rows; ``stage_overrides``: those of the columns' stages. ``features``: by scale, the network behind Frechet distances
-    where it is at hand and images fit it. ``eval_overrides``: by scale and suite, options of
-    the suite.
+    rows; ``stage_overrides``: those of the columns' stages. ``features``: by scale, the network behind Frechet
+    distances where it is at hand and images fit it. ``eval_overrides``: by scale and suite, options of the suite.
     """
 
     caption: str

@@ -81,6 +81,10 @@ class LatentDiffusion:
         """Only as the judge."""
         return self.features == "classifier"
 
+    def check(self, model: Generates) -> None:
+        """Raise `UserError` for guidance or channels that this model has not."""
+        model.check(self.sampling)
+
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``. Raises `UserError` for too few reference images, or what it cannot be asked for."""
         network = judge(self.features, inputs)
