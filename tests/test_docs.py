@@ -25,6 +25,9 @@ assert main(["train", *text, "train.max_steps=2", "quiet=true"]) == 0
 for data in ("digits_small", "tones"):
     tokens = ["model=signs", f"dataset={data}", "train.max_steps=2", "train.batch_size=8", "quiet=true"]
     assert main(["eval", *tokens]) == 0
+latent = ["model=ldm", "dataset=digits_small", "parent.experiment=patchwise", "train.max_steps=2", "quiet=true"]
+assert main(["train", *latent, "model.width=16", "model.depth=1", "parent.overrides=['train.max_steps=2']"]) == 0
+assert main(["eval", "suite=compression", "model=patchwise", "dataset=digits_small", "train.max_steps=2"]) == 0
 assert "rae" in load("batchtopk").tables["table1"].rows
 assert load("example").tables["table1"].claims
 """
@@ -35,7 +38,7 @@ def test_the_examples_run(tmp_path):
     for folder in ("vaebench", "conf"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     files = FILE.findall(page)
-    assert len(files) == 11
+    assert len(files) == 14
     for name, content in files:
         assert not (tmp_path / name).exists(), f"{name} is there already: the page's example needs another name"
         (tmp_path / name).write_text(content, encoding="utf-8")
