@@ -5,10 +5,12 @@ Hydra's own entry point is not used: it stops at the first mistake, prints it in
 
 from __future__ import annotations
 
+import copy
 import itertools
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -47,6 +49,7 @@ _USUAL = {
 @contextmanager
 def session() -> Iterator[None]:
     """Inside it configurations can be composed."""
+    _composed.cache_clear()
     store = ConfigStore.instance()
     store.store(name="spine_train", node=TrainConfig)
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
@@ -55,6 +58,12 @@ def session() -> Iterator[None]:
 
 def compose(name: str, overrides: Iterable[str] = ()) -> DictConfig:
     """One configuration. Raises `UserError` in one line where Hydra raises in several."""
+    return copy.deepcopy(_composed(name, tuple(overrides)))
+
+
+@cache
+def _composed(name: str, overrides: tuple[str, ...]) -> DictConfig:
+    """A plan asks for the same ones again and again, and composing takes thirty times as long as copying."""
     try:
         return hydra_compose(name, list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
