@@ -173,7 +173,7 @@ def test_a_stored_run_can_be_the_parent(home: Path) -> None:
         requests.training(compose("train", [*DIFFUSION, f"parent.run={key}", "parent.overrides=['seed=1']"]))
     latents = found[1]
     do(home, latents)
-    with pytest.raises(UserError, match=r"is latents of .*, no training"):
+    with pytest.raises(UserError, match=r"is no training but latents of"):
         requests.training(compose("train", [*DIFFUSION, f"parent.run={latents.key}"]))
 
 
@@ -223,9 +223,12 @@ def test_a_snapshot_that_is_not_kept_is_refused() -> None:
             "suite.guidance=2: the model knows no",
         ),
         (
-            ["eval", "suite=latent_diffusion", "suite.guidance_channels=9"],
+            ["eval", "suite=latent_diffusion", "suite.guidance_channels=9", "suite.guidance=2"],
             "suite.guidance_channels=9: expected a whole",
         ),
+        (["eval", "suite=latent_diffusion", "suite.guidance_channels=2"], "guidance_channels=2: there is no guidance"),
+        (["train", "train.snapshots=50"], "train.snapshots=50: the training has only 6 steps; keep fewer"),
+        (["train", "model.latent_shape=[3,3,3]"], "model.latent_shape=[3, 3, 3]: leave it out, it is filled in"),
         (["train", "parent.overrides=[seed=1]"], "quoted: 'parent.overrides=[\"seed=1\"]'"),
         (["train", "network@model.network=vit"], "No match in the defaults list: experiment=ldmae/ldm"),
     ],

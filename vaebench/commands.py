@@ -49,7 +49,8 @@ def evaluate(cfg: DictConfig) -> int:
     _make_first(cfg, store, before)
     run = store.find(evaluation)
     tested = f", tested on {evaluation['dataset']['name']}" if "dataset" in evaluation.data else ""
-    what = f"{_suite_name(evaluation)} on {requests.title(request)}{tested}"
+    kept = f", snapshot {cfg.snapshot} of {cfg.train.snapshots}" if "snapshot" in evaluation.data else ""
+    what = f"{_suite_name(evaluation)} on {requests.title(request)}{kept}{tested}"
     _say(cfg, f"evaluation {run.key} of run {request.key}: {what}")
     if not run.done:
         _make(cfg, store, [evaluation])
@@ -199,6 +200,8 @@ def _show_training(cfg: DictConfig, run: Run) -> None:
         for name, value in record.items():
             if name not in ("step", "epoch"):
                 table.add_row(name, f"{value:.5g}")
+    if last:
+        table.add_row("", f"means over the last steps, at most {run.request()['train']['log_every']}")
     note = json.loads(run.path("provenance.json").read_text()).get("note")
     if note:
         table.add_row("data", note)
@@ -227,13 +230,13 @@ def _show_measurements(run: Run) -> None:
     found = result["measurements"]
     protocols = [one["protocol"].items() for one in found]
     common = {name: value for name, value in protocols[0] if all((name, value) in other for other in protocols)}
-    if any(one.get("low") is not None for one in found):
+    if any(one.get("low") != one.get("high") for one in found):  # a count has an interval without width
         _show_grid(found)
     else:
         own = [", ".join(f"{name}={value}" for name, value in items if name not in common) for items in protocols]
         table = Table("measurement", "value", "count", *(["protocol"] if any(own) else []))
         for one, text in zip(found, own, strict=True):
-            value = f"{one['value']:.4f} {one['unit']}".rstrip()
+            value = f"{_shown(one['value'])} {one['unit']}".rstrip()
             table.add_row(one["name"], value, str(one["count"]), *([text] if any(own) else []))
         console.print(table)
     console.print("; ".join(f"{name}={value}" for name, value in common.items()), markup=False)
@@ -241,6 +244,10 @@ def _show_measurements(run: Run) -> None:
         console.print(result["dataset"]["note"], markup=False)
     if result["dataset"]["stand_in"]:
         console.print(f"{result['dataset']['name']} is a stand-in dataset: no paper reports these numbers")
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 and value == int(value) else f"{value:,.4f}"
 
 
 def _show_grid(found: list[dict[str, Any]]) -> None:

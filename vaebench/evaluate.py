@@ -82,7 +82,12 @@ def _on_data(
         "source": data.source,
         "train_images": trained.result().get("train_items", len(data)),
     }
-    return suite.run(inputs), dataset
+    result = suite.run(inputs)
+    if "snapshot" in request.data:
+        part = {"snapshot": f"{request['snapshot']} of {trained.request()['train']['snapshots']}"}
+        measured = (replace(found, protocol={**found.protocol, **part}) for found in result.measurements)
+        result = replace(result, measurements=tuple(measured))
+    return result, dataset
 
 
 def _on_design(run: Run, device: torch.device, track: Callable[[int, int], None]) -> tuple[SuiteResult, dict[str, Any]]:

@@ -62,6 +62,10 @@ def training(cfg: DictConfig) -> list[Request]:
     if is_text(cfg):
         return texts.training(cfg)
     if on_latents(cfg):
+        if cfg.model.latent_shape is not None:
+            raise UserError(
+                f"model.latent_shape={list(cfg.model.latent_shape)}: leave it out, it is filled in from the autoencoder"
+            )
         return diffusion(cfg, _parent(cfg))
     chain = _parent(cfg) if cfg.parent.experiment or cfg.parent.run else []
     parents = {"start": chain[-1]} if chain else {}
@@ -121,11 +125,13 @@ def _stored_parent(cfg: DictConfig) -> Request:
         raise UserError(f"{name}: there is no such run in {store.root}; `vaebench list runs` shows them")
     request = run.request()
     if request["verb"] != "train":
-        raise UserError(f"{name}: is {title(request)}, no training; `vaebench list runs` shows them")
+        raise UserError(f"{name}: is no training but {title(request)}; `vaebench list runs` shows which are")
     if not run.done:
         raise UserError(f"{name}: is {run.state()}, not finished; the command that started it goes on")
     if cfg.parent.overrides:
         raise UserError(f"{name}: is trained already, so parent.overrides={list(cfg.parent.overrides)} cannot apply")
+    if request["model"].get("data") == LATENTS:
+        raise UserError(f"{name}: is a diffusion model itself ({title(request)}); name an autoencoder's run")
     trained = request["dataset"]["name"]
     if trained != cfg.dataset.name and on_latents(cfg):
         raise UserError(
@@ -182,7 +188,8 @@ def _check_snapshot(cfg: DictConfig) -> None:
     if cfg.snapshot is not None and not 1 <= cfg.snapshot <= kept:
         raise UserError(
             f"snapshot={cfg.snapshot}: train.snapshots={cfg.train.snapshots} keeps "
-            f"{f'1 to {kept}' if kept else 'none'}; leave it out, or train with train.snapshots=4"
+            f"{f'1 to {kept}' if kept else 'none'}; leave snapshot out for the last weights, or train with "
+            f"train.snapshots={max(4, cfg.snapshot)}"
         )
 
 
@@ -277,10 +284,12 @@ def _try(request: Request, models: Mapping[str, Any]) -> Any:
         autoencoder = models.get(parents.get("autoencoder", ""))
         if "latents" in parents and not isinstance(autoencoder, GivesLatents):
             return None  # its mistake has been noted
-        model = build.model(request, latent_shape=autoencoder.latent_shape if autoencoder else None)
+        model: Any = build.model(request, latent_shape=autoencoder.latent_shape if autoencoder else None)
         if "start" in parents and not isinstance(model, Starts):
             name = request["model"]["_target_"].split(".")[2]
             raise UserError(f"model {name} cannot start from another run; leave parent.experiment and parent.run out")
+        if models.get(parents.get("start", "")) is not None:
+            model.start(models[parents["start"]])  # fits, or says why not
         build.optimizers(request, model)
         return model
     elif verb == "answers":

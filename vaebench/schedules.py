@@ -42,6 +42,9 @@ def check_spec(spec: Mapping[str, Any]) -> None:
             f"train.warmup_steps={spec['warmup_steps']}: is for train.schedule={' or '.join(_WARMED_UP)}, "
             f"not {spec['schedule']}"
         )
+    steps, kept = spec.get("max_steps"), spec.get("snapshots")
+    if steps and kept and kept > steps:
+        mistakes.append(too_many_snapshots(kept, steps))
     if mistakes:
         raise UserError(*mistakes)
 
@@ -57,8 +60,18 @@ def training_count(items: int, keep: str | None) -> int:
     return items - max(1, round(VALIDATION_SHARE * items)) if keep == "best" else items
 
 
+def too_many_snapshots(count: int, steps: int) -> str:
+    """What to say of more snapshots than steps."""
+    return f"train.snapshots={count}: the training has only {steps} steps; keep fewer, or train longer"
+
+
 def snapshot_steps(total: int, count: int | None) -> dict[int, int]:
-    """After which step which of the ``count`` snapshots is taken; the last one is the end of the training."""
+    """After which step which of the ``count`` snapshots is taken; the last one is the end of the training.
+
+    Raises `UserError` if there are fewer steps.
+    """
+    if count and total and count > total:
+        raise UserError(too_many_snapshots(count, total))
     return {max(1, round(total * k / count)): k for k in range(1, count + 1)} if count and total else {}
 
 

@@ -120,7 +120,7 @@ class TestLook:
 
     def test_spreads_over_the_data(self, monkeypatch):
         monkeypatch.setattr("vaebench.models.ldm._LOOKED_AT", 100)
-        data, model, seen = Latents(1000), build(), []
+        data, model, seen = Latents(1000), build(classes=0), []
         batch = data.batch
         data.batch = lambda rows: seen.append(rows) or batch(rows)
         model.look(data)

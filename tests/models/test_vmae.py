@@ -100,7 +100,7 @@ def test_the_mean_is_free(small):
 
 
 def test_sigma_ratio_is_noise_over_spread(small):
-    model, batch = small(mask_ratio=0.0), images()
+    model, batch = small(mask_ratio=0.0, visible_weight=1.0), images()
     found = model.loss(batch, 0).terms["sigma_ratio"]
     mean, logvar = model.latent_moments(batch.x)
     spread = torch.stack([mean[:, channel].flatten().std() for channel in range(3)]).mean()
@@ -108,12 +108,12 @@ def test_sigma_ratio_is_noise_over_spread(small):
 
 
 def test_without_masks_nothing_is_predicted(small):
-    model, batch = small(mask_ratio=0.0, sample=False, kl_weight=0.0), images()
+    model, batch = small(mask_ratio=0.0, visible_weight=1.0, sample=False, kl_weight=0.0), images()
     output = model.loss(batch, 0)
     assert float(output.terms["l_m"]) == 0
     expected = (model.network.decode(model.encode(batch.x)) - (2 * batch.x - 1)).square().mean()
     torch.testing.assert_close(output.terms["l_r"], expected.detach())
-    torch.testing.assert_close(output.total, 0.5 * expected)
+    torch.testing.assert_close(output.total, expected)
     assert set(output.terms) == {"l_m", "l_r"}
     output.total.backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p is not model.network.decoder.mask_token)
@@ -253,7 +253,7 @@ def test_completed_images(small):
 
 
 def test_nothing_hidden_nothing_masked(small):
-    model, x = small(mask_ratio=0.0).eval(), images().x
+    model, x = small(mask_ratio=0.0, visible_weight=1.0).eval(), images().x
     with torch.no_grad():
         masked, completed = model.complete(x, torch.Generator().manual_seed(2))
         torch.testing.assert_close(completed, model.decode(model.encode(x)), atol=1e-5, rtol=1e-4)
@@ -265,6 +265,7 @@ def test_nothing_hidden_nothing_masked(small):
     [
         ({"mask_ratio": 1.0}, ["model.mask_ratio=1.0: expected a number from 0 up to, not including, 1"]),
         ({"mask_ratio": 0.95}, ["model.mask_ratio=0.95: none of the 16 patches of an image would be seen"]),
+        ({"mask_ratio": 0.0}, ["model.visible_weight=0.5: with model.mask_ratio=0 nothing is hidden; set it to 1"]),
         ({"visible_weight": 1.5, "prior_std": 0.0}, ["model.visible_weight=1.5: ", "model.prior_std=0.0: expected"]),
         ({"kl_weight": -1.0}, ["model.kl_weight=-1.0: expected a finite number, 0 or more"]),
         ({"perceptual": "vgg"}, ["unknown model.perceptual 'vgg'"]),

@@ -51,6 +51,8 @@ class Generator(nn.Module):
         self.asked: list[Tensor] = []
         self.sampling: Sampling | None = None
 
+    def check(self, sampling: Sampling) -> None: ...
+
     def decode_with(self, autoencoder: nn.Module) -> None: ...
 
     def sample_latents(self, labels: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor:
@@ -279,8 +281,8 @@ def test_diverged_samples_are_refused(tmp_path: Path) -> None:
         ({"steps": 0}, "suite.steps=0"),
         ({"shift": 0.0}, "suite.shift=0"),
         ({"guidance_channels": 0}, "suite.guidance_channels=0"),
-        ({"reference": "file"}, "suite.reference=file: expected with a reference_file"),
-        ({"reference_file": "x.npz"}, "suite.reference=test: expected with a reference_file if it is file"),
+        ({"reference": "file"}, "suite.reference=file: name it, suite.reference_file=PATH"),
+        ({"reference_file": "x.npz"}, "suite.reference_file=x.npz: is read with suite.reference=file, not test"),
         ({"reference": "file", "reference_file": "x.npz"}, "suite.features=classifier: the statistics .* inception"),
     ],
 )

@@ -82,8 +82,8 @@ class LatentData:
         place = torch.device(device)
         if len(self.means) > 1:
             return replace(self, place=place)
-        moved = {name: tuple(part.to(place) for part in getattr(self, name)) for name in ("means", "logvars")}
-        return replace(self, **moved, labels=self.labels.to(place), place=place)
+        means, logvars = (tuple(part.to(place) for part in parts) for parts in (self.means, self.logvars))
+        return replace(self, means=means, logvars=logvars, labels=self.labels.to(place), place=place)
 
 
 def _gather(parts: Sequence[Tensor], rows: Tensor, view: Tensor) -> Tensor:

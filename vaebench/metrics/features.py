@@ -92,8 +92,8 @@ def load_cifar10_resnet(device: torch.device | str) -> CifarResNet:
     path = _cifar10_resnet()
     if not path.is_file():
         raise UserError(
-            f"features=cifar10_resnet: no file {path}; download {CIFAR10_RESNET_URL} (1 MB) there, or choose "
-            "features=classifier"
+            f"suite.features=cifar10_resnet: no file {path}; download {CIFAR10_RESNET_URL} (1 MB) there, or choose "
+            "suite.features=classifier"
         )
     found = sha256_of(path)
     if not found.startswith(CIFAR10_RESNET_SHA256):
@@ -180,6 +180,6 @@ def _download(path: Path) -> None:
 
 def _help() -> str:
     return (
-        f"set VAEBENCH_WEIGHTS to {WEIGHTS_FILES[0]} or its folder, or choose features=classifier, "
+        f"set VAEBENCH_WEIGHTS to {WEIGHTS_FILES[0]} or its folder, or choose suite.features=classifier, "
         "which gives a Frechet distance that is not FID"
     )

@@ -117,15 +117,21 @@ class LDM(nn.Module):
         Raises:
             UserError: the latents have another shape, or the labels do not fit the number of classes.
         """
-        counts, means, variances = [], [], []
+        counts, means, variances, highest = [], [], [], -1
         with own_draws():
             for rows in spread(len(data), _LOOKED_AT, data.device).split(_BATCH):
                 batch = data.batch(rows)
                 self._check(batch, data.name)
+                highest = max(highest, int(batch.y.max()))
                 variance, mean = torch.var_mean(batch.x.cpu().double(), (0, 2, 3), correction=0)
                 counts.append(len(rows))
                 means.append(mean)
                 variances.append(variance)
+        if highest + 1 < self.classes:
+            raise UserError(
+                f"model.classes={self.classes}: the labels of {data.name} go up to {highest}, the other classes would "
+                "be sampled and never have been trained; give their number"
+            )
         shares = torch.tensor(counts, dtype=torch.float64)[:, None] / sum(counts)
         each = torch.stack(means)
         mean = (shares * each).sum(0)

@@ -61,6 +61,7 @@ class VMAE(nn.Module):
             positive("model.prior_std", prior_std),
             non_negative("model.kl_weight", kl_weight),
             *_perceptual_mistakes(perceptual, perceptual_weight, input_shape),
+            _weight_mistake(mask_ratio, visible_weight),
         )
         self.input_shape = tuple(input_shape)
         self.options = {name: value for name, value in network.items() if name != "version"}
@@ -181,6 +182,13 @@ class VMAE(nn.Module):
 
 
 _perceptual_mistakes = perceptual.mistakes  # the constructor's option has the module's name
+
+
+def _weight_mistake(mask_ratio: float, visible_weight: float) -> str | None:
+    """Without hidden patches their share of the loss would be a weight on nothing."""
+    if mask_ratio or visible_weight == 1:
+        return None
+    return f"model.visible_weight={visible_weight}: with model.mask_ratio=0 nothing is hidden; set it to 1"
 
 
 def _image(y: Tensor) -> Tensor:

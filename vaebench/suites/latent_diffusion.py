@@ -18,7 +18,7 @@ from vaebench.nn.options import require, whole
 from vaebench.nn.samplers import mistakes
 from vaebench.suites.common import picture, seeded
 from vaebench.suites.judges import Activations, Judge, joined, judge, observe
-from vaebench.suites.references import RealImages, Split, StatisticsFile, enough_for_fid
+from vaebench.suites.references import RealImages, Split, StatisticsFile, check_statistics, enough_for_fid
 
 _SPLITS = 10  # of the inception score
 _SHOWN = 40
@@ -69,7 +69,7 @@ class LatentDiffusion:
             None if compared is None else whole("suite.compared", compared, neighbours + 1),
             whole("suite.batch_size", batch_size, 1),
             *mistakes(sampling),
-            None if guidance_channels is None else whole("suite.guidance_channels", guidance_channels, 1),
+            _channels_mistake(guidance, guidance_channels),
             _file_mistake(reference, reference_file, features),
         )
         self.features, self.reference, self.reference_file = features, reference, reference_file
@@ -82,8 +82,10 @@ class LatentDiffusion:
         return self.features == "classifier"
 
     def check(self, model: Generates) -> None:
-        """Raise `UserError` for guidance or channels that this model has not."""
+        """Raise `UserError` for guidance or channels that this model has not, or a file that holds no statistics."""
         model.check(self.sampling)
+        if self.reference_file is not None:
+            check_statistics(Path(self.reference_file).expanduser())
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``. Raises `UserError` for too few reference images, or what it cannot be asked for."""
@@ -169,9 +171,17 @@ class LatentDiffusion:
         ]
 
 
+def _channels_mistake(guidance: float, channels: int | None) -> str | None:
+    if channels is not None and guidance == 1:
+        return f"suite.guidance_channels={channels}: there is no guidance to have (suite.guidance=1); leave it out"
+    return None if channels is None else whole("suite.guidance_channels", channels, 1)
+
+
 def _file_mistake(reference: str, path: str | None, features: str) -> str | None:
-    if (reference == "file") != (path is not None):
-        return f"suite.reference={reference}: expected with a reference_file if it is file, without (null) otherwise"
+    if reference == "file" and path is None:
+        return "suite.reference=file: name it, suite.reference_file=PATH"
+    if reference != "file" and path is not None:
+        return f"suite.reference_file={path}: is read with suite.reference=file, not {reference}"
     if reference == "file" and features != "inception":
         return f"suite.features={features}: the statistics in a reference_file are of inception's features"
     return None

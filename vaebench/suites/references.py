@@ -99,25 +99,22 @@ class StatisticsFile:
 
     def __init__(self, path: Path, inputs: SuiteInputs, judge: Judge, batch_size: int) -> None:
         self._path, self._judge, self._batch_size, self._cache = path, judge, batch_size, inputs.cache
-        if not path.is_file():
-            raise UserError(f"suite.reference_file={path}: there is no such file")
+        check_statistics(path)
         with path.open("rb") as file:
             self.digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
     def statistics(self) -> Reference:
         """Of Inception's pooled features."""
-        found = self._reference("mu", "sigma", FEATURES)
-        if found is None:
-            raise UserError(f"suite.reference_file={self._path}: it has no mu and sigma")
-        return found
+        return reference(_checked_moments(self._path))
 
     def spatial(self) -> Reference | None:
         """Of sFID's features, if the file has them."""
-        return self._reference("mu_s", "sigma_s", SPATIAL_FEATURES)
+        found = _moments(self._path, "mu_s", "sigma_s", SPATIAL_FEATURES)
+        return None if found is None else reference(found)
 
     def features(self, most: int | None) -> Tensor | None:
         """``[n d]`` of the file's images, if it has some: of ``most`` evenly spread ones, or (None) of all."""
-        images = self._read("arr_0")
+        images = _read(self._path, "arr_0")
         if images is None:
             return None
         if images.ndim != 4 or images.dtype != np.uint8:
@@ -131,25 +128,42 @@ class StatisticsFile:
         path = _place(self._cache, "features", facts)
         return _kept(path, lambda: observe(self._judge, pixels[rows], self._batch_size).features)
 
-    def _reference(self, mean: str, covariance: str, width: int) -> Reference | None:
-        mu, sigma = self._read(mean), self._read(covariance)
-        if mu is None or sigma is None:
-            return None
-        right = mu.shape == (width,) and sigma.shape == (width, width)
-        if not right or not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
-            raise UserError(
-                f"suite.reference_file={self._path}: {mean} {list(mu.shape)} and {covariance} {list(sigma.shape)} are "
-                f"not a mean and a covariance of Inception's {width} features"
-            )
-        return reference(Moments(torch.from_numpy(mu).double(), torch.from_numpy(sigma).double(), 0))
 
-    def _read(self, name: str) -> np.ndarray | None:
-        try:
-            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return arrays[name] if name in arrays else None
-        except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"suite.reference_file={self._path}: it cannot be read as npz ({reason})") from error
+def check_statistics(path: Path) -> None:
+    """Raise `UserError` if ``path`` is no file with a mean and a covariance of Inception's features."""
+    if not path.is_file():
+        raise UserError(f"suite.reference_file={path}: there is no such file")
+    _checked_moments(path)
+
+
+def _checked_moments(path: Path) -> Moments:
+    found = _moments(path, "mu", "sigma", FEATURES)
+    if found is None:
+        raise UserError(f"suite.reference_file={path}: it has no mu and sigma")
+    return found
+
+
+def _moments(path: Path, mean: str, covariance: str, width: int) -> Moments | None:
+    """Of the arrays of these names, None where the file has them not."""
+    mu, sigma = _read(path, mean), _read(path, covariance)
+    if mu is None or sigma is None:
+        return None
+    right = mu.shape == (width,) and sigma.shape == (width, width)
+    if not right or not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
+        raise UserError(
+            f"suite.reference_file={path}: {mean} {list(mu.shape)} and {covariance} {list(sigma.shape)} are "
+            f"not a mean and a covariance of Inception's {width} features"
+        )
+    return Moments(torch.from_numpy(mu).double(), torch.from_numpy(sigma).double(), 0)
+
+
+def _read(path: Path, name: str) -> np.ndarray | None:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return arrays[name] if name in arrays else None
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"suite.reference_file={path}: it cannot be read as npz ({reason})") from error
 
 
 def enough_for_fid(found: Reference) -> None:
