@@ -38,6 +38,7 @@ SPINE = {
         "requests",
         "schedules",
         "text_requests",
+        "titles",
         "trained",
     ),
     *("checkpoint", "evaluate", "executors", "runtime", "stages", "store", "train", "worker", "papers", "report"),

@@ -13,6 +13,7 @@ from vaebench.config import Request, choices, kind_of, plain
 from vaebench.errors import UserError
 from vaebench.papers.tables import load
 from vaebench.store import Store
+from vaebench.titles import title
 
 TEXT = [name for name in choices("dataset") if kind_of(name) == "text"]
 
@@ -210,7 +211,7 @@ def test_an_evaluation_of_several_runs_lies_beside_them(tmp_path: Path) -> None:
 
 
 def test_titles_say_what_a_stage_does() -> None:
-    titles = [requests.title(request) for request in chain()]
+    titles = [title(request) for request in chain()]
     assert titles[0] == "tiny_lm on arithmetic seed=0"
     assert "embed" not in " ".join(titles)
     assert titles[3] == "training pairs of arithmetic by lsa, 256 dimensions"

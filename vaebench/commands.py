@@ -16,6 +16,7 @@ from vaebench.config import Request, RuntimeSpec
 from vaebench.contracts import Job
 from vaebench.errors import UserError
 from vaebench.store import Run, Store, store_root
+from vaebench.titles import title
 
 _SHOWN_LINES = 5
 _ROLES = {"train": "run", "latents": "latents", "answers": "answers", "embed": "embeddings", "grade": "grades"}
@@ -29,7 +30,7 @@ def train(cfg: DictConfig) -> int:
     _try_out(cfg, [*before, request])
     store = Store(store_root(cfg.store))
     run = store.find(request)
-    _say(cfg, f"run {run.key}: {requests.title(request)}")
+    _say(cfg, f"run {run.key}: {title(request)}")
     if run.done:
         _say(cfg, f"already done: {_short(run.folder)} (seed=N or another option makes another run)")
     else:
@@ -50,7 +51,7 @@ def evaluate(cfg: DictConfig) -> int:
     run = store.find(evaluation)
     tested = f", tested on {evaluation['dataset']['name']}" if "dataset" in evaluation.data else ""
     kept = f", snapshot {cfg.snapshot} of {cfg.train.snapshots}" if "snapshot" in evaluation.data else ""
-    what = f"{_suite_name(evaluation)} on {requests.title(request)}{kept}{tested}"
+    what = f"{_suite_name(evaluation)} on {title(request)}{kept}{tested}"
     _say(cfg, f"evaluation {run.key} of run {request.key}: {what}")
     if not run.done:
         _make(cfg, store, [evaluation])
@@ -156,9 +157,7 @@ def _make_first(cfg: DictConfig, store: Store, wanted: list[Request]) -> None:
     """Make what is not there yet, one after the other, and say so."""
     for request in wanted:
         if not store.find(request).done:
-            _say(
-                cfg, f"{_ROLES[request['verb']]} {request.key} ({requests.title(request)}) is not there yet: making it"
-            )
+            _say(cfg, f"{_ROLES[request['verb']]} {request.key} ({title(request)}) is not there yet: making it")
             _make(cfg, store, [request])
 
 
@@ -166,7 +165,7 @@ def _make(cfg: DictConfig, store: Store, wanted: list[Request]) -> None:
     """Run the requests here. Raises `UserError` with the reason of one that failed."""
     runs = [store.open(request) for request in wanted]
     jobs = [Job(request["verb"], run.folder) for request, run in zip(wanted, runs, strict=True)]
-    labels = {run.folder: requests.title(request) for request, run in zip(wanted, runs, strict=True)}
+    labels = {run.folder: title(request) for request, run in zip(wanted, runs, strict=True)}
     outcomes = executors.run(
         jobs, labels, kind="inline", workers=1, machine=machine(cfg), quiet=cfg.quiet, console=console
     )

@@ -105,7 +105,7 @@ def _experiments() -> Table:
 
 
 def _runs() -> Table:
-    from vaebench.requests import title
+    from vaebench.titles import title
 
     store = Store(store_root())
     table = Table("run", "verb", "what", "status", "evaluations", title=f"runs in {store.root.name}/")

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 from rich.console import Console
 
-from vaebench import estimate, executors, planning, requests
+from vaebench import estimate, executors, planning
 from vaebench.config import Request
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import UserError
@@ -22,6 +22,7 @@ from vaebench.papers.tables import load, names
 from vaebench.planning import Plan
 from vaebench.report.cells import POOLED, Cells, cells_path, digest
 from vaebench.store import Run, Store, store_root
+from vaebench.titles import title
 
 
 def run(cfg: DictConfig, machine: dict[str, Any], console: Console) -> int:
@@ -81,7 +82,7 @@ def _label(request: Request, plan: Plan) -> str:
             suite = request["suite"]["_target_"].split(".")[2]
             seed = "" if item.seed == POOLED else f" seed={item.seed}"
             return f"{suite} {item.table} {item.row}{seed} ({item.setting.dataset})"
-    return requests.title(request)
+    return title(request)
 
 
 def collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:

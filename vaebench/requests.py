@@ -31,6 +31,7 @@ from vaebench.contracts import GivesLatents, Starts, Suite
 from vaebench.errors import UserError, unknown
 from vaebench.store import Store, store_root
 from vaebench.text_requests import is_text
+from vaebench.titles import title
 
 # The seed of the classifier whose layers stand in for LPIPS in a loss; the one that judges has seed 0.
 _PERCEIVING_SEED = 1
@@ -215,35 +216,6 @@ def _check_fits(trained: Mapping[str, Any], tested: Mapping[str, Any]) -> None:
                 f"dataset@test_on={tested.get('name')}: its {what} is {other}, and {trained.get('name')}'s is {one}; "
                 "a model is tested on data of the form it was trained on"
             )
-
-
-def title(request: Request) -> str:
-    """What to call a request on the screen."""
-    verb = request["verb"]
-    if verb == "train":
-        model = request["model"]
-        options = [f"{key}={model[key]}" for key in ("latent_dim", "k", "codebook_size") if key in model]
-        place = f"on {request['dataset']['name']}"
-        return " ".join([model["_target_"].split(".")[2], *options, place, f"seed={request['seed']}"])
-    if verb == "latents":
-        return f"latents of {request['parents']['autoencoder']}"
-    if verb == "answers":
-        leaf = request["answers"]
-        own = "the language model trained here" if request.data.get("parents") else leaf["_target_"].split(".")[2]
-        who = leaf.get("model") or leaf.get("name") or own
-        how = f", {leaf['decoding']}" if "decoding" in leaf else ""
-        return f"{who} on {request['problems']['name']}{how}"
-    if verb == "embed":
-        what = "answers" if "answers" in request.data.get("parents", {}) else "training pairs"
-        return f"{what} of {request['problems']['name']} by {build.embedder_name(request['embedder'])}"
-    if verb == "grade":
-        return f"answers to {request['problems']['name']} by {', '.join(request['scorers'])}"
-    suite = str(request["suite"]["_target_"].split(".")[2])
-    if "dataset" in request.data:
-        suite += f" on {request['dataset']['name']}"
-    if "shape" in request.data:
-        return f"{suite} of {request['model']['_target_'].split('.')[2]} at {'x'.join(map(str, request['shape']))}"
-    return f"{suite} of {request['parents'].get('run', request['parents'].get('answers'))}"
 
 
 def missing(leaf: Mapping[str, Any]) -> list[str]:
