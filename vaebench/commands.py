@@ -126,6 +126,9 @@ def _show_costs(cfg: DictConfig, store: Store) -> None:
         console.print("measuring a few steps of each training on random tensors (measure=false: count only) ...")
     found = costs.of(trainings, behind, device=device, cache=store.root / "cache" if cfg.measure else None)
     console.print(costs.grid(found, device))
+    hours = [one.hours for one in found]
+    if all(spent is not None for spent in hours):
+        console.print(f"{sum(map(float, hours)):,.0f} hours in all, one seed each")  # type: ignore[arg-type]
 
 
 def report(cfg: DictConfig) -> int:

@@ -142,14 +142,14 @@ def _cost(request: Request, requests: Mapping[str, Request]) -> tuple[Cost, Desi
     spec = request["train"]
     steps = total_steps(estimate.training_items(request), spec["batch_size"], spec["epochs"], spec["max_steps"])
     name = str(request["model"]["_target_"]).split(".")[2]
-    bare = Cost((), f"{name} on {_size(request['dataset']['shape'])}", steps, spec["batch_size"])
+    bare = Cost((), f"{name} on {_of(request, request['dataset']['shape'])}", steps, spec["batch_size"])
     try:
         with cost.weightless():
             design, latent_bytes = _design(request, requests)
             model = design.build()
             if not model.phases:
                 return None
-            bare = replace(bare, what=f"{name} on {_size(design.shape)}", latent_bytes=latent_bytes)
+            bare = replace(bare, what=f"{name} on {_of(request, design.shape)}", latent_bytes=latent_bytes)
             return _counted(bare, design, model), design
     except Exception as error:  # a mistake in its options, an operation that depends on values: a plan goes on
         return replace(bare, note=f"not counted: {_line(error)}"), None
@@ -252,36 +252,20 @@ def free_bytes(device: torch.device) -> int:
 
 def grid(costs: Iterable[Cost], device: torch.device) -> Grid:
     """A table of costs; what was not counted or measured says why."""
-    headings = (
-        "training",
-        "of the rows",
-        "parameters",
-        "steps x batch",
-        "TFLOP a step",
-        "memory, by count",
-        "a step here",
-    )
-    table = Grid(
-        *headings, f"hours on {runtime.device_name(device)}", "latents on disk, each", title="cost of each training"
-    )
+    table = Grid("training", "by count", f"on {runtime.device_name(device)}", title="cost of each training")
     for one in costs:
-        spent = one.hours
-        table.add_row(
-            one.what,
-            _some(one.labels),
-            f"{one.parameters / 1e6:.2f} M" if one.parameters else "-",
-            f"{one.steps:,} x {one.batch_size:,}",
-            f"{one.step_flops / 1e12:,.3g}" if one.step_flops else "-",
-            _gb(one.state_bytes + one.kept_bytes) if one.state_bytes else "-",
-            _step(one),
-            one.note or ("-" if spent is None else f"{spent:,.1f}" if spent >= 0.1 else f"{spent:.2g}"),
-            _gb(one.latent_bytes) if one.latent_bytes else "-",
-        )
+        counted = [f"{one.steps:,} steps of {one.batch_size:,}"]
+        if one.parameters:
+            step = f"{one.step_flops / 1e12:,.3g} TFLOP, {_gb(one.state_bytes + one.kept_bytes)} a step"
+            counted = [f"{one.parameters / 1e6:.2f} M parameters", *counted, step]
+        if one.latent_bytes:
+            counted.append(f"{_gb(one.latent_bytes)} of latents, each")
+        table.add_row(f"{one.what}\n{_some(one.labels)}", "\n".join(counted), _here(one), end_section=True)
     return table
 
 
-def _size(shape: Iterable[int]) -> str:
-    return "x".join(map(str, shape))
+def _of(request: Request, shape: Iterable[int]) -> str:
+    return f"{request['dataset']['name']}, {'x'.join(map(str, shape))}"
 
 
 def _some(labels: tuple[str, ...]) -> str:
@@ -289,10 +273,12 @@ def _some(labels: tuple[str, ...]) -> str:
     return ", ".join(labels[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _step(one: Cost) -> str:
-    if one.measured is None:
-        return "-"
-    return f"{one.measured.seconds:.3g} s for {one.micro_batch}, {_gb(one.measured.peak_bytes)}"
+def _here(one: Cost) -> str:
+    """What was measured, or why nothing was."""
+    if one.measured is None or one.hours is None:
+        return one.note or "not measured"
+    hours = f"{one.hours:,.0f}" if one.hours >= 10 else f"{one.hours:.2g}"
+    return f"{hours} hours\n{one.measured.seconds:.3g} s and {_gb(one.measured.peak_bytes)} for {one.micro_batch}"
 
 
 def _gb(size: float) -> str:
