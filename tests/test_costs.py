@@ -211,7 +211,14 @@ def test_the_table_shows_all_that_is_known():
     console.print(costs.grid([full, replace(bare, note="not measured: needs about 31 GB, 22 GB are free")], CPU))
     text = console.file.getvalue()
     counted = ["83.82 M parameters", "100,000 steps of 256", "687 TFLOP, 589 GB a step", "168 GB of latents, each"]
-    for wanted in ("ldm on 16x32x32", "AE, DAE, VAE, SD-VAE", "and 1 more", *counted, "128,000 hours", "36 s and 4.7 GB for 2"):
+    for wanted in (
+        "ldm on 16x32x32",
+        "AE, DAE, VAE, SD-VAE",
+        "and 1 more",
+        *counted,
+        "128,000 hours",
+        "36 s and 4.7 GB for 2",
+    ):
         assert wanted in text
     assert "not measured: needs" in text
     assert full.hours == 100_000 * 128 * 36 / 3600

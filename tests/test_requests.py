@@ -216,3 +216,32 @@ def test_titles_say_what_a_stage_does() -> None:
     assert "embed" not in " ".join(titles)
     assert titles[3] == "training pairs of arithmetic by lsa, 256 dimensions"
     assert titles[4] == "answers of arithmetic by lsa, 256 dimensions"
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        (["model=batchtopk", "model.k=4"], "batchtopk latent_dim=64 k=4 on digits seed=0"),
+        (["model=sdvae", "model.kl_weight=0.1"], "sdvae kl_weight=0.1 on digits seed=0"),
+        (["model=dae", "model.perceptual=none"], "dae on digits seed=0"),
+        (
+            ["experiment=ldmae/mse"],
+            "vmae mask_ratio=0.0 visible_weight=1.0 kl_weight=0.0 sample=False on digits seed=0",
+        ),
+    ],
+)
+def test_a_run_is_called_by_the_choice_it_is_nearest_to(options: list[str], wanted: str) -> None:
+    with session():
+        assert title(requests.training(compose("train", ["dataset=digits", *options]))[-1]) == wanted
+
+
+def test_a_run_is_called_by_what_it_builds_on() -> None:
+    with session():
+        parent, latents, diffusion = requests.training(
+            compose("train", ["dataset=digits", "experiment=ldmae/ldm", "parent.experiment=ldmae/ae"])
+        )
+        tuning = ["dataset=digits", "experiment=ldmae/tune", "model.perceptual=none", "parent.experiment=ldmae/ae"]
+        _, tuned = requests.training(compose("train", tuning))
+    assert title(latents) == f"latents of {parent.key}"
+    assert title(diffusion) == f"ldm on digits, latents of {parent.key} seed=0"
+    assert f"on digits, from {parent.key} seed=0" in title(tuned)
