@@ -36,7 +36,7 @@ BAD = [
     (["train", "model.k=0"], "k"),
     (["train", "model.beta=-1"], "beta"),
     (["train", "model.importance=size"], "abs_mu"),
-    (["train", "train.schedule=cosine"], "unknown train.schedule 'cosine'"),
+    (["train", "train.schedule=sawtooth"], "unknown train.schedule 'sawtooth'"),
     (["train", "train.precision=float16"], "unknown train.precision 'float16'"),
     (["train", "train.batch_size=0"], "train.batch_size=0: has to be above 0"),
     (["train", "train.batch_size=5000"], "has only 1437 training items"),
@@ -83,10 +83,10 @@ def test_bad_input_is_one_line_and_makes_nothing(
 
 
 def test_every_mistake_of_a_command_is_shown_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, error = run("train", "model=vae", "dataset=mnits", "train.epochs=x", "seeed=1", capsys=capsys)
+    code, _, error = run("train", "model=vaee", "dataset=mnits", "train.epochs=x", "seeed=1", capsys=capsys)
     assert code == 2
     assert len(error.splitlines()) == 4
-    for word in ("'vae'", "'mnits'", "train.epochs=x", "'seeed'"):
+    for word in ("'vaee'", "'mnits'", "train.epochs=x", "'seeed'"):
         assert word in error
 
 
