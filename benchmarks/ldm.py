@@ -189,6 +189,7 @@ def _their_scheduler() -> Any:
 
 def _our_vmae(mask_ratio: float) -> VMAE:
     words = ["model=vmae", "dataset=cifar10", f"model.mask_ratio={mask_ratio}", "model.perceptual=none"]
+    words += [] if mask_ratio else ["model.visible_weight=1.0"]
     with session():
         request = freeze(compose("train", words))
     torch.manual_seed(0)
