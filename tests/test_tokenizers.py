@@ -29,7 +29,7 @@ VP = ["model=vp_vae", "dataset=digits", *FAST, "model.rate=4", "model.codebook_l
 def test_audio_brings_its_model_its_network_and_its_suite(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["dataset=tones", *FAST, "model.rate=4", "model.codebook_latents=2000"]
     assert cli.main(["train", *words]) == 0
-    assert "vp_vae codebook_size=64 on tones" in capsys.readouterr().out
+    assert "vp_vae codebook_size=64 rate=4 codebook_latents=2000 on tones" in capsys.readouterr().out
     assert cli.main(["eval", *words]) == 0
     out = capsys.readouterr().out
     for name in ("cvu", "lsd", "stft", "si_sdr"):
