@@ -19,7 +19,7 @@ from vaebench.costs import Design
 from vaebench.data.answers import read_grades
 from vaebench.errors import UserError
 from vaebench.store import Run, Store, write_bytes, write_json
-from vaebench.trained import load_model, parents
+from vaebench.trained import dataset_of, load_model, parents
 
 
 def evaluate(run: Run, store: Store, *, device: torch.device, track: Callable[[int, int], None]) -> None:
@@ -58,13 +58,7 @@ def _on_data(
     suite = build.suite(request)
     build.check_capabilities(type(suite).__name__.lower(), suite, model)
     classifier = load_model(Run(store.root / judges["classifier"]), device) if suite.needs_classifier else None
-    own = "dataset" not in request.data
-    data = build.dataset(trained.request() if own else request).to(device)
-    if own and trained.result()["dataset_digest"] != data.digest:
-        raise UserError(
-            f"run {trained.key} was trained on other contents of {data.name} than are here now (a part of it?); "
-            f"remove {trained.folder} and train again"
-        )
+    data = (build.dataset(request) if "dataset" in request.data else dataset_of(trained)).to(device)
     inputs = SuiteInputs(
         model=model,
         data=data,

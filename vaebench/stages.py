@@ -21,7 +21,7 @@ from vaebench.data.answers import Answers, Grades, grades_to_parquet, read_answe
 from vaebench.data.problems import Problems
 from vaebench.errors import Interrupted, UserError
 from vaebench.store import Run, Store, write_bytes, write_json
-from vaebench.trained import load_model, parents
+from vaebench.trained import dataset_of, load_model, parents
 
 _IMAGES_PER_SHARD = 4096
 _ENCODED_AT_ONCE = 256
@@ -144,12 +144,7 @@ def latents(run: Run, store: Store, *, device: torch.device, track: Track, stop:
             f"run {trained.key} is a {type(model).__name__}, whose latents are no grid; a diffusion model is trained "
             "on one of grid_ae, dae, vae, sdvae, vmae (parent.experiment=ldmae/vmae)"
         )
-    data = build.dataset(trained.request()).to(device)
-    if trained.result()["dataset_digest"] != data.digest:
-        raise UserError(
-            f"run {trained.key} was trained on other contents of {data.name} than are here now; "
-            f"remove {trained.folder} and train again"
-        )
+    data = dataset_of(trained).to(device)
     count, dtype = len(data), latent_shards.DTYPES[spec["dtype"]]
 
     def encoded(rows: range) -> bytes:
@@ -172,9 +167,9 @@ def latents(run: Run, store: Store, *, device: torch.device, track: Track, stop:
             track=track,
             stop=stop,
         )
-        shape = list(model.latent_moments(data.batch(torch.tensor([0], device=device)).x)[0].shape[1:])
     about = {name: getattr(data, name) for name in ("name", "source", "digest", "note", "stand_in")}
     sums = latent_shards.checksums(run.folder)
+    shape = list(model.latent_shape)
     write_json(run.path("result.json"), {"shape": shape, "images": count, "of": about, "sha256": sums})
     write_json(run.path("provenance.json"), runtime.provenance(device))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,6 +13,9 @@ from vaebench.checkpoint import load_weights
 from vaebench.contracts import Generates, Perceives, Starts
 from vaebench.errors import UserError
 from vaebench.store import Run, Store
+
+if TYPE_CHECKING:
+    from vaebench.data.images import ImageData
 
 
 def parents(run: Run, store: Store) -> dict[str, Path]:
@@ -33,6 +36,17 @@ def load_model(run: Run, device: torch.device, snapshot: int | None = None) -> n
     if isinstance(model, Generates):
         model.decode_with(load_model(Run(parents(run, store)["autoencoder"]), device))
     return model.to(device).eval()
+
+
+def dataset_of(run: Run) -> ImageData:
+    """The dataset a finished run was trained on. Raises `UserError` if it holds something else now."""
+    data = build.dataset(run.request())
+    if run.result()["dataset_digest"] != data.digest:
+        raise UserError(
+            f"run {run.key} was trained on other contents of {data.name} than are here now (a part of it?); "
+            f"remove {run.folder} and train again"
+        )
+    return data
 
 
 def fresh_model(run: Run, store: Store, device: torch.device) -> nn.Module:

@@ -46,17 +46,15 @@ class KLNetwork(nn.Module):
         shrink = 2 ** (len(multipliers) - 1)
         require(_shape_mistake(height, width, shrink))
         self.latent_shape = (latent_channels, height // shrink, width // shrink)
-        options = {
-            "block_out_channels": tuple(channels * multiplier for multiplier in multipliers),
-            "layers_per_block": blocks,
-            "norm_num_groups": groups,
-            "act_fn": "silu",
-        }
-        encoder, decoder = encoder_and_decoder("model.network.kind=kl")
-        down = ("DownEncoderBlock2D",) * len(multipliers)
-        up = ("UpDecoderBlock2D",) * len(multipliers)
-        self.encoder = encoder(colours, latent_channels, down_block_types=down, double_z=True, **options)
-        self.decoder = decoder(latent_channels, colours, up_block_types=up, **options)
+        self.encoder, self.decoder = encoder_and_decoder(
+            "model.network.kind=kl",
+            colours=colours,
+            width=latent_channels,
+            moments=True,
+            channels=[channels * multiplier for multiplier in multipliers],
+            blocks=blocks,
+            groups=groups,
+        )
 
     @property
     def last_weight(self) -> nn.Parameter:

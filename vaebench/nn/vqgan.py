@@ -49,17 +49,15 @@ class VqganAutoencoder(nn.Module):
         require(shape_mistake(input_shape, self.shrink))
         self.width = width
         self.pictures = Pictures(input_shape, perceptual)
-        options = {
-            "block_out_channels": tuple(channels * multiplier for multiplier in multipliers),
-            "layers_per_block": blocks,
-            "norm_num_groups": groups,
-            "act_fn": "silu",
-        }
-        encoder, decoder = encoder_and_decoder("model.autoencoder.kind=vqgan")
-        down = ("DownEncoderBlock2D",) * len(multipliers)
-        up = ("UpDecoderBlock2D",) * len(multipliers)
-        self.encoder = encoder(input_shape[0], width, down_block_types=down, double_z=False, **options)
-        self.decoder = decoder(width, input_shape[0], up_block_types=up, **options)
+        self.encoder, self.decoder = encoder_and_decoder(
+            "model.autoencoder.kind=vqgan",
+            colours=input_shape[0],
+            width=width,
+            moments=False,
+            channels=[channels * multiplier for multiplier in multipliers],
+            blocks=blocks,
+            groups=groups,
+        )
 
     def target(self, x: Tensor) -> Tensor:
         """Images ``[b c h w]`` in [0, 1] -> [-1, 1]. Raises `UserError` for sides that do not divide."""
@@ -90,11 +88,24 @@ class VqganAutoencoder(nn.Module):
         """Nothing is learnt from the data beforehand."""
 
 
-def encoder_and_decoder(needed_by: str) -> tuple[Any, Any]:
-    """The classes of diffusers. Raises `UserError` where it is not installed; ``needed_by``: the option at fault."""
+def encoder_and_decoder(
+    needed_by: str, *, colours: int, width: int, moments: bool, channels: Sequence[int], blocks: int, groups: int
+) -> tuple[Any, Any]:
+    """The two halves, of diffusers, with fresh weights: to ``width`` channels (``moments``: twice as many), and back.
+
+    ``channels``: at each level. ``needed_by``: the option at fault where diffusers is missing, a `UserError`.
+    """
     ensure_torchvision()
     try:
         from diffusers.models.autoencoders.vae import Decoder, Encoder
     except ImportError as error:
         raise UserError(f"{needed_by} needs diffusers: pip install 'vaebench[diffusers]'") from error
-    return Encoder, Decoder
+    options: dict[str, Any] = {
+        "block_out_channels": tuple(channels),
+        "layers_per_block": blocks,
+        "norm_num_groups": groups,
+        "act_fn": "silu",
+    }
+    down, up = ((kind,) * len(channels) for kind in ("DownEncoderBlock2D", "UpDecoderBlock2D"))
+    encoder = Encoder(colours, width, down_block_types=down, double_z=moments, **options)
+    return encoder, Decoder(width, colours, up_block_types=up, **options)
