@@ -37,6 +37,13 @@ class Reconstructs(Protocol):
 
 
 @runtime_checkable
+class Encodes(Protocol):
+    """``encode``: images -> a code ``[b l]`` or ``[b l *grid]``, deterministic."""
+
+    def encode(self, x: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
 class Tokenizes(Protocol):
     """A discrete code. ``codebook_size``: how many codes there really are; ``nominal_size``: how many the table says.
 
@@ -116,6 +123,14 @@ class GivesLatents(Protocol):
     def latent_moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]: ...
 
     def decode(self, z: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Normalised(Protocol):
+    """Latents with one mean and one deviation of all their numbers together, 0-dim float32 buffers."""
+
+    latent_mean: Tensor
+    latent_std: Tensor
 
 
 @runtime_checkable

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vaebench.data.answers import Answers, Grades
     from vaebench.data.audio import AudioData
     from vaebench.data.images import ImageData
+    from vaebench.data.latents import LatentData
     from vaebench.data.problems import Problems
 
 
@@ -44,6 +45,7 @@ class SuiteInputs:
     """What a suite receives. ``model`` is in eval mode on ``device``; ``classifier`` only if the suite asked for it.
 
     ``cache`` is a folder for reference statistics; ``classifier_key`` the run key behind ``classifier``;
+    ``reference``: samples of the law that the model's latents were matched with, in raw units; None for other models.
     ``track(done, total)`` reports progress.
     """
 
@@ -53,6 +55,7 @@ class SuiteInputs:
     cache: Path
     classifier: Any | None = None
     classifier_key: str = ""
+    reference: LatentData | None = None
     track: Callable[[int, int], None] = lambda done, total: None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from vaebench.data.answers import Answers
+    from vaebench.data.latents import LatentData
     from vaebench.data.problems import Problems
 
 
@@ -70,6 +71,42 @@ class FittedEmbedder(Protocol):
     def save(self, folder: Path) -> None: ...
 
     def load(self, folder: Path) -> None: ...
+
+
+@dataclass(frozen=True)
+class ReferenceInputs:
+    """What a reference distribution may be made of.
+
+    ``latent_shape`` (l, h, w), ``latent_mean``, ``latent_std``: of the tokenizer whose latents will be matched with it.
+    ``dataset``: the name of the images. ``features``: raw latents of the training images (by this or another tokenizer,
+    whose normalisation is ``features_mean``, ``features_std``). ``flow``: a trained latent diffusion model, with
+    ``features`` the latents it was trained on. ``embed``: texts -> float32 ``[n e]`` on the CPU.
+    """
+
+    latent_shape: tuple[int, int, int]
+    latent_mean: float
+    latent_std: float
+    dataset: str
+    seed: int
+    features: LatentData | None = None
+    features_mean: float = 0.0
+    features_std: float = 1.0
+    flow: nn.Module | None = None
+    embed: Callable[[Sequence[str]], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class ReferenceItems:
+    """Samples of a law: ``z`` float32 ``[n l h w]`` in normalised units, ``labels`` int64 ``[n]`` or None."""
+
+    z: Tensor
+    labels: Tensor | None
+
+
+class Reference(Protocol):
+    """A distribution that latents are matched with. ``draw`` depends on the request alone; raises `UserError`."""
+
+    def draw(self, given: ReferenceInputs) -> ReferenceItems: ...
 
 
 @dataclass(frozen=True)

@@ -158,3 +158,48 @@ class Starts(Protocol):
     """
 
     def start(self, trained: nn.Module) -> None: ...
+
+
+@runtime_checkable
+class TakesEncoder(Protocol):
+    """``take_encoder``: takes over the encoder of another run's trained model before the first step.
+
+    Raises `UserError` if it is not the encoder the model was built for.
+    """
+
+    def take_encoder(self, learner: nn.Module) -> None: ...
+
+
+@runtime_checkable
+class TakesTeacher(Protocol):
+    """``teach``: takes a trained model whose score the training follows; neither trained nor stored with this one.
+
+    Raises `UserError` if it does not fit.
+    """
+
+    def teach(self, teacher: nn.Module) -> None: ...
+
+
+@runtime_checkable
+class NormalisesLike(Protocol):
+    """``normalise_like``: takes over the normalisation of the autoencoder on whose latents the model is trained."""
+
+    def normalise_like(self, autoencoder: nn.Module) -> None: ...
+
+
+@runtime_checkable
+class LoadsPretrained(Protocol):
+    """``load_pretrained``: fetches weights that others have trained, once before a training that begins with them.
+
+    Raises `UserError` with what to do where they cannot be had. Does nothing for a model that has none.
+    """
+
+    def load_pretrained(self) -> None: ...
+
+
+@runtime_checkable
+class Floors(Protocol):
+    """``floors``: what a logged term (``phase/term``) must not fall below, and what it means if it does."""
+
+    @property
+    def floors(self) -> Mapping[str, tuple[float, str]]: ...

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vaebench.contracts import Batch, LossOutput, Phase, Sampling, TrainingData
+from vaebench.contracts import Batch, LossOutput, Normalised, Phase, Sampling, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn import dit, flow, samplers
 from vaebench.nn.averaged import Averaged
@@ -23,6 +23,7 @@ from vaebench.nn.sampling import own_draws, spread
 _LOOKED_AT = 10_000  # training items for the statistics of the latents, as the authors' code does
 _BATCH = 500
 _CONSTANT = 1e-6  # a deviation below this fraction of the mean is rounding
+_STATISTICS = ("scalar", "autoencoder")
 
 
 class LDM(nn.Module):
@@ -32,6 +33,8 @@ class LDM(nn.Module):
     ``width``, ``depth``, ``heads``, ``mlp_ratio``, ``qk_norm``, ``positions``, ``time_scale``: of the `dit.DiT`.
     ``label_dropout``: share of the labels that is replaced by "any class", which guidance needs. ``time_sampling``:
     logit_normal or uniform. ``ema_decay``: of the average of the weights that sampling uses (`Averaged`).
+    ``statistics``: mean and deviation are those of each channel (None), of all numbers together (``scalar``), or the
+    two numbers that the autoencoder itself has (``autoencoder``).
     """
 
     mean: Tensor
@@ -52,6 +55,7 @@ class LDM(nn.Module):
         label_dropout: float,
         time_sampling: str,
         ema_decay: float,
+        statistics: str | None = None,
     ) -> None:
         super().__init__()
         if latent_shape is None:
@@ -65,11 +69,13 @@ class LDM(nn.Module):
             fraction("model.label_dropout", label_dropout),
             one_of("model.time_sampling", time_sampling, flow.TIMES),
             fraction("model.ema_decay", ema_decay),
+            one_of("model.statistics", statistics, _STATISTICS) if statistics is not None else None,
         )
         self.latent_shape = tuple(latent_shape)
         self.classes = classes
         self.label_dropout = label_dropout if classes else 0.0
         self.time_sampling = time_sampling
+        self.statistics = statistics
         self.network = dit.DiT(
             latent_shape=latent_shape,
             classes=classes,
@@ -112,7 +118,8 @@ class LDM(nn.Module):
     def look(self, data: TrainingData) -> None:
         """Mean and deviation of each channel over at most 10,000 evenly spread items; draws from no global generator.
 
-        A channel that does not vary keeps the deviation 1.
+        A channel that does not vary keeps the deviation 1. With ``statistics=scalar`` all channels share both numbers,
+        with ``autoencoder`` they are as `normalise_like` set them.
 
         Raises:
             UserError: the latents have another shape, or the labels do not fit the number of classes.
@@ -132,12 +139,34 @@ class LDM(nn.Module):
                 f"model.classes={self.classes}: the labels of {data.name} go up to {highest}, the other classes would "
                 "be sampled and never have been trained; give their number"
             )
-        shares = torch.tensor(counts, dtype=torch.float64)[:, None] / sum(counts)
-        each = torch.stack(means)
-        mean = (shares * each).sum(0)
-        std = (shares * (torch.stack(variances) + (each - mean).square())).sum(0).sqrt()
+        if self.statistics != "autoencoder":
+            shares = torch.tensor(counts, dtype=torch.float64) / sum(counts)
+            self._normalise(*_pooled(shares, torch.stack(means), torch.stack(variances)))
+
+    def _normalise(self, mean: Tensor, variance: Tensor) -> None:
+        """Keep the statistics of the channels ``[l]``, or one mean and one deviation of all of them together."""
+        if self.statistics == "scalar":
+            alike = torch.full_like(mean, 1 / len(mean))
+            mean, variance = (one.expand(len(mean)) for one in _pooled(alike, mean, variance))
+        std = variance.sqrt()
         self.mean.copy_(mean[:, None, None])
         self.std.copy_(torch.where(std > _CONSTANT * mean.abs(), std, 1.0)[:, None, None])
+
+    def normalise_like(self, autoencoder: nn.Module) -> None:
+        """With ``statistics=autoencoder``: its ``latent_mean`` and ``latent_std``, the same for all channels.
+
+        Raises:
+            UserError: the autoencoder has none.
+        """
+        if self.statistics != "autoencoder":
+            return
+        if not isinstance(autoencoder, Normalised):
+            raise UserError(
+                f"model.statistics=autoencoder: {type(autoencoder).__name__} has no normalisation of its own; "
+                "choose scalar, or null for that of each channel"
+            )
+        self.mean.fill_(autoencoder.latent_mean.item())
+        self.std.fill_(autoencoder.latent_std.item())
 
     def _check(self, batch: Batch, name: str) -> None:
         """Raise `UserError` if these latents are not what the model was built for."""
@@ -194,3 +223,10 @@ class LDM(nn.Module):
         z = self.sample_latents(labels, generator, sampling)
         images: Tensor = self._decoder.on(z.device).decode(z)
         return images
+
+
+def _pooled(shares: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of parts taken together: ``shares`` ``[n]`` of the whole, the rest ``[n ...]``."""
+    weights = shares.view(-1, *[1] * (means.dim() - 1))
+    mean = (weights * means).sum(0)
+    return mean, (weights * (variances + (means - mean).square())).sum(0)
