@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from vaebench import build, requests
+from vaebench import build, requests, trying
 from vaebench.compose import compose, configurations, session
 from vaebench.config import Request, choices, conf_dir, freeze, kinds, leaf
 from vaebench.data.embeddings import Pairs
@@ -71,7 +71,7 @@ def test_every_experiment_takes_a_real_step(name: str) -> None:
         chain = requests.training(cfg)
     torch.manual_seed(0)
     *_, request = chain
-    models = requests.try_out([one for one in chain if one["verb"] != "embed"])
+    models = trying.try_out([one for one in chain if one["verb"] != "embed"])
     model, parents = models[request.key], request.data.get("parents", {})
     if "perceptual" in parents:
         model.perceive(models[parents["perceptual"]])

@@ -12,7 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from vaebench import build, cli, requests, stages, worker
+from vaebench import build, cli, requests, stages, trying, worker
 from vaebench.checkpoint import save_weights
 from vaebench.compose import compose, session
 from vaebench.config import Request
@@ -195,12 +195,12 @@ def test_parents_that_cannot_be(options: list[str], message: str) -> None:
 def test_latents_that_are_no_grid_are_refused_before_anything_runs() -> None:
     cfg = compose("train", [*DIFFUSION, "parent.experiment=batchtopk/ae_256"])
     with pytest.raises(UserError, match="parent: the latents of Autoencoder are no grid"):
-        requests.try_out(requests.training(cfg))
+        trying.try_out(requests.training(cfg))
     with pytest.raises(UserError, match=r"unknown latents.dtype 'int8'.*float32"):
-        requests.try_out(chain("latents.dtype=int8"))
+        trying.try_out(chain("latents.dtype=int8"))
     cfg = compose("train", ["model=ae", "dataset=digits", "parent.experiment=ldmae/vmae", *PARENT])
     with pytest.raises(UserError, match="model ae cannot start from another run"):
-        requests.try_out(requests.training(cfg))
+        trying.try_out(requests.training(cfg))
 
 
 @pytest.mark.usefixtures("composing")

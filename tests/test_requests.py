@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import build, items, planning, requests
+from vaebench import build, items, planning, requests, trying
 from vaebench import text_requests as texts
 from vaebench.compose import compose, configurations, session
 from vaebench.config import Request, choices, kind_of, plain
@@ -154,7 +154,7 @@ def test_every_mistake_of_a_chain_is_shown_before_anything_is_made() -> None:
             compose("eval", ["experiment=rcvae/rcvae", "dataset=tiny", "suite=selection", *options])
         )
         with pytest.raises(UserError) as caught:
-            requests.try_out(found[0])
+            trying.try_out(found[0])
     text = "\n".join(caught.value.lines)
     assert "embedder.ngrams=0" in text
     assert "model.beta=-1" in text
@@ -190,7 +190,7 @@ def test_every_row_of_the_paper_is_planned_or_said_to_be_left_out(monkeypatch: p
 
 def test_an_embedder_that_is_not_installed_leaves_its_rows_out(monkeypatch: pytest.MonkeyPatch) -> None:
     items._chain.cache_clear()
-    monkeypatch.setattr(requests, "find_spec", lambda name: None)
+    monkeypatch.setattr(trying, "find_spec", lambda name: None)
     found = plan("scale=smoke", "table=health")
     assert {item.row for item in found.items} == {"rcvae_lsa"}
     assert found.left_out == (

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from vaebench.contracts import AnswerSource, Embedder, Suite
+    from vaebench.contracts import AnswerSource, Embedder, Reference, Suite
     from vaebench.data.images import ImageData
     from vaebench.data.problems import Problems
 
 ALLOWED = ("vaebench.", "torch.optim.")
 # Fields of a leaf that describe it and are not arguments of its constructor.
 _DESCRIPTION = frozenset(
-    {"_target_", "version", "data", "needs", "extra", "language_model", "scorers", "contents", "decay_on"}
+    {"_target_", "version", "data", "needs", "extra", "language_model", "scorers", "contents", "decay_on", "builds_on"}
 )
 
 
@@ -78,6 +78,12 @@ def embedder_name(leaf: Mapping[str, Any]) -> str:
     """What to call an embedder: its kind or its model, and its width."""
     kind = str(leaf["_target_"]).rsplit(".", 1)[-1].lower()
     return f"{leaf.get('model') or leaf.get('package') or kind}, {leaf['dim']} dimensions"
+
+
+def reference(request: Request) -> Reference:
+    """The request's reference distribution."""
+    built: Reference = _build("reference", request["reference"])
+    return built
 
 
 def suite(request: Request) -> Suite:

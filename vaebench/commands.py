@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from vaebench import build, executors, requests, text_requests
+from vaebench import build, executors, requests, text_requests, trying
 from vaebench.config import Request, RuntimeSpec
 from vaebench.contracts import Job
 from vaebench.errors import UserError
@@ -19,7 +19,8 @@ from vaebench.store import Run, Store, store_root
 from vaebench.titles import title
 
 _SHOWN_LINES = 5
-_ROLES = {"train": "run", "latents": "latents", "answers": "answers", "embed": "embeddings", "grade": "grades"}
+_ROLES = {"train": "run", "latents": "latents", "reference": "reference"}
+_ROLES |= {"answers": "answers", "embed": "embeddings", "grade": "grades"}
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -64,7 +65,7 @@ def check(configurations: list[DictConfig]) -> None:
     lines: list[str] = []
     for cfg in configurations:
         try:
-            requests.try_out(requests.checked(cfg))
+            trying.try_out(requests.checked(cfg))
         except UserError as error:
             lines += error.lines
     if lines:
@@ -153,7 +154,7 @@ def _try_out(cfg: DictConfig, chain: list[Request]) -> dict[str, Any]:
     warning = runtime.overload_warning(1, cfg.runtime.threads)
     if warning:
         Console(stderr=True, highlight=False, soft_wrap=True).print(warning)
-    return requests.try_out(chain)
+    return trying.try_out(chain)
 
 
 def _make_first(cfg: DictConfig, store: Store, wanted: list[Request]) -> None:

@@ -34,14 +34,16 @@ from vaebench.config import (
 from vaebench.errors import UserError, unknown
 
 # Groups whose choices go inside another group's choice.
-_INSIDE = {"answers": "dataset", "problems": "dataset", "autoencoder": "model", "network": "model"}
+_INSIDE = {"answers": "dataset", "problems": "dataset"}
+_INSIDE |= dict.fromkeys(("autoencoder", "network", "encoder", "decoder"), "model")
 # The dataset a model of this kind takes where none is chosen.
-_EMBEDDED = {"text": "tiny", "tokens": "arithmetic", "audio": "tones"}
+_EMBEDDED = {"text": "tiny", "tokens": "arithmetic", "audio": "tones", "points": "s_curve"}
 # What is chosen for a kind of data where the command is silent; images have the defaults of conf/train.yaml.
 _AUTOENCODER = "autoencoder@model.autoencoder"
 _USUAL = {
     "text": {"model": "rcvae", "suite": "selection"},
     "tokens": {"model": "tiny_lm"},
+    "points": {"model": "points", "suite": "points"},
     "audio": {"model": "vp_vae", "suite": "tokens", _AUTOENCODER: "mel"},
 }
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ LATENTS = "latents"  # the ``data`` of a model that is trained on what an autoen
 # Where a file is fetched from does not change what it holds (its sha256 stands beside it), so it is no part of the key.
 # ``needs`` and ``data`` describe a leaf: which packages it takes, which kind of data it is for. A ``path`` has its
 # sha256 beside it too.
-_NOT_IN_KEY = frozenset({"mirrors", "needs", "extra", "data", "path"})
+_NOT_IN_KEY = frozenset({"mirrors", "needs", "extra", "data", "path", "builds_on"})
 
 
 @dataclass
@@ -68,12 +68,40 @@ class ParentSpec:
     """The run that a model builds on: an autoencoder under a diffusion model, the run that a tuning starts from.
 
     ``experiment``: composed for the same dataset, scale and seed, with ``overrides``; or ``run``: the key of a finished
-    run in the store.
+    run in the store; or ``stage``: one of `StagesSpec`, or ``reference``.
     """
 
     experiment: str | None = None
     run: str | None = None
+    stage: str | None = None
     overrides: list[str] = field(default_factory=list)
+
+
+@dataclass
+class StageSpec:
+    """A run in a long chain: an ``experiment`` with ``overrides``, or the key of a finished ``run``."""
+
+    experiment: str = MISSING
+    run: str | None = None
+    overrides: list[str] = field(default_factory=list)
+
+
+@dataclass
+class StagesSpec:
+    """The runs that latents matched with a reference distribution build on (DMVAE), each in one place.
+
+    ``encoder`` -> ``tokenizer`` -> (with the reference) ``teacher`` -> ``joint``. Of some references:
+    ``features_encoder`` -> ``features``, another tokenizer; ``autoencoder`` -> ``diffusion``, a latent diffusion model.
+    """
+
+    encoder: StageSpec = field(default_factory=partial(StageSpec, "dmvae/ssl"))
+    tokenizer: StageSpec = field(default_factory=partial(StageSpec, "dmvae/tokenizer"))
+    teacher: StageSpec = field(default_factory=partial(StageSpec, "dmvae/teacher"))
+    joint: StageSpec = field(default_factory=partial(StageSpec, "dmvae/joint"))
+    features_encoder: StageSpec = field(default_factory=partial(StageSpec, "dmvae/supervised"))
+    features: StageSpec = field(default_factory=partial(StageSpec, "dmvae/tokenizer"))
+    autoencoder: StageSpec = field(default_factory=partial(StageSpec, "dmvae/kl"))
+    diffusion: StageSpec = field(default_factory=partial(StageSpec, "dmvae/diffusion"))
 
 
 @dataclass
@@ -120,6 +148,8 @@ class Common:
 class TrainConfig(Common):
     """``vaebench train`` and ``vaebench eval``. ``test_on``: another dataset to evaluate on (out of domain).
 
+    ``reference``: the distribution that latents are matched with, ``stages`` the runs behind that.
+
     ``snapshot``: evaluate the model as it was after so many of the parts that `TrainSpec.snapshots` cuts its training
     into.
     """
@@ -130,9 +160,11 @@ class TrainConfig(Common):
     suite: Any = None
     test_on: Any = None
     embedder: Any = None
+    reference: Any = None
     scale: ScaleSpec = field(default_factory=ScaleSpec)
     train: TrainSpec = field(default_factory=TrainSpec)
     parent: ParentSpec = field(default_factory=ParentSpec)
+    stages: StagesSpec = field(default_factory=StagesSpec)
     latents: LatentsSpec = field(default_factory=LatentsSpec)
     snapshot: int | None = None
     seed: int = 0

@@ -19,7 +19,7 @@ from vaebench.costs import Design
 from vaebench.data.answers import read_grades
 from vaebench.errors import UserError
 from vaebench.store import Run, Store, write_bytes, write_json
-from vaebench.trained import dataset_of, load_model, parents
+from vaebench.trained import dataset_of, load_model, parents, reference_run
 
 
 def evaluate(run: Run, store: Store, *, device: torch.device, track: Callable[[int, int], None]) -> None:
@@ -59,6 +59,7 @@ def _on_data(
     build.check_capabilities(type(suite).__name__.lower(), suite, model)
     classifier = load_model(Run(store.root / judges["classifier"]), device) if suite.needs_classifier else None
     data = (build.dataset(request) if "dataset" in request.data else dataset_of(trained)).to(device)
+    drawn = reference_run(trained, store) if getattr(suite, "needs_reference", False) else None
     inputs = SuiteInputs(
         model=model,
         data=data,
@@ -66,6 +67,7 @@ def _on_data(
         cache=store.root / "cache",
         classifier=classifier,
         classifier_key=judges.get("classifier", ""),
+        reference=stages.latents_of(drawn.folder) if drawn is not None else None,
         track=track,
     )
     dataset = {

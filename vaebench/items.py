@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, open_dict
 
-from vaebench import build, requests
+from vaebench import build, requests, trying
 from vaebench.compose import compose
 from vaebench.config import Request, dataset_leaf, freeze_eval, kind_of, leaf, plain
 from vaebench.papers.tables import Column, Row, Table
@@ -167,7 +167,7 @@ def _chain(overrides: tuple[str, ...], seeds: int) -> tuple[list[Request], dict[
     scorers = list(plain(cfg.dataset.problems)["scorers"])
     roles = {"main": scorers[0], "other": scorers[min(1, len(scorers) - 1)], "strict": scorers[-1]}
     hint = f"(pip install 'vaebench[{leaf.get('extra', 'reasoning')}]')"
-    lacking = requests.missing(leaf)
+    lacking = trying.missing(leaf)
     return chain, roles, f"needs {', '.join(lacking)} {hint}" if lacking else ""
 
 

@@ -1,18 +1,19 @@
 """Requests that belong together: a run and all it builds on, parents before children.
 
 Images: training -> evaluation, judged by the dataset's classifier. A diffusion model: autoencoder -> its latents ->
-training -> evaluation. Texts: `text_requests`. A changed option renames what depends on it and nothing else.
+training -> evaluation. Latents matched with a reference: `matching_requests`. Texts: `text_requests`. A changed option
+renames what depends on it and nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from vaebench import build
+from vaebench import matching_requests as matching
 from vaebench import text_requests as texts
 from vaebench.compose import compose
 from vaebench.config import (
@@ -27,7 +28,7 @@ from vaebench.config import (
     kinds,
     plain,
 )
-from vaebench.contracts import GivesLatents, Starts, Suite
+from vaebench.contracts import Suite
 from vaebench.errors import UserError, unknown
 from vaebench.store import Store, store_root
 from vaebench.text_requests import is_text
@@ -51,6 +52,8 @@ def checked(cfg: DictConfig) -> list[Request]:
         texts.check_width(leaves["model"], leaves["embedder"])
     if cfg.suite is not None:
         leaves["suite"] = plain(cfg.suite)
+    if cfg.reference is not None:
+        leaves["reference"] = matching.leaf(cfg)
     if cfg.test_on is not None:
         leaves["test_on"] = plain(cfg.test_on)
         _check_fits(plain(cfg.dataset), leaves["test_on"])
@@ -67,13 +70,38 @@ def training(cfg: DictConfig) -> list[Request]:
             raise UserError(
                 f"model.latent_shape={list(cfg.model.latent_shape)}: leave it out, it is filled in from the autoencoder"
             )
+        if cfg.parent.stage == matching.REFERENCE:
+            return matching.teacher(cfg, training)
         return diffusion(cfg, _parent(cfg))
-    chain = _parent(cfg) if cfg.parent.experiment or cfg.parent.run else []
-    parents = {"start": chain[-1]} if chain else {}
+    chain, parents = _begun_with(cfg)
+    cfg = matching.with_encoder(cfg, parents)
+    if matching.is_matched(cfg):
+        chain += _stage(cfg, "teacher")
+        parents["teacher"] = chain[-1]
+        cfg = matching.matched(cfg, chain[-1])
     if _perceives(cfg):
         parents["perceptual"] = classifier(cfg, _PERCEIVING_SEED)
         chain.append(parents["perceptual"])
     return [*chain, freeze(cfg, parents)]
+
+
+def _begun_with(cfg: DictConfig) -> tuple[list[Request], dict[str, Request]]:
+    """The runs whose weights a training begins with, and which of them by role."""
+    if matching.needs_encoder(cfg):
+        chain = _stage(cfg, "encoder")
+        return chain, {"encoder": chain[-1]}
+    if not matching.has_parent(cfg):
+        return [], {}
+    chain = _parent(cfg)
+    return chain, {"start": chain[-1]}
+
+
+def _stage(cfg: DictConfig, name: str) -> list[Request]:
+    """The training of one of the configuration's stages behind what it needs, or a finished run in its place."""
+    key = cfg.stages[name].run
+    if key:
+        return [_stored(cfg, str(key), f"stages.{name}.run={key}", cfg.stages[name].overrides)]
+    return training(matching.stage(cfg, name))
 
 
 def _perceives(cfg: DictConfig) -> bool:
@@ -88,8 +116,7 @@ def on_latents(cfg: DictConfig) -> bool:
 
 def diffusion(cfg: DictConfig, autoencoder: list[Request]) -> list[Request]:
     """A training on the latents of an autoencoder: the chain that ends with its training, latents, training."""
-    parents = {"autoencoder": autoencoder[-1].key}
-    stored = Request({"verb": "latents", "latents": plain(cfg.latents), "parents": parents})
+    stored = matching.latents(cfg, autoencoder[-1])
     return [*autoencoder, stored, freeze(cfg, {"latents": stored, "autoencoder": autoencoder[-1]})]
 
 
@@ -98,6 +125,10 @@ def _parent(cfg: DictConfig) -> list[Request]:
     spec = cfg.parent
     if spec.run:
         return [_stored_parent(cfg)]
+    if spec.stage:
+        if spec.stage not in matching.stages():
+            raise UserError(unknown("parent.stage", spec.stage, matching.stages()))
+        return _stage(cfg, spec.stage)
     if not spec.experiment:
         name = cfg.model["_target_"].split(".")[2]
         raise UserError(
@@ -118,19 +149,10 @@ def _parent(cfg: DictConfig) -> list[Request]:
 
 
 def _stored_parent(cfg: DictConfig) -> Request:
-    """The request of a finished run on the same dataset."""
-    store = Store(store_root(cfg.store))
-    run = store.run(str(cfg.parent.run))
-    name = f"parent.run={cfg.parent.run}"
-    if run is None:
-        raise UserError(f"{name}: there is no such run in {store.root}; `vaebench list runs` shows them")
-    request = run.request()
-    if request["verb"] != "train":
-        raise UserError(f"{name}: is no training but {title(request)}; `vaebench list runs` shows which are")
-    if not run.done:
-        raise UserError(f"{name}: is {run.state()}, not finished; the command that started it goes on")
-    if cfg.parent.overrides:
-        raise UserError(f"{name}: is trained already, so parent.overrides={list(cfg.parent.overrides)} cannot apply")
+    """The request of a finished autoencoder's run on the same dataset."""
+    key = str(cfg.parent.run)
+    name = f"parent.run={key}"
+    request = _stored(cfg, key, name, cfg.parent.overrides)
     if request["model"].get("data") == LATENTS:
         raise UserError(f"{name}: is a diffusion model itself ({title(request)}); name an autoencoder's run")
     trained = request["dataset"]["name"]
@@ -139,6 +161,23 @@ def _stored_parent(cfg: DictConfig) -> Request:
             f"{name}: was trained on {trained}, and dataset={cfg.dataset.name}; a diffusion model is trained on the "
             f"latents of its autoencoder's own set (dataset={trained})"
         )
+    return request
+
+
+def _stored(cfg: DictConfig, key: str, name: str, overrides: Iterable[str]) -> Request:
+    """The request of a finished training; ``name``: how it was named."""
+    store = Store(store_root(cfg.store))
+    run = store.run(key)
+    if run is None:
+        raise UserError(f"{name}: there is no such run in {store.root}; `vaebench list runs` shows them")
+    request = run.request()
+    if request["verb"] != "train":
+        raise UserError(f"{name}: is no training but {title(request)}; `vaebench list runs` shows which are")
+    if not run.done:
+        raise UserError(f"{name}: is {run.state()}, not finished; the command that started it goes on")
+    if list(overrides):
+        option = name.partition("=")[0].removesuffix("run")
+        raise UserError(f"{name}: is trained already, so {option}overrides={list(overrides)} cannot apply")
     return request
 
 
@@ -216,81 +255,3 @@ def _check_fits(trained: Mapping[str, Any], tested: Mapping[str, Any]) -> None:
                 f"dataset@test_on={tested.get('name')}: its {what} is {other}, and {trained.get('name')}'s is {one}; "
                 "a model is tested on data of the form it was trained on"
             )
-
-
-def missing(leaf: Mapping[str, Any]) -> list[str]:
-    """The packages that a leaf needs and that are not installed."""
-    return [name for name in leaf.get("needs") or () if find_spec(name) is None]
-
-
-def try_out(chain: Iterable[Request]) -> dict[str, Any]:
-    """Build what each request names, so that a bad value is an error before anything is made.
-
-    Returns the models by the request's key. Raises `UserError` with the mistakes of all requests at once.
-    """
-    models: dict[str, Any] = {}
-    lines: list[str] = []
-    for request in chain:
-        try:
-            built = _try(request, models)
-        except UserError as error:
-            lines += error.lines
-            continue
-        if built is not None:
-            models[request.key] = built
-    if lines:
-        raise UserError(*dict.fromkeys(lines))
-    return models
-
-
-def _try(request: Request, models: Mapping[str, Any]) -> Any:
-    """``models``: those of the requests before, by key."""
-    verb = request["verb"]
-    parents = request.data.get("parents", {})
-    if verb == "latents":
-        _check_latents(request, models.get(parents["autoencoder"]))
-    elif verb == "train":
-        from vaebench.schedules import check_spec
-
-        check_spec(request["train"])
-        autoencoder = models.get(parents.get("autoencoder", ""))
-        if "latents" in parents and not isinstance(autoencoder, GivesLatents):
-            return None  # its mistake has been noted
-        model: Any = build.model(request, latent_shape=autoencoder.latent_shape if autoencoder else None)
-        if "start" in parents and not isinstance(model, Starts):
-            name = request["model"]["_target_"].split(".")[2]
-            raise UserError(f"model {name} cannot start from another run; leave parent.experiment and parent.run out")
-        if models.get(parents.get("start", "")) is not None:
-            model.start(models[parents["start"]])  # fits, or says why not
-        build.optimizers(request, model)
-        return model
-    elif verb == "answers":
-        build.source(request)
-    elif verb == "embed":
-        build.embedder(request)
-        lacking = missing(request["embedder"])
-        if lacking:
-            extra = request["embedder"].get("extra", "reasoning")
-            raise UserError(
-                f"embedder {build.embedder_name(request['embedder'])}: needs {', '.join(lacking)}; "
-                f"pip install 'vaebench[{extra}]', or take embedder=lsa"
-            )
-    elif verb == "grade":
-        from vaebench.metrics.answers import check
-
-        check(request["scorers"])
-    return None
-
-
-def _check_latents(request: Request, autoencoder: Any) -> None:
-    """Raise `UserError` if these latents cannot be made."""
-    from vaebench.data.latents import DTYPES
-
-    dtype = request["latents"]["dtype"]
-    if dtype not in DTYPES:
-        raise UserError(unknown("latents.dtype", dtype, DTYPES))
-    if autoencoder is not None and not isinstance(autoencoder, GivesLatents):
-        raise UserError(
-            f"parent: the latents of {type(autoencoder).__name__} are no grid; a diffusion model is trained on those "
-            "of grid_ae, dae, vae, sdvae or vmae (parent.experiment=ldmae/vmae)"
-        )

@@ -1,4 +1,4 @@
-"""Runs that are no training: answers, their grades, embedded texts, and latents. Each is made of shards.
+"""Runs that are no training: answers, their grades, embedded texts, latents and references. Each is made of shards.
 
 A shard is written whole or not at all and depends on the request alone, so a killed stage goes on behind its last shard
 to the same files.
@@ -6,15 +6,15 @@ to the same files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from vaebench import build, runtime
-from vaebench.contracts import Embedder, FittedEmbedder, GivesLatents, Work
+from vaebench.contracts import Embedder, FittedEmbedder, GivesLatents, Normalised, ReferenceInputs, Work
 from vaebench.data import embeddings
 from vaebench.data import latents as latent_shards
 from vaebench.data.answers import Answers, Grades, grades_to_parquet, read_answers, to_parquet
@@ -22,6 +22,10 @@ from vaebench.data.problems import Problems
 from vaebench.errors import Interrupted, UserError
 from vaebench.store import Run, Store, write_bytes, write_json
 from vaebench.trained import dataset_of, load_model, parents
+
+if TYPE_CHECKING:
+    from vaebench.config import Request
+    from vaebench.data.images import ImageData
 
 _IMAGES_PER_SHARD = 4096
 _ENCODED_AT_ONCE = 256
@@ -167,11 +171,97 @@ def latents(run: Run, store: Store, *, device: torch.device, track: Track, stop:
             track=track,
             stop=stop,
         )
-    about = {name: getattr(data, name) for name in ("name", "source", "digest", "note", "stand_in")}
+    _finish_latents(run, device, model.latent_shape, count, _about(data))
+
+
+def _about(data: ImageData) -> dict[str, Any]:
+    return {name: getattr(data, name) for name in ("name", "source", "digest", "note", "stand_in")}
+
+
+def _finish_latents(
+    run: Run, device: torch.device, shape: Sequence[int], count: int, about: Mapping[str, Any], **facts: Any
+) -> None:
     sums = latent_shards.checksums(run.folder)
-    shape = list(model.latent_shape)
-    write_json(run.path("result.json"), {"shape": shape, "images": count, "of": about, "sha256": sums})
+    write_json(
+        run.path("result.json"), {"shape": list(shape), "images": count, "of": dict(about), "sha256": sums, **facts}
+    )
     write_json(run.path("provenance.json"), runtime.provenance(device))
+
+
+def reference(run: Run, store: Store, *, device: torch.device, track: Track, stop: Stop) -> None:
+    """Draw samples of the distribution that latents will be matched with, in the raw units of their tokenizer."""
+    request = run.request()
+    folders = parents(run, store)
+    tokenizer, trained = _normalised(folders["autoencoder"], device)
+    runtime.seed_all(request["seed"])
+    items = build.reference(request).draw(_reference_inputs(request, folders, tokenizer, device))
+    mean, std = float(tokenizer.latent_mean), float(tokenizer.latent_std)
+    z = items.z.cpu() * std + mean
+    shape, count = tuple(z.shape[1:]), len(z)
+    if shape != tuple(tokenizer.latent_shape):
+        raise UserError(
+            f"reference: its samples are {list(shape)} and the tokenizer's latents {list(tokenizer.latent_shape)}"
+        )
+    if request["labelled"] and items.labels is None:
+        raise UserError(
+            f"reference {request['name']}: has no labels, and matching within classes needs them; set "
+            "reference.labelled=false (model.conditioning is none then)"
+        )
+    labels = torch.zeros(count, dtype=torch.int64) if items.labels is None else items.labels.cpu()
+    _shards(
+        run,
+        [range(start, min(start + _IMAGES_PER_SHARD, count)) for start in range(0, count, _IMAGES_PER_SHARD)],
+        "latents-{:05d}.safetensors",
+        lambda rows: latent_shards.to_bytes(
+            z[rows.start : rows.stop, None], None, labels[rows.start : rows.stop].contiguous()
+        ),
+        track=track,
+        stop=stop,
+    )
+    about = _about(dataset_of(trained)) | {"name": f"reference {request['name']}"}
+    _finish_latents(run, device, shape, count, about, labelled=bool(request["labelled"]))
+
+
+def _normalised(folder: Path, device: torch.device) -> tuple[Any, Run]:
+    """The trained tokenizer in a folder, which has a normalisation of its own, and its run."""
+    trained = Run(folder)
+    model = load_model(trained, device)
+    if not isinstance(model, Normalised) or not isinstance(model, GivesLatents):
+        raise UserError(
+            f"run {trained.key} is a {type(model).__name__}, which has no normalisation of its latents; "
+            "a reference is made for those of feature_ae (experiment=dmvae/tokenizer)"
+        )
+    return model, trained
+
+
+def _reference_inputs(
+    request: Request, folders: Mapping[str, Path], tokenizer: Any, device: torch.device
+) -> ReferenceInputs:
+    """What the reference of a request may be made of."""
+    other = tokenizer
+    if "features_autoencoder" in folders:
+        other, _ = _normalised(folders["features_autoencoder"], device)
+    embedder = build.embedder(request) if "embedder" in request.data else None
+
+    def embed(texts: Sequence[str]) -> Tensor:
+        assert embedder is not None
+        embedder.open(Work({}, device))
+        if isinstance(embedder, FittedEmbedder):
+            embedder.fit(texts)
+        return embedder.embed(texts, "solution")
+
+    return ReferenceInputs(
+        latent_shape=tuple(tokenizer.latent_shape),
+        latent_mean=float(tokenizer.latent_mean),
+        latent_std=float(tokenizer.latent_std),
+        dataset=request["dataset"],
+        seed=request["seed"],
+        features=latents_of(folders["features"]) if "features" in folders else None,
+        features_mean=float(other.latent_mean),
+        features_std=float(other.latent_std),
+        flow=load_model(Run(folders["flow"]), device) if "flow" in folders else None,
+        embed=embed if embedder is not None else None,
+    )
 
 
 def latents_of(folder: Path) -> latent_shards.LatentData:

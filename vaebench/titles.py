@@ -45,10 +45,13 @@ def title(request: Request) -> str:
         parents = request.data.get("parents", {})
         place = f"on {request['dataset']['name']}"
         place += f", latents of {parents['autoencoder']}" if "latents" in parents else ""
+        place += "".join(f", {role} {parents[role]}" for role in ("encoder", "teacher") if role in parents)
         place += f", from {parents['start']}" if "start" in parents else ""
         return f"{_called(request['model'])} {place} seed={request['seed']}"
     if verb == "latents":
         return f"latents of {request['parents']['autoencoder']}"
+    if verb == "reference":
+        return f"{request['name']} for latents of {request['parents']['autoencoder']}"
     if verb == "answers":
         leaf = request["answers"]
         own = "the language model trained here" if request.data.get("parents") else leaf["_target_"].split(".")[2]

@@ -15,6 +15,7 @@ from vaebench.contracts import (
     Batch,
     Finishes,
     FitsInClosedForm,
+    Floors,
     LooksAtData,
     LossOutput,
     Phase,
@@ -72,11 +73,11 @@ def fit(
     for a tenth of the steps and falls along a cosine (``onecycle``; Smith & Topin, arXiv 1708.07120); ``warmup_steps``:
     over which the first and the third rise before. ``watch_every``: steps between two looks at what a model that
     `Watches` has to say. ``snapshots``: how many evenly spread ones are kept.
-    ``keep``: the weights after the ``last`` step (also None), or those of the epoch with the ``best`` (lowest) loss on
-    a tenth of the data that is held out for it.
+    ``keep``: the weights of the ``last`` step (also None), or of the epoch with the ``best`` loss on a held-out tenth.
     ``state``: what a checkpoint held; the training goes on to the same numbers, bit for bit on a CPU.
 
-    Raises `UserError` for too little data or a loss that is not finite; `Interrupted` after saving at ``hooks.stop()``.
+    Raises `UserError` for too little data, a loss that is not finite, a term below its `Floors`; `Interrupted` after
+    saving at ``hooks.stop()``.
     """
     _begin(model, data)
     phases: tuple[Phase, ...] = model.phases  # type: ignore[assignment]
@@ -108,7 +109,7 @@ def fit(
         if done in kept:
             hooks.snapshot(kept[done])
         if done % log_every == 0 or done == total:
-            means = _means(window, {phase.name: phase.every for phase in phases}, done)
+            means = _means(window, model, done)
             hooks.log({"step": done, "epoch": round(done / per_epoch, 4), **means})
             window.clear()
             hooks.track(done, total)
@@ -227,22 +228,30 @@ def _remember(window: Window, phase: str, total: Tensor, terms: Mapping[str, Ten
         window.setdefault(f"{phase}/{name}", []).append(value)
 
 
-def _means(window: Window, every: Mapping[str, int], done: int) -> dict[str, float]:
-    """Means over the window. Raises `UserError` naming the step and the phase of the first loss that is not finite."""
+def _means(window: Window, model: nn.Module, done: int) -> dict[str, float]:
+    """Means over the window.
+
+    Raises `UserError` naming step and phase of the first loss that is not finite, or else of a term below its floor.
+    """
     stacked = {name: torch.stack(values).double() for name, values in window.items()}
-    bad = [
-        ([step for step in range(done) if step % every[phase] == 0][-len(values) :][int(where)], phase)
-        for name, values in stacked.items()
-        for phase, term in [name.split("/", 1)]
-        if term == "loss"
-        for where in (~values.isfinite()).nonzero()[:1]
-    ]
-    if bad:
-        step, phase = min(bad, key=lambda found: found[0])
+    every = {phase.name: phase.every for phase in model.phases}  # type: ignore[union-attr]
+
+    def first(name: str, wrong: Tensor) -> list[tuple[int, str]]:
+        """The step, counted from 1, at which a term is wrong first."""
+        steps = [step for step in range(done) if step % every[name.split("/", 1)[0]] == 0][-len(wrong) :]
+        return [(steps[int(where)] + 1, name) for where in wrong.nonzero()[:1]]
+
+    losses = {name: values for name, values in stacked.items() if name.split("/", 1)[1] == "loss"}
+    infinite = [found for name, values in losses.items() for found in first(name, ~values.isfinite())]
+    if infinite:
+        step, name = min(infinite)
         raise UserError(
-            f"phase {phase!r}: the loss is not finite at step {step + 1}; "
+            f"phase {name.split('/', 1)[0]!r}: the loss is not finite at step {step}; "
             "try a smaller optim.lr, train.clip_norm, or train.precision=float32"
         )
+    for name, (floor, meaning) in model.floors.items() if isinstance(model, Floors) else ():
+        for step, _ in first(name, stacked[name] < floor) if name in stacked else ():
+            raise UserError(f"{name} is below {floor:g} at step {step}: {meaning}")
     return {name: float(values.mean()) for name, values in stacked.items()}
 
 

@@ -10,7 +10,15 @@ from torch import nn
 
 from vaebench import build
 from vaebench.checkpoint import load_weights
-from vaebench.contracts import Generates, Perceives, Starts
+from vaebench.contracts import (
+    Generates,
+    LoadsPretrained,
+    NormalisesLike,
+    Perceives,
+    Starts,
+    TakesEncoder,
+    TakesTeacher,
+)
 from vaebench.errors import UserError
 from vaebench.store import Run, Store
 
@@ -58,9 +66,25 @@ def fresh_model(run: Run, store: Store, device: torch.device) -> nn.Module:
         if not isinstance(model, Starts):
             raise UserError(f"{type(model).__name__} cannot start from another run; leave parent out")
         model.start(trained)
+    elif isinstance(model, LoadsPretrained):
+        model.load_pretrained()
+    if "encoder" in folders and isinstance(model, TakesEncoder):
+        model.take_encoder(load_model(Run(folders["encoder"]), torch.device("cpu")))
+    if "teacher" in folders and isinstance(model, TakesTeacher):
+        model.teach(load_model(Run(folders["teacher"]), device))
+    if "latents" in folders and isinstance(model, NormalisesLike):
+        model.normalise_like(load_model(Run(folders["autoencoder"]), torch.device("cpu")))
     if "perceptual" in folders and isinstance(model, Perceives):
         model.perceive(load_model(Run(folders["perceptual"]), device))
     return model.to(device)
+
+
+def reference_run(run: Run, store: Store) -> Run | None:
+    """The stage that drew from the distribution that a run's latents were matched with, if they were."""
+    folders = parents(run, store)
+    if "teacher" in folders:
+        return Run(parents(Run(folders["teacher"]), store)["latents"])
+    return reference_run(Run(folders["start"]), store) if "start" in folders else None
 
 
 def snapshot_name(number: int) -> str:

@@ -73,6 +73,8 @@ def _do(verb: str, run: Run, device: torch.device, checkpoint_seconds: float, tr
             stages.answers(run, store, device=device, track=track, stop=stop)
         elif verb == "latents":
             stages.latents(run, store, device=device, track=track, stop=stop)
+        elif verb == "reference":
+            stages.reference(run, store, device=device, track=track, stop=stop)
         else:
             stages.embed(run, store, device=device, track=track, stop=stop)
 

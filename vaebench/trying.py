@@ -1,0 +1,100 @@
+"""Every part of a chain of requests built once, so that a bad value is an error before anything is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from vaebench import build
+from vaebench.config import Request
+from vaebench.contracts import GivesLatents, Starts, TakesTeacher
+from vaebench.errors import UserError, unknown
+
+
+def missing(leaf: Mapping[str, Any]) -> list[str]:
+    """The packages that a leaf needs and that are not installed."""
+    return [name for name in leaf.get("needs") or () if find_spec(name) is None]
+
+
+def try_out(chain: Iterable[Request]) -> dict[str, Any]:
+    """Build what each request names, so that a bad value is an error before anything is made.
+
+    Returns the models by the request's key. Raises `UserError` with the mistakes of all requests at once.
+    """
+    models: dict[str, Any] = {}
+    lines: list[str] = []
+    for request in chain:
+        try:
+            built = _try(request, models)
+        except UserError as error:
+            lines += error.lines
+            continue
+        if built is not None:
+            models[request.key] = built
+    if lines:
+        raise UserError(*dict.fromkeys(lines))
+    return models
+
+
+def _try(request: Request, models: Mapping[str, Any]) -> Any:
+    """``models``: those of the requests before, by key."""
+    verb = request["verb"]
+    parents = request.data.get("parents", {})
+    if verb == "latents":
+        _check_latents(request, models.get(parents["autoencoder"]))
+    elif verb == "train":
+        from vaebench.schedules import check_spec
+
+        check_spec(request["train"])
+        autoencoder = models.get(parents.get("autoencoder", ""))
+        if "latents" in parents and not isinstance(autoencoder, GivesLatents):
+            return None  # its mistake has been noted
+        model: Any = build.model(request, latent_shape=autoencoder.latent_shape if autoencoder else None)
+        if "start" in parents and not isinstance(model, Starts):
+            name = request["model"]["_target_"].split(".")[2]
+            raise UserError(f"model {name} cannot start from another run; leave parent.experiment and parent.run out")
+        if models.get(parents.get("start", "")) is not None:
+            model.start(models[parents["start"]])  # fits, or says why not
+        if models.get(parents.get("teacher", "")) is not None and isinstance(model, TakesTeacher):
+            model.teach(models[parents["teacher"]])
+        build.optimizers(request, model)
+        return model
+    elif verb == "reference":
+        build.reference(request)
+        if "embedder" in request.data:
+            _check_embedder(request)
+    elif verb == "answers":
+        build.source(request)
+    elif verb == "embed":
+        _check_embedder(request)
+    elif verb == "grade":
+        from vaebench.metrics.answers import check
+
+        check(request["scorers"])
+    return None
+
+
+def _check_embedder(request: Request) -> None:
+    build.embedder(request)
+    lacking = missing(request["embedder"])
+    if lacking:
+        extra = request["embedder"].get("extra", "reasoning")
+        raise UserError(
+            f"embedder {build.embedder_name(request['embedder'])}: needs {', '.join(lacking)}; "
+            f"pip install 'vaebench[{extra}]', or take embedder=lsa"
+        )
+
+
+def _check_latents(request: Request, autoencoder: Any) -> None:
+    """Raise `UserError` if these latents cannot be made."""
+    from vaebench.data.latents import DTYPES
+
+    dtype = request["latents"]["dtype"]
+    if dtype not in DTYPES:
+        raise UserError(unknown("latents.dtype", dtype, DTYPES))
+    if autoencoder is not None and not isinstance(autoencoder, GivesLatents):
+        raise UserError(
+            f"parent: the latents of {type(autoencoder).__name__} are no grid; a diffusion model is trained on those "
+            "of grid_ae, dae, vae, sdvae or vmae (parent.experiment=ldmae/vmae)"
+        )
