@@ -19,7 +19,7 @@ from torch import nn
 
 from vaebench import __version__, build, estimate, runtime
 from vaebench.config import LATENTS, Request
-from vaebench.contracts import Perceives
+from vaebench.contracts import Perceives, TakesTeacher
 from vaebench.data.latents import DTYPES
 from vaebench.errors import UserError
 from vaebench.metrics import cost
@@ -72,13 +72,15 @@ class Design:
     """A training's model with fresh weights, as its loss needs it; picklable.
 
     ``shape``: (c, h, w) of an item, of a latent with ``latents``. ``judge``: the request of the classifier that a loss
-    perceives with. In place of LPIPS there is a network of the same size, so that no file is needed.
+    perceives with. In place of LPIPS there is a network of the same size, so that no file is needed. ``teacher``: of a
+    training that follows one.
     """
 
     request: Request
     shape: tuple[int, ...]
     judge: Request | None
     latents: bool
+    teacher: Request | None = None
 
     def build(self) -> nn.Module:
         """A new model, on the current default device."""
@@ -86,6 +88,8 @@ class Design:
         by_lpips = self.request["model"].get("perceptual") == "lpips"
         if isinstance(model, Perceives) and (by_lpips or self.judge is not None):
             model.perceive(build.model(self.judge) if self.judge else cost.Vgg16())
+        if self.teacher is not None and isinstance(model, TakesTeacher):
+            model.teach(build.model(self.teacher, model.latent_shape))
         return model
 
     def optimizers(self, model: nn.Module) -> Mapping[str, torch.optim.Optimizer]:
@@ -134,7 +138,12 @@ def _under(request: Request, requests: Mapping[str, Request]) -> dict[str, Any] 
         return None
     autoencoder, stored = (requests[request["parents"][role]] for role in ("autoencoder", "latents"))
     model = autoencoder["model"]
-    return {"network": model.get("network", model), "shape": autoencoder["dataset"]["shape"], **stored["latents"]}
+    return {"network": model.get("network", model), "shape": autoencoder["dataset"]["shape"], **_stored(stored)}
+
+
+def _stored(latents: Request) -> Mapping[str, Any]:
+    """How latents are kept; a reference's samples are kept as they are drawn."""
+    return latents.data.get("latents", {"flip": False, "dtype": "float32"})
 
 
 def _cost(request: Request, requests: Mapping[str, Request]) -> tuple[Cost, Design | None] | None:
@@ -165,10 +174,11 @@ def _design(request: Request, requests: Mapping[str, Request]) -> tuple[Design, 
     parents = request.data.get("parents", {})
     shape = tuple(request["dataset"]["shape"])
     if request["model"].get("data") != LATENTS:
-        return Design(request, shape, requests.get(parents.get("perceptual", "")), latents=False), 0
+        judge, teacher = (requests.get(parents.get(role, "")) for role in ("perceptual", "teacher"))
+        return Design(request, shape, judge, latents=False, teacher=teacher), 0
     autoencoder: Any = build.model(_without_weights(requests[parents["autoencoder"]]))
     latent = tuple(autoencoder.latent_shape)
-    stored = requests[parents["latents"]]["latents"]
+    stored = _stored(requests[parents["latents"]])
     numbers = math.prod(latent) * 2 * (2 if stored["flip"] else 1)  # mean and log-variance
     size = numbers * DTYPES[stored["dtype"]].itemsize * estimate.training_items(request)
     return Design(request, latent, None, latents=True), size
