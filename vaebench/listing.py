@@ -13,6 +13,7 @@ from vaebench.errors import UserError, unknown
 from vaebench.store import Store, store_root
 
 _NO_OPTIONS = frozenset({"_target_", "version", "input_shape", "sample_rate", "data", "needs", "extra", "defaults"})
+_NO_OPTIONS |= {"name", "of", "law", "builds_on", "templates", "fillers"}
 
 
 def show(words: list[str]) -> int:
@@ -20,7 +21,10 @@ def show(words: list[str]) -> int:
     sections: dict[str, Callable[[], Table]] = {
         "models": lambda: _leaves("model"),
         "datasets": _datasets,
+        "references": lambda: _leaves("reference"),
         "networks": lambda: _leaves("network", "network@model.network"),
+        "encoders": lambda: _leaves("encoder", "encoder@model.encoder"),
+        "decoders": lambda: _leaves("decoder", "decoder@model.decoder"),
         "autoencoders": lambda: _leaves("autoencoder", "autoencoder@model.autoencoder"),
         "suites": lambda: _leaves("suite"),
         "embedders": lambda: _leaves("embedder"),

@@ -65,7 +65,7 @@ def stage(cfg: DictConfig, name: str) -> DictConfig:
     other = compose("train", [f"experiment={spec.experiment}", *spec.overrides])
     other.scale, other.seed, other.dataset, other.store = cfg.scale, cfg.seed, cfg.dataset, cfg.store
     other.merge_with_dotlist([text for text in spec.overrides if text.startswith("dataset.")])
-    other.stages, other.embedder = cfg.stages, cfg.embedder
+    other.stages, other.embedder = copy.deepcopy(cfg.stages), cfg.embedder
     other.reference = cfg.reference if name in ("teacher", "joint") else None
     return other
 
@@ -124,7 +124,7 @@ def reference(cfg: DictConfig, training: Chain) -> tuple[list[Request], Request]
         parents["features"] = chain[-1].key
     elif of == "features":
         other = stage(cfg, "features")
-        other.stages = {**other.stages, "encoder": cfg.stages.features_encoder}
+        other.stages.encoder = cfg.stages.features_encoder
         chain += training(other)
         parents["features_autoencoder"] = chain[-1].key
         chain.append(latents(cfg, chain[-1]))

@@ -90,9 +90,9 @@ def _begun_with(cfg: DictConfig) -> tuple[list[Request], dict[str, Request]]:
     if matching.needs_encoder(cfg):
         chain = _stage(cfg, "encoder")
         return chain, {"encoder": chain[-1]}
-    if not matching.has_parent(cfg):
+    if not matching.has_parent(cfg) and not matching.is_matched(cfg):
         return [], {}
-    chain = _parent(cfg)
+    chain = _parent(cfg) if matching.has_parent(cfg) else _stage(cfg, "tokenizer")
     return chain, {"start": chain[-1]}
 
 

@@ -184,6 +184,22 @@ class Generates(Protocol):
 
 
 @runtime_checkable
+class ModelsLatents(Protocol):
+    """A flow on an autoencoder's latents that can be held against latents it was not trained on.
+
+    ``encode_latents``: images ``[b c h w]`` in [0, 1] -> raw latents ``[b l h w]`` as it is trained on, drawn from
+    q(z|x). ``standardised``: these in the units its network sees. ``flow_loss``: of each raw latent ``[b]``, times
+    uniform in [0, 1] and noise drawn from ``generator``.
+    """
+
+    def encode_latents(self, x: Tensor, generator: torch.Generator) -> Tensor: ...
+
+    def standardised(self, z: Tensor) -> Tensor: ...
+
+    def flow_loss(self, z: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor: ...
+
+
+@runtime_checkable
 class HasEncoder(Protocol):
     """``encoder_pass``: the part of the network that turns images ``[b c h w]`` in [0, 1] into latents."""
 

@@ -7,6 +7,7 @@ their code; their formulas run the other way.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -102,7 +103,7 @@ class LDM(nn.Module):
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """Flow matching on raw latents ``batch.x`` ``[b l h w]`` with labels ``batch.y`` ``[b]``."""
         self._step = step
-        z, labels = (batch.x - self.mean) / self.std, batch.y
+        z, labels = self.standardised(batch.x), batch.y
         if self.label_dropout:
             dropped = torch.rand(len(labels), device=labels.device) < self.label_dropout
             labels = torch.where(dropped, self.classes, labels)
@@ -193,6 +194,35 @@ class LDM(nn.Module):
         """Take the trained autoencoder (`GivesLatents`) that makes images of latents; not stored with the model."""
         self._decoder = Frozen(autoencoder)
 
+    def standardised(self, z: Tensor) -> Tensor:
+        """Raw latents ``[b l h w]`` in the network's units."""
+        return (z - self.mean) / self.std
+
+    @torch.no_grad()
+    def encode_latents(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Raw latents float32 ``[b l h w]`` of images in [0, 1], drawn from the autoencoder's q(z|x) as in training.
+
+        Noise is drawn where ``generator`` lives: equal on all devices. Raises `UserError` where `decode_with` has not
+        been called.
+        """
+        mean, logvar = self._autoencoder(x.device).latent_moments(x)
+        if logvar is None:
+            return mean.float()
+        noise = torch.randn(mean.shape, generator=generator, device=generator.device)
+        return torch.addcmul(mean.float(), (logvar.float() / 2).exp(), noise.to(mean.device))
+
+    @torch.no_grad()
+    def flow_loss(self, z: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """The loss of each raw latent ``[b]`` by the averaged weights; times are uniform whatever the training's are.
+
+        Times and noise are drawn where ``generator`` lives; no label is dropped.
+        """
+        t = torch.rand(len(z), generator=generator, device=generator.device).to(z.device)
+        noise = torch.randn(z.shape, generator=generator, device=generator.device).to(z.device)
+        z = self.standardised(z)
+        predicted = self.averaged(flow.on_path(z, noise, t), t, labels)
+        return (predicted - flow.velocity(z, noise)).square().mean((1, 2, 3))
+
     @torch.no_grad()
     def sample_latents(self, labels: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor:
         """Raw latents float32 ``[b l h w]`` of ``labels`` int64 ``[b]``, by the averaged weights.
@@ -218,11 +248,15 @@ class LDM(nn.Module):
         Raises:
             UserError: as `sample_latents`, and where `decode_with` has not been called.
         """
+        autoencoder = self._autoencoder(self.mean.device)
+        images: Tensor = autoencoder.decode(self.sample_latents(labels, generator, sampling))
+        return images
+
+    def _autoencoder(self, device: torch.device) -> Any:
+        """The autoencoder on ``device``. Raises `UserError` if there is none."""
         if self._decoder is None:
             raise UserError("a latent diffusion model makes images with the decoder of its autoencoder: none was given")
-        z = self.sample_latents(labels, generator, sampling)
-        images: Tensor = self._decoder.on(z.device).decode(z)
-        return images
+        return self._decoder.on(device)
 
 
 def _pooled(shares: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:

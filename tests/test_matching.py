@@ -1,0 +1,291 @@
+"""Runs of matched latents: encoder -> tokenizer -> reference -> teacher -> joint -> tuning -> generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vaebench import cli, matching_requests, requests, trained, trying, worker
+from vaebench.compose import compose, session
+from vaebench.config import Request, choices
+from vaebench.contracts import Job
+from vaebench.errors import UserError
+from vaebench.store import Run, Store
+
+SHORT = ["train.max_steps=4", "train.batch_size=32", "train.log_every=1"]
+SCORE = ["model.width=16", "model.depth=1", "model.heads=2", *SHORT]
+SIZES = ["model.encoder.width=8", "model.encoder.strides=[2,7]"]
+FEATURES = ["model.perceptual=none", "model.decoder.width=8", "model.decoder.strides=[2,7]", "model.latent_channels=4"]
+TOKENIZER = [*FEATURES, *SHORT]
+
+
+def listed(options: list[str]) -> str:
+    return "[" + ",".join(repr(option) for option in options) + "]"
+
+
+STAGES = [
+    f"stages.encoder.overrides={listed([*SIZES, *SHORT])}",
+    f"stages.features_encoder.overrides={listed([*SIZES, *SHORT])}",
+    f"stages.tokenizer.overrides={listed(TOKENIZER)}",
+    f"stages.features.overrides={listed(TOKENIZER)}",
+    f"stages.autoencoder.overrides={listed(TOKENIZER)}",
+    f"stages.diffusion.overrides={listed(SCORE)}",
+    f"stages.teacher.overrides={listed(SCORE)}",
+]
+MATCHED = [*FEATURES, "train.max_steps=12", "train.batch_size=32", "train.log_every=1", "dataset=digits"]
+JOINT = ["experiment=dmvae/joint", *MATCHED, *STAGES]
+MACHINE = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
+
+composed = pytest.mark.usefixtures("composing")
+
+
+@pytest.fixture
+def composing() -> Iterator[None]:
+    with session():
+        yield
+
+
+def chain(*overrides: str) -> list[Request]:
+    return requests.training(compose("train", [*JOINT, *overrides]))
+
+
+def do(store: Path, *wanted: Request) -> list[Run]:
+    """Make these requests, in order."""
+    runs = [Store(store).open(request) for request in wanted]
+    for request, run in zip(wanted, runs, strict=True):
+        outcome = worker.work(Job(request["verb"], run.folder), MACHINE)
+        assert outcome.status == "done", outcome.reason
+    return runs
+
+
+def kinds(wanted: list[Request]) -> list[str]:
+    return [
+        request["verb"] if request["verb"] != "train" else request["model"]["_target_"].split(".")[2]
+        for request in wanted
+    ]
+
+
+@composed
+def test_each_reference_has_the_chain_it_needs() -> None:
+    tokenizer = ["feature_learner", "feature_ae"]
+    behind = {
+        "ssl": ["latents"],
+        "subset": ["latents"],
+        "gaussian": [],
+        "gmm": [],
+        "text": [],
+        "file": [],
+        "supervised": [*tokenizer, "latents"],
+        "diffusion_state": [*tokenizer, "feature_ae", "latents", "ldm"],
+    }
+    assert set(behind) == set(choices("reference"))
+    for name, between in behind.items():
+        given = [f"reference.path={__file__}"] if name == "file" else []
+        found = kinds(chain(f"reference={name}", *given))
+        assert found == [*tokenizer, *tokenizer, *between, "reference", "ldm", "dmvae"], name
+
+
+@composed
+def test_what_follows_from_the_teacher_and_the_reference_is_filled_in() -> None:
+    ssl, gmm = chain()[-1], chain("reference=gmm")[-1]
+    assert ssl["model"]["score"]["classes"] == 10
+    assert gmm["model"]["score"]["classes"] == 0
+    assert [one["model"]["conditioning"] for one in (ssl, gmm)] == ["class", "none"]
+    assert [one["model"]["closed_form"] for one in (ssl, gmm)] == [False, True]
+    assert [one["model"]["dm_weight"] for one in (ssl, gmm)] == [10.0, 1.0]
+    assert ssl["model"]["law"] is None
+    assert gmm["model"]["law"]["components"] == 10
+    narrower = chain("reference=gmm", "reference.std=0.3")[-1]
+    assert narrower["model"]["law"]["std"] == 0.3
+    assert chain("reference=gmm", "model.closed_form=false")[-1]["model"]["law"] is None
+    encoder, tokenizer = chain()[:2]
+    assert ssl["model"]["encoder"] == tokenizer["model"]["encoder"] == encoder["model"]["encoder"]
+    assert ssl["parents"] == {"start": tokenizer.key, "teacher": chain()[-2].key}
+
+
+@composed
+def test_a_changed_stage_renames_what_depends_on_it_and_nothing_else() -> None:
+    longer = listed([*SCORE[:-3], "train.max_steps=5", *SHORT[1:]])
+    first, other = chain(), chain(f"stages.teacher.overrides={longer}")
+    same = [one.key == two.key for one, two in zip(first, other, strict=True)]
+    assert same == [True] * (len(first) - 2) + [False] * 2
+    by_itself = compose("train", ["experiment=dmvae/tokenizer", "dataset=digits", *TOKENIZER, *STAGES])
+    assert requests.training(by_itself)[-1].key == first[1].key
+    assert [one.key for one in chain("model.dm_weight=3")[:-1]] == [one.key for one in first[:-1]]
+
+
+def files(run: Run) -> dict[str, bytes]:
+    names = ["model.safetensors", "metrics.jsonl", "result.json"]
+    return {path.name: path.read_bytes() for path in run.folder.iterdir() if path.name in names or "late" in path.name}
+
+
+@composed
+@pytest.mark.parametrize("reference", ["ssl", "gmm"])
+def test_all_stages_run_and_resume_to_the_same_bytes(home: Path, tmp_path: Path, reference: str) -> None:
+    tuned = ["experiment=dmvae/tune", f"reference={reference}", *FEATURES, *SHORT, "dataset=digits", *STAGES]
+    joint = f"stages.joint.overrides={listed(MATCHED[:-1])}"
+    wanted = list({one.key: one for one in requests.training(compose("train", [*tuned, joint]))}.values())
+    trying.try_out(wanted)
+    whole = do(home, *wanted)
+    stopped = tmp_path / "stopped"
+    for request in wanted:
+        run = Store(stopped).open(request)
+        # Of the joint training's 12 steps the 8th: between two turns of the autoencoder.
+        calls = 8 if "teacher" in request.data.get("parents", {}) else 2
+        track = interrupting(calls)
+        worker.work(Job(request["verb"], run.folder), MACHINE | {"checkpoint_seconds": 0.0}, track=track)
+        if request["verb"] == "train":
+            assert run.status()["status"] == "interrupted", request["model"]
+        assert worker.work(Job(request["verb"], run.folder), MACHINE).status == "done"
+    for one, request in zip(whole, wanted, strict=True):
+        assert files(one) == files(Store(stopped).find(request)), request.data
+
+
+def interrupting(calls: int) -> Any:
+    """A progress report that stops the work at its ``calls``-th report, as Ctrl-C does."""
+    seen = []
+
+    def track(done: int, total: int) -> None:
+        seen.append(done)
+        if len(seen) == calls:
+            raise KeyboardInterrupt
+
+    return track
+
+
+@composed
+def test_a_reference_lies_in_the_units_of_the_tokenizer(home: Path) -> None:
+    *before, reference, teacher, _ = chain("reference=gaussian", "reference.samples=5000")
+    runs = do(home, *{one.key: one for one in [*before, reference, teacher]}.values())
+    tokenizer = load_file(runs[1].path("model.safetensors"))
+    mean, std = tokenizer["latent_mean"], tokenizer["latent_std"]
+    drawn = torch.cat([load_file(path)["mean"] for path in sorted(runs[-2].folder.glob("latents-*"))])
+    assert len(drawn) == 5000
+    assert abs(float(drawn.mean() - mean)) < 0.02 * float(std)
+    assert float(drawn.std() / std) == pytest.approx(1, abs=0.02)
+    taught = load_file(runs[-1].path("model.safetensors"))
+    assert torch.equal(taught["mean"], mean.expand(4, 1, 1))
+    assert torch.equal(taught["std"], std.expand(4, 1, 1))
+
+
+@composed
+def test_an_evaluation_finds_the_reference_of_a_matched_model_and_of_its_tuning(home: Path) -> None:
+    wanted = chain("reference=gaussian", "reference.samples=64")
+    runs = do(home, *{one.key: one for one in wanted}.values())
+    found = trained.reference_run(runs[-1], Store(home))
+    assert found is not None
+    assert found.key == wanted[-3].key
+    assert trained.reference_run(runs[1], Store(home)) is None
+
+
+@composed
+def test_a_teacher_of_another_normalisation_is_refused_and_both_are_named(home: Path) -> None:
+    own = listed([*SCORE, "model.statistics=scalar"])
+    *before, joint = chain("reference=gaussian", "reference.samples=500", f"stages.teacher.overrides={own}")
+    do(home, *{one.key: one for one in before}.values())
+    run = Store(home).open(joint)
+    outcome = worker.work(Job("train", run.folder), MACHINE)
+    assert outcome.status == "failed"
+    assert "the tokenizer's latents have mean" in outcome.reason
+    assert "the teacher was trained with" in outcome.reason
+    assert not run.path("checkpoint.pt").exists()
+
+
+@composed
+def test_a_stored_teacher_for_other_latents_is_refused(home: Path) -> None:
+    wide = listed([*[one for one in TOKENIZER if "latent_channels" not in one], "model.latent_channels=6"])
+    other = chain(
+        "reference=gaussian", "reference.samples=64", f"stages.tokenizer.overrides={wide}", "model.latent_channels=6"
+    )
+    do(home, *{one.key: one for one in other[:-1]}.values())
+    given = [
+        "reference=gaussian",
+        f"stages.teacher.run={other[-2].key}",
+        "stages.teacher.overrides=[]",
+        f"store={home}",
+    ]
+    *before, joint = chain(*given)
+    do(home, *{one.key: one for one in before if not Store(home).find(one).done}.values())
+    outcome = worker.work(Job("train", Store(home).open(joint).folder), MACHINE)
+    assert "latents are [4, 2, 2], the teacher's are [6, 2, 2]" in outcome.reason
+
+
+@composed
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["reference=gaussian", "model.conditioning=class"],
+            "model.conditioning=class: reference gaussian has no labels",
+        ),
+        (["model.closed_form=true"], "model.closed_form=true: only reference=gaussian and reference=gmm"),
+        (["reference=file", "reference.path=/nowhere.npy"], "reference.path=/nowhere.npy: there is no such file"),
+        (["parent.stage=tokeniser"], "parent.stage"),
+        (["stages.teacher.experiment=dmvae/teecher"], "stages.teacher.experiment"),
+        (["stages.teacher.run=abc"], "stages.teacher.run=abc: there is no such run"),
+        (
+            ["stages.teacher.experiment=dmvae/tokenizer", "stages.teacher.overrides=[]"],
+            "stages.teacher: feature_ae is no latent diffusion model",
+        ),
+    ],
+)
+def test_what_cannot_be_matched_is_refused_in_one_line(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        chain(*overrides)
+    assert message in str(error.value)
+    assert len(error.value.lines) == 1
+
+
+@composed
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        (np.zeros((20, 9), np.float32), "have 9 numbers"),
+        (np.full((20, 16), np.nan, np.float32), "row 0, counted from 0, holds a number that is not finite"),
+        (np.random.default_rng(0).normal(size=(20, 16)).astype(np.float32), "has only 20 training items"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(home: Path, tmp_path: Path, vectors: Any, message: str) -> None:
+    path = tmp_path / "own.npy"
+    np.save(path, vectors)
+    wanted = list({one.key: one for one in chain("reference=file", f"reference.path={path}")}.values())
+    do(home, *wanted[:2])
+    reasons = [worker.work(Job(one["verb"], Store(home).open(one).folder), MACHINE).reason for one in wanted[2:4]]
+    assert message in " ".join(reasons)
+
+
+@composed
+def test_a_collapse_ends_the_training_and_names_the_step(home: Path) -> None:
+    *before, joint = chain("reference=gaussian", "reference.samples=64", "model.floor=1000")
+    do(home, *{one.key: one for one in before}.values())
+    outcome = worker.work(Job("train", Store(home).open(joint).folder), MACHINE)
+    assert outcome.status == "failed"
+    assert "autoencoder/latent_std is below 1000 at step 1: the latents have collapsed" in outcome.reason
+
+
+@composed
+def test_a_model_without_an_experiment_begins_with_the_tokenizer_and_asks_for_a_reference() -> None:
+    with pytest.raises(UserError, match="reference=null: choose what latents are matched with: diffusion_state, file"):
+        requests.training(compose("train", ["model=dmvae", "dataset=digits"]))
+    found = requests.training(compose("train", ["model=dmvae", "dataset=digits", "reference=gaussian"]))
+    assert found[-1]["parents"]["start"] == found[1].key
+
+
+def test_stage_names_are_those_of_the_configuration() -> None:
+    assert matching_requests.stages()[-1] == "reference"
+    assert {"encoder", "tokenizer", "teacher", "joint"} <= set(matching_requests.stages())
+
+
+def test_a_command_trains_the_whole_chain(capsys: pytest.CaptureFixture[str]) -> None:
+    options = [option for option in JOINT if not option.startswith("stages.f")]
+    assert cli.main(["train", *options, "reference=gaussian", "reference.samples=64", "quiet=true"]) == 0
+    assert cli.main(["list", "runs"]) == 0
+    shown = capsys.readouterr().out
+    assert "dmvae" in shown
+    assert "gaussian for latents of" in shown
