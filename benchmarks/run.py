@@ -35,6 +35,7 @@ PARTS = {
     "selection": ("selection", "R-CVAE: training and selection"),
     "tokenizers": ("tokenizers", "VP-VAE and FSP: cost of a training step and of a codebook"),
     "ldm": ("ldm", "VMAE and latent diffusion"),
+    "dmvae": ("dmvae", "DMVAE: the joint training"),
     "startup": ("startup", "Start-up"),
     "memory": ("memory", "Memory"),
 }

@@ -33,7 +33,7 @@ def seconds(request: Request) -> float:
         return _STAGE_SECONDS["sentences" if sentences else request["verb"]]
     if request["verb"] == "eval":
         return _EVALUATION_SECONDS
-    if request["verb"] == "latents":
+    if request["verb"] in ("latents", "reference"):
         return _ENCODING_SECONDS
     spec, model = request["train"], request["model"]
     if model.get("data") == "tokens":

@@ -21,6 +21,8 @@ from vaebench.errors import UserError, unknown
 REFERENCE = "reference"  # the stage that is no training
 # What a reference says of itself and no constructor takes.
 _ABOUT = frozenset({"name", "of", "labelled", "dm_weight", "law"})
+# What a model that begins with another run's network has of it.
+_FEATURE_NETWORK = ("encoder", "head_width", "latent_channels", "decoder")
 # Of a diffusion model's options, those of its network.
 _NETWORK = ("classes", "width", "depth", "heads", "mlp_ratio", "qk_norm", "positions", "time_scale")
 
@@ -70,16 +72,17 @@ def stage(cfg: DictConfig, name: str) -> DictConfig:
     return other
 
 
-def with_encoder(cfg: DictConfig, parents: Mapping[str, Request]) -> DictConfig:
-    """The configuration with the encoder that its parent has; one that is given is left alone."""
+def with_network(cfg: DictConfig, parents: Mapping[str, Request]) -> DictConfig:
+    """The configuration with the network that its parent has; what is given is left alone."""
     parent = parents.get("encoder") or parents.get("start")
-    if parent is None or cfg.model.get("encoder", "") is not None:
+    wanted = [name for name in _FEATURE_NETWORK if cfg.model.get(name, "") is None]
+    if parent is None or not wanted:
         return cfg
-    options = parent["model"].get("encoder")
-    if options is None:
+    options = {name: parent["model"][name] for name in wanted if name in parent["model"]}
+    if "encoder" in wanted and "encoder" not in options:
         name = str(parent["model"]["_target_"]).split(".")[2]
         raise UserError(f"parent: {name} has no encoder to begin with; name a run of ssl, supervised or feature_ae")
-    return _with(cfg, encoder=options)
+    return _with(cfg, **options)
 
 
 def matched(cfg: DictConfig, teacher: Request) -> DictConfig:

@@ -53,6 +53,10 @@ def make(cfg: DictConfig) -> Plan:
         for key in keys:
             table = paper.tables[key]
             settings = _settings(cfg, table, scale)
+            quoted = [table.rows[name].label for name in table.quoted if name in rows]
+            if quoted:
+                shown = ", ".join(quoted)
+                left_out.append(f"{paper.name} {key}: {shown}: printed numbers only, nothing of ours to run")
             if not settings:
                 left_out.append(_why_not(cfg, paper.name, key, table, scale))
             for setting in settings:

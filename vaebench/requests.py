@@ -74,7 +74,7 @@ def training(cfg: DictConfig) -> list[Request]:
             return matching.teacher(cfg, training)
         return diffusion(cfg, _parent(cfg))
     chain, parents = _begun_with(cfg)
-    cfg = matching.with_encoder(cfg, parents)
+    cfg = matching.with_network(cfg, parents)
     if matching.is_matched(cfg):
         chain += _stage(cfg, "teacher")
         parents["teacher"] = chain[-1]

@@ -11,7 +11,7 @@ from vaebench.papers.tables import load, names, parse, study_row
 
 def test_the_paper_is_the_printed_one():
     paper = load("batchtopk")
-    assert names() == ["batchtopk", "ldmae", "rcvae", "vpvae"]
+    assert names() == ["batchtopk", "dmvae", "ldmae", "rcvae", "vpvae"]
     assert paper.source
     assert paper.year == 2026
     one, two = paper.tables["table1"], paper.tables["table2"]

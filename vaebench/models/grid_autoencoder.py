@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.nn import grid_networks, patch_discriminator, perceptual
+from vaebench.nn.adversary import Adversary
 from vaebench.nn.gaussian import bounded_posterior, gaussian_kl, reparameterise
 from vaebench.nn.options import non_negative, require, whole
-from vaebench.nn.patch_discriminator import PatchDiscriminator, adaptive_weight, hinge_loss
+from vaebench.nn.patch_discriminator import PatchDiscriminator
 from vaebench.nn.perceptual import Perceptual
 
 
@@ -67,16 +68,21 @@ class GridAutoencoder(nn.Module):
         self.kl_weight = kl_weight
         self.perceptual = Perceptual(perceptual)
         self.perceptual_weight = perceptual_weight if perceptual != "none" else 0.0
-        self.adversarial_weight = adversarial_weight
-        self.adversarial_start = adversarial_start
         self.network: Any = grid_networks.build(network, input_shape=input_shape)
         self.latent_shape: tuple[int, int, int] = self.network.latent_shape
         self.discriminator: PatchDiscriminator | None = None
+        self.adversary: Adversary | None = None
         if adversarial_weight:
             self.discriminator = PatchDiscriminator(
                 colours=input_shape[0], layers=discriminator_layers, channels=discriminator_channels
             )
-        self._made: tuple[Tensor, Tensor] | None = None  # a batch's images and what was made of them, for its judge
+            self.adversary = Adversary(
+                self.discriminator,
+                weight=adversarial_weight,
+                start=adversarial_start,
+                augment=False,
+                consistency_weight=0.0,
+            )
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -96,31 +102,22 @@ class GridAutoencoder(nn.Module):
             distance = self.perceptual((y + 1) / 2, batch.x)
             total = total + self.perceptual_weight * distance
             terms["perceptual"] = distance.detach()
-        # What the adversarial term is weighed against is the reconstruction, without the KL.
-        adversarial = self._adversarial(y, total, terms) if step >= self.adversarial_start else 0.0
+        adversarial: Tensor | float = 0.0
+        if self.adversary is not None:
+            self.adversary.remember(batch.x, y)
+            if step >= self.adversary.start:
+                # What the adversarial term is weighed against is the reconstruction, without the KL.
+                adversarial = self.adversary.term(y, total, self.network.last_weight, terms)
         if self.stochastic:
             kl = gaussian_kl(mean, logvar).sum(dim=1).mean()
             total = total + self.kl_weight * kl
             terms["kl"] = kl.detach()
-        if self.discriminator is not None:
-            self._made = batch.x, y.detach()
         return LossOutput(total + adversarial, terms)
 
     def discriminator_loss(self, batch: Batch, step: int) -> LossOutput:
         """The hinge loss; terms ``real`` and ``fake``, the mean scores. Zero before ``adversarial_start``."""
-        assert self.discriminator is not None
-        if step < self.adversarial_start:
-            self._made = None
-            return LossOutput(torch.stack([0 * parameter.sum() for parameter in self.phases[1].parameters]).sum())
-        x = 2 * batch.x - 1
-        if self._made is not None and self._made[0] is batch.x:
-            y = self._made[1]
-        else:
-            with torch.no_grad():
-                y = self._reconstructed(x)[0]
-        self._made = None
-        real, fake = self.discriminator(x), self.discriminator(y)
-        return LossOutput(hinge_loss(real, fake), {"real": real.detach().mean(), "fake": fake.detach().mean()})
+        assert self.adversary is not None
+        return self.adversary.loss(batch.x, step, lambda x: self._reconstructed(2 * x - 1)[0])
 
     def perceive(self, classifier: nn.Module) -> None:
         """Takes the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
@@ -151,15 +148,6 @@ class GridAutoencoder(nn.Module):
         mean, logvar = bounded_posterior(self.network.encode(seen), dim=1)
         z = reparameterise(mean, logvar) if self.stochastic else mean
         return self.network.decode(z).float(), mean, logvar
-
-    def _adversarial(self, y: Tensor, reconstruction: Tensor, terms: dict[str, Tensor]) -> Tensor | float:
-        """The weighted adversarial term; adds to ``terms``."""
-        if self.discriminator is None:
-            return 0.0
-        fooled = -self.discriminator(y).mean()
-        weight = adaptive_weight(reconstruction, fooled, self.network.last_weight)
-        terms |= {"adversarial": fooled.detach(), "adaptive_weight": weight}
-        return self.adversarial_weight * weight * fooled
 
 
 _perceptual_mistakes = perceptual.mistakes  # the constructor's option has the module's name

@@ -7,11 +7,11 @@ their code; their formulas run the other way.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vaebench.contracts import Batch, LossOutput, Normalised, Phase, Sampling, TrainingData
 from vaebench.errors import UserError
@@ -103,14 +103,9 @@ class LDM(nn.Module):
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """Flow matching on raw latents ``batch.x`` ``[b l h w]`` with labels ``batch.y`` ``[b]``."""
         self._step = step
-        z, labels = self.standardised(batch.x), batch.y
-        if self.label_dropout:
-            dropped = torch.rand(len(labels), device=labels.device) < self.label_dropout
-            labels = torch.where(dropped, self.classes, labels)
-        t = flow.draw_times(len(z), self.time_sampling, z.device)
-        noise = torch.randn_like(z)
-        predicted = self.network(flow.on_path(z, noise, t), t, labels)
-        return LossOutput(F.mse_loss(predicted, flow.velocity(z, noise)))
+        labels = flow.drop_labels(batch.y, self.label_dropout, self.classes)
+        z = self.standardised(batch.x)
+        return LossOutput(flow.matching_loss(partial(self.network, labels=labels), z, self.time_sampling))
 
     def average(self) -> None:
         """Take the weights after a step into their moving average."""

@@ -6,8 +6,11 @@ way round. Shapes: ``z`` and ``noise`` ``[b ...]``, ``t`` ``[b]`` unless said ot
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 TIMES = ("logit_normal", "uniform")
 
@@ -25,6 +28,20 @@ def draw_times(count: int, kind: str, device: torch.device) -> Tensor:
 def on_path(z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """``t z + (1 - t) noise``."""
     return torch.lerp(noise, z, t.view(-1, *[1] * (z.dim() - 1)))
+
+
+def drop_labels(labels: Tensor, share: float, null: int) -> Tensor:
+    """``labels`` int64 ``[b]`` with a random ``share`` of them replaced by ``null``, from the global generator."""
+    if not share:
+        return labels
+    return torch.where(torch.rand(len(labels), device=labels.device) < share, null, labels)
+
+
+def matching_loss(network: Callable[[Tensor, Tensor], Tensor], z: Tensor, times: str) -> Tensor:
+    """``|network(z_t, t) - (z - eps)|^2``, mean over elements: `draw_times` of kind ``times``, then noise, drawn."""
+    t = draw_times(len(z), times, z.device)
+    noise = torch.randn_like(z)
+    return F.mse_loss(network(on_path(z, noise, t), t), velocity(z, noise))
 
 
 def velocity(z: Tensor, noise: Tensor) -> Tensor:

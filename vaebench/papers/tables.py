@@ -26,6 +26,8 @@ Record = TypeVar("Record")
 class Row:
     """One row: the training it stands for. ``columns``: only these are measured (empty: all).
 
+    ``experiment``: empty where the paper quotes another work's numbers; such a row is never run, and claims compare
+    with what is printed.
     ``scales``: at which it is run (empty: all). ``failed``: columns in which the paper says that the training failed.
     ``measures`` fills the ``{measures}`` of a column's measurement (which selector picks); with ``optional`` a
     measurement that the data cannot give is left empty. ``on_stand_in``: further overrides where the table runs on its
@@ -179,9 +181,15 @@ class Table:
             claims=tuple(claim for claim in self.claims if {claim.row, claim.than} <= kept.keys()),
         )
 
+    @property
+    def quoted(self) -> tuple[str, ...]:
+        """The rows that are printed numbers and nothing to run."""
+        return tuple(key for key, row in self.rows.items() if not row.experiment)
+
     def run_at(self, scale: str) -> list[str]:
         """The rows that are run at a scale."""
-        return [key for key, row in self.rows.items() if not row.scales or scale in row.scales]
+        rows = {key: row for key, row in self.rows.items() if row.experiment}
+        return [key for key, row in rows.items() if not row.scales or scale in row.scales]
 
     def trained_on(self, dataset: str) -> str:
         """The set behind the models that are measured on ``dataset``."""
@@ -273,6 +281,13 @@ def _table_mistakes(where: str, table: Table) -> list[str]:
             lines.append(f"{at}: holds=within needs a margin above 0")
         if claim.value is None and (claim.row, claim.column) == (claim.than, claim.than_column):
             lines.append(f"{at}: compares a cell with itself")
+        if claim.than in table.quoted and claim.than_column not in table.reported.get(claim.than, {}):
+            lines.append(f"{at}: row {claim.than} has no experiment, and no {claim.than_column} is reported for it")
+    lines += [
+        f"{where}, row {key}: has neither an experiment nor reported numbers"
+        for key in table.quoted
+        if key not in table.reported
+    ]
     lines += [f"{at}: {unknown('row', row, rows)}" for at, row, _ in uses if row and row not in rows]
     lines += [f"{at}: {unknown('column', name, columns)}" for at, _, name in uses if name not in columns]
     lines += [

@@ -1,4 +1,4 @@
-"""Which pictures a section has, and their files. Drawing: `plots`, `selection_plots`, `token_plots`, `latent_plots`.
+"""Which pictures a section has, and their files. Drawing: `plots` and the modules named `*_plots`.
 
 A picture whose arrays are no longer in the store is left as it is.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.report import latent_plots, plots, selection_plots, token_plots
+from vaebench.report import latent_plots, plots, point_plots, selection_plots, structure_plots, token_plots
 from vaebench.report.summary import Cell, Section, dataset_name
 from vaebench.store import write_bytes
 
@@ -33,7 +33,12 @@ _CAPTIONS = {
     "channels": "The first channels of two images' latents, a line each; grey: the channel's mean",
     "groups": "How far groups lie apart against the variance inside them; bars: 95 % intervals",
     "scatter": "Latents of test images on their first two principal components, coloured by class. First seed",
+    "structure": "Latents of test images, coloured by class, and samples of the reference they were matched with, in "
+    "one plane (t-SNE or UMAP; distances between groups mean little in it). First seed",
     "steps": "Along the training of the diffusion model; bars: 95 % intervals",
+    "points": "Points moved by each objective (blue) and what they should reach (grey), along the training. First seed",
+    "arrows": "Where distribution matching would move the points of the first row, a column per noise level "
+    "(t = 0: noise, 1: data) and a line per moment of the training; grey: what they should reach. First seed",
     "accuracy": "Accuracy on reconstructions against the noise's standard deviation; bars: 95 % intervals",
     "bars": "Accuracy of every row with its 95 % interval; the method in blue",
     "accuracy_at_k": "Accuracy against the number of answers to pick from, averaged over which of them are offered. "
@@ -53,7 +58,7 @@ _CAPTIONS = {
 # Lines, dots and text alone.
 _FEW_COLOURS = (
     *("bars", "accuracy_at_k", "entropy", "z", "picks", "curves", "sizes", "codes", "watch"),
-    *("beside", "smoothness", "channels", "groups", "scatter", "steps"),
+    *("beside", "smoothness", "channels", "groups", "scatter", "structure", "steps", "points", "arrows"),
 )
 
 
@@ -127,6 +132,7 @@ def _drawn(section: Section, store: Path) -> Iterator[tuple[str, Figure]]:
         yield "importance", plots.importances(_labelled(section, importances))
     yield from _selection(section, store)
     yield from _latents(section, store)
+    yield from _points(section, store)
     if token_plots.is_about_tokens(section):
         # Tens of rows with terms of their own would make curves that nobody can read: the watched numbers say more.
         yield from _tokens(section, store, tokens)
@@ -189,9 +195,20 @@ def _latents(section: Section, store: Path) -> Iterator[tuple[str, Figure]]:
         points = _labelled(section, arrays(section, store, latent_plots.COMPRESSION))
         if points:
             yield "scatter", latent_plots.scatter(points)
+    planes = structure_plots.drawable(_labelled(section, arrays(section, store, structure_plots.SUITE)))
+    if planes:
+        yield "structure", structure_plots.embedded(planes)
     along = latent_plots.step_panels(section)
     if along:
         yield "steps", latent_plots.against_steps(section, along)
+
+
+def _points(section: Section, store: Path) -> Iterator[tuple[str, Figure]]:
+    """Of the study in the plane: all rows along their trainings, and the arrows of the first row."""
+    stored = _labelled(section, arrays(section, store, point_plots.SUITE))
+    if stored:
+        yield "points", point_plots.moments(stored)
+        yield "arrows", point_plots.arrows(next(iter(stored.values())))
 
 
 def _selection(section: Section, store: Path) -> Iterator[tuple[str, Figure]]:

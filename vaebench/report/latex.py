@@ -69,7 +69,8 @@ def _rows(section: Section) -> Iterable[str]:
     table = section.table
     for row in table.printed:
         yield _line([f"{table.rows[row].label}, paper", *(words.printed(section, row, c) for c in table.columns)])
-        yield _line([f"{table.rows[row].label}, ours", *_ours(section, row)])
+        if row not in table.quoted:
+            yield _line([f"{table.rows[row].label}, ours", *_ours(section, row)])
     controls = [row for row in section.measured_rows() if row not in table.printed]
     if controls and table.printed:
         yield r"\midrule"

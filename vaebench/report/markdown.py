@@ -107,6 +107,8 @@ def _rows(section: Section) -> Iterable[list[str]]:
             continue
         if printed:
             yield [f"{entry.label}, paper", *(words.printed(section, row, column) for column in table.columns)]
+        if row in table.quoted:
+            continue
         ours = []
         for name, column in table.columns.items():
             cell = section.cells.get((row, name))

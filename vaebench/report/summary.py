@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from vaebench.papers.readings import Ranking, rank
@@ -63,7 +63,9 @@ _FACTS = ("dataset", "train_images", "epochs", "count")
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of a table: ours by seed, what the paper prints, the verdict (None where the paper prints nothing).
+    """One number of a table: ours by seed, what the paper prints, the verdict.
+
+    There is none where the paper prints nothing, or quotes what is never run here.
 
     ``pooled``: the interval is the measurement's own, over questions and seeds, and not Student's t over seeds.
     ``same_quantity``: False where ours is another quantity under the same name (FID on other features).
@@ -156,10 +158,12 @@ def sections(paper: Paper, cells: Cells) -> list[Section]:
         frame = cells.frame[(cells.frame["paper"] == paper.name) & (cells.frame["table"] == key)]
         frame = frame[frame["row"].isin(list(table.rows)) & frame["column"].isin(list(table.columns))]
         for (scale, dataset), part in frame.groupby(["scale", "dataset"]):
-            found.append(_section(key, table.only(table.run_at(str(scale))), str(scale), str(dataset), part))
-        left = [row for row in table.printed if row not in set(frame["row"])]
+            shown = table.only([*table.run_at(str(scale)), *table.quoted])
+            found.append(_section(key, shown, str(scale), str(dataset), part))
+        left = [row for row in table.printed if row not in {*frame["row"], *table.quoted}]
         if left and not table.study:
-            found.append(_section(key, table.only(left), NOT_RUN, table.dataset, frame[:0]))
+            shown = table.only([*left, *table.quoted])
+            found.append(_section(key, shown, NOT_RUN, table.dataset, frame[:0]))
     order = {scale: number for number, scale in enumerate(SCALES)}
     first = {section.dataset: number for number, section in reversed(list(enumerate(found)))}
     return sorted(found, key=lambda s: (order.get(s.scale, len(order)), s.dataset not in s.table.own, first[s.dataset]))
@@ -205,7 +209,8 @@ def _cells(table: Table, frame: DataFrame) -> dict[tuple[str, str], Cell]:
             if entry.columns and name not in entry.columns:
                 continue
             if part is not None or reported is not None or name in entry.failed:
-                found[row, name] = _cell(row, name, column, part, reported, name in entry.failed)
+                cell = _cell(row, name, column, part, reported, name in entry.failed)
+                found[row, name] = cell if entry.experiment else replace(cell, verdict=None)
     return found
 
 
@@ -256,8 +261,11 @@ def _own_interval(line: Mapping[Any, Any], by_seed: list[float]) -> Interval | N
 def _judge(
     claim: Claim, cells: Mapping[tuple[str, str], Cell], table: Table, dataset: str, headings: Mapping[str, str]
 ) -> JudgedClaim:
-    sides = [(claim.row, claim.column)]
-    if claim.value is None:
+    value, sides = claim.value, [(claim.row, claim.column)]
+    quoted = claim.than in table.quoted
+    if quoted:
+        value = table.reported[claim.than][claim.than_column]
+    if value is None:
         sides.append((claim.than, claim.than_column))
     there = [cells[side] for side in sides if side in cells]
     if len(there) < len(sides) or any(cell.ours is None for cell in there):
@@ -266,10 +274,13 @@ def _judge(
     if mixed:
         verdict = Verdict("not comparable", f"not comparable (the two sides differ in {', '.join(mixed)})")
         return JudgedClaim(claim, verdict, None, ())
+    if quoted and there[0].differences:  # of another method, measured by others
+        verdict = Verdict("not comparable", f"not comparable ({'; '.join(there[0].differences)})")
+        return JudgedClaim(claim, verdict, None, ())
     notes = []
     difference: Interval | None
-    if claim.value is not None:
-        verdict, difference = _judge_pooled(there[0], Interval(claim.value, claim.value, claim.value, 0), claim)
+    if value is not None:
+        verdict, difference = _judge_pooled(there[0], Interval(value, value, value, 0), claim)
     elif all(cell.pooled for cell in there):
         verdict, difference = _judge_pooled(there[0], there[1].ours, claim)
         if not (there[0].ours and there[0].ours.exact):

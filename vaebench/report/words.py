@@ -69,9 +69,8 @@ def heading(section: Section, column: str) -> str:
 
 
 def printed_cells(section: Section) -> list[tuple[Cell, Column]]:
-    """The cells that the paper has: with a number, or without one because its training failed."""
-    found = [(cell, section.table.columns[cell.column]) for cell in section.cells.values()]
-    return [(cell, column) for cell, column in found if cell.reported is not None or cell.failed]
+    """The cells of ours that the paper has: with a number, or without one because its training failed."""
+    return [(cell, section.table.columns[cell.column]) for cell in section.cells.values() if cell.verdict]
 
 
 def printed(section: Section, row: str, column: str) -> str:

@@ -1,0 +1,84 @@
+"""The suite on points in the plane: what it measures, what it leaves for pictures, what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from vaebench.contracts import SuiteInputs, SuiteResult
+from vaebench.data.points import draw, s_curve
+from vaebench.errors import UserError
+from vaebench.metrics.points import share_near
+from vaebench.metrics.two_samples import sliced_wasserstein
+from vaebench.suites.points import Points
+
+CPU = torch.device("cpu")
+LAW = s_curve(name="s_curve", count=10, seed=0)
+
+
+def moved(last: Tensor) -> SimpleNamespace:
+    """A training of four moments, the second of which it never reached."""
+    path = torch.stack([torch.zeros_like(last), torch.full_like(last, torch.nan), last / 2, last])
+    arrows = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 2, 5, 2)
+    return SimpleNamespace(
+        path=path, steps=torch.tensor([0, -1, 50, 80]), arrows=arrows, levels=torch.tensor([0.1, 0.5])
+    )
+
+
+def run(last: Tensor, **options: float) -> SuiteResult:
+    suite = Points(**{"projections": 20, "radius": 0.08, "seed": 0, **options})
+    return suite.run(SuiteInputs(moved(last), LAW, CPU, Path()))
+
+
+def values(result: SuiteResult) -> dict[str, float]:
+    return {found.name: found.value for found in result.measurements}
+
+
+def test_it_measures_the_last_positions():
+    last = draw(300, torch.Generator().manual_seed(9)) * 0.7
+    result = run(last)
+    found = values(result)
+    reference = draw(300, torch.Generator().manual_seed(0))
+    assert torch.equal(torch.from_numpy(result.arrays["reference"]), reference)
+    assert found["sliced_wasserstein"] == sliced_wasserstein(last, reference, projections=20, seed=0)
+    assert found["coverage"] == share_near(reference, last, radius=0.08)
+    assert found["precision"] == share_near(last, reference, radius=0.08)
+    assert found["std_x"] == pytest.approx(float(last[:, 0].double().std(correction=0)), rel=1e-5)
+    assert found["std_y"] == pytest.approx(float(last[:, 1].double().std(correction=0)), rel=1e-5)
+    assert {measured.count for measured in result.measurements} == {300}
+    assert result.measurements[0].protocol == {"projections": 20, "radius": 0.08, "seed": 0, "order": 1}
+
+
+def test_the_law_itself_and_a_collapse_stand_at_both_ends():
+    law, point = values(run(draw(1500, torch.Generator().manual_seed(9)))), values(run(torch.zeros(1500, 2)))
+    for name in ("sliced_wasserstein", "coverage", "precision"):
+        assert law[name] == pytest.approx(law[f"{name}@reference"], abs=0.02)
+    assert law["coverage"] > 0.98
+    assert law["sliced_wasserstein"] < 0.03 < 0.3 < point["sliced_wasserstein"]
+    assert point["coverage"] < 0.05
+    assert (point["precision"], point["std_x"], point["std_y"]) == (1.0, 0.0, 0.0)
+
+
+def test_pictures_have_the_moments_that_were_reached():
+    arrays = run(torch.ones(6, 2)).arrays
+    assert arrays["steps"].tolist() == [0, 50, 80]
+    assert arrays["path"].shape == (3, 6, 2)
+    assert arrays["path"][-1].tolist() == [[1, 1]] * 6
+    assert arrays["arrows"].shape == (3, 2, 5, 2)
+    assert arrays["arrows"][:, 0, 0, 0].tolist() == [0, 2, 3]
+    assert arrays["levels"].tolist() == pytest.approx([0.1, 0.5])
+
+
+def test_what_it_refuses():
+    suite = Points(projections=20, radius=0.08, seed=0)
+    with pytest.raises(UserError, match="compares with the law of the data: digits has none; use s_curve"):
+        suite.run(SuiteInputs(moved(torch.ones(6, 2)), SimpleNamespace(name="digits"), CPU, Path()))
+    with pytest.raises(UserError, match="6 of 6 points hold NaN or infinity"):
+        run(torch.full((6, 2), torch.inf))
+    with pytest.raises(UserError) as raised:
+        Points(projections=0, radius=0.0, seed=-1)
+    assert [line.split("=")[0] for line in raised.value.lines] == ["suite.projections", "suite.radius", "suite.seed"]

@@ -1,0 +1,357 @@
+"""DMVAE (arXiv 2512.07778): an autoencoder whose latents, all together, are led to a reference distribution.
+
+Time 0 is noise and 1 is data, as in the authors' code; their formulas run the other way.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaebench import signatures
+from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
+from vaebench.errors import UserError
+from vaebench.nn import dit, flow, laws, matching
+from vaebench.nn.averaged import Averaged
+from vaebench.nn.feature_network import FeatureNetwork
+from vaebench.nn.frozen import Frozen
+from vaebench.nn.options import fraction, non_negative, one_of, require, whole
+from vaebench.nn.reconstruction import ReconstructionLoss
+from vaebench.nn.sampling import own_draws, spread
+
+CONDITIONING = ("class", "none")
+_LOOKED_AT = 10_000  # training items whose labels are checked
+_BATCH = 500
+
+
+class DMVAE(nn.Module):
+    """Autoencoder: ``ReconstructionLoss + dm_weight DM``; student: flow matching on the autoencoder's latents.
+
+    DM moves latents by `matching.gradient`, from where the student says they come to where the teacher, a flow of the
+    reference, says so. Both see ``z~ = (z - latent_mean) / latent_std`` in the tokenizer's normalisation, which stays.
+    DM reaches encoder and head alone, the student's loss the student alone. The student learns at every step, the
+    autoencoder at every ``autoencoder_every``-th; then both use the latents from before the autoencoder's update.
+
+    ``encoder``, ``head_width``, ``latent_channels``, ``decoder``: of the `FeatureNetwork`. ``guidance``: weight w of
+    v_null + w (v_y - v_null), of both flows; 1: none. ``times``, ``anneal_to``, ``anneal_steps``: of DM
+    (`matching.Times`). ``normalise_gradient``: of DM, per image. ``conditioning``: class (latents of a class are led to
+    the reference's of this class) or none. ``closed_form``: ``law`` (`laws.build`) takes the teacher's place.
+    ``score``: of both flows, options of `dit.DiT` without the latents' shape. ``label_dropout``: the student's.
+    ``floor``: what the latents' deviation within a batch must not fall below.
+    """
+
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int],
+        encoder: Mapping[str, Any] | None,
+        head_width: int | None,
+        latent_channels: int | None,
+        decoder: Mapping[str, Any] | None,
+        l1_weight: float,
+        l2_weight: float,
+        perceptual: str,
+        perceptual_weight: float,
+        adversarial_weight: float,
+        adversarial_start: int,
+        discriminator_layers: int,
+        discriminator_channels: int,
+        augment: bool,
+        consistency_weight: float,
+        dm_weight: float | None,
+        guidance: float,
+        times: Sequence[float],
+        anneal_to: float | None,
+        anneal_steps: int | None,
+        normalise_gradient: bool,
+        autoencoder_every: int,
+        conditioning: str | None,
+        closed_form: bool | None,
+        law: Mapping[str, Any] | None,
+        score: Mapping[str, Any] | None,
+        label_dropout: float,
+        floor: float,
+    ) -> None:
+        super().__init__()
+        score = _score_options(score, dm_weight=dm_weight, conditioning=conditioning, closed_form=closed_form)
+        assert dm_weight is not None
+        assert conditioning is not None
+        require(
+            non_negative("model.dm_weight", dm_weight),
+            non_negative("model.guidance", guidance),
+            *matching.time_mistakes(times, anneal_to, anneal_steps),
+            whole("model.autoencoder_every", autoencoder_every, 1),
+            fraction("model.label_dropout", label_dropout),
+            non_negative("model.floor", floor),
+            _law_mistake(law) if closed_form else None,
+            *_label_mistakes(score, conditioning, guidance, label_dropout, closed_form=bool(closed_form)),
+        )
+        self.dm_weight = dm_weight
+        self.guidance = guidance
+        self.times = matching.Times(times[0], times[1], anneal_to, anneal_steps)
+        self.normalise_gradient = normalise_gradient
+        self.autoencoder_every = autoencoder_every
+        self.by_class = conditioning == "class"
+        self.label_dropout = label_dropout if self.by_class else 0.0
+        self.floor = floor
+        self.reconstruction = ReconstructionLoss(
+            input_shape=input_shape,
+            l1_weight=l1_weight,
+            l2_weight=l2_weight,
+            perceptual=perceptual,
+            perceptual_weight=perceptual_weight,
+            adversarial_weight=adversarial_weight,
+            adversarial_start=adversarial_start,
+            discriminator_layers=discriminator_layers,
+            discriminator_channels=discriminator_channels,
+            augment=augment,
+            consistency_weight=consistency_weight,
+        )
+        self.network = FeatureNetwork(
+            input_shape=input_shape,
+            encoder=encoder,
+            head_width=head_width,
+            latent_channels=latent_channels,
+            decoder=decoder,
+            stochastic=False,
+        )
+        self._add_flows(score, law if closed_form else None)
+
+    def _add_flows(self, score: Mapping[str, Any], law: Mapping[str, Any] | None) -> None:
+        """The student and, where it has a closed form, the reference."""
+        self.latent_shape = self.network.latent_shape
+        self.classes: int = score["classes"]
+        self.student = dit.DiT(latent_shape=self.latent_shape, **score)
+        self.law = None if law is None else laws.build(law, self.latent_shape)
+        self.register_buffer("latent_mean", torch.zeros(()))
+        self.register_buffer("latent_std", torch.ones(()))
+        self._teacher: Frozen | None = None
+        self._encoded: tuple[Tensor, Tensor] | None = None  # a batch's images and their z~, for the same step's student
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The autoencoder's, where there is a discriminator then its own, the student's."""
+        every = self.autoencoder_every
+        autoencoder = Phase("autoencoder", tuple(self.network.parameters()), self.loss, every)
+        student = Phase("student", tuple(self.student.parameters()), self.student_loss)
+        judged = self.reconstruction.discriminator_parameters
+        if not judged:
+            return autoencoder, student
+        return autoencoder, Phase("discriminator", judged, self.discriminator_loss, every), student
+
+    @property
+    def floors(self) -> Mapping[str, tuple[float, str]]:
+        """Latents that have become one point match nothing and cannot be decoded."""
+        advice = "the latents have collapsed; try a smaller model.dm_weight, optim.lr or model.guidance"
+        return {"autoencoder/latent_std": (self.floor, advice)} if self.floor else {}
+
+    def loss(self, batch: Batch, step: int) -> LossOutput:
+        """The autoencoder's. Terms of the `ReconstructionLoss`, ``dm``: mean ``|g|``, and two of the batch's ``z~``.
+
+        ``latent_mean``: over all its numbers. ``latent_std``: of each number over the batch, root of the mean square.
+        """
+        z = self.network.encode(batch.x)
+        seen = self._normalised(z)
+        fixed = seen.detach()
+        self._encoded = batch.x, fixed
+        total, terms = self.reconstruction(self.network.decode(z), batch.x, step, self.network.last_weight)
+        g = self._gradient(fixed, batch.y, step)
+        terms["dm"] = g.abs().mean()
+        terms["latent_mean"] = fixed.mean()
+        terms["latent_std"] = fixed.var(dim=0, correction=0).mean().sqrt()
+        return LossOutput(total + self.dm_weight * matching.loss(seen, g), terms)
+
+    def discriminator_loss(self, batch: Batch, step: int) -> LossOutput:
+        """Terms ``real``, ``fake`` and where it is asked for ``consistency``; 0 before ``adversarial_start``."""
+        return self.reconstruction.discriminator_loss(
+            batch.x, step, lambda x: self.network.decode(self.network.encode(x))
+        )
+
+    def student_loss(self, batch: Batch, step: int) -> LossOutput:
+        """Flow matching, ``|v(z~_t, t, y) - (z~ - eps)|^2``, mean over elements, t uniform; nothing reaches z~."""
+        del step
+        z = self._latents(batch.x)
+        labels = flow.drop_labels(self._labels(batch.y), self.label_dropout, self.classes)
+        return LossOutput(flow.matching_loss(partial(self.student, labels=labels), z, "uniform"))
+
+    def look(self, data: TrainingData) -> None:
+        """Raise `UserError` if evenly spread items have labels that the flows do not know; draws nothing."""
+        if not self.by_class:
+            return
+        with own_draws():
+            rows = spread(len(data), _LOOKED_AT, data.device).split(_BATCH)
+            highest = max(int(data.batch(some).y.max()) for some in rows)
+        if highest >= self.classes:
+            raise UserError(
+                f"model.conditioning=class: {data.name} has labels up to {highest}, the teacher knows {self.classes} "
+                "classes; train it with this number of model.classes, or set model.conditioning=none"
+            )
+
+    def perceive(self, classifier: nn.Module) -> None:
+        """Takes the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
+        self.reconstruction.perceive(classifier)
+
+    def start(self, trained: nn.Module) -> None:
+        """Take the network's weights (the decoder's average, if it has one) and the normalisation of a trained model.
+
+        The discriminator begins anew.
+
+        Raises:
+            UserError: it has no such network, or one with other options.
+        """
+        network: Any = getattr(trained, "network", None)
+        if not isinstance(network, FeatureNetwork):
+            raise UserError(f"DMVAE starts with a feature autoencoder or another DMVAE, not {type(trained).__name__}")
+        self.network.start_from(network)
+        averaged: Any = getattr(trained, "averaged", None)
+        if averaged is not None:
+            self.network.decoder.load_state_dict(averaged.network.state_dict())
+        self.latent_mean.copy_(trained.latent_mean)  # type: ignore[arg-type]
+        self.latent_std.copy_(trained.latent_std)  # type: ignore[arg-type]
+
+    def teach(self, teacher: nn.Module) -> None:
+        """Take a trained `LDM`: its averaged weights are the teacher's and the student's first; after `start`.
+
+        With ``closed_form`` the student's alone. The teacher is not stored with the model.
+
+        Raises:
+            UserError: it is another model, for other latents, in another normalisation or with another network.
+        """
+        averaged: Any = getattr(teacher, "averaged", None)
+        if not isinstance(averaged, Averaged) or not isinstance(averaged.network, dit.DiT):
+            raise UserError(f"DMVAE's teacher is a latent diffusion model (model=ldm), not {type(teacher).__name__}")
+        require(self._misshapen(teacher), self._misnormalised(teacher))
+        try:
+            self.student.load_state_dict(averaged.network.state_dict())
+        except RuntimeError as error:
+            raise UserError(
+                "model.score: the teacher's network has other weights than these options describe; leave it null, it "
+                "is filled in"
+            ) from error
+        if self.law is None:
+            self._teacher = Frozen(copy.deepcopy(self.student))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images ``[b c h w]`` in [0, 1] -> latents ``[b l h' w']``, float32, as the decoder takes them."""
+        return self.network.encode(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents ``[b l h' w']`` -> images ``[b c h w]`` in [0, 1]."""
+        return ((self.network.decode(z).float() + 1) / 2).clamp(0, 1)
+
+    def latent_moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Images -> latents ``[b l h' w']``, float32, and no log-variance: the encoder is deterministic."""
+        return self.network.encode(x), None
+
+    def encoder_pass(self, x: Tensor) -> Tensor:
+        """Encoder and head on images ``[b c h w]`` in [0, 1] -> ``[b l h' w']``."""
+        return self.network.encode(x)
+
+    def _normalised(self, z: Tensor) -> Tensor:
+        return (z - self.latent_mean) / self.latent_std
+
+    def _latents(self, x: Tensor) -> Tensor:
+        """``z~`` without a graph: what the autoencoder's turn of this step has found, or by the encoder as it is."""
+        encoded, self._encoded = self._encoded, None
+        if encoded is not None and encoded[0] is x:
+            return encoded[1]
+        with torch.no_grad():
+            return self._normalised(self.network.encode(x))
+
+    def _labels(self, labels: Tensor) -> Tensor:
+        """What the flows are told: the classes, or "any class"; flows that know no classes ignore it."""
+        return labels if self.by_class else torch.full_like(labels, self.classes)
+
+    def _gradient(self, z: Tensor, labels: Tensor, step: int) -> Tensor:
+        """`matching.gradient` of ``z~`` without a graph; both flows in evaluation mode."""
+        labels = self._labels(labels)
+        t = self.times.draw(len(z), step, z.device)
+        noise = torch.randn_like(z)
+        fake = matching.guided(self.student, labels, null=self.classes, weight=self.guidance)
+        self.student.eval()
+        g = matching.gradient(z, noise, t, real=self._real(labels), fake=fake, normalise=self.normalise_gradient)
+        self.student.train(self.training)
+        return g
+
+    def _real(self, labels: Tensor) -> matching.Velocity:
+        """The reference's velocity. Raises `UserError` if there is neither a law nor a teacher."""
+        if self.law is not None:
+            return self.law.velocity
+        if self._teacher is None:
+            raise UserError("DMVAE follows a trained latent diffusion model, and none was given: name stages.teacher")
+        return matching.guided(self._teacher, labels, null=self.classes, weight=self.guidance)
+
+    def _misshapen(self, teacher: Any) -> str | None:
+        if tuple(teacher.latent_shape) == tuple(self.latent_shape):
+            return None
+        return (
+            f"model.latent_channels={self.latent_shape[0]}: latents are {list(self.latent_shape)}, the teacher's are "
+            f"{list(teacher.latent_shape)}; train it on a reference for this tokenizer"
+        )
+
+    def _misnormalised(self, teacher: Any) -> str | None:
+        """Teacher, student and matching share one mean and one deviation."""
+        ours, theirs = (self.latent_mean, self.latent_std), (teacher.mean, teacher.std)
+        if all(torch.allclose(their.to(our.device), our) for our, their in zip(ours, theirs, strict=True)):
+            return None
+        return (
+            f"the tokenizer's latents have mean {float(ours[0]):.4g} and deviation {float(ours[1]):.4g}, the teacher "
+            f"was trained with {_values(theirs[0])} and {_values(theirs[1])}; train it with "
+            "model.statistics=autoencoder on a reference for this tokenizer"
+        )
+
+
+def _values(x: Tensor) -> str:
+    """The one value of a tensor, or its range."""
+    low, high = float(x.min()), float(x.max())
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+
+
+def _score_options(score: Mapping[str, Any] | None, **filled_in: Any) -> Mapping[str, Any]:
+    """The score networks' options. Raises `UserError` for all that is missing, or that no `dit.DiT` is built with."""
+    missing = [name for name, value in {"score": score, **filled_in}.items() if value is None]
+    require(*(f"model.{name}=null: it is filled in from the teacher and its reference; name them" for name in missing))
+    assert score is not None
+    require(*signatures.mistakes("model.score", score, dit.DiT, needed_by="DiT", provided={"latent_shape"}))
+    require(
+        one_of("model.conditioning", filled_in["conditioning"], CONDITIONING),
+        *dit.mistakes(*(score[name] for name in ("width", "depth", "heads", "mlp_ratio", "time_scale"))),
+    )
+    return score
+
+
+def _law_mistake(law: Mapping[str, Any] | None) -> str | None:
+    if law is not None:
+        return None
+    return "model.law=null: model.closed_form=true needs one, and the reference has none; set model.closed_form=false"
+
+
+def _label_mistakes(
+    score: Mapping[str, Any], conditioning: str, guidance: float, label_dropout: float, *, closed_form: bool
+) -> list[str | None]:
+    """One line for each thing that is asked of the flows and that they have no labels for."""
+    by_class, null = conditioning == "class", score["classes"] > 0 and score["null"]
+    unlabelled = unguided = None
+    if by_class and not score["classes"]:
+        unlabelled = "model.conditioning=class: the teacher knows no classes; set model.conditioning=none"
+    if guidance != 1 and (closed_form or not by_class):
+        unguided = f"model.guidance={guidance}: without classes there is nothing to be guided to; use 1"
+    needs = {
+        f"model.guidance={guidance}": guidance != 1 and by_class and not closed_form,
+        f"model.label_dropout={label_dropout}": label_dropout > 0 and by_class,
+        "model.conditioning=none": not by_class and score["classes"] > 0,
+    }
+    lines = [
+        f"{option}: the teacher was trained with label_dropout=0 and has no label for any class; train it with 0.1"
+        for option, needed in needs.items()
+        if needed and not null and not unlabelled
+    ]
+    return [unlabelled, unguided, *lines]

@@ -1,0 +1,122 @@
+"""Encoders of features trained here: by contrast of two views (SimCLR, arXiv 2002.05709), or to tell classes apart.
+
+Small stand-ins for the pretrained encoders of DMVAE (arXiv 2512.07778), DINOv2 and ResNet-34.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
+from vaebench.errors import UserError
+from vaebench.nn import feature_encoders
+from vaebench.nn.options import fraction, non_negative, one_of, positive, require, whole
+from vaebench.nn.sampling import own_draws, spread
+from vaebench.nn.views import nt_xent, random_view
+
+OBJECTIVES = ("simclr", "classes")
+_LOOKED_AT = 10_000  # training items whose labels are checked
+_BATCH = 500
+
+
+class FeatureLearner(nn.Module):
+    """An encoder with a small head on its features' mean over positions, of which only the encoder is of use later.
+
+    ``objective`` simclr: `nt_xent` at ``temperature`` of two views of each image, through Linear, ReLU and Linear to
+    ``projection_width``; ``crop``, ``rotation``, ``contrast``, ``noise``, ``flip``: of the `random_view`. ``objective``
+    classes: the cross entropy of ``classes`` labels, through Linear, of the images as they are. ``encoder``: a file of
+    ``conf/encoder``.
+
+    Raises:
+        UserError: an option out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int],
+        encoder: Mapping[str, Any],
+        objective: str,
+        classes: int,
+        temperature: float,
+        projection_width: int,
+        crop: float,
+        rotation: float,
+        contrast: float,
+        noise: float,
+        flip: bool,
+    ) -> None:
+        super().__init__()
+        require(
+            one_of("model.objective", objective, OBJECTIVES),
+            whole("model.classes", classes, 2) if objective == "classes" else None,
+            positive("model.temperature", temperature),
+            whole("model.projection_width", projection_width, 1),
+            None if 0 < crop <= 1 else f"model.crop={crop}: expected a share of the area, above 0 and at most 1",
+            None if 0 <= rotation <= 180 else f"model.rotation={rotation}: expected degrees, 0 to 180",
+            fraction("model.contrast", contrast),
+            non_negative("model.noise", noise),
+        )
+        self.objective = objective
+        self.classes = classes
+        self.temperature = temperature
+        self.view: dict[str, Any] = {
+            "crop": crop,
+            "rotation": rotation,
+            "contrast": contrast,
+            "noise": noise,
+            "flip": flip,
+        }
+        self.encoder: Any = feature_encoders.build(encoder, input_shape=input_shape)
+        width = self.encoder.width
+        self.head: nn.Module = (
+            nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projection_width))
+            if objective == "simclr"
+            else nn.Linear(width, classes)
+        )
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """One phase over all parameters."""
+        return (Phase(self.objective, tuple(self.parameters()), self.loss),)
+
+    def loss(self, batch: Batch, step: int) -> LossOutput:
+        """In nats; of classes the term ``accuracy`` of the batch, in [0, 1]."""
+        del step
+        if self.objective == "simclr":
+            # Both views at once: half the calls, and a normalisation over the batch would see all of them.
+            views = torch.cat([random_view(batch.x, **self.view) for _ in range(2)])
+            one, other = self._answers(views).chunk(2)
+            return LossOutput(nt_xent(one, other, self.temperature))
+        logits = self._answers(batch.x)
+        accuracy = (logits.detach().argmax(dim=1) == batch.y).float().mean()
+        return LossOutput(F.cross_entropy(logits, batch.y), {"accuracy": accuracy})
+
+    def look(self, data: TrainingData) -> None:
+        """Draws from no global generator. Raises `UserError` if there are labels that ``classes`` does not count."""
+        if self.objective != "classes":
+            return
+        with own_draws():
+            rows = spread(len(data), _LOOKED_AT, data.device).split(_BATCH)
+            highest = max(int(data.batch(some).y.max()) for some in rows)
+        if highest >= self.classes:
+            raise UserError(f"model.classes={self.classes}: {data.name} has labels up to {highest}; give their number")
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images ``[b c h w]`` in [0, 1] -> features ``[b c' h' w']``, float32."""
+        features: Tensor = self.encoder(x)
+        return features.float()
+
+    def load_pretrained(self) -> None:
+        """Fetch the encoder's weights, if it is one that others have trained. Raises `UserError` if there are none."""
+        self.encoder.load_pretrained()
+
+    def _answers(self, x: Tensor) -> Tensor:
+        """What the head makes of images, float32 ``[b projection_width or classes]``."""
+        answers: Tensor = self.head(self.encoder(x).mean((2, 3)))
+        return answers.float()

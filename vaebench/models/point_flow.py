@@ -1,0 +1,40 @@
+"""Flow matching on points in the plane: the teacher of DMVAE's study of objectives (arXiv 2512.07778, Figure 3)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from vaebench.contracts import Batch, LossOutput, Phase
+from vaebench.nn import flow, point_velocity
+from vaebench.nn.averaged import Averaged
+from vaebench.nn.options import fraction, require
+
+
+class PointFlow(nn.Module):
+    """``loss = |v(z_t, t) - (z - eps)|^2``, mean over elements; ``z_t = t z + (1 - t) eps``, ``t ~ U(0, 1)``.
+
+    ``width``, ``depth``, ``time_scale``: of the `PointVelocity`, in place of the paper's transformer. ``ema_decay``: of
+    the average of the weights that is the teacher (`Averaged`).
+    """
+
+    def __init__(self, *, width: int, depth: int, time_scale: float, ema_decay: float) -> None:
+        super().__init__()
+        require(*point_velocity.mistakes(width, depth, time_scale), fraction("model.ema_decay", ema_decay))
+        self.options = {"width": width, "depth": depth, "time_scale": time_scale}
+        self.network = point_velocity.PointVelocity(width=width, depth=depth, time_scale=time_scale)
+        self.averaged = Averaged(self.network, decay=ema_decay)
+        self._step = 0  # of the last loss: the average's weight is a function of it
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """One phase, over the network; the average follows by `average`."""
+        return (Phase("flow", tuple(self.network.parameters()), self.loss),)
+
+    def loss(self, batch: Batch, step: int) -> LossOutput:
+        """Flow matching on the points ``batch.x`` ``[b 2]``."""
+        self._step = step
+        return LossOutput(flow.matching_loss(self.network, batch.x, "uniform"))
+
+    def average(self) -> None:
+        """Take the weights after a step into their moving average."""
+        self.averaged.update(self.network, self._step)

@@ -1,0 +1,148 @@
+"""Free points in the plane, moved towards a law by two flows: DMVAE's study of objectives (arXiv 2512.07778, Figure 3).
+
+What the method does to latents, without an encoder: the points are what is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
+from vaebench.errors import UserError
+from vaebench.nn import flow, point_velocity
+from vaebench.nn.averaged import Averaged
+from vaebench.nn.options import one_of, positive, require, whole
+from vaebench.nn.point_objectives import OBJECTIVES, Draw, gap
+from vaebench.nn.sampling import own_draws
+
+_ARROWS = 384  # points whose direction of update is kept
+_DRAWS = 16  # of noise, that a kept direction is the mean over
+
+
+class Points(nn.Module):
+    """``count`` points move down ``objective`` (`point_objectives`), and a student follows where they are.
+
+    All points make a step's batch; the training data is only there to be compared with. At every step the student
+    learns the points (flow matching, points detached), then, at each ``every``-th, the points move. Teacher and
+    student's first weights come from a trained `PointFlow` (`start`).
+
+    ``spread``: the points begin uniformly in [-spread, spread]^2. ``width``, ``depth``, ``time_scale``: of the student,
+    equal to the teacher's. ``moments``: steps before which positions are kept; the last positions always are.
+    ``levels``: times (0 noise, 1 data) at which the directions of distribution matching are kept too.
+
+    Raises `UserError` for options out of range.
+    """
+
+    path: Tensor
+    steps: Tensor
+    arrows: Tensor
+    levels: Tensor
+    done: Tensor  # steps
+
+    def __init__(
+        self,
+        *,
+        objective: str,
+        count: int,
+        spread: float,
+        every: int,
+        width: int,
+        depth: int,
+        time_scale: float,
+        moments: Sequence[int],
+        levels: Sequence[float],
+    ) -> None:
+        super().__init__()
+        require(
+            one_of("model.objective", objective, OBJECTIVES),
+            whole("model.count", count, 1),
+            positive("model.spread", spread),
+            whole("model.every", every, 1),
+            *point_velocity.mistakes(width, depth, time_scale),
+            None if all(0 <= level < 1 for level in levels) else f"model.levels={list(levels)}: expected times below 1",
+        )
+        self.objective, self.every, self.moments = objective, every, tuple(moments)
+        self.options = {"width": width, "depth": depth, "time_scale": time_scale}
+        self.points = nn.Parameter(spread * (2 * torch.rand(count, 2) - 1))
+        self.student = point_velocity.PointVelocity(width=width, depth=depth, time_scale=time_scale)
+        # Its weights are buffers: stored with the points, small as they are, and never trained.
+        self.teacher = Averaged(self.student, decay=0.0)
+        self._taught = False
+        kept = len(self.moments) + 1
+        self.register_buffer("path", torch.full((kept, count, 2), torch.nan))
+        self.register_buffer("arrows", torch.full((kept, len(levels), min(count, _ARROWS), 2), torch.nan))
+        self.register_buffer("steps", torch.full((kept,), -1))  # -1: the training never got there
+        self.register_buffer("levels", torch.tensor([float(level) for level in levels]))
+        self.register_buffer("done", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The student's turn at every step, before the points of that step have moved; then theirs."""
+        return (
+            Phase("student", tuple(self.student.parameters()), self.student_loss),
+            Phase("points", (self.points,), self.points_loss, every=self.every),
+        )
+
+    def start(self, trained: nn.Module) -> None:
+        """Take the teacher, a trained `PointFlow`'s averaged weights, which are the student's first ones too.
+
+        Raises:
+            UserError: another method, or a network of another size.
+        """
+        network = getattr(getattr(trained, "averaged", None), "network", None)
+        if not isinstance(network, point_velocity.PointVelocity):
+            raise UserError(f"model points starts from a trained model point_flow, not from {type(trained).__name__}")
+        if trained.options != self.options:
+            raise UserError(
+                f"model points has a network of {self.options}, its teacher one of {trained.options}: make them equal"
+            )
+        self.teacher.network.load_state_dict(network.state_dict())
+        self.student.load_state_dict(network.state_dict())
+        self._taught = True
+
+    def student_loss(self, batch: Batch, step: int) -> LossOutput:
+        """Flow matching on all points as they are now; ``batch`` plays no part."""
+        if not self._taught:
+            raise UserError("model points needs a teacher: parent.experiment=dmvae/toy_teacher")
+        if step in self.moments:
+            self._keep(self.moments.index(step), step)
+        self.done.fill_(step + 1)
+        drawn = self._drawn(self.points.detach())
+        return LossOutput(F.mse_loss(self.student(drawn.x, drawn.t), drawn.target))
+
+    def points_loss(self, batch: Batch, step: int) -> LossOutput:
+        """The objective, of all points; ``batch`` plays no part."""
+        return LossOutput(OBJECTIVES[self.objective](self._drawn(self.points)))
+
+    def finish(self, data: TrainingData) -> None:
+        """Keep the last positions."""
+        self._keep(len(self.moments), int(self.done))
+
+    def _drawn(self, z: Tensor) -> Draw:
+        t = flow.draw_times(len(z), "uniform", z.device)
+        return Draw(z, torch.randn_like(z), t, self.teacher, self.student)
+
+    @torch.no_grad()
+    def _keep(self, place: int, step: int) -> None:
+        """Positions, and whither distribution matching would move them at each level, mean over draws of noise."""
+        self.path[place], self.steps[place] = self.points, step
+        z = self.points[: self.arrows.shape[2]].repeat(_DRAWS, 1)
+        with own_draws():
+            noise = torch.randn(z.shape).to(z.device)
+        for number, level in enumerate(self.levels):
+            found = gap(Draw(z, noise, level.expand(len(z)), self.teacher, self.student))
+            self.arrows[place, number] = -found.unflatten(0, (_DRAWS, -1)).mean(0)
+
+
+def _misplaced(moments: Sequence[int], levels: Sequence[float]) -> list[str]:
+    """One line for moments that do not ascend and one for levels that are no times."""
+    found = []
+    if list(moments) != sorted({*moments}) or min(moments, default=0) < 0:
+        found.append(f"model.moments={list(moments)}: expected ascending steps from 0")
+    if not all(0 <= level < 1 for level in levels):
+        found.append(f"model.levels={list(levels)}: expected times from 0 up to, not including, 1")
+    return found
