@@ -134,7 +134,12 @@ class FeatureAutoencoder(nn.Module):
             self.averaged.update(self.network.decoder, self._step)
 
     def finish(self, data: TrainingData) -> None:
-        """Measure ``latent_mean`` and ``latent_std`` over at most 10,000 evenly spread training images."""
+        """Measure ``latent_mean`` and ``latent_std`` over at most 10,000 evenly spread training images.
+
+        Where the decoder alone was trained they stay as they were: a reference is in their units.
+        """
+        if self.trained == "decoder":
+            return
         with own_draws(), torch.no_grad():
             rows = spread(len(data), _LOOKED_AT, data.device).split(_BATCH)
             latents = torch.cat([self.encode(data.batch(some).x).cpu().double() for some in rows])

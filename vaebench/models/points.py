@@ -63,7 +63,7 @@ class Points(nn.Module):
             positive("model.spread", spread),
             whole("model.every", every, 1),
             *point_velocity.mistakes(width, depth, time_scale),
-            None if all(0 <= level < 1 for level in levels) else f"model.levels={list(levels)}: expected times below 1",
+            *_misplaced(moments, levels),
         )
         self.objective, self.every, self.moments = objective, every, tuple(moments)
         self.options = {"width": width, "depth": depth, "time_scale": time_scale}
