@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vaebench.data.download import answering, sha256_of, stall_limit
 from vaebench.errors import UserError
+from vaebench.nn import cifar_resnet
 from vaebench.nn.cifar_resnet import CifarResNet
 from vaebench.nn.inception import Inception
 
@@ -22,14 +23,6 @@ from vaebench.nn.inception import Inception
 WEIGHTS_FILES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
 WEIGHTS_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS_FILES[0]}"
 WEIGHTS_SHA256 = "6726825d"  # the digest's first 8 digits, which their publishers put into the name
-
-# ResNet-20 for CIFAR-10 (91.7 % there by its publisher), in $VAEBENCH_DATA/cifar10_resnet/.
-CIFAR10_RESNET_FILE = "resnet20-12fca82f.th"
-CIFAR10_RESNET_URL = (
-    "https://github.com/akamaster/pytorch_resnet_cifar10/raw/d5489e8995e81e91ce6b1d69dcc98ad579b0b153/"
-    f"pretrained_models/{CIFAR10_RESNET_FILE}"
-)
-CIFAR10_RESNET_SHA256 = "12fca82f"  # the digest's first 8 digits, as in the name
 
 
 def find_inception_weights() -> Path:
@@ -80,33 +73,23 @@ def read_inception(path: Path) -> Inception:
 
 def cifar10_resnet_available() -> bool:
     """Whether `load_cifar10_resnet` has a file to look at."""
-    return _cifar10_resnet().is_file()
+    return cifar_resnet.weights_path().is_file()
 
 
 def load_cifar10_resnet(device: torch.device | str) -> CifarResNet:
-    """A ResNet-20 trained on CIFAR-10, on ``device``: a judge that nothing here was trained against.
+    """The CIFAR-10 classifier of ``$VAEBENCH_DATA/cifar10_resnet/``, its SHA-256 verified, on ``device``.
 
     Raises:
         UserError: the file is missing, is not the right one or cannot be read; says what to do.
     """
-    path = _cifar10_resnet()
-    if not path.is_file():
-        raise UserError(
-            f"suite.features=cifar10_resnet: no file {path}; download {CIFAR10_RESNET_URL} (1 MB) there, or choose "
-            "suite.features=classifier"
-        )
-    found = sha256_of(path)
-    if not found.startswith(CIFAR10_RESNET_SHA256):
-        raise UserError(
-            f"{path} is not the ResNet-20 of CIFAR-10 and is not used: expected SHA-256 {CIFAR10_RESNET_SHA256}..., "
-            f"found {found[:8]}...; download {CIFAR10_RESNET_URL} again"
-        )
+    state = cifar_resnet.read_weights("suite.features=cifar10_resnet", "suite.features=classifier")
     try:
-        # Its tensors were saved on a GPU.
-        return CifarResNet(torch.load(path, map_location="cpu", weights_only=True)["state_dict"]).to(device)
-    except Exception as error:  # a damaged file can make the unpickler raise anything
+        return CifarResNet(state).to(device)
+    except RuntimeError as error:  # names or shapes of another network
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} does not hold the weights of CIFAR-10's ResNet-20: {reason}") from error
+        raise UserError(
+            f"{cifar_resnet.weights_path()} does not hold the weights of CIFAR-10's ResNet-20: {reason}"
+        ) from error
 
 
 def extract(network: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> Tensor:
@@ -134,12 +117,6 @@ def as_float(images: Tensor) -> Tensor:
     if not images.isfinite().all():
         raise UserError("images hold NaN or infinity, so no features were extracted; their model has probably diverged")
     return images
-
-
-def _cifar10_resnet() -> Path:
-    """Where its weights should be."""
-    root = Path(os.environ.get("VAEBENCH_DATA", "") or "$VAEBENCH_DATA").expanduser()
-    return root / "cifar10_resnet" / CIFAR10_RESNET_FILE
 
 
 def _cached() -> Path:

@@ -5,13 +5,26 @@ Layers are named as in the weights of github.com/akamaster/pytorch_resnet_cifar1
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaebench.errors import UserError
+
 INPUT_SHAPE = (3, 32, 32)
+# The published weights (91.7 % there by their publisher), in $VAEBENCH_DATA/cifar10_resnet/.
+WEIGHTS_FILE = "resnet20-12fca82f.th"
+WEIGHTS_URL = (
+    "https://github.com/akamaster/pytorch_resnet_cifar10/raw/d5489e8995e81e91ce6b1d69dcc98ad579b0b153/"
+    f"pretrained_models/{WEIGHTS_FILE}"
+)
+WEIGHTS_SHA256 = "12fca82f"  # the digest's first 8 digits, as in the name
 FEATURES, CLASSES = 64, 10
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # as it was trained: ImageNet's, not CIFAR-10's
 
@@ -71,3 +84,36 @@ class CifarResNet(nn.Module):
         """Features ``[b 64]`` -> unnormalised log-probabilities of airplane, automobile, ... truck, ``[b 10]``."""
         found: Tensor = self.linear(features)
         return found
+
+
+def weights_path() -> Path:
+    """Where the published weights should lie."""
+    root = Path(os.environ.get("VAEBENCH_DATA", "") or "$VAEBENCH_DATA").expanduser()
+    return root / "cifar10_resnet" / WEIGHTS_FILE
+
+
+def read_weights(option: str, instead: str) -> dict[str, Tensor]:
+    """The published tensors by their names in the file, its SHA-256 verified.
+
+    ``option``: what asks for them, ``instead``: what else can be chosen, for the message.
+
+    Raises:
+        UserError: the file is missing, is not the right one or cannot be read; says what to do.
+    """
+    path = weights_path()
+    if not path.is_file():
+        raise UserError(f"{option}: no file {path}; download {WEIGHTS_URL} (1 MB) there, or choose {instead}")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(WEIGHTS_SHA256):
+        raise UserError(
+            f"{path} is not the ResNet-20 of CIFAR-10 and is not used: expected SHA-256 {WEIGHTS_SHA256}..., "
+            f"found {found[:8]}...; download {WEIGHTS_URL} again"
+        )
+    try:
+        # Its tensors were saved on a GPU.
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        return dict(state["state_dict"])
+    except Exception as error:  # a damaged file can make the unpickler raise anything
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} does not hold the weights of CIFAR-10's ResNet-20: {reason}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -15,15 +14,9 @@ from torch import Tensor, nn
 
 from vaebench.compat import ensure_torchvision
 from vaebench.errors import UserError
-from vaebench.nn.cifar_resnet import FEATURES, INPUT_SHAPE, Block
+from vaebench.nn.cifar_resnet import FEATURES, INPUT_SHAPE, Block, read_weights
 from vaebench.nn.options import require, whole
 
-_CIFAR10_FILE = "resnet20-12fca82f.th"  # with the first digits of its SHA-256, as its publisher named it
-_CIFAR10_URL = (
-    "https://github.com/akamaster/pytorch_resnet_cifar10/raw/d5489e8995e81e91ce6b1d69dcc98ad579b0b153/"
-    f"pretrained_models/{_CIFAR10_FILE}"
-)
-_CIFAR10_SHA256 = "12fca82f"
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
@@ -75,21 +68,7 @@ class CifarResNetEncoder(Evaluated):
 
     def load_pretrained(self) -> None:
         """Read the published weights. Raises `UserError` if they are missing, others or damaged."""
-        root = Path(os.environ.get("VAEBENCH_DATA", "") or "$VAEBENCH_DATA").expanduser()
-        path = root / "cifar10_resnet" / _CIFAR10_FILE
-        if not path.is_file():
-            raise UserError(
-                f"model.encoder.kind=cifar10_resnet: no file {path}; download {_CIFAR10_URL} (1 MB) there, or choose "
-                "another encoder"
-            )
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if not found.startswith(_CIFAR10_SHA256):
-            raise UserError(
-                f"{path} is not the ResNet-20 of CIFAR-10 and is not used: expected SHA-256 {_CIFAR10_SHA256}..., "
-                f"found {found[:8]}...; download {_CIFAR10_URL} again"
-            )
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        state = read_weights("model.encoder.kind=cifar10_resnet", "another encoder")
         named = {name.removeprefix("module."): tensor for name, tensor in state.items()}
         self.body.load_state_dict({name: tensor for name, tensor in named.items() if not name.startswith("linear.")})
 

@@ -11,13 +11,12 @@ from torch import Tensor
 from vaebench.contracts import SuiteInputs
 from vaebench.errors import UserError
 from vaebench.metrics.features import (
-    CIFAR10_RESNET_SHA256,
     WEIGHTS_SHA256,
     as_float,
     load_cifar10_resnet,
     load_inception,
 )
-from vaebench.nn.cifar_resnet import INPUT_SHAPE
+from vaebench.nn import cifar_resnet
 
 FEATURES = ("inception", "classifier", "cifar10_resnet")
 
@@ -56,8 +55,8 @@ def judge(features: str, inputs: SuiteInputs) -> Judge:
         return _inception(inputs.device)
     if features == "cifar10_resnet":
         shape = tuple(getattr(inputs.data, "shape", ()))
-        if shape != INPUT_SHAPE:
-            wanted, found = ("x".join(map(str, sides)) for sides in (INPUT_SHAPE, shape))
+        if shape != cifar_resnet.INPUT_SHAPE:
+            wanted, found = ("x".join(map(str, sides)) for sides in (cifar_resnet.INPUT_SHAPE, shape))
             raise UserError(
                 f"suite.features=cifar10_resnet: it judges {wanted} images, those of {inputs.data.name} are {found}; "
                 "use classifier or inception"
@@ -120,4 +119,4 @@ def _cifar10_resnet(device: torch.device) -> Judge:
         features = network(x.to(device))
         return Activations(features, network.logits(features), None)
 
-    return Judge("cifar10_resnet", CIFAR10_RESNET_SHA256, see)
+    return Judge("cifar10_resnet", cifar_resnet.WEIGHTS_SHA256, see)
