@@ -1,7 +1,8 @@
 """Kill a chain of runs (autoencoder, its latents, a diffusion model on them) at random moments and compare.
 
 ``python -m benchmarks.kill_chain --kills 8`` runs one command undisturbed and once with kills, in all stages, and exits
-with 1 unless every weight, latent and log is equal, byte for byte.
+with 1 unless every weight, latent and log is equal, byte for byte. ``--chain dmvae``: encoder, tokenizer, reference,
+teacher, joint training.
 """
 
 from __future__ import annotations
@@ -19,23 +20,33 @@ from pathlib import Path
 from benchmarks.kill_resume import CHECKPOINT_SECONDS, digest, finish
 
 COMPARED = ("*/model.safetensors", "*/latents-*.safetensors", "*/snapshots/*.safetensors", "*/metrics.jsonl")
-PARENT = ["train.max_steps={steps}", "train.log_every=20", "model.network.patch=7", "model.perceptual=none"]
+LENGTH = ["train.max_steps={steps}", "train.epochs=1000", "train.log_every=20"]
+PARENT = [*LENGTH, "model.network.patch=7", "model.perceptual=none"]
+CHAINS = {
+    "ldmae": [
+        *("experiment=ldmae/ldm", *LENGTH, "train.snapshots=2", "latents.flip=true"),
+        f"parent.overrides=[{','.join(map(repr, PARENT))}]",
+    ],
+    "dmvae": [
+        *("experiment=dmvae/joint", "reference=ssl", *LENGTH),
+        *(f"stages.{name}.overrides=[{','.join(map(repr, LENGTH))}]" for name in ("encoder", "tokenizer", "teacher")),
+    ],
+}
 
 
 def main() -> int:
     """Run the chain twice and compare; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=300, help="of each of the two trainings")
+    parser.add_argument("--steps", type=int, default=300, help="of each training")
+    parser.add_argument("--chain", choices=CHAINS, default="ldmae")
     parser.add_argument("--dataset", default="digits")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moments")
     arguments = parser.parse_args()
-    inner = ",".join(f"'{option.format(steps=arguments.steps)}'" for option in PARENT)
+    options = [option.format(steps=arguments.steps) for option in CHAINS[arguments.chain]]
     command = [
-        *(sys.executable, "-m", "vaebench.cli", "train", "experiment=ldmae/ldm", f"dataset={arguments.dataset}"),
-        *(f"train.max_steps={arguments.steps}", "train.epochs=1000", "train.snapshots=2", "train.log_every=20"),
-        *(f"parent.overrides=[{inner},'train.epochs=1000']", "latents.flip=true", "quiet=true"),
-        f"runtime.checkpoint_seconds={CHECKPOINT_SECONDS}",
+        *(sys.executable, "-m", "vaebench.cli", "train", f"dataset={arguments.dataset}", *options),
+        *("quiet=true", f"runtime.checkpoint_seconds={CHECKPOINT_SECONDS}"),
     ]
     with tempfile.TemporaryDirectory(prefix="vaebench-kill-") as folder:
         return compare(command, Path(folder), arguments.kills, random.Random(arguments.seed))

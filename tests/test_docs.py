@@ -28,6 +28,10 @@ for data in ("digits_small", "tones"):
 latent = ["model=ldm", "dataset=digits_small", "parent.experiment=patchwise", "train.max_steps=2", "quiet=true"]
 assert main(["train", *latent, "model.width=16", "model.depth=1", "parent.overrides=['train.max_steps=2']"]) == 0
 assert main(["eval", "suite=compression", "model=patchwise", "dataset=digits_small", "train.max_steps=2"]) == 0
+short = ["train.max_steps=2"]
+chain = [f"stages.{name}.overrides={short}" for name in ("encoder", "tokenizer", "teacher")]
+matched = ["experiment=dmvae/joint", "reference=box", "reference.samples=300", "dataset=digits_small", *short, *chain]
+assert main(["train", *matched, "quiet=true"]) == 0
 assert "rae" in load("batchtopk").tables["table1"].rows
 assert load("example").tables["table1"].claims
 """
@@ -38,7 +42,7 @@ def test_the_examples_run(tmp_path):
     for folder in ("vaebench", "conf"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     files = FILE.findall(page)
-    assert len(files) == 14
+    assert len(files) == 16
     for name, content in files:
         assert not (tmp_path / name).exists(), f"{name} is there already: the page's example needs another name"
         (tmp_path / name).write_text(content, encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -152,6 +152,25 @@ def test_not_finite_step_of_a_rarer_phase_is_counted_in_steps() -> None:
 
     with pytest.raises(UserError, match="phase 'second': the loss is not finite at step 7"):
         trained(Hooks(), model=OnlySecond())
+
+
+def test_a_term_below_its_floor_names_the_step_and_what_it_means() -> None:
+    class Shrinking(TwoPhases):
+        """The term of the second phase, whose turns are the odd steps counted from 1, falls below 0.5 at step 7."""
+
+        floors: ClassVar = {"second/size": (0.5, "it has collapsed; try less")}
+
+        def loss_of(self, map_: nn.Module) -> Callable[[Batch, int], LossOutput]:
+            def loss(batch: Batch, step: int) -> LossOutput:
+                value = map_(batch.x.flatten(1)).square().mean()
+                return LossOutput(value, {"size": torch.tensor(0.4 if step >= 6 else 0.6)})
+
+            return loss
+
+    with pytest.raises(UserError, match=r"second/size is below 0\.5 at step 7: it has collapsed; try less"):
+        trained(Hooks(), model=Shrinking())
+    Shrinking.floors = {"second/size": (0.3, "")}
+    trained(Hooks(), model=Shrinking())
 
 
 def test_batch_larger_than_the_data_is_an_error() -> None:

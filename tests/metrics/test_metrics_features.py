@@ -16,6 +16,7 @@ from vaebench.errors import UserError
 from vaebench.metrics import features
 from vaebench.metrics.features import WEIGHTS_FILES, extract, find_inception_weights, load_inception, read_inception
 from vaebench.metrics.frechet import frechet_distance, reference
+from vaebench.nn import cifar_resnet
 from vaebench.nn.inception import SPATIAL_FEATURES, Inception, fold_batch_norm, resize
 
 
@@ -274,7 +275,7 @@ def test_the_cifar10_network_is_looked_for_and_verified(monkeypatch: pytest.Monk
     ):
         features.load_cifar10_resnet("cpu")
     monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path))
-    path = tmp_path / "cifar10_resnet" / features.CIFAR10_RESNET_FILE
+    path = tmp_path / "cifar10_resnet" / cifar_resnet.WEIGHTS_FILE
     path.parent.mkdir()
     path.write_bytes(b"not the weights")
     assert features.cifar10_resnet_available()
@@ -284,6 +285,6 @@ def test_the_cifar10_network_is_looked_for_and_verified(monkeypatch: pytest.Monk
     for content in (b"not the weights", {"other": torch.zeros(1)}, {"state_dict": {"linear.bias": torch.zeros(10)}}):
         if not isinstance(content, bytes):
             torch.save(content, path)
-        monkeypatch.setattr(features, "CIFAR10_RESNET_SHA256", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
+        monkeypatch.setattr(cifar_resnet, "WEIGHTS_SHA256", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
         with pytest.raises(UserError, match="does not hold the weights of CIFAR-10's ResNet-20"):
             features.load_cifar10_resnet("cpu")

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from vaebench.errors import UserError
-from vaebench.nn import feature_decoders, feature_encoders, pretrained_encoders
+from vaebench.nn import cifar_resnet, feature_decoders, feature_encoders
 from vaebench.nn.cifar_resnet import CifarResNet
 from vaebench.nn.feature_network import FeatureNetwork
 
@@ -172,7 +172,7 @@ def test_the_cifar10_network_is_the_judges(tmp_path, monkeypatch):
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     with pytest.raises(UserError, match=rf"expected SHA-256 12fca82f\.\.\., found {digest}\.\.\."):
         built.load_pretrained()
-    monkeypatch.setattr(pretrained_encoders, "_CIFAR10_SHA256", digest)
+    monkeypatch.setattr(cifar_resnet, "WEIGHTS_SHA256", digest)
     built.load_pretrained()
     x = torch.rand(2, 3, 32, 32)
     torch.testing.assert_close(built(x).flatten(1), CifarResNet(state)(x))

@@ -128,6 +128,11 @@ def change(data: dict, path: str, value: object) -> None:
         ("tables", {}, "has no tables"),
         ("colour", 1, "unknown key 'colour'"),
         ("tables/one/rows/a/experiment", None, "row a: experiment is missing"),
+        (
+            "tables/one/rows/c",
+            {"label": "C", "experiment": ""},
+            "row c: has neither an experiment nor reported numbers",
+        ),
         ("tables/one/rows/a/colums", ["fid"], "did you mean 'columns'"),
         ("tables/one/rows/a/columns", ["fdi"], "row a: unknown column 'fdi'; did you mean 'fid'"),
         ("tables/one/columns/fid/better", "smaller", "better='smaller'"),
@@ -164,6 +169,17 @@ def test_all_mistakes_are_shown_at_once(good):
     with pytest.raises(UserError) as caught:
         parse("x", good)
     assert len(caught.value.lines) == 3  # no source, the claim's direction, the claim twice
+
+
+def test_a_claim_against_a_quoted_row_needs_its_printed_number(good):
+    table = good["tables"]["one"]
+    table["rows"]["b"]["experiment"] = ""
+    assert parse("x", good).tables["one"].quoted == ("b",)
+    assert parse("x", good).tables["one"].run_at("paper") == ["a"]
+    table["claims"][0]["column"] = "psnr"
+    del table["reported"]["b"]["psnr"]
+    with pytest.raises(UserError, match="claim c: row b has no experiment, and no psnr is reported for it"):
+        parse("x", good)
 
 
 def test_an_unknown_paper_names_the_choices():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vaebench import planning
-from vaebench.compose import configurations
+from vaebench.compose import configurations, session
 from vaebench.papers.tables import load
 from vaebench.report import data, html, latex, markdown
 from vaebench.report.cells import Cells, cells_path
@@ -71,10 +71,10 @@ def test_every_format_shows_quoted_rows_with_their_printed_numbers_alone(tmp_pat
     text = markdown.render(PAPER, [found], {})
     assert "| VA-VAE (800 epochs), paper | 27.6 | 0.28 | 5.14 |  | 2.17 | 130.2 |  | 205.6 |" in text
     assert "VA-VAE (800 epochs), **ours**" not in text
-    assert "not run" not in text.partition("## What the verdicts mean")[0]
+    assert "not run" not in text.partition("## What the paper leaves open")[0]
     assert "SiT (1,400 epochs), ours" not in latex.render(PAPER, [found])
     assert "SiT (1,400 epochs), paper" in latex.render(PAPER, [found])
-    assert "paper 8.61" in html.render([(PAPER, [found])], {}, {})
+    assert "paper 8.61" in html.render([(PAPER, [found], {})])
     cells = json.loads(data.render(PAPER, [found]))["sections"][0]["cells"]
     assert {cell["verdict"] for cell in cells if cell["row"] in OTHERS} == {None}
 
@@ -89,7 +89,7 @@ def test_a_table_that_was_not_run_has_them_too(tmp_path):
 def test_the_plan_says_that_they_are_not_run():
     command = ["paper=dmvae", "table=headline", "scale=smoke", "row=rae,sit"]
     (cfg,) = configurations("reproduce", command, sweep=False)
-    with pytest.raises(planning.NothingToRun) as caught:
+    with session(), pytest.raises(planning.NothingToRun) as caught:
         planning.make(cfg)
     assert caught.value.lines == (
         "dmvae headline: SiT (1,400 epochs), RAE (800 epochs): printed numbers only, nothing of ours to run",
