@@ -36,6 +36,7 @@ DATASETS = {
     "celebahq": "CelebA-HQ",
     "coco": "COCO 2017",
     "imagenet": "ImageNet",
+    "s_curve": "an S-shaped curve",
     "fsdd": "Free Spoken Digits",
     "librispeech": "LibriSpeech",
     "common_voice": "Common Voice",
