@@ -246,3 +246,14 @@ def test_a_paper_size_diffusion_model_is_counted():
 def test_the_mistakes_of_a_leaf_are_raised_by_who_builds_it():
     with pytest.raises(UserError, match=r"model\.network\.patch=5"):
         build.model(vmae("model.network.patch=5")[-1])
+
+
+def test_a_matched_autoencoder_and_a_tuned_decoder_are_counted():
+    """With an adversary; the joint step is more than its student's and a fifth of the teacher's and its forwards."""
+    adversarial = ["model.adversarial_weight=0.5", "model.adversarial_start=0"]
+    found = chain("experiment=dmvae/tune", "reference=ssl", *adversarial)
+    behind = {request.key: request for request in found}
+    runs = [(request["model"]["_target_"].split(".")[2], request) for request in found if request["verb"] == "train"]
+    by_name = {one.labels[0]: one for one in costs.of(runs, behind, device=CPU, cache=None)}
+    assert {name: one.note for name, one in by_name.items()} == dict.fromkeys(by_name, "")
+    assert by_name["dmvae"].step_flops > (1 + 2 / 3 / 5) * by_name["ldm"].step_flops

@@ -162,7 +162,7 @@ class DMVAE(nn.Module):
         seen = self._normalised(z)
         fixed = seen.detach()
         self._encoded = batch.x, fixed
-        total, terms = self.reconstruction(self.network.decode(z), batch.x, step, self.network.last_weight)
+        total, terms = self.reconstruction.loss(self.network.decode(z), batch.x, step, self.network.last_weight)
         g = self._gradient(fixed, batch.y, step)
         terms["dm"] = g.abs().mean()
         terms["latent_mean"] = fixed.mean()
@@ -298,7 +298,9 @@ class DMVAE(nn.Module):
         )
 
     def _misnormalised(self, teacher: Any) -> str | None:
-        """Teacher, student and matching share one mean and one deviation."""
+        """Teacher, student and matching share one mean and one deviation; where there are no values none differ."""
+        if self.latent_mean.is_meta:
+            return None
         ours, theirs = (self.latent_mean, self.latent_std), (teacher.mean, teacher.std)
         if all(torch.allclose(their.to(our.device), our) for our, their in zip(ours, theirs, strict=True)):
             return None

@@ -117,7 +117,7 @@ class FeatureAutoencoder(nn.Module):
         """Terms of the `ReconstructionLoss` and, if ``stochastic``, ``kl``."""
         self._step = step
         y, mean, logvar = self._reconstructed(batch.x)
-        total, terms = self.reconstruction(y, batch.x, step, self.network.last_weight)
+        total, terms = self.reconstruction.loss(y, batch.x, step, self.network.last_weight)
         if logvar is not None:
             kl = gaussian_kl(mean, logvar).sum(dim=1).mean()
             total = total + self.kl_weight * kl

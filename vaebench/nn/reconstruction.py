@@ -74,7 +74,7 @@ class ReconstructionLoss(nn.Module):
         """Empty where there is no discriminator."""
         return () if self.discriminator is None else tuple(self.discriminator.parameters())
 
-    def forward(self, y: Tensor, x: Tensor, step: int, last_weight: nn.Parameter) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, y: Tensor, x: Tensor, step: int, last_weight: nn.Parameter) -> tuple[Tensor, dict[str, Tensor]]:
         """Reconstructions ``y`` in [-1, 1] of images ``x`` in [0, 1] -> the loss and its terms, unweighted.
 
         Terms ``l1`` and where they are asked for ``l2``, ``perceptual``, ``adversarial``, ``adaptive_weight``, which is
