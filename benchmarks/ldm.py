@@ -167,6 +167,7 @@ def _ldm(qk_norm: bool) -> LDM:
     return LDM(
         latent_shape=LATENT, classes=CLASSES, width=WIDTH, depth=DEPTH, heads=HEADS, mlp_ratio=4.0, qk_norm=qk_norm,
         positions=True, time_scale=1000.0, label_dropout=0.1, time_sampling="logit_normal", ema_decay=0.999,
+        statistics=None,
     )  # fmt: skip
 
 

@@ -24,11 +24,11 @@ REQUIREMENTS = [Requirement(line) for line in PROJECT["project"]["dependencies"]
 IMPORT_NAMES = {
     **{"hydra-core": "hydra", "pyyaml": "yaml", "scikit-learn": "sklearn"},
     "vector-quantize-pytorch": "vector_quantize_pytorch",
-    **{"huggingface-hub": "huggingface_hub", "pillow": "PIL"},
+    **{"huggingface-hub": "huggingface_hub", "pillow": "PIL", "umap-learn": "umap"},
 }
 EXTRAS = {
-    Requirement(line).name.replace("-", "_")
-    for extra in ("reasoning", "jina", "vllm", "audio", "speech", "diffusers")
+    IMPORT_NAMES.get(Requirement(line).name, Requirement(line).name.replace("-", "_"))
+    for extra in ("reasoning", "jina", "vllm", "audio", "speech", "diffusers", "umap")
     for line in PROJECT["project"]["optional-dependencies"][extra]
 }
 

@@ -132,6 +132,7 @@ def check_capabilities(suite_name: str, built: Suite, built_model: nn.Module) ->
 def _build(name: str, leaf: Mapping[str, Any], **extra: Any) -> Any:
     check({name: leaf})
     arguments = {key: value for key, value in leaf.items() if key == "_target_" or key not in _DESCRIPTION}
+    arguments |= signatures.nulls({**arguments, **extra}, get_object(leaf["_target_"]))
     try:
         return instantiate(arguments, _convert_="all", **extra)
     except InstantiationException as error:

@@ -18,7 +18,7 @@ def mistakes(
     """One line for each argument in ``given`` that ``callee`` does not take, that it lacks, or of another type.
 
     ``name``: where the arguments stand (``model``); ``needed_by``: what to call the callee; ``provided``: arguments
-    that come from elsewhere.
+    that come from elsewhere. What is absent counts as null where null is allowed (`nulls`).
     """
     parameters = {key: p for key, p in inspect.signature(callee).parameters.items() if key not in provided}
     hints = _hints(callee)
@@ -27,7 +27,7 @@ def mistakes(
     lines += [
         f"{name}.{key}: missing; {needed_by} needs it"
         for key, parameter in parameters.items()
-        if parameter.default is inspect.Parameter.empty and key not in given
+        if parameter.default is inspect.Parameter.empty and key not in given and not _fits(None, hints.get(key, int))
     ]
     lines += [
         f"{name}.{key}={given[key]!r}: expected {_type_name(hints[key])}"
@@ -35,6 +35,16 @@ def mistakes(
         if key in given and key in hints and not _fits(given[key], hints[key])
     ]
     return lines
+
+
+def nulls(given: Mapping[str, Any], callee: Callable[..., Any]) -> dict[str, None]:
+    """The arguments that ``callee`` needs, that may be null and are not ``given``: a request from before there were."""
+    hints, parameters = _hints(callee), inspect.signature(callee).parameters
+    return {
+        key: None
+        for key, parameter in parameters.items()
+        if key not in given and parameter.default is inspect.Parameter.empty and _fits(None, hints.get(key, int))
+    }
 
 
 def _hints(callee: Callable[..., Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def make() -> Callable[..., nn.Module]:
         leaf = OmegaConf.merge(around, {"model": OmegaConf.load(CONF / "model" / f"{name}.yaml")})
         arguments = OmegaConf.to_container(leaf, resolve=True)["model"]  # type: ignore[index,call-overload]
         target = get_object(arguments.pop("_target_"))
-        for described in ("version", "data"):
+        for described in ("version", "data", "builds_on"):
             arguments.pop(described, None)
         inside = {}
         for entry in arguments.pop("defaults", ()):
@@ -59,6 +59,9 @@ def make() -> Callable[..., nn.Module]:
         arguments |= options
         if isinstance(arguments.get("autoencoder"), str):
             arguments["autoencoder"] = network(arguments["autoencoder"])
+        if isinstance(arguments.get("encoder"), str):
+            encoder = OmegaConf.to_container(OmegaConf.load(CONF / "encoder" / f"{arguments['encoder']}.yaml"))
+            arguments["encoder"] = {**encoder, "strides": [2, 4], "width": 8, "groups": 2}  # type: ignore[dict-item]
         if "network" in inside and isinstance(arguments["network"], str):
             arguments["network"] = grid_network(arguments["network"])
         torch.manual_seed(seed)

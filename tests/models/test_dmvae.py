@@ -63,6 +63,7 @@ def diffusion(seed=2, mean=NORMALISATION[0], std=NORMALISATION[1], **options):
     """A teacher that has something to say."""
     torch.manual_seed(seed)
     given = {"latent_shape": LATENTS, "label_dropout": 0.1, "time_sampling": "uniform", "ema_decay": 0.9}
+    given["statistics"] = None
     made = LDM(**FLOW | given | options)
     with torch.no_grad():
         for parameter in made.network.parameters():

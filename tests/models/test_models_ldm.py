@@ -25,6 +25,7 @@ TINY = {
     "label_dropout": 0.1,
     "time_sampling": "logit_normal",
     "ema_decay": 0.99,
+    "statistics": None,
 }
 PLAIN = Sampling(sampler="heun", steps=6, shift=1.0, guidance=1.0, guidance_from=0.0, guidance_channels=None)
 

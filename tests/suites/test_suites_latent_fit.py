@@ -23,6 +23,7 @@ CPU = torch.device("cpu")
 LDM_OPTIONS: dict[str, Any] = {
     **{"latent_shape": [1, 2, 2], "classes": 3, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 4.0},
     **{"qk_norm": True, "positions": True, "time_scale": 1000.0, "label_dropout": 0.1, "ema_decay": 0.99},
+    "statistics": None,
     **{"time_sampling": "logit_normal"},
 }
 

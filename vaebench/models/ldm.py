@@ -56,7 +56,7 @@ class LDM(nn.Module):
         label_dropout: float,
         time_sampling: str,
         ema_decay: float,
-        statistics: str | None = None,
+        statistics: str | None,
     ) -> None:
         super().__init__()
         if latent_shape is None:
