@@ -340,3 +340,31 @@ def test_all_mistakes_are_shown_at_once():
     with pytest.raises(UserError) as caught:
         build(classes=-1, depth=0, ema_decay=2.0, time_sampling="cosine")
     assert len(caught.value.lines) == 4
+
+
+def test_scalar_statistics_are_those_of_all_numbers_together():
+    data = Latents(fixed=True)
+    model = build(statistics="scalar")
+    model.look(data)
+    everything = data.mean.double()
+    std, mean = torch.std_mean(everything, correction=0)
+    torch.testing.assert_close(model.mean, mean.float().expand_as(model.mean))
+    torch.testing.assert_close(model.std, std.float().expand_as(model.std))
+
+
+def test_the_autoencoders_normalisation_is_taken_over_and_kept():
+    autoencoder, model = Double(), build(statistics="autoencoder")
+    with pytest.raises(UserError, match="Double has no normalisation of its own; choose scalar, or null"):
+        model.normalise_like(autoencoder)
+    autoencoder.latent_mean, autoencoder.latent_std = torch.tensor(3.0), torch.tensor(0.25)
+    model.normalise_like(autoencoder)
+    model.look(Latents())
+    assert (model.mean.unique().tolist(), model.std.unique().tolist()) == ([3.0], [0.25])
+    other = build()
+    other.normalise_like(Double())  # not asked for
+    assert other.std.unique().tolist() == [1.0]
+
+
+def test_unknown_statistics_are_refused():
+    with pytest.raises(UserError, match="unknown model.statistics 'chanel'"):
+        build(statistics="chanel")
