@@ -9,9 +9,11 @@ from vaebench.schedules import total_steps
 _RATES = {"mlp": 12_000, "conv": 2_000, "classifier": 4_500}
 _GRID_RATE = 450  # of a ViT autoencoder at the size of the small tables
 _DIFFUSION_RATE = 900
+_FEATURES_RATE = 2_500  # of the small convolutional encoders, of tokenizers on them and of joint trainings
+_POINT_STEPS = 230.0  # a second, of the study in the plane
 _ENCODING_SECONDS = 15.0
 _TOKENIZER_RATES = {"conv": 700, "mel": 800, "codec": 75}
-_TRAINING_ITEMS = {"digits": 1_437, "cifar10": 20_000, "fsdd": 2_700, "tones": 300}
+_TRAINING_ITEMS = {"s_curve": 65_536, "digits": 1_437, "cifar10": 20_000, "fsdd": 2_700, "tones": 300}
 _TRAINING_ITEMS |= {"coco": 118_287, "imagenet": 1_281_167, "celebahq": 30_000}
 _EVALUATION_SECONDS = 6.0
 # Of the stages on texts, whose length is not known before they are read.
@@ -42,6 +44,10 @@ def seconds(request: Request) -> float:
     if "autoencoder" in model:
         rate = _TOKENIZER_RATES.get(model["autoencoder"]["kind"], _TOKENIZER_RATES["codec"])
         return 10.0 + steps * spec["batch_size"] / rate
+    if model.get("data") == "points":
+        return steps / _POINT_STEPS
+    if "encoder" in model:
+        return 5.0 + steps * spec["batch_size"] / _FEATURES_RATE
     if model.get("data") == LATENTS or isinstance(model.get("network"), dict):
         rate = _DIFFUSION_RATE if model.get("data") == LATENTS else _GRID_RATE
         return 5.0 + steps * spec["batch_size"] / rate

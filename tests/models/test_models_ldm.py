@@ -366,5 +366,5 @@ def test_the_autoencoders_normalisation_is_taken_over_and_kept():
 
 
 def test_unknown_statistics_are_refused():
-    with pytest.raises(UserError, match="unknown model.statistics 'chanel'"):
+    with pytest.raises(UserError, match=r"unknown model\.statistics 'chanel'"):
         build(statistics="chanel")
