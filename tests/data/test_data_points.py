@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from vaebench.contracts.points import HasReference
+from vaebench.contracts import HasReference
 from vaebench.data.points import draw, s_curve
 from vaebench.errors import UserError
 

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from vaebench.contracts import Averages, Finishes, Starts
-from vaebench.contracts.points import MovesPoints
+from vaebench.contracts import Averages, Finishes, MovesPoints, Starts
 from vaebench.data.points import PointData, s_curve
 from vaebench.errors import Interrupted, UserError
 from vaebench.models.point_flow import PointFlow

@@ -27,6 +27,7 @@ from vaebench.contracts.evaluation import (
     SuiteInputs,
     SuiteResult,
 )
+from vaebench.contracts.points import HasReference, MovesPoints
 from vaebench.contracts.stages import (
     AnswerSource,
     Embedder,
@@ -83,6 +84,7 @@ __all__ = [
     "GivesLatents",
     "HasEncoder",
     "HasLayers",
+    "HasReference",
     "Job",
     "LoadsPretrained",
     "LooksAtData",
@@ -91,6 +93,7 @@ __all__ = [
     "Measurement",
     "Model",
     "ModelsLatents",
+    "MovesPoints",
     "Normalised",
     "NormalisesLike",
     "Outcome",

@@ -22,11 +22,9 @@ from vaebench.nn.feature_network import FeatureNetwork
 from vaebench.nn.frozen import Frozen
 from vaebench.nn.options import fraction, non_negative, one_of, require, whole
 from vaebench.nn.reconstruction import ReconstructionLoss
-from vaebench.nn.sampling import own_draws, spread
+from vaebench.nn.sampling import highest_label
 
 CONDITIONING = ("class", "none")
-_LOOKED_AT = 10_000  # training items whose labels are checked
-_BATCH = 500
 
 
 class DMVAE(nn.Module):
@@ -186,9 +184,7 @@ class DMVAE(nn.Module):
         """Raise `UserError` if evenly spread items have labels that the flows do not know; draws nothing."""
         if not self.by_class:
             return
-        with own_draws():
-            rows = spread(len(data), _LOOKED_AT, data.device).split(_BATCH)
-            highest = max(int(data.batch(some).y.max()) for some in rows)
+        highest = highest_label(data)
         if highest >= self.classes:
             raise UserError(
                 f"model.conditioning=class: {data.name} has labels up to {highest}, the teacher knows {self.classes} "

@@ -16,12 +16,10 @@ from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn import feature_encoders
 from vaebench.nn.options import fraction, non_negative, one_of, positive, require, whole
-from vaebench.nn.sampling import own_draws, spread
+from vaebench.nn.sampling import highest_label
 from vaebench.nn.views import nt_xent, random_view
 
 OBJECTIVES = ("simclr", "classes")
-_LOOKED_AT = 10_000  # training items whose labels are checked
-_BATCH = 500
 
 
 class FeatureLearner(nn.Module):
@@ -101,9 +99,7 @@ class FeatureLearner(nn.Module):
         """Draws from no global generator. Raises `UserError` if there are labels that ``classes`` does not count."""
         if self.objective != "classes":
             return
-        with own_draws():
-            rows = spread(len(data), _LOOKED_AT, data.device).split(_BATCH)
-            highest = max(int(data.batch(some).y.max()) for some in rows)
+        highest = highest_label(data)
         if highest >= self.classes:
             raise UserError(f"model.classes={self.classes}: {data.name} has labels up to {highest}; give their number")
 

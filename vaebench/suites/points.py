@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vaebench.contracts import Measurement, SuiteInputs, SuiteResult
-from vaebench.contracts.points import HasReference, MovesPoints
+from vaebench.contracts import HasReference, Measurement, MovesPoints, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
 from vaebench.metrics.points import share_near
 from vaebench.metrics.two_samples import sliced_wasserstein
