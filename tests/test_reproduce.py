@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from vaebench import cli, executors
+from vaebench import cli, executors, items, reproduce
 from vaebench.compose import configurations, session
 from vaebench.config import freeze
 from vaebench.contracts import Job
@@ -98,3 +98,18 @@ def test_workers_run_jobs_and_report_failures(home: Path) -> None:
 def test_unknown_executor_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert cli.main(["reproduce", *WORDS, "executor.kind=slrum", f"results={tmp_path}", "seeds=1"]) == 2
     assert "unknown executor.kind 'slrum'" in capsys.readouterr().err
+
+
+def test_a_difference_of_two_columns_is_of_the_same_row_and_seed() -> None:
+    setting = items.Setting("small", "mnist", True, "classifier", 1)
+    item = items.Item("dmvae", "references", "ssl", setting, 2, None, {})
+    measured = [
+        {"column": "rfid", "measurement": "rfid@0", "value": 30.0},
+        {"column": "gap", "measurement": "fid", "value": 50.5},
+        {"column": "psnr", "measurement": "psnr", "value": 17.0},
+    ]
+    found = {cell["column"]: cell for cell in reproduce._differences(item, measured)}
+    assert found["gap"] == {"column": "gap", "measurement": "fid - rfid@0", "value": 20.5}
+    assert found["rfid"]["value"] == 30.0
+    without = reproduce._differences(item, measured[1:])
+    assert [cell["column"] for cell in without] == ["psnr"], "nothing to take off: no number"

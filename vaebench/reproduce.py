@@ -6,7 +6,7 @@ Finished requests are skipped, so the same command resumes an interrupted reprod
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None
 
     results = Path(cfg.results)
     for paper in dict.fromkeys(item.paper for item in plan.items):
-        found = [cell for item in plan.items if item.paper == paper for cell in _cells(item, store)]
+        found = [cell for item in plan.items if item.paper == paper for cell in _differences(item, _cells(item, store))]
         cells = Cells.read(cells_path(results, paper)).merged(found)
         cells.write(cells_path(results, paper))
         report.write(paper, results, store.root)
@@ -105,6 +105,21 @@ def collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None
         console.print(
             f"written: {results}/index.html and {results}/<paper>/ (cells.csv, table.md, table.tex, table.json)"
         )
+
+
+def _differences(item: Item, cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cells of an item, those of a column with ``minus`` less that column's; without it they are left out."""
+    columns = load(item.paper).tables[item.table].columns
+    measured = {cell["column"]: cell for cell in cells}
+    found = []
+    for name, cell in measured.items():
+        other = measured.get(columns[name].minus)
+        if other is not None:
+            both = f"{cell['measurement']} - {other['measurement']}"
+            found.append(cell | {"value": cell["value"] - other["value"], "measurement": both})
+        elif not columns[name].minus:
+            found.append(cell)
+    return found
 
 
 def _cells(item: Item, store: Store) -> Iterator[dict[str, Any]]:

@@ -133,6 +133,8 @@ def change(data: dict, path: str, value: object) -> None:
             {"label": "C", "experiment": ""},
             "row c: has neither an experiment nor reported numbers",
         ),
+        ("tables/one/columns/fid/minus", "fdi", "column fid: minus: unknown column 'fdi'"),
+        ("tables/one/columns/fid/minus", "fid", "column fid: minus: unknown column 'fid'"),
         ("tables/one/rows/a/colums", ["fid"], "did you mean 'columns'"),
         ("tables/one/rows/a/columns", ["fdi"], "row a: unknown column 'fdi'; did you mean 'fid'"),
         ("tables/one/columns/fid/better", "smaller", "better='smaller'"),

@@ -62,6 +62,7 @@ class Column:
     ``stage``: an experiment; the column is measured on the model that this stage trains on the row's (a diffusion
     model).
     ``snapshot``: as the model was after so many of the parts its training is kept in (`TrainSpec.snapshots`).
+    ``minus``: another column, whose number of the same row and seed is taken off (gFID less rFID).
     """
 
     label: str
@@ -74,6 +75,7 @@ class Column:
     optional: bool = False
     stage: str = ""
     snapshot: int | None = None
+    minus: str = ""
     overrides: tuple[str, ...] = ()
     protocol: Mapping[str, Any] = field(default_factory=dict)
     reading: Mapping[str, Any] = field(default_factory=dict)
@@ -299,6 +301,9 @@ def _table_mistakes(where: str, table: Table) -> list[str]:
     for key, column in columns.items():
         if column.better not in (*DIRECTIONS, "none"):
             lines.append(f"{where}, column {key}: better={column.better!r}; Valid: lower, higher, none")
+        if column.minus and (column.minus not in columns or columns[column.minus].minus):
+            plain = [name for name, other in columns.items() if not other.minus]
+            lines.append(f"{where}, column {key}: minus: {unknown('column', column.minus, plain)}")
         if any(key in numbers for numbers in table.reported.values()) and column.tolerance is None:
             lines.append(f"{where}, column {key}: has reported numbers and no tolerance")
     numbers = [(row, key, value) for row, cells in table.reported.items() for key, value in cells.items()]
