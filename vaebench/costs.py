@@ -84,7 +84,7 @@ class Design:
 
     def build(self) -> nn.Module:
         """A new model, on the current default device."""
-        model = build.model(_without_weights(self.request), self.shape if self.latents else None)
+        model: Any = build.model(_without_weights(self.request), self.shape if self.latents else None)
         by_lpips = self.request["model"].get("perceptual") == "lpips"
         if isinstance(model, Perceives) and (by_lpips or self.judge is not None):
             model.perceive(build.model(self.judge) if self.judge else cost.Vgg16())
