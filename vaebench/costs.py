@@ -19,7 +19,7 @@ from torch import nn
 
 from vaebench import __version__, build, estimate, runtime
 from vaebench.config import LATENTS, Request
-from vaebench.contracts import Perceives, TakesTeacher
+from vaebench.contracts import Perceives
 from vaebench.data.latents import DTYPES
 from vaebench.errors import UserError
 from vaebench.metrics import cost
@@ -88,7 +88,7 @@ class Design:
         by_lpips = self.request["model"].get("perceptual") == "lpips"
         if isinstance(model, Perceives) and (by_lpips or self.judge is not None):
             model.perceive(build.model(self.judge) if self.judge else cost.Vgg16())
-        if self.teacher is not None and isinstance(model, TakesTeacher):
+        if self.teacher is not None:
             model.teach(build.model(self.teacher, model.latent_shape))
         return model
 
