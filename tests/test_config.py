@@ -14,7 +14,7 @@ from vaebench.data.latents import LatentData
 from vaebench.errors import UserError
 from vaebench.train import fit
 
-EMBEDDED = {"images": "digits", "text": "tiny", "tokens": "arithmetic", "audio": "tones"}
+EMBEDDED = {"images": "digits", "text": "tiny", "tokens": "arithmetic", "audio": "tones", "points": "s_curve"}
 
 
 def frozen(*overrides: str) -> Request:
