@@ -87,7 +87,7 @@ def compare(command: list[str], folder: Path, kills: int, moments: random.Random
 def there(store: Path) -> str:
     """What a store holds: finished runs and checkpoints."""
     done = sum('"done"' in path.read_text() for path in store.glob("*/status.json"))
-    return f"{done} of 3 runs done, {len(list(store.glob('*/checkpoint.pt')))} checkpoints"
+    return f"{done} runs done, {len(list(store.glob('*/checkpoint.pt')))} checkpoints"
 
 
 if __name__ == "__main__":

@@ -7,14 +7,14 @@ encoder -> tokenizer -> reference -> teacher -> joint training. Each is a run th
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vaebench.compose import compose
-from vaebench.config import LATENTS, Request, choices, freeze, plain
+from vaebench.config import LATENTS, Request, StagesSpec, choices, freeze, plain
 from vaebench.data.download import sha256_of
 from vaebench.errors import UserError, unknown
 
@@ -31,8 +31,6 @@ Chain = Callable[[DictConfig], list[Request]]  # a training behind what it needs
 
 def stages() -> list[str]:
     """What ``parent.stage`` can be."""
-    from vaebench.config import StagesSpec
-
     return [*StagesSpec.__dataclass_fields__, REFERENCE]
 
 
@@ -59,15 +57,27 @@ def leaf(cfg: DictConfig) -> dict[str, Any]:
     return {name: value for name, value in plain(cfg.reference).items() if name not in _ABOUT}
 
 
+def behind(cfg: DictConfig, option: str, experiment: str, overrides: Sequence[str]) -> DictConfig:
+    """An experiment that a configuration builds on, for its scale, seed and data unless ``overrides`` name another set.
+
+    ``option``: which names the experiment. Raises `UserError` if there is no such experiment.
+    """
+    if experiment not in choices("experiment"):
+        raise UserError(unknown(option, experiment, choices("experiment")))
+    other = compose("train", [f"experiment={experiment}", *overrides])
+    other.scale, other.seed = cfg.scale, cfg.seed
+    if not any(text.startswith("dataset=") for text in overrides):  # a tuning may be at another resolution
+        other.dataset = cfg.dataset
+    # The same set, perhaps in another size: dataset.shape=[3,128,128].
+    other.merge_with_dotlist([text for text in overrides if text.startswith("dataset.")])
+    return other
+
+
 def stage(cfg: DictConfig, name: str) -> DictConfig:
     """The configuration of a stage: for the same data, scale, seed, reference and with the same other stages."""
     spec = cfg.stages[name]
-    if spec.experiment not in choices("experiment"):
-        raise UserError(unknown(f"stages.{name}.experiment", spec.experiment, choices("experiment")))
-    other = compose("train", [f"experiment={spec.experiment}", *spec.overrides])
-    other.scale, other.seed, other.dataset, other.store = cfg.scale, cfg.seed, cfg.dataset, cfg.store
-    other.merge_with_dotlist([text for text in spec.overrides if text.startswith("dataset.")])
-    other.stages, other.embedder = copy.deepcopy(cfg.stages), cfg.embedder
+    other = behind(cfg, f"stages.{name}.experiment", spec.experiment, spec.overrides)
+    other.stages, other.embedder, other.store = copy.deepcopy(cfg.stages), cfg.embedder, cfg.store
     other.reference = cfg.reference if name in ("teacher", "joint") else None
     return other
 

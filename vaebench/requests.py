@@ -135,14 +135,7 @@ def _parent(cfg: DictConfig) -> list[Request]:
             f"model {name} is trained on an autoencoder's latents: name one, parent.experiment=ldmae/vmae, or a "
             "finished run, parent.run=KEY (vaebench list runs)"
         )
-    if spec.experiment not in choices("experiment"):
-        raise UserError(unknown("parent.experiment", spec.experiment, choices("experiment")))
-    other = compose("train", [f"experiment={spec.experiment}", *spec.overrides])
-    other.scale, other.seed = cfg.scale, cfg.seed
-    if not any(text.startswith("dataset=") for text in spec.overrides):  # a tuning may be at another resolution
-        other.dataset = cfg.dataset
-    # The same set, perhaps in another size: dataset.shape=[3,128,128].
-    other.merge_with_dotlist([text for text in spec.overrides if text.startswith("dataset.")])
+    other = matching.behind(cfg, "parent.experiment", spec.experiment, spec.overrides)
     if on_latents(other):
         raise UserError(f"parent.experiment={spec.experiment}: is a diffusion model itself; name an autoencoder's")
     return training(other)
