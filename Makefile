@@ -34,7 +34,7 @@ $(STAMP): pyproject.toml
 	@$(PIP) install --quiet --editable '.[dev]'
 
 test: $(STAMP) ## run the tests (ARGS='-k fid' for some, ARGS='-m slow' for the long ones)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 check: $(STAMP) ## lint, formatting, types
 	@$(BIN)/ruff check .
