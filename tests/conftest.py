@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from vaebench.compose import session
 
 torch.set_num_threads(1)
 
@@ -18,3 +21,10 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("VAEBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("VAEBENCH_WEIGHTS", raising=False)
     return store
+
+
+@pytest.fixture
+def composing() -> Iterator[None]:
+    """Hydra, as `compose` needs it."""
+    with session():
+        yield

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
+from chains import MACHINE, do, files, stop_and_resume
 from vaebench import build, cli, requests, stages, trying, worker
 from vaebench.checkpoint import save_weights
 from vaebench.compose import compose, session
@@ -27,33 +26,10 @@ PARENT = [f"parent.overrides=[{','.join(repr(option) for option in AUTOENCODER)}
 DIFFUSION = ["experiment=ldmae/ldm", "model.width=16", "model.depth=1", "model.heads=2", "train.max_steps=6"]
 DIFFUSION += ["train.batch_size=32", "train.log_every=1", "dataset=digits"]
 VMAE = ["experiment=ldmae/vmae", "dataset=digits", *AUTOENCODER]
-MACHINE = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
-
-
-@pytest.fixture
-def composing() -> Iterator[None]:
-    with session():
-        yield
 
 
 def chain(*overrides: str) -> list[Request]:
     return requests.training(compose("train", [*DIFFUSION, *PARENT, *overrides]))
-
-
-def do(store: Path, *wanted: Request) -> list[Run]:
-    """Make these requests, in order."""
-    runs = [Store(store).open(request) for request in wanted]
-    for request, run in zip(wanted, runs, strict=True):
-        outcome = worker.work(Job(request["verb"], run.folder), MACHINE)
-        assert outcome.status == "done", outcome.reason
-    return runs
-
-
-def files(run: Run) -> dict[str, bytes]:
-    names = ["model.safetensors", "metrics.jsonl", "result.json"]
-    return {
-        path.name: path.read_bytes() for path in run.folder.iterdir() if path.name in names or "latents" in path.name
-    }
 
 
 @pytest.mark.usefixtures("composing")
@@ -95,32 +71,14 @@ def test_all_stages_run_resume_and_are_reused(home: Path, tmp_path: Path, monkey
     assert whole[2].path("snapshots/3.safetensors").read_bytes() == whole[2].path("model.safetensors").read_bytes()
     assert whole[2].path("snapshots/1.safetensors").read_bytes() != whole[2].path("model.safetensors").read_bytes()
 
-    stopped = tmp_path / "stopped"
-    for request in wanted:
-        run = Store(stopped).open(request)
-        worker.work(Job(request["verb"], run.folder), MACHINE | {"checkpoint_seconds": 0.0}, track=interrupting(3))
-        assert run.status()["status"] == "interrupted", request["verb"]
-        assert worker.work(Job(request["verb"], run.folder), MACHINE).status == "done"
     for one, request in zip(whole, wanted, strict=True):
-        assert files(one) == files(Store(stopped).find(request)), request["verb"]
+        assert files(one) == files(stop_and_resume(tmp_path / "stopped", request, calls=3)), request["verb"]
 
     before = {path: path.stat().st_mtime_ns for run in whole[:2] for path in run.folder.iterdir()}
     do(home, *chain("optim.lr=0.1"))
     assert before == {
         path: path.stat().st_mtime_ns for run in whole[:2] for path in run.folder.iterdir() if path in before
     }
-
-
-def interrupting(calls: int) -> Any:
-    """A progress report that stops the work at its ``calls``-th report, as Ctrl-C does."""
-    seen = []
-
-    def track(done: int, total: int) -> None:
-        seen.append(done)
-        if len(seen) == calls:
-            raise KeyboardInterrupt
-
-    return track
 
 
 @pytest.mark.usefixtures("composing")

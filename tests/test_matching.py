@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from chains import MACHINE, do, files, stop_and_resume
 from vaebench import cli, matching_requests, requests, trained, trying, worker
-from vaebench.compose import compose, session
+from vaebench.compose import compose
 from vaebench.config import Request, choices
 from vaebench.contracts import Job
 from vaebench.errors import UserError
-from vaebench.store import Run, Store
+from vaebench.store import Store
 
 SHORT = ["train.max_steps=4", "train.batch_size=32", "train.log_every=1"]
 SCORE = ["model.width=16", "model.depth=1", "model.heads=2", *SHORT]
@@ -40,28 +40,12 @@ STAGES = [
 ]
 MATCHED = ["model.perceptual=none", "train.max_steps=12", "train.batch_size=32", "train.log_every=1", "dataset=digits"]
 JOINT = ["experiment=dmvae/joint", *MATCHED, *STAGES]
-MACHINE = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
 
 composed = pytest.mark.usefixtures("composing")
 
 
-@pytest.fixture
-def composing() -> Iterator[None]:
-    with session():
-        yield
-
-
 def chain(*overrides: str) -> list[Request]:
     return requests.training(compose("train", [*JOINT, *overrides]))
-
-
-def do(store: Path, *wanted: Request) -> list[Run]:
-    """Make these requests, in order."""
-    runs = [Store(store).open(request) for request in wanted]
-    for request, run in zip(wanted, runs, strict=True):
-        outcome = worker.work(Job(request["verb"], run.folder), MACHINE)
-        assert outcome.status == "done", outcome.reason
-    return runs
 
 
 def kinds(wanted: list[Request]) -> list[str]:
@@ -120,9 +104,23 @@ def test_a_changed_stage_renames_what_depends_on_it_and_nothing_else() -> None:
     assert [one.key for one in chain("model.dm_weight=3")[:-1]] == [one.key for one in first[:-1]]
 
 
-def files(run: Run) -> dict[str, bytes]:
-    names = ["model.safetensors", "metrics.jsonl", "result.json"]
-    return {path.name: path.read_bytes() for path in run.folder.iterdir() if path.name in names or "late" in path.name}
+@composed
+def test_a_finished_run_stands_in_for_a_stage_wherever_the_chain_needs_it(home: Path) -> None:
+    tokenizer = do(home, *chain()[:2])[1]
+    finished = ["stages.tokenizer.overrides=[]", f"stages.tokenizer.run={tokenizer.key}", f"store={home}"]
+    for reference in ("ssl", "gaussian", "supervised"):
+        *_, drawn, teacher, joint = chain(f"reference={reference}", *finished)
+        assert drawn["parents"]["autoencoder"] == tokenizer.key
+        assert teacher["parents"]["autoencoder"] == tokenizer.key
+        assert joint["parents"] == {"start": tokenizer.key, "teacher": teacher.key}
+    *_, encoder, other, _, _, _, _ = chain("reference=supervised", *finished)
+    do(home, encoder, other)
+    features = ["stages.features.overrides=[]", f"stages.features.run={other.key}"]
+    *_, drawn, _, _ = chain("reference=supervised", *finished, *features)
+    assert drawn["parents"]["features_autoencoder"] == other.key
+    not_one = ["reference=diffusion_state", f"stages.diffusion.run={other.key}", "stages.diffusion.overrides=[]"]
+    with pytest.raises(UserError, match=f"stages.diffusion: run {other.key} is no latent diffusion model"):
+        chain(*not_one, f"store={home}")
 
 
 @composed
@@ -133,30 +131,10 @@ def test_all_stages_run_and_resume_to_the_same_bytes(home: Path, tmp_path: Path,
     wanted = list({one.key: one for one in requests.training(compose("train", [*tuned, joint]))}.values())
     trying.try_out(wanted)
     whole = do(home, *wanted)
-    stopped = tmp_path / "stopped"
-    for request in wanted:
-        run = Store(stopped).open(request)
-        # Of the joint training's 12 steps the 8th: between two turns of the autoencoder.
-        calls = 8 if "teacher" in request.data.get("parents", {}) else 2
-        track = interrupting(calls)
-        worker.work(Job(request["verb"], run.folder), MACHINE | {"checkpoint_seconds": 0.0}, track=track)
-        if request["verb"] == "train":
-            assert run.status()["status"] == "interrupted", request["model"]
-        assert worker.work(Job(request["verb"], run.folder), MACHINE).status == "done"
     for one, request in zip(whole, wanted, strict=True):
-        assert files(one) == files(Store(stopped).find(request)), request.data
-
-
-def interrupting(calls: int) -> Any:
-    """A progress report that stops the work at its ``calls``-th report, as Ctrl-C does."""
-    seen = []
-
-    def track(done: int, total: int) -> None:
-        seen.append(done)
-        if len(seen) == calls:
-            raise KeyboardInterrupt
-
-    return track
+        # Of the joint training's 12 steps the 8th: between two turns of the autoencoder. A stage here has one shard.
+        calls = 8 if "teacher" in request.data.get("parents", {}) else 2 if request["verb"] == "train" else 1
+        assert files(one) == files(stop_and_resume(tmp_path / "stopped", request, calls)), request.data
 
 
 @composed
@@ -229,6 +207,16 @@ def test_a_stored_teacher_for_other_latents_is_refused(home: Path) -> None:
         (["parent.stage=tokeniser"], "parent.stage"),
         (["stages.teacher.experiment=dmvae/teecher"], "stages.teacher.experiment"),
         (["stages.teacher.run=abc"], "stages.teacher.run=abc: there is no such run"),
+        *(
+            ([f"reference={of}", f"stages.{name}.run=abc"], f"stages.{name}.run=abc: there is no such run")
+            for name, of in (("tokenizer", "ssl"), ("features", "supervised"), ("diffusion", "diffusion_state"))
+        ),
+        *(
+            ([f"stages.teacher.overrides=['{text}']"], f"stages.teacher.overrides: {text}: is the same for all runs")
+            for text in ("seed=5", "scale=paper", "reference=gmm", "reference.samples=9", "+stages.encoder.run=a")
+        ),
+        (["model.score={width: 8}"], "model.score: leave it out, it is filled in; set the model options in stages.tea"),
+        (["model.law={kind: gaussian}"], "model.law: leave it out, it is filled in; set the options of reference"),
         (
             ["stages.teacher.experiment=dmvae/tokenizer", "stages.teacher.overrides=[]"],
             "stages.teacher: feature_ae is no latent diffusion model",
@@ -280,6 +268,13 @@ def test_a_model_without_an_experiment_begins_with_the_tokenizer_and_asks_for_a_
 def test_stage_names_are_those_of_the_configuration() -> None:
     assert matching_requests.stages()[-1] == "reference"
     assert {"encoder", "tokenizer", "teacher", "joint"} <= set(matching_requests.stages())
+
+
+def test_a_mistake_in_a_run_of_the_chain_says_which(capsys: pytest.CaptureFixture[str]) -> None:
+    options = [option for option in JOINT if not option.startswith("stages.f")]
+    assert cli.main(["train", *options, "reference=gaussian", "reference.samples=20", "quiet=true"]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: train.batch_size=32: reference gaussian has only 20 training items (in: ldm ")
 
 
 def test_a_command_trains_the_whole_chain(capsys: pytest.CaptureFixture[str]) -> None:

@@ -162,7 +162,10 @@ def _make_first(cfg: DictConfig, store: Store, wanted: list[Request]) -> None:
     for request in wanted:
         if not store.find(request).done:
             _say(cfg, f"{_ROLES[request['verb']]} {request.key} ({title(request)}) is not there yet: making it")
-            _make(cfg, store, [request])
+            try:
+                _make(cfg, store, [request])
+            except UserError as error:  # which of the runs it is in is half of what there is to say
+                raise UserError(*(f"{line} (in: {title(request)})" for line in error.lines)) from error
 
 
 def _make(cfg: DictConfig, store: Store, wanted: list[Request]) -> None:

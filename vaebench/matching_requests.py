@@ -19,6 +19,9 @@ from vaebench.data.download import sha256_of
 from vaebench.errors import UserError, unknown
 
 REFERENCE = "reference"  # the stage that is no training
+# What a run has in common with those it builds on, and besides the runs of a long chain with each other.
+_OF_ALL = ("scale", "seed")
+_OF_THE_CHAIN = (*_OF_ALL, "reference", "stages", "embedder", "store")
 # What a reference says of itself and no constructor takes.
 _ABOUT = frozenset({"name", "of", "labelled", "dm_weight", "law"})
 # What a model that begins with another run's network has of it.
@@ -26,7 +29,8 @@ _FEATURE_NETWORK = ("encoder", "head_width", "latent_channels", "decoder")
 # Of a diffusion model's options, those of its network.
 _NETWORK = ("classes", "width", "depth", "heads", "mlp_ratio", "qk_norm", "positions", "time_scale")
 
-Chain = Callable[[DictConfig], list[Request]]  # a training behind what it needs
+# A stage of a configuration behind what it needs, or the finished run in its place.
+Chain = Callable[[DictConfig, str], list[Request]]
 
 
 def stages() -> list[str]:
@@ -64,6 +68,7 @@ def behind(cfg: DictConfig, option: str, experiment: str, overrides: Sequence[st
     """
     if experiment not in choices("experiment"):
         raise UserError(unknown(option, experiment, choices("experiment")))
+    _refuse(option.replace("experiment", "overrides"), overrides, _OF_ALL)
     other = compose("train", [f"experiment={experiment}", *overrides])
     other.scale, other.seed = cfg.scale, cfg.seed
     if not any(text.startswith("dataset=") for text in overrides):  # a tuning may be at another resolution
@@ -76,10 +81,22 @@ def behind(cfg: DictConfig, option: str, experiment: str, overrides: Sequence[st
 def stage(cfg: DictConfig, name: str) -> DictConfig:
     """The configuration of a stage: for the same data, scale, seed, reference and with the same other stages."""
     spec = cfg.stages[name]
+    _refuse(f"stages.{name}.overrides", spec.overrides, _OF_THE_CHAIN)
     other = behind(cfg, f"stages.{name}.experiment", spec.experiment, spec.overrides)
     other.stages, other.embedder, other.store = copy.deepcopy(cfg.stages), cfg.embedder, cfg.store
     other.reference = cfg.reference if name in ("teacher", "joint") else None
+    if name == "features":
+        other.stages.encoder = cfg.stages.features_encoder
     return other
+
+
+def _refuse(option: str, overrides: Sequence[str], shared: Sequence[str]) -> None:
+    """Raise `UserError` for overrides of what all runs of a chain have in common; they would do nothing."""
+    found = [text for text in overrides if text.lstrip("+~").partition("=")[0].partition(".")[0] in shared]
+    if found:
+        raise UserError(
+            *(f"{option}: {text}: is the same for all runs of a chain; give it to the command itself" for text in found)
+        )
 
 
 def with_network(cfg: DictConfig, parents: Mapping[str, Request]) -> DictConfig:
@@ -98,9 +115,13 @@ def with_network(cfg: DictConfig, parents: Mapping[str, Request]) -> DictConfig:
 def matched(cfg: DictConfig, teacher: Request) -> DictConfig:
     """The configuration of a joint training with what follows from its teacher and reference.
 
-    Raises `UserError` for class-conditional matching without classes.
+    Raises `UserError` for class-conditional matching without classes, and for what has its place elsewhere.
     """
     model, about = teacher["model"], {} if cfg.reference is None else plain(cfg.reference)
+    elsewhere = {"score": "model options in stages.teacher.overrides", "law": "options of reference"}
+    given = [name for name in elsewhere if cfg.model[name] is not None]
+    if given:
+        raise UserError(*(f"model.{name}: leave it out, it is filled in; set the {elsewhere[name]}" for name in given))
     missing = [name for name in _NETWORK if name not in model]
     if missing:
         name = str(model["_target_"]).split(".")[2]
@@ -125,10 +146,10 @@ def matched(cfg: DictConfig, teacher: Request) -> DictConfig:
     return _with(cfg, **found)
 
 
-def reference(cfg: DictConfig, training: Chain) -> tuple[list[Request], Request]:
+def reference(cfg: DictConfig, chain_of: Chain) -> tuple[list[Request], Request]:
     """The stage that draws from the reference, behind what it needs, and the tokenizer in whose units it is."""
     options = leaf(cfg)
-    chain = training(stage(cfg, "tokenizer"))
+    chain = chain_of(cfg, "tokenizer")
     tokenizer = chain[-1]
     parents = {"autoencoder": tokenizer.key}
     of = cfg.reference.get("of")
@@ -136,15 +157,15 @@ def reference(cfg: DictConfig, training: Chain) -> tuple[list[Request], Request]
         chain.append(latents(cfg, tokenizer))
         parents["features"] = chain[-1].key
     elif of == "features":
-        other = stage(cfg, "features")
-        other.stages.encoder = cfg.stages.features_encoder
-        chain += training(other)
+        chain += chain_of(cfg, "features")
         parents["features_autoencoder"] = chain[-1].key
         chain.append(latents(cfg, chain[-1]))
         parents["features"] = chain[-1].key
     elif of == "diffusion":
-        chain += training(stage(cfg, "diffusion"))
+        chain += chain_of(cfg, "diffusion")
         flow = chain[-1]
+        if "latents" not in flow.data.get("parents", {}):
+            raise UserError(f"stages.diffusion: run {flow.key} is no latent diffusion model; name one")
         parents |= {"flow": flow.key, "features": flow["parents"]["latents"]}
     about = {name: cfg.reference[name] for name in ("name", "labelled")}
     request = {
@@ -169,9 +190,9 @@ def _fingerprinted(options: Mapping[str, Any]) -> dict[str, str]:
     return {"path": str(path.absolute()), "sha256": options.get("sha256") or sha256_of(path)}
 
 
-def teacher(cfg: DictConfig, training: Chain) -> list[Request]:
+def teacher(cfg: DictConfig, chain_of: Chain) -> list[Request]:
     """The teacher: a diffusion model on samples of the reference, in the tokenizer's normalisation."""
-    chain, tokenizer = reference(cfg, training)
+    chain, tokenizer = reference(cfg, chain_of)
     if not cfg.reference.labelled:
         cfg = _with(cfg, classes=0)
     return [*chain, freeze(cfg, {"latents": chain[-1], "autoencoder": tokenizer})]

@@ -71,7 +71,7 @@ def training(cfg: DictConfig) -> list[Request]:
                 f"model.latent_shape={list(cfg.model.latent_shape)}: leave it out, it is filled in from the autoencoder"
             )
         if cfg.parent.stage == matching.REFERENCE:
-            return matching.teacher(cfg, training)
+            return matching.teacher(cfg, _stage)
         return diffusion(cfg, _parent(cfg))
     chain, parents = _begun_with(cfg)
     cfg = matching.with_network(cfg, parents)

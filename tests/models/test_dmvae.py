@@ -630,6 +630,7 @@ def test_labels_that_the_flows_do_not_know_are_refused():
         ({"dm_weight": -1.0, "guidance": -1.0}, ["model.dm_weight=-1.0: expected", "model.guidance=-1.0: expected"]),
         ({"times": [0.5, 0.5]}, ["model.times=[0.5, 0.5]: expected two rising times"]),
         ({"times": [0.0, 0.5, 1.0]}, ["model.times=[0.0, 0.5, 1.0]: expected two rising times"]),
+        ({"anneal_steps": 9}, ["model.anneal_steps=9: is for model.anneal_to, which is null"]),
         ({"anneal_to": 0.5}, ["model.anneal_steps=null: model.anneal_to needs the number of steps"]),
         ({"anneal_to": 1.0, "anneal_steps": 0}, ["model.anneal_to=1.0: expected", "model.anneal_steps=0: expected"]),
         ({"autoencoder_every": 0}, ["model.autoencoder_every=0: expected a whole number, at least 1"]),

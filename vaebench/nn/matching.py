@@ -42,7 +42,8 @@ def time_mistakes(times: Sequence[float], anneal_to: float | None, anneal_steps:
     if len(times) != 2 or not 0 <= times[0] < times[1] <= 1:
         return [f"model.times={list(times)}: expected two rising times from 0 (noise) to 1 (data)"]
     if anneal_to is None:
-        return []
+        alone = f"model.anneal_steps={anneal_steps}: is for model.anneal_to, which is null; name the time to rise to"
+        return [alone if anneal_steps is not None else None]
     outside = late = None
     if not times[0] <= anneal_to < times[1]:
         outside = (
