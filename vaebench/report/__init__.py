@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,26 +42,27 @@ def write(paper_name: str, results_dir: Path, store: Path) -> list[Path]:
 
 
 def write_index(results_dir: Path) -> Path:
-    """Write ``index.html``: every paper's tables and pictures in one page; only sounds are beside it."""
+    """Write ``index.html``: every paper's tables and pictures in one page; pictures and sounds are files beside it."""
     from vaebench.report import figures, html, listen
     from vaebench.report.summary import sections
 
-    pages, sounds = [], {}
+    pages = []
     for name in names():
         path = cells_path(results_dir, name)
         if not path.exists():
             continue
         paper, folder = load(name), results_dir / name
         found = sections(paper, Cells.read(path))
-        pictures = {
-            section.name: [((folder / file).read_bytes(), caption) for file, caption in figures.there(section, folder)]
-            for section in found
-        }
-        for section in found:
-            sounds[name, section.name] = [(f"{name}/{file}", text) for file, text in listen.there(section, folder)]
-        pages.append((paper, found, pictures))
-    write_text(results_dir / "index.html", html.render(pages, sounds))
+        pictures = {section.name: _addressed(name, figures.there(section, folder)) for section in found}
+        sounds = {section.name: _addressed(name, listen.there(section, folder)) for section in found}
+        pages.append((paper, found, pictures, sounds))
+    write_text(results_dir / "index.html", html.render(pages))
     return results_dir / "index.html"
+
+
+def _addressed(paper_name: str, beside: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Names of files in a paper's folder, with their captions, as seen from the folder above."""
+    return [(f"{paper_name}/{file}", caption) for file, caption in beside]
 
 
 def console(paper: Paper, cells: Cells, shown: Collection[tuple[str, str, str]], out: Console) -> None:

@@ -1,11 +1,10 @@
-"""``index.html``: all papers' tables and pictures in one page, with its styles and pictures inside, without scripts.
+"""``index.html``: all papers' tables and pictures in one page, with its styles inside, without scripts.
 
-Only what can be listened to is in pages beside it.
+Pictures, and pages with what can be listened to, are the files beside it that the other formats show too.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -17,8 +16,7 @@ from vaebench.papers.verdicts import Verdict
 from vaebench.report import words
 from vaebench.report.summary import NOT_RUN, Cell, Section, counts, protocol_lines
 
-Pictures = Mapping[str, Sequence[tuple[bytes, str]]]
-Links = Sequence[tuple[str, str]]
+Links = Sequence[tuple[str, str]]  # (address, caption) each
 
 _CLASSES = {
     **dict.fromkeys(("reproduced", "better", "holds", "within tolerance"), "good"),
@@ -29,14 +27,11 @@ _SHOWN_READINGS = 10
 
 
 def render(
-    papers: Sequence[tuple[Paper, Sequence[Section], Pictures]], sounds: Mapping[tuple[str, str], Links] | None = None
+    papers: Sequence[tuple[Paper, Sequence[Section], Mapping[str, Links], Mapping[str, Links]]],
 ) -> str:
-    """The page. ``Pictures``: by section name, (PNG bytes, caption) each.
-
-    ``sounds``: by paper and section name, (address, caption) of the pages to listen to.
-    """
+    """The page. Of each paper: it, its sections, and by section name the pictures and the pages to listen to."""
     style = files("vaebench.report").joinpath("page.css").read_text(encoding="utf-8")
-    body = [line for found in papers for line in _paper(*found, sounds or {})]
+    body = [line for found in papers for line in _paper(*found)]
     if not papers:
         body = ["<p>Nothing has been measured yet: <code>vaebench reproduce</code>.</p>"]
     return "\n".join(
@@ -49,7 +44,7 @@ def render(
             '<p class="dim">Written by <code>vaebench report</code>. Numbers are means over seeds ± half of the 95 % '
             "Student t interval (on answers to questions: of the bootstrap interval over questions and seeds); "
             "below them what the paper prints.</p>",
-            *_navigation([(paper, sections) for paper, sections, _ in papers]),
+            *_navigation([(paper, sections) for paper, sections, *_ in papers]),
             *body,
             *_legend(),
             "</body>\n</html>\n",
@@ -70,7 +65,7 @@ def _navigation(papers: Iterable[tuple[Paper, Sequence[Section]]]) -> Iterable[s
 
 
 def _paper(
-    paper: Paper, sections: Sequence[Section], pictures: Pictures, sounds: Mapping[tuple[str, str], Links]
+    paper: Paper, sections: Sequence[Section], pictures: Mapping[str, Links], sounds: Mapping[str, Links]
 ) -> Iterable[str]:
     yield f'<section id="{_anchor(paper.name)}"><h2>{escape(paper.title)}</h2>'
     yield f'<p class="dim">{escape(paper.authors)}. {escape(paper.source)}.</p>'
@@ -78,23 +73,22 @@ def _paper(
         yield f"<h2>{escape(place)}</h2>"
         for section in group:
             yield f'<section id="{_anchor(paper.name, section.name)}">'
-            links = sounds.get((paper.name, section.name), ())
-            yield from _section(paper, section, pictures.get(section.name, ()), links)
+            yield from _section(paper, section, pictures.get(section.name, ()), sounds.get(section.name, ()))
             yield "</section>"
     yield "<h3>What the paper leaves open, and how it is read here at scale=paper</h3>"
     yield from _table(["question", "reading"], ([_cell(k, "th"), _cell(v)] for k, v in paper.unstated.items()))
     yield "</section>"
 
 
-def _section(paper: Paper, section: Section, pictures: Sequence[tuple[bytes, str]], sounds: Links) -> Iterable[str]:
+def _section(paper: Paper, section: Section, pictures: Links, sounds: Links) -> Iterable[str]:
     yield f"<h3>{escape(section.key)}: {escape(section.table.caption)}</h3>"
     if section.stand_ins:
         yield f'<p class="notice"><strong>Stand-ins:</strong> {escape("; ".join(section.stand_ins))}.</p>'
     yield from _study(section) if section.ranking else _printed(section)
     yield from (f'<p class="dim">{escape(note)}</p>' for note in section.table.notes)
-    for content, caption in pictures:
-        text, data = escape(caption), base64.b64encode(content).decode()
-        yield f'<figure><img alt="{text}" src="data:image/png;base64,{data}" loading="lazy">'
+    for address, caption in pictures:
+        text = escape(caption)
+        yield f'<figure><img alt="{text}" src="{escape(address)}" loading="lazy">'
         yield f"<figcaption>{text}</figcaption></figure>"
     yield from (f'<p><a href="{escape(address)}">{escape(caption)}</a></p>' for address, caption in sounds)
     again = f"{escape(words.made(section))} <code>{escape(words.command(paper.name, section))}</code>"
