@@ -21,7 +21,7 @@ from vaebench.data.answers import Answers, Grades, grades_to_parquet, read_answe
 from vaebench.data.problems import Problems
 from vaebench.errors import Interrupted, UserError
 from vaebench.store import Run, Store, write_bytes, write_json
-from vaebench.trained import dataset_of, load_model, parents
+from vaebench.trained import dataset_of, load_model, parents, with_grid
 
 if TYPE_CHECKING:
     from vaebench.config import Request
@@ -142,12 +142,7 @@ def latents(run: Run, store: Store, *, device: torch.device, track: Track, stop:
     """Encode the training images of a finished autoencoder, once for all diffusion models on it."""
     spec = run.request()["latents"]
     trained = Run(parents(run, store)["autoencoder"])
-    model = load_model(trained, device)
-    if not isinstance(model, GivesLatents):
-        raise UserError(
-            f"run {trained.key} is a {type(model).__name__}, whose latents are no grid; a diffusion model is trained "
-            "on one of grid_ae, dae, vae, sdvae, vmae (parent.experiment=ldmae/vmae)"
-        )
+    model = with_grid(load_model(trained, device), f"run {trained.key}")
     data = dataset_of(trained).to(device)
     count, dtype = len(data), latent_shards.DTYPES[spec["dtype"]]
 
@@ -196,8 +191,7 @@ def reference(run: Run, store: Store, *, device: torch.device, track: Track, sto
     runtime.seed_all(request["seed"])
     items = build.reference(request).draw(_reference_inputs(request, folders, tokenizer, device))
     mean, std = float(tokenizer.latent_mean), float(tokenizer.latent_std)
-    z = items.z.cpu() * std + mean
-    shape, count = tuple(z.shape[1:]), len(z)
+    shape, count = tuple(items.z.shape[1:]), len(items.z)
     if shape != tuple(tokenizer.latent_shape):
         raise UserError(
             f"reference: its samples are {list(shape)} and the tokenizer's latents {list(tokenizer.latent_shape)}"
@@ -208,13 +202,16 @@ def reference(run: Run, store: Store, *, device: torch.device, track: Track, sto
             "reference.labelled=false (model.conditioning is none then)"
         )
     labels = torch.zeros(count, dtype=torch.int64) if items.labels is None else items.labels.cpu()
+
+    def drawn(rows: range) -> bytes:
+        some = slice(rows.start, rows.stop)
+        return latent_shards.to_bytes((items.z[some].cpu() * std + mean)[:, None], None, labels[some].contiguous())
+
     _shards(
         run,
         [range(start, min(start + _IMAGES_PER_SHARD, count)) for start in range(0, count, _IMAGES_PER_SHARD)],
         "latents-{:05d}.safetensors",
-        lambda rows: latent_shards.to_bytes(
-            z[rows.start : rows.stop, None], None, labels[rows.start : rows.stop].contiguous()
-        ),
+        drawn,
         track=track,
         stop=stop,
     )

@@ -12,6 +12,7 @@ from vaebench import build
 from vaebench.checkpoint import load_weights
 from vaebench.contracts import (
     Generates,
+    GivesLatents,
     LoadsPretrained,
     NormalisesLike,
     Perceives,
@@ -55,6 +56,16 @@ def dataset_of(run: Run) -> ImageData:
             f"remove {run.folder} and train again"
         )
     return data
+
+
+def with_grid(model: object, whose: str) -> GivesLatents:
+    """``model``, whose latents a diffusion model can take. Raises `UserError`, beginning with ``whose``, if not."""
+    if not isinstance(model, GivesLatents):
+        raise UserError(
+            f"{whose}: the latents of {type(model).__name__} are no grid; a diffusion model is trained on those of "
+            "grid_ae, dae, vae, sdvae, vmae (parent.experiment=ldmae/vmae), feature_ae or dmvae"
+        )
+    return model
 
 
 def fresh_model(run: Run, store: Store, device: torch.device) -> nn.Module:

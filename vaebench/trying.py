@@ -89,12 +89,10 @@ def _check_embedder(request: Request) -> None:
 def _check_latents(request: Request, autoencoder: Any) -> None:
     """Raise `UserError` if these latents cannot be made."""
     from vaebench.data.latents import DTYPES
+    from vaebench.trained import with_grid
 
     dtype = request["latents"]["dtype"]
     if dtype not in DTYPES:
         raise UserError(unknown("latents.dtype", dtype, DTYPES))
-    if autoencoder is not None and not isinstance(autoencoder, GivesLatents):
-        raise UserError(
-            f"parent: the latents of {type(autoencoder).__name__} are no grid; a diffusion model is trained on those "
-            "of grid_ae, dae, vae, sdvae or vmae (parent.experiment=ldmae/vmae)"
-        )
+    if autoencoder is not None:
+        with_grid(autoencoder, "parent")
