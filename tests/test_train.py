@@ -247,6 +247,7 @@ def test_linear_schedule_falls_to_zero() -> None:
 def test_total_steps() -> None:
     assert total_steps(1437, 128, 60, None) == 60 * 11
     assert total_steps(60_000, 128, 60, 600) == 600
+    assert total_steps(200, 128, None, 600) == 600, "steps alone: more than one pass if need be"
 
 
 class Validated(TwoPhases):

@@ -42,6 +42,7 @@ class ScaleSpec:
 class TrainSpec:
     """The training loop. A step is one batch; the last, incomplete batch of an epoch is dropped.
 
+    It ends after ``epochs`` or ``max_steps``, whichever comes first; either can be null, not both.
     ``schedule``: the learning rate stays (``constant``), falls to zero over the training (``linear``), falls along half
     a cosine (``cosine``), or rises for a tenth of it and falls along a cosine (``onecycle``). ``warmup_steps``: over
     which a ``constant`` or ``cosine`` rate rises first. ``watch_every``: steps between two looks at a model's own
@@ -50,7 +51,7 @@ class TrainSpec:
     ``snapshots``: how many times the weights are kept, evenly along the training; an evaluation can take one.
     """
 
-    epochs: int = MISSING
+    epochs: int | None = MISSING
     max_steps: int | None = None
     batch_size: int = 128
     schedule: str = "constant"

@@ -31,6 +31,8 @@ def check_spec(spec: Mapping[str, Any]) -> None:
     # Options are absent from requests that were stored before they existed.
     given = {name: spec[name] for name in numbers if spec.get(name) is not None}
     mistakes = [f"train.{name}={value}: has to be above 0" for name, value in given.items() if value <= 0]
+    if spec.get("epochs") is None and spec.get("max_steps") is None:
+        mistakes.append("train.epochs=null: the training has no end; give train.max_steps")
     # No keep means the same as "last".
     chosen = {"precision": spec["precision"], "schedule": spec["schedule"], "keep": spec.get("keep") or "last"}
     valid = {"precision": PRECISIONS, "schedule": SCHEDULES, "keep": KEEPS}
@@ -49,10 +51,10 @@ def check_spec(spec: Mapping[str, Any]) -> None:
         raise UserError(*mistakes)
 
 
-def total_steps(items: int, batch_size: int, epochs: int, max_steps: int | None) -> int:
-    """Steps of a training: whole epochs without their last incomplete batch, cut at ``max_steps``."""
-    steps = epochs * (items // batch_size)
-    return steps if max_steps is None else min(steps, max_steps)
+def total_steps(items: int, batch_size: int, epochs: int | None, max_steps: int | None) -> int:
+    """Steps of a training: whole epochs without their last incomplete batch, cut at ``max_steps``; one may be None."""
+    limits = [max_steps, None if epochs is None else epochs * (items // batch_size)]
+    return min(limit for limit in limits if limit is not None)
 
 
 def training_count(items: int, keep: str | None) -> int:

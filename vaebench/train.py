@@ -51,7 +51,7 @@ def fit(
     data: TrainingData,
     *,
     optimizers: Mapping[str, torch.optim.Optimizer],
-    epochs: int,
+    epochs: int | None,
     max_steps: int | None = None,
     batch_size: int,
     seed: int,
@@ -68,6 +68,7 @@ def fit(
 ) -> int:
     """Train ``model`` in place and return the number of steps.
 
+    ``epochs``, ``max_steps``: the training ends with the first that is reached; one may be None.
     ``optimizers``: one per phase, by its name. ``data`` lies on the training device: a batch is an index.
     ``schedule``: the rate stays (``constant``), falls to zero (``linear``), along half a cosine (``cosine``), or rises
     for a tenth of the steps and falls along a cosine (``onecycle``; Smith & Topin, arXiv 1708.07120); ``warmup_steps``:

@@ -12,6 +12,7 @@ from vaebench.config import Request, choices
 from vaebench.items import Item, Setting
 from vaebench.nn.point_objectives import OBJECTIVES
 from vaebench.papers.tables import Claim, load
+from vaebench.schedules import total_steps
 
 # As printed, the columns in the order of the tables.
 PRINTED = {
@@ -109,7 +110,8 @@ def test_the_orderings_are_all_there():
     assert sides("references", "gfid", "higher") == {("subset", row) for row in others}
     below = sides("references", "gfid", "lower")
     assert {("ssl", row) for row in others - {"ssl"}} <= below
-    assert {("supervised", row) for row in ("gaussian", "text", "kl")} <= below
+    assert {("supervised", row) for row in ("gaussian", "text", "kl", "gmm", "diffusion_state")} <= below
+    assert {(row, "diffusion_state") for row in ("gaussian", "text", "kl", "gmm")} <= below
     assert sides("references", "rfid", "lower") == {("subset", row) for row in others}
     for law in ("gaussian", "gmm"):
         assert {(law, row) for row in ("ssl", "supervised", "kl")} <= sides("references", "psnr", "higher")
@@ -202,6 +204,20 @@ def test_all_rows_begin_with_the_tokenizer_that_is_measured_itself(scale):
     assert found["kl"].train["model"]["kl_weight"] > 0 == found["plain"].train["model"]["kl_weight"]
     flow = behind[behind[teacher(scale, "references", "diffusion_state")["parents"]["latents"]]["parents"]["flow"]]
     assert flow["parents"]["autoencoder"] == found["kl"].train.key
+
+
+@pytest.mark.parametrize("scale", APART)
+def test_every_teacher_is_trained_as_long_however_few_items_its_reference_has(scale):
+    found, behind = planned(scale, "references")
+    images = {"small": 60_000, "paper": 1_281_167}[scale]
+    lengths = set()
+    for row in (name for name in LAWS if name in found):
+        taught = teacher(scale, "references", row)
+        reference = behind[taught["parents"]["latents"]]["reference"]
+        items = images // {"small": 12, "paper": 120}[scale] if row == "subset" else reference.get("samples", images)
+        spec = taught["train"]
+        lengths.add(total_steps(items, spec["batch_size"], spec["epochs"], spec["max_steps"]))
+    assert lengths == {{"small": 1_500, "paper": 500_000}[scale]}
 
 
 @pytest.mark.parametrize("scale", APART)
