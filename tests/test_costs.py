@@ -91,6 +91,20 @@ def test_a_diffusion_model_takes_the_shape_of_its_latents():
     assert found.state_bytes > 16 * found.parameters + 4 * found.parameters  # the averaged weights too
 
 
+def test_latents_without_a_variance_take_half():
+    options = ["experiment=dmvae/generator", "model.width=16", "model.depth=1", "model.heads=2"]
+    both, mean = counted(*(chain(*options, f"parent.stage={name}") for name in ("autoencoder", "tokenizer")))
+    assert both.latent_bytes == 2 * mean.latent_bytes == 1437 * 64 * 2 * 4
+
+
+def test_a_matching_with_a_law_is_counted_as_one_with_a_teacher_without_its_pass():
+    teacher = "stages.teacher.overrides=['model.width=16','model.depth=1','model.heads=2']"
+    options = ["experiment=dmvae/joint", "reference=gmm", teacher]
+    law, taught = counted(*(chain(*options, f"model.closed_form={closed}") for closed in ("true", "false")))
+    assert (law.note, taught.note) == ("", "")
+    assert 0 < law.step_flops < taught.step_flops
+
+
 def test_trainings_that_differ_in_their_seed_are_one():
     several = [vmae("model.perceptual=none", f"seed={seed}") for seed in (0, 1)]
     (found,) = counted(*several)

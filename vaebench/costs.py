@@ -179,9 +179,19 @@ def _design(request: Request, requests: Mapping[str, Request]) -> tuple[Design, 
     autoencoder: Any = build.model(_without_weights(requests[parents["autoencoder"]]))
     latent = tuple(autoencoder.latent_shape)
     stored = _stored(requests[parents["latents"]])
-    numbers = math.prod(latent) * 2 * (2 if stored["flip"] else 1)  # mean and log-variance
+    views = 2 if stored["flip"] else 1
+    moments = 1 if _without_variance(autoencoder, shape) else 2
+    numbers = math.prod(latent) * moments * views
     size = numbers * DTYPES[stored["dtype"]].itemsize * estimate.training_items(request)
     return Design(request, latent, None, latents=True), size
+
+
+def _without_variance(autoencoder: Any, shape: tuple[int, ...]) -> bool:
+    """Whether it is sure that an autoencoder of images of ``shape`` gives means alone; a weight may decide it."""
+    try:
+        return autoencoder.latent_moments(torch.zeros(1, *shape))[1] is None
+    except RuntimeError:  # that weight has no value here
+        return False
 
 
 def _counted(bare: Cost, design: Design, model: nn.Module) -> Cost:

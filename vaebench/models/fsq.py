@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.errors import UserError
-from vaebench.nn import autoencoders
+from vaebench.nn import autoencoders, precision
 from vaebench.nn.options import one_of, probability, require
 from vaebench.nn.quantise import Quantised, from_index, levels_for, perplexity, real_size, to_index
 from vaebench.nn.tokenizer import Tokenizer
@@ -77,7 +77,7 @@ class StandardLevels(nn.Module):
 
     def forward(self, z: Tensor) -> Quantised:
         """``z`` ``[n d]`` -> values in [-1, 1], straight-through. Info: ``perplexity`` of the batch."""
-        with torch.autocast(z.device.type, enabled=False):
+        with precision.full(z.device):
             z = z.float()
             values, indices = self.library(z[None])
             values, indices = values[0], indices[0].long()

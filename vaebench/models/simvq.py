@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from vaebench.nn import autoencoders
+from vaebench.nn import autoencoders, precision
 from vaebench.nn.options import non_negative, require
 from vaebench.nn.quantise import Quantised, perplexity, width_for
 from vaebench.nn.tokenizer import Tokenizer
@@ -40,7 +39,7 @@ class LinearCodebook(nn.Module):
 
     def forward(self, z: Tensor) -> Quantised:
         """``z`` ``[n d]`` -> codes, straight-through. Info: ``perplexity`` of the batch."""
-        with torch.autocast(z.device.type, enabled=False):
+        with precision.full(z.device):
             z = z.float()
             values, indices, loss = self.library(z[None])
             values, indices = values[0], indices[0]
@@ -50,7 +49,7 @@ class LinearCodebook(nn.Module):
 
     def codes(self, indices: Tensor) -> Tensor:
         """Int64 ``[n]`` -> ``[n d]``."""
-        with torch.autocast(indices.device.type, enabled=False):
+        with precision.full(indices.device):
             # All codes, then the chosen: a product of other rows could differ in the last bit.
             codebook: Tensor = self.library.codebook
         return codebook[indices]

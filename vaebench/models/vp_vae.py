@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.errors import UserError
-from vaebench.nn import autoencoders
+from vaebench.nn import autoencoders, precision
 from vaebench.nn.neighbours import Neighbours, nearest
 from vaebench.nn.options import non_negative, one_of, positive, probability, require, whole
 from vaebench.nn.quantise import Quantised, moment_loss, width_for
@@ -153,7 +153,7 @@ class VectorPerturbation(nn.Module):
 
         Info: ``acceptance``, ``radius`` (mean of the balls), ``norm_mean``, ``norm_variance``.
         """
-        with torch.autocast(z.device.type, enabled=False):
+        with precision.full(z.device):
             z = z.float()
             if not self.training:
                 if not self.fitted:

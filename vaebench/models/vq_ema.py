@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from vaebench.errors import UserError
-from vaebench.nn import autoencoders
+from vaebench.nn import autoencoders, precision
 from vaebench.nn.options import fraction, non_negative, require
 from vaebench.nn.quantise import Quantised, perplexity, width_for
 from vaebench.nn.tokenizer import Tokenizer
@@ -55,7 +54,7 @@ class AveragedCodebook(nn.Module):
 
         Raises `UserError` in eval mode before the first training step of a codebook that starts from k-means.
         """
-        with torch.autocast(z.device.type, enabled=False):
+        with precision.full(z.device):
             z = z.float()
             if not self.training:
                 if not self.library._codebook.initted:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebench.nn import autoencoders
+from vaebench.nn import autoencoders, precision
 from vaebench.nn.neighbours import nearest
 from vaebench.nn.options import non_negative, require
 from vaebench.nn.quantise import Quantised, perplexity, straight_through, width_for
@@ -37,7 +37,7 @@ class LearnedCodebook(nn.Module):
 
     def forward(self, z: Tensor) -> Quantised:
         """``z`` ``[n d]`` -> codes. Info: ``perplexity`` of the batch, ``codebook`` (the loss's first term)."""
-        with torch.autocast(z.device.type, enabled=False):
+        with precision.full(z.device):
             z = z.float()
             indices = nearest(self.codebook, z)
             codes = self.codes(indices)

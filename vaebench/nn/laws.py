@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vaebench import signatures
 from vaebench.errors import UserError, unknown
+from vaebench.nn import precision
 from vaebench.nn.options import non_negative, one_of, positive, require, whole
 
 PER = ("latent", "position")
@@ -64,7 +65,7 @@ class Mixture(nn.Module):
         time = t[:, None, None]
         variance = (time * self.std).square() + (1 - time).square()
         # In bfloat16 the likelihoods of two components could not be told apart.
-        with torch.autocast(x.device.type, enabled=False):
+        with precision.full(x.device):
             likelihood = (time * (tokens @ self.means.mT) - time.square() / 2 * self.means.square().sum(1)) / variance
             mean = likelihood.softmax(dim=-1) @ self.means
         return tokens, time, mean, variance
@@ -122,6 +123,7 @@ def _gmm(
     numbers = channels if per == "position" else channels * height * width
     generator = torch.Generator().manual_seed(seed)
     means = torch.randn(components, numbers, generator=generator, device=generator.device)
+    means = means.to(torch.get_default_device())  # meta, where a training is only counted
     return Mixture(spread * means, std=std, latent_shape=latent_shape)
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebench.compat import ensure_torchvision
+from vaebench.nn import precision
 from vaebench.nn.options import non_negative, require, whole
 from vaebench.nn.sampling import SEED
 
@@ -50,7 +51,7 @@ class LogMel(nn.Module):
         Frame i is centred at sample ``i hop``; beyond the ends lies silence.
         """
         x = padded(x, self.hop)
-        with torch.autocast(x.device.type, enabled=False):
+        with precision.full(x.device):
             power = self._stft(x[:, 0].float()).abs().square()
             return (self.filters @ power).clamp_min(self.floor).log10()
 
@@ -59,7 +60,7 @@ class LogMel(nn.Module):
 
         ``iterations`` of `griffin_lim`. Deterministic, and the same for a clip whatever else is in the batch.
         """
-        with torch.autocast(log_mel.device.type, enabled=False):
+        with precision.full(log_mel.device):
             power = (self.inverse @ (10 ** log_mel.float())).clamp_min(0)
             return self.griffin_lim(power.sqrt(), iterations)[:, None].clamp(-1, 1)
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaebench.nn import precision
+
 SIZES = (32, 64, 128, 256, 512, 1024)
 _SMALLEST = 1e-5  # magnitudes below it are equal on the logarithmic scale
 
@@ -20,7 +22,7 @@ def stft_distance(a: Tensor, b: Tensor, sizes: Sequence[int] = SIZES) -> Tensor:
     beyond the ends lies silence, so any length will do. Differentiable in both.
     """
     total = torch.zeros((), device=a.device)
-    with torch.autocast(a.device.type, enabled=False):
+    with precision.full(a.device):
         both = torch.cat((a, b)).float()
         for size in sizes:
             window = torch.hann_window(size, device=a.device)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
+from vaebench.nn import precision
 from vaebench.nn.autoencoders import Autoencoder
 from vaebench.nn.quantise import FitsCodes, Quantised, Quantiser, perplexity
 from vaebench.nn.sampling import SEED, own_draws, spread
@@ -148,7 +149,7 @@ class Tokenizer(nn.Module):
 
     def _target(self, x: Tensor) -> Tensor:
         """Features float32, without gradient."""
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        with torch.no_grad(), precision.full(x.device):
             features: Tensor = self.autoencoder.target(x)
             return features
 
@@ -156,11 +157,11 @@ class Tokenizer(nn.Module):
         """Features -> tokens float32 ``[n inputs]``, those of an item together, and their grid."""
         h = self.autoencoder.encode(features)
         flat = h.movedim(1, -1).reshape(-1, h.shape[1])
-        with torch.autocast(h.device.type, enabled=False):
+        with precision.full(h.device):
             return self.down(flat.float()), tuple(h.shape[2:])
 
     def _quantise(self, z: Tensor) -> Quantised:
-        with torch.autocast(z.device.type, enabled=False):
+        with precision.full(z.device):
             quantised: Quantised = self.quantiser(z)
             return quantised
 
@@ -183,7 +184,7 @@ class Tokenizer(nn.Module):
 
         def collected() -> Tensor:
             rows = spread(len(data), items, data.device).split(_BATCH)
-            with torch.autocast(data.device.type, enabled=False):
+            with precision.full(data.device):
                 return torch.cat([self._tokens(self._target(data.batch(part).x))[0] for part in rows])
 
         return self._in_eval(collected)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from vaebench.compat import ensure_torchvision
 from vaebench.errors import UserError
+from vaebench.nn import precision
 from vaebench.nn.frozen import Frozen
 
 SAMPLE_RATE = 16_000
@@ -53,7 +54,7 @@ class _Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[b t]`` -> float32 ``[b features width]``; beyond the encoder's window nothing is heard."""
-        with torch.autocast(x.device.type, enabled=False):
+        with precision.full(x.device):
             x = F.pad(x.float(), (0, max(0, self.samples - x.shape[-1])))[:, : self.samples]
             spectrum = torch.stft(x, _N_FFT, hop_length=_HOP, window=self.window, return_complex=True)[..., :-1]
             log_mel = (self.filters @ spectrum.abs().square()).clamp_min(1e-10).log10()
