@@ -32,7 +32,10 @@ class Plan:
 
 
 def make(cfg: DictConfig) -> Plan:
-    """The plan of a ``reproduce`` command. Raises `UserError` for unknown papers, tables, scales, or zero seeds."""
+    """The plan of a ``reproduce`` command.
+
+    Raises `UserError` for unknown papers, tables, scales, and for no seeds or workers.
+    """
     mistakes = [
         unknown(group, cfg[group], choices(group))
         for group in ("scale", "dataset")
@@ -40,6 +43,8 @@ def make(cfg: DictConfig) -> Plan:
     ]
     if cfg.seeds is not None and cfg.seeds < 1:
         mistakes.append(f"seeds={cfg.seeds}: at least 1")
+    if cfg.executor.workers is not None and cfg.executor.workers < 1:
+        mistakes.append(f"executor.workers={cfg.executor.workers}: at least 1")
     if mistakes:
         raise UserError(*mistakes)
     papers = [load(name) for name in chosen("paper", cfg.paper, names())]
@@ -268,12 +273,9 @@ def _device(cfg: DictConfig) -> str:
 
 
 def workers(cfg: DictConfig) -> int:
-    """How many jobs run at a time. Raises `UserError` for less than one."""
+    """How many jobs run at a time."""
     from vaebench import runtime
 
     gpu = runtime.resolve_device(cfg.runtime.device).type == "cuda"
     default = 1 if cfg.executor.kind == "inline" else executors.default_workers(gpu=gpu)
-    count = default if cfg.executor.workers is None else cfg.executor.workers
-    if count < 1:
-        raise UserError(f"executor.workers={count}: at least 1")
-    return int(count)
+    return default if cfg.executor.workers is None else int(cfg.executor.workers)
