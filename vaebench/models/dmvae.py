@@ -18,7 +18,7 @@ from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn import dit, flow, laws, matching
 from vaebench.nn.averaged import Averaged
-from vaebench.nn.feature_network import FeatureNetwork
+from vaebench.nn.feature_network import FeatureNetwork, take_over
 from vaebench.nn.frozen import Frozen
 from vaebench.nn.options import fraction, non_negative, one_of, require, whole
 from vaebench.nn.reconstruction import ReconstructionLoss
@@ -203,15 +203,7 @@ class DMVAE(nn.Module):
         Raises:
             UserError: it has no such network, or one with other options.
         """
-        network: Any = getattr(trained, "network", None)
-        if not isinstance(network, FeatureNetwork):
-            raise UserError(f"DMVAE starts with a feature autoencoder or another DMVAE, not {type(trained).__name__}")
-        self.network.start_from(network)
-        averaged: Any = getattr(trained, "averaged", None)
-        if averaged is not None:
-            self.network.decoder.load_state_dict(averaged.network.state_dict())
-        self.latent_mean.copy_(trained.latent_mean)  # type: ignore[arg-type]
-        self.latent_std.copy_(trained.latent_std)  # type: ignore[arg-type]
+        take_over(self, trained, "DMVAE starts with a feature autoencoder or another DMVAE")
 
     def teach(self, teacher: nn.Module) -> None:
         """Take a trained `LDM`: its averaged weights are the teacher's and the student's first; after `start`.

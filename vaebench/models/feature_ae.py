@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.averaged import Averaged
-from vaebench.nn.feature_network import FeatureNetwork
+from vaebench.nn.feature_network import FeatureNetwork, take_over
 from vaebench.nn.gaussian import gaussian_kl, reparameterise
 from vaebench.nn.options import fraction, non_negative, one_of, require
 from vaebench.nn.reconstruction import ReconstructionLoss
@@ -177,17 +177,9 @@ class FeatureAutoencoder(nn.Module):
         Raises:
             UserError: it has no such network, or one with other options.
         """
-        network: Any = getattr(trained, "network", None)
-        if not isinstance(network, FeatureNetwork):
-            raise UserError(f"a feature autoencoder starts with another one or a DMVAE, not {type(trained).__name__}")
-        self.network.start_from(network)
-        averaged: Any = getattr(trained, "averaged", None)
-        if averaged is not None:
-            self.network.decoder.load_state_dict(averaged.network.state_dict())
+        take_over(self, trained, "a feature autoencoder starts with another one or a DMVAE")
         if self.averaged is not None:
             self.averaged.network.load_state_dict(self.network.decoder.state_dict())
-        self.latent_mean.copy_(trained.latent_mean)  # type: ignore[arg-type]
-        self.latent_std.copy_(trained.latent_std)  # type: ignore[arg-type]
 
     def encode(self, x: Tensor) -> Tensor:
         """Images ``[b c h w]`` in [0, 1] -> means ``[b l h' w']``, float32."""

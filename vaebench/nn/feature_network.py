@@ -110,6 +110,24 @@ class FeatureNetwork(nn.Module):
                 part.load_state_dict(given.state_dict())
 
 
+def take_over(model: Any, trained: Any, wanted: str) -> None:
+    """Give ``model`` the network (the decoder's average, if it has one) and the normalisation of a trained one.
+
+    Both have a ``network``, ``latent_mean`` and ``latent_std``.
+
+    Raises:
+        UserError: ``wanted``, and that ``trained`` is another model; it has other options.
+    """
+    if not isinstance(getattr(trained, "network", None), FeatureNetwork):
+        raise UserError(f"{wanted}, not {type(trained).__name__}")
+    model.network.start_from(trained.network)
+    averaged = getattr(trained, "averaged", None)
+    if averaged is not None:
+        model.network.decoder.load_state_dict(averaged.network.state_dict())
+    model.latent_mean.copy_(trained.latent_mean)
+    model.latent_std.copy_(trained.latent_std)
+
+
 def different(name: str, wanted: Any, found: Any) -> str | None:
     """One line if the model to start with was built with another ``model.<name>``."""
     return None if wanted == found else f"model.{name}={wanted}: the model to start with has {found}; give the same"
