@@ -231,6 +231,7 @@ def test_what_is_logged_of_the_latents():
     torch.testing.assert_close(terms["latent_mean"], z.mean())
     each = [z[:, c, i, j].var(correction=0) for c in range(3) for i in range(2) for j in range(2)]
     torch.testing.assert_close(terms["latent_std"], torch.stack(each).mean().sqrt())
+    assert "latent_std" not in model.loss(batch(1), 0).terms, "a batch of one has not collapsed"
 
 
 def test_times_rise_along_the_training():

@@ -164,7 +164,8 @@ class DMVAE(nn.Module):
         g = self._gradient(fixed, batch.y, step)
         terms["dm"] = g.abs().mean()
         terms["latent_mean"] = fixed.mean()
-        terms["latent_std"] = fixed.var(dim=0, correction=0).mean().sqrt()
+        if len(fixed) > 1:  # one item has no deviation, collapsed or not
+            terms["latent_std"] = fixed.var(dim=0, correction=0).mean().sqrt()
         return LossOutput(total + self.dm_weight * matching.loss(seen, g), terms)
 
     def discriminator_loss(self, batch: Batch, step: int) -> LossOutput:
