@@ -51,7 +51,7 @@ def fit(
     data: TrainingData,
     *,
     optimizers: Mapping[str, torch.optim.Optimizer],
-    epochs: int | None,
+    epochs: int | None = None,
     max_steps: int | None = None,
     batch_size: int,
     seed: int,
