@@ -38,6 +38,7 @@ BAD = [
     (["train", "model.importance=size"], "abs_mu"),
     (["train", "train.schedule=sawtooth"], "unknown train.schedule 'sawtooth'"),
     (["train", "train.precision=float16"], "unknown train.precision 'float16'"),
+    (["train", "train.epochs=null"], "train.epochs=null: the training has no end; give train.max_steps"),
     (["train", "train.batch_size=0"], "train.batch_size=0: has to be above 0"),
     (["train", "train.batch_size=5000"], "has only 1437 training items"),
     (["train", "runtime.threads=0"], "runtime.threads=0: at least 1"),

@@ -19,7 +19,7 @@ from vaebench.errors import UserError
 from vaebench.store import Store
 
 SHORT = ["train.max_steps=4", "train.batch_size=32", "train.log_every=1"]
-SCORE = ["model.width=16", "model.depth=1", "model.heads=2", *SHORT]
+SCORE = ["train.epochs=null", "model.width=16", "model.depth=1", "model.heads=2", *SHORT]
 SIZES = ["model.encoder.width=8", "model.encoder.strides=[2,7]"]
 FEATURES = ["model.perceptual=none", "model.decoder.width=8", "model.decoder.strides=[2,7]", "model.latent_channels=4"]
 TOKENIZER = [*FEATURES, *SHORT]

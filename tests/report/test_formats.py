@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import struct
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -173,6 +174,23 @@ def test_texts_of_the_paper_cannot_become_markup(measure, results):
     assert "<b>T" not in text
     assert "&lt;i&gt;y" in text
     assert "x\\|<i>y" in markdown.render(paper, found, {})
+
+
+def test_a_store_with_some_of_the_runs_does_not_thin_pictures_out(measure, results, store):
+    lines = measure("table1", seeds=1)
+    folder, runs = results(lines), store(lines)
+    report.write("batchtopk", folder, runs)
+    path = folder / "batchtopk" / "samples-table1-paper-mnist.png"
+    whole = path.read_bytes()
+    path.write_bytes(b"older")
+    report.write("batchtopk", folder, runs)
+    assert path.read_bytes() == whole
+    shutil.rmtree(runs / lines[0]["run"])
+    report.write("batchtopk", folder, runs)
+    assert path.read_bytes() == whole
+    path.unlink()
+    report.write("batchtopk", folder, runs)
+    assert path.read_bytes() != whole, "of what is there, where there is nothing to lose"
 
 
 def test_without_any_cells_there_is_a_page_that_says_so(tmp_path):

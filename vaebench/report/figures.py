@@ -1,6 +1,6 @@
 """Which pictures a section has, and their files. Drawing: `plots` and the modules named `*_plots`.
 
-A picture whose arrays are no longer in the store is left as it is.
+A picture of arrays or logs that are no longer all in the store is left as it is.
 """
 
 from __future__ import annotations
@@ -55,6 +55,8 @@ _CAPTIONS = {
     "curves": "Training, means over the steps of each log entry; one line per seed",
     "readings": "All measured readings by their distance to the paper's numbers, nearest first",
 }
+# Made of the section's numbers alone.
+_OF_NUMBERS = ("accuracy", "bars", "beside", "groups", "readings", "sizes", "smoothness", "steps")
 # Lines, dots and text alone.
 _FEW_COLOURS = (
     *("bars", "accuracy_at_k", "entropy", "z", "picks", "curves", "sizes", "codes", "watch"),
@@ -63,10 +65,15 @@ _FEW_COLOURS = (
 
 
 def write(section: Section, store: Path, folder: Path) -> list[Path]:
-    """Draw what the store still has the arrays for; returns the files written."""
-    written = []
+    """Draw what the store still has the arrays for; returns the files written.
+
+    Where a store has some of the section's runs only, a picture that is there may show the others, and stays.
+    """
+    whole, written = _is_whole(section, store), []
     for kind, figure in _drawn(section, store):
         path = folder / file_name(kind, section)
+        if path.exists() and not whole and kind not in _OF_NUMBERS:
+            continue
         write_bytes(path, _png(figure, kind in _FEW_COLOURS))
         written.append(path)
     return written
@@ -250,13 +257,22 @@ def arrays(section: Section, store: Path, suite: str) -> dict[str, Arrays]:
         if section.table.columns[column].suite != suite or row in found or not cell.runs:
             continue
         run, evaluation = cell.runs[min(cell.runs)]
-        # A number over all seeds belongs to no run: its evaluation is a folder of its own.
-        folder = store / run / "evals" / evaluation if run else store / evaluation
-        path = folder / "arrays.npz"
+        path = _evaluation(store, run, evaluation) / "arrays.npz"
         if path.exists():
             with np.load(path, allow_pickle=False) as stored:
                 found[row] = dict(stored)
     return found
+
+
+def _is_whole(section: Section, store: Path) -> bool:
+    """Whether everything that was measured is still in the store."""
+    evaluations = {found for cell in section.cells.values() for found in cell.runs.values()}
+    return all(_evaluation(store, run, key).exists() for run, key in evaluations)
+
+
+def _evaluation(store: Path, run: str, key: str) -> Path:
+    """The folder of an evaluation; one over all seeds belongs to no run."""
+    return store / run / "evals" / key if run else store / key
 
 
 def _largest_sigma(section: Section) -> str | None:
