@@ -119,7 +119,7 @@ def matched(cfg: DictConfig, teacher: Request) -> DictConfig:
     """
     model, about = teacher["model"], {} if cfg.reference is None else plain(cfg.reference)
     elsewhere = {"score": "model options in stages.teacher.overrides", "law": "options of reference"}
-    given = [name for name in elsewhere if cfg.model[name] is not None]
+    given = [name for name in elsewhere if cfg.model.get(name) is not None]
     if given:
         raise UserError(*(f"model.{name}: leave it out, it is filled in; set the {elsewhere[name]}" for name in given))
     missing = [name for name in _NETWORK if name not in model]
