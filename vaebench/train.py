@@ -68,8 +68,7 @@ def fit(
 ) -> int:
     """Train ``model`` in place and return the number of steps.
 
-    ``epochs``, ``max_steps``: the training ends with the first that is reached; one may be None.
-    ``optimizers``: one per phase, by its name. ``data`` lies on the training device: a batch is an index.
+    ``optimizers``: one per phase, by name. ``data``: on the training device. ``epochs`` or ``max_steps`` may be None.
     ``schedule``: the rate stays (``constant``), falls to zero (``linear``), along half a cosine (``cosine``), or rises
     for a tenth of the steps and falls along a cosine (``onecycle``; Smith & Topin, arXiv 1708.07120); ``warmup_steps``:
     over which the first and the third rise before. ``watch_every``: steps between two looks at what a model that
