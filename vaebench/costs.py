@@ -176,11 +176,12 @@ def _design(request: Request, requests: Mapping[str, Request]) -> tuple[Design, 
     if request["model"].get("data") != LATENTS:
         judge, teacher = (requests.get(parents.get(role, "")) for role in ("perceptual", "teacher"))
         return Design(request, shape, judge, latents=False, teacher=teacher), 0
-    autoencoder: Any = build.model(_without_weights(requests[parents["autoencoder"]]))
+    with cost.weightless():
+        autoencoder: Any = build.model(_without_weights(requests[parents["autoencoder"]]))
+        moments = 1 if _without_variance(autoencoder, shape) else 2
     latent = tuple(autoencoder.latent_shape)
     stored = _stored(requests[parents["latents"]])
     views = 2 if stored["flip"] else 1
-    moments = 1 if _without_variance(autoencoder, shape) else 2
     numbers = math.prod(latent) * moments * views
     size = numbers * DTYPES[stored["dtype"]].itemsize * estimate.training_items(request)
     return Design(request, latent, None, latents=True), size

@@ -19,9 +19,8 @@ from vaebench.data.download import sha256_of
 from vaebench.errors import UserError, unknown
 
 REFERENCE = "reference"  # the stage that is no training
-# What a run has in common with those it builds on, and besides the runs of a long chain with each other.
-_OF_ALL = ("scale", "seed")
-_OF_THE_CHAIN = (*_OF_ALL, "reference", "stages", "embedder", "store")
+# What the runs of a long chain have in common.
+_SHARED = ("scale", "seed", "reference", "stages", "embedder", "store")
 # What a reference says of itself and no constructor takes.
 _ABOUT = frozenset({"name", "of", "labelled", "dm_weight", "law"})
 # What a model that begins with another run's network has of it.
@@ -61,14 +60,21 @@ def leaf(cfg: DictConfig) -> dict[str, Any]:
     return {name: value for name, value in plain(cfg.reference).items() if name not in _ABOUT}
 
 
-def behind(cfg: DictConfig, option: str, experiment: str, overrides: Sequence[str]) -> DictConfig:
+def behind(
+    cfg: DictConfig, where: str, experiment: str, overrides: Sequence[str], shared: Sequence[str] = ("scale", "seed")
+) -> DictConfig:
     """An experiment that a configuration builds on, for its scale, seed and data unless ``overrides`` name another set.
 
-    ``option``: which names the experiment. Raises `UserError` if there is no such experiment.
+    ``where``: the option that holds ``experiment`` and ``overrides``. ``shared``: what both configurations have in
+    common. Raises `UserError` if there is no such experiment, and for overrides of what is shared: they would do
+    nothing.
     """
     if experiment not in choices("experiment"):
-        raise UserError(unknown(option, experiment, choices("experiment")))
-    _refuse(option.replace("experiment", "overrides"), overrides, _OF_ALL)
+        raise UserError(unknown(f"{where}.experiment", experiment, choices("experiment")))
+    idle = [text for text in overrides if text.lstrip("+~").partition("=")[0].partition(".")[0] in shared]
+    if idle:
+        advice = "is the same for all runs of a chain; give it to the command itself"
+        raise UserError(*(f"{where}.overrides: {text}: {advice}" for text in idle))
     other = compose("train", [f"experiment={experiment}", *overrides])
     other.scale, other.seed = cfg.scale, cfg.seed
     if not any(text.startswith("dataset=") for text in overrides):  # a tuning may be at another resolution
@@ -81,22 +87,12 @@ def behind(cfg: DictConfig, option: str, experiment: str, overrides: Sequence[st
 def stage(cfg: DictConfig, name: str) -> DictConfig:
     """The configuration of a stage: for the same data, scale, seed, reference and with the same other stages."""
     spec = cfg.stages[name]
-    _refuse(f"stages.{name}.overrides", spec.overrides, _OF_THE_CHAIN)
-    other = behind(cfg, f"stages.{name}.experiment", spec.experiment, spec.overrides)
+    other = behind(cfg, f"stages.{name}", spec.experiment, spec.overrides, _SHARED)
     other.stages, other.embedder, other.store = copy.deepcopy(cfg.stages), cfg.embedder, cfg.store
     other.reference = cfg.reference if name in ("teacher", "joint") else None
     if name == "features":
         other.stages.encoder = cfg.stages.features_encoder
     return other
-
-
-def _refuse(option: str, overrides: Sequence[str], shared: Sequence[str]) -> None:
-    """Raise `UserError` for overrides of what all runs of a chain have in common; they would do nothing."""
-    found = [text for text in overrides if text.lstrip("+~").partition("=")[0].partition(".")[0] in shared]
-    if found:
-        raise UserError(
-            *(f"{option}: {text}: is the same for all runs of a chain; give it to the command itself" for text in found)
-        )
 
 
 def with_network(cfg: DictConfig, parents: Mapping[str, Request]) -> DictConfig:

@@ -135,7 +135,7 @@ def _parent(cfg: DictConfig) -> list[Request]:
             f"model {name} is trained on an autoencoder's latents: name one, parent.experiment=ldmae/vmae, or a "
             "finished run, parent.run=KEY (vaebench list runs)"
         )
-    other = matching.behind(cfg, "parent.experiment", spec.experiment, spec.overrides)
+    other = matching.behind(cfg, "parent", spec.experiment, spec.overrides)
     if on_latents(other):
         raise UserError(f"parent.experiment={spec.experiment}: is a diffusion model itself; name an autoencoder's")
     return training(other)
