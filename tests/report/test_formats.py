@@ -107,7 +107,8 @@ def test_latex_escapes_and_closes_what_it_opens(written):
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 3
     body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
     assert not re.search(r"(?<!\\)[%#]", body)
-    assert r"$\sigma$ = 0.3 $\uparrow$" in body
+    assert r"$\sigma$ = 0.3 {\textuparrow}" in body
+    assert body.isascii()
     for rows in re.findall(r"\\toprule\n(.*?)\\bottomrule", body, re.DOTALL):
         counts = {line.count("&") for line in rows.splitlines() if line.endswith(r"\\")}
         assert len(counts) == 1
@@ -173,7 +174,10 @@ def test_texts_of_the_paper_cannot_become_markup(measure, results):
     assert "<script" not in text
     assert "<b>T" not in text
     assert "&lt;i&gt;y" in text
-    assert "x\\|<i>y" in markdown.render(paper, found, {})
+    text = markdown.render(paper, found, {})
+    assert "x\\|&lt;i>y" in text
+    assert "# &lt;b>T &amp; T&lt;/b>" in text
+    assert "<" not in text.replace("<br>", "")
 
 
 def test_a_store_with_some_of_the_runs_does_not_thin_pictures_out(measure, results, store):

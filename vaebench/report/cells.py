@@ -2,6 +2,8 @@
 
 A number has a seed, or it is over all seeds at once: then ``seed`` is -1, ``low`` and ``high`` are its 95 % interval
 and ``by_seed`` the value each seed gives by itself.
+
+What is read is data: names that become parts of files and folders are names, and no text holds control characters.
 """
 
 from __future__ import annotations
@@ -9,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.errors import UserError
+from vaebench.report.text import plain, plain_json
 from vaebench.store import write_bytes
 
 if TYPE_CHECKING:
@@ -30,6 +34,9 @@ COLUMNS = (
 )
 POOLED = -1  # the seed of a number over all seeds at once
 KEY = ("paper", "table", "row", "column", "seed", "scale", "dataset")
+# What becomes a part of the name of a file or folder; a number over all seeds belongs to no run.
+_NAMES = (*(name for name in KEY if name != "seed"), "run", "eval")
+_NAME = re.compile(r"\w[\w.@+-]*")
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Cells:
 
     @classmethod
     def read(cls, path: Path) -> Cells:
-        """The cells of a file; none if there is no file. Raises `UserError` if it is not such a file."""
+        """The cells of a file; none if there is no file. Raises `UserError` if it is no such file or a name is none."""
         import pandas as pd
 
         if not path.exists():
@@ -51,9 +58,11 @@ class Cells:
             frame = pd.read_csv(path, dtype="str", keep_default_na=False)
             if tuple(frame.columns) != COLUMNS:
                 raise UserError(f"{path}: has other columns than {', '.join(COLUMNS)}; remove it and run again")
+            frame = _checked(path, frame)
             numbers = {n: frame[n].map(_float if t == "float64" else int).astype(t) for n, t in _NUMBERS.items()}
-        except ValueError as error:
-            raise UserError(f"{path}: is damaged ({str(error).splitlines()[0]}); remove it and run again") from error
+        except (ValueError, OverflowError, OSError) as error:
+            reason = plain(str(error).splitlines()[0])
+            raise UserError(f"{path}: is damaged ({reason}); remove it and run again") from error
         return cls(frame.assign(**numbers))
 
     def merged(self, found: Iterable[Mapping[str, Any]]) -> Cells:
@@ -73,6 +82,20 @@ class Cells:
         text = io.StringIO()
         self.frame.to_csv(text, index=False, lineterminator="\n")
         write_text(path, text.getvalue())
+
+
+def _checked(path: Path, frame: DataFrame) -> DataFrame:
+    """The file's texts without control characters. Raises `UserError` for a name that is none, `ValueError`."""
+    for column in _NAMES:
+        for number, value in enumerate(frame[column], 1):
+            if not (_NAME.fullmatch(value) or (column == "run" and not value)):
+                raise UserError(
+                    f"{path}: entry {number}: {value!r:.60} is no {column} (letters, digits, then . @ + - too); "
+                    "remove the entry and run again"
+                )
+    protocol = [plain_json(text, dict) for text in frame["protocol"]]
+    by_seed = [plain_json(text, list) for text in frame["by_seed"]]
+    return frame.apply(lambda column: column.map(plain)).assign(protocol=protocol, by_seed=by_seed)
 
 
 def _float(text: str) -> float:

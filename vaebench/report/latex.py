@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
 from vaebench.papers.tables import Paper
 from vaebench.report import words
 from vaebench.report.summary import Section
 
-_SPECIAL = {
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "↓": r"$\downarrow$",
-    "↑": r"$\uparrow$",
-    "±": r"$\pm$",
-    "\N{GREEK SMALL LETTER SIGMA}": r"$\sigma$",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-}
+if TYPE_CHECKING:
+    from pylatexenc.latexencode import UnicodeToLatexEncoder
 
 
 def render(paper: Paper, sections: Sequence[Section]) -> str:
@@ -40,13 +33,13 @@ def _table(paper: Paper, section: Section) -> list[str]:
     if section.stand_ins:
         caption += f" {'; '.join(section.stand_ins)}."
     verdicts = [
-        f"% {section.table.rows[cell.row].label}, {section.headings[cell.column]}: {cell.verdict.text}"
+        _comment(f"{section.table.rows[cell.row].label}, {section.headings[cell.column]}: {cell.verdict.text}")
         for cell, _ in words.printed_cells(section)
         if cell.verdict
     ]
-    claims = [f"% {judged.claim.text}: {judged.verdict.text}" for judged in section.claims]
+    claims = [_comment(f"{judged.claim.text}: {judged.verdict.text}") for judged in section.claims]
     return [
-        f"% {words.command(paper.name, section)}",
+        _comment(words.command(paper.name, section)),
         *verdicts,
         *claims,
         r"\begin{table}",
@@ -87,5 +80,18 @@ def _line(texts: Iterable[str]) -> str:
     return " & ".join(_escape(text) for text in texts) + r" \\"
 
 
+def _comment(text: str) -> str:
+    """A comment ends with its line, so its text must not."""
+    return "% " + " ".join(text.split())
+
+
 def _escape(text: str) -> str:
-    return "".join(_SPECIAL.get(character, character) for character in text)
+    """A command in place of whatever LaTeX would read as one, and of every character beyond ASCII."""
+    return re.sub(r"\\ensuremath\{([^{}]*)\}", r"$\1$", _encoder().unicode_to_latex(text))
+
+
+@cache
+def _encoder() -> UnicodeToLatexEncoder:
+    from pylatexenc.latexencode import UnicodeToLatexEncoder
+
+    return UnicodeToLatexEncoder(unknown_char_policy="unihex", unknown_char_warning=False)

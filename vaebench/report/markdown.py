@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
@@ -21,9 +22,9 @@ def render(
 ) -> str:
     """The whole file. ``figures``, ``pages``: by section name, (file name, caption) of what lies beside it."""
     lines = [
-        f"# {paper.title}",
+        f"# {_escape(paper.title)}",
         "",
-        f"{paper.authors}. {paper.source}.",
+        _escape(f"{paper.authors}. {paper.source}."),
         "",
         "Written by `vaebench report`; edits are lost. ± is half of the 95 % Student t interval over seeds; "
         "in tables on answers to questions, of the 95 % bootstrap interval over questions and seeds.",
@@ -34,7 +35,7 @@ def render(
         ([s.key, s.scale, dataset_name(s.dataset), words.overview(s)] for s in sections),
     )
     for place, group in groupby(sections, key=lambda section: section.place):
-        lines += [f"## {place}", ""]
+        lines += [f"## {_escape(place)}", ""]
         for section in group:
             lines += _section(paper, section, figures.get(section.name, ()), (pages or {}).get(section.name, ()))
     lines += ["## What the paper leaves open", "", "and how it is read here at scale=paper:", ""]
@@ -46,22 +47,22 @@ def render(
 
 
 def _section(paper: Paper, section: Section, figures: Files, pages: Files) -> list[str]:
-    lines = [f"### {section.key}: {section.table.caption}", ""]
+    lines = [f"### {_escape(f'{section.key}: {section.table.caption}')}", ""]
     if section.stand_ins:
-        lines += [f"**Stand-ins:** {'; '.join(section.stand_ins)}.", ""]
+        lines += [f"**Stand-ins:** {_escape('; '.join(section.stand_ins))}.", ""]
     lines += _study(section) if section.ranking else _printed(section)
     for file, caption in figures:
-        lines += [f"![{_escape(caption)}]({file})", "", f"*{caption}*", ""]
+        lines += [f"![{_escape(caption)}]({file})", "", f"*{_escape(caption)}*", ""]
     for file, caption in pages:
         lines += [f"[{_escape(caption)}]({file})", ""]
-    lines += [f"{note}\n" for note in section.table.notes]
-    return [*lines, f"{words.made(section)} `{words.command(paper.name, section)}`", ""]
+    lines += [f"{_escape(note)}\n" for note in section.table.notes]
+    return [*lines, f"{_escape(words.made(section))} `{words.command(paper.name, section)}`", ""]
 
 
 def _printed(section: Section) -> list[str]:
     table = section.table
     header = ["", *(words.heading(section, column) for column in table.columns)]
-    lines = _grid(header, _rows(section))
+    lines = _table([_escape(text) for text in header], _rows(section))
     if section.scale == NOT_RUN:  # the paper's numbers, and nothing to say about them
         return lines
     cells = words.printed_cells(section)
@@ -85,28 +86,29 @@ def _printed(section: Section) -> list[str]:
             ),
         )
         reasons = words.reasons(section)
-        lines += ["Not comparable, because", "", *(f"- {reason}" for reason in reasons), ""] if reasons else []
+        lines += ["Not comparable, because", "", *(f"- {_escape(reason)}" for reason in reasons), ""] if reasons else []
     if section.claims:
         found = words.summary(counts(section)["claims"])
-        judged_on = "".join(f"; {note}" for note in words.common_notes(section))
+        judged_on = "".join(f"; {_escape(note)}" for note in words.common_notes(section))
         title = f"**Claims** (the paper's: {found}{judged_on})" if counts(section)["claims"] else "**Questions**"
         lines += [title, ""]
         lines += _grid(["claim", "of", "mean paired difference", "seeds", "verdict", "note"], _claims(section))
     lines += ["**Measured under**", ""]
-    lines += [f"- {columns}: {protocol}" for columns, protocol in protocol_lines(section)]
-    return [*lines, *(f"- {name}: {note}" for name, note in words.notes(section)), ""]
+    facts = [*protocol_lines(section), *words.notes(section)]
+    return [*lines, *(f"- {_escape(f'{name}: {text}')}" for name, text in facts), ""]
 
 
 def _rows(section: Section) -> Iterable[list[str]]:
-    """A line with the paper's numbers (where it prints some) and one with ours."""
+    """A line with the paper's numbers (where it prints some) and one with ours; Markdown already."""
     table = section.table
     for row, entry in table.rows.items():
-        printed = row in table.printed
+        label, printed = _escape(entry.label), row in table.printed
+        papers = [words.printed(section, row, column) for column in table.columns]
         if section.scale == NOT_RUN:
-            yield [entry.label, *(words.printed(section, row, column) for column in table.columns)]
+            yield [label, *papers]
             continue
         if printed:
-            yield [f"{entry.label}, paper", *(words.printed(section, row, column) for column in table.columns)]
+            yield [f"{label}, paper", *papers]
         if row in table.quoted:
             continue
         ours = []
@@ -115,7 +117,7 @@ def _rows(section: Section) -> Iterable[list[str]]:
             ours.append(words.mean(cell.ours, column.digits) if cell else "")
         if printed or any(ours):
             control = " (control)" if table.printed else ""
-            yield [f"{entry.label}, **ours**" if printed else f"{entry.label}{control}", *ours]
+            yield [f"{label}, **ours**" if printed else f"{label}{control}", *ours]
 
 
 def _claims(section: Section) -> Iterable[list[str]]:
@@ -183,9 +185,16 @@ def _printed_number(section: Section, name: str) -> float:
 
 
 def _grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(_escape(str(text)) for text in line) + " |" for line in lines] + [""]
+    """A table of texts."""
+    return _table([_escape(text) for text in header], ([_escape(text) for text in line] for line in rows))
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table whose cells are Markdown already."""
+    return ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *rows)] + [""]
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    """No character of ``text`` is read as Markdown or HTML, and no line ends in it."""
+    text = re.sub(r"[\\`*|]|\](?=[(\[:])|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(text.split()))
+    return text.replace("&", "&amp;").replace("<", "&lt;")
