@@ -78,7 +78,7 @@ ODD: list[Any] = [
     "vaebench/models/ae/Autoencoder",
     "vaebench.models.ae.Autoencoder()",
     "vaebеnch.models.ae.Autoencoder",  # noqa: RUF001 (a Cyrillic letter)
-    "vaebench.models.ａｅ.Autoencoder",  # full-width letters, which Python's parser would make plain
+    "vaebench.models.ａｅ.Autoencoder",  # noqa: RUF001 (full-width letters, plain to a parser)
     "vaebench.models.ae.Auto\u00adencoder",
     "torch.оptim.Adam",  # noqa: RUF001
     "${oc.env:HOME}",
@@ -191,10 +191,11 @@ PLAIN = ["experiment=ldmae/vmae", "dataset=digits", *NETWORK, "model.perceptual=
 DIFFUSION = ["model=ldm", "dataset=digits", "model.width=16", "model.depth=1", "model.heads=2", "train.max_steps=2"]
 
 
-@pytest.fixture
-def honest(composing: None) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def honest() -> dict[str, Any]:
     """The request of a small autoencoder as plain data."""
-    return json.loads(json.dumps(dict(requests.training(compose("train", PLAIN))[-1].data)))
+    with session():
+        return dict(requests.training(compose("train", PLAIN))[-1].data)
 
 
 def finished(home: Path, data: dict[str, Any]) -> Run:
@@ -222,15 +223,15 @@ def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return capsys.readouterr().err.splitlines()
 
 
+@pytest.mark.usefixtures("composing")
 def test_a_hundred_stored_requests_are_refused_in_one_line(
     home: Path, honest: dict[str, Any], untouched: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = compose("train", [*DIFFUSION, "quiet=true"])
-    requests.training(compose("train", PLAIN))
     build.check({"optim": honest["optim"], "model": honest["model"], "dataset": honest["dataset"]})
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch.load was called"))
     for part in ("model", "dataset"):
-        for target in foreign(part)[:: 1 if part == "model" else 4]:
+        for target in foreign(part)[:: 1 if part == "model" else 8]:
             other = {"_target_": target, "f": "canary", "command": "touch canary", "data": None, "name": "digits"}
             run = finished(home, {**honest, part: other})
             cfg.parent.run = run.key
@@ -267,6 +268,7 @@ NESTED = [
 ]
 
 
+@pytest.mark.usefixtures("composing")
 @pytest.mark.parametrize(("path", "value", "message"), NESTED)
 def test_what_is_nested_in_a_stored_request_is_refused(
     path: str, value: Any, message: str, home: Path, honest: dict[str, Any], untouched: Path
@@ -285,3 +287,240 @@ def test_the_same_target_twice_in_memory_is_still_inside_another(honest: dict[st
     model = {**honest["model"], "network": {"kind": "vit", "_target_": target}}
     with pytest.raises(UserError, match="a _target_ inside another"):
         build.model(Request({"model": model}))
+
+
+def a_pickle(path: Path) -> None:
+    """A file that writes ``canary`` when it is unpickled."""
+    path.write_bytes(b"cbuiltins\nopen\n(Vcanary\nVw\ntR.")
+
+
+def a_model_with_code(folder: Path) -> Path:
+    """A language model's folder whose code writes ``canary`` when it is imported."""
+    folder.mkdir()
+    named = {"AutoConfig": "own.Config", "AutoTokenizer": ["own.Tokenizer", None], "AutoModelForCausalLM": "own.Model"}
+    (folder / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": named}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"auto_map": named}))
+    (folder / "own.py").write_text("open('canary', 'w').close()\nraise OSError('the code of the model ran')\n")
+    return folder
+
+
+DOORS = [
+    {"_target_": "vaebench.evaluate.np.load", "file": "canary.npy", "allow_pickle": True},
+    {"_target_": "vaebench.sources.checkpoints.load", "place": "own", "revision": None, "dtype": "auto"}
+    | {"trust_remote_code": True},
+    {"_target_": "torch.optim.optimizer.torch.hub.download_url_to_file", "url": "file:///etc/hostname"}
+    | {"dst": "canary", "progress": False},
+    {"_target_": "torch.save", "obj": {}, "f": "canary"},
+    {"_target_": "vaebench.store.write_bytes", "path": "canary", "content": "x"},
+    {"_target_": "vaebench.cli.main", "argv": ["list", "papers"]},
+]
+WORDS = {
+    "train": ["train", *DIFFUSION],
+    "eval": ["eval", *DIFFUSION, "suite=latent_diffusion"],
+    "tuning": ["train", "experiment=ldmae/tune", "dataset=digits", "parent.experiment=null"],
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "model"),
+    [
+        *((WORDS["train"], door) for door in DOORS),
+        *((words, door) for words in (WORDS["eval"], WORDS["tuning"]) for door in DOORS[:2]),
+    ],
+)
+def test_the_commands_refuse_it(
+    words: list[str],
+    model: dict[str, Any],
+    home: Path,
+    honest: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    a_pickle(tmp_path / "canary.npy")
+    a_model_with_code(tmp_path / "own")
+    run = finished(home, {**honest, "model": model})
+    assert cli.main([*words, f"parent.run={run.key}", "quiet=true"]) == 2
+    (line,) = said(capsys)
+    assert line.startswith("error: model._target_=")
+    assert not (tmp_path / "canary").exists()
+
+
+def test_list_and_report_go_on_beside_it(
+    home: Path, honest: dict[str, Any], untouched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = [finished(home, {**honest, "model": {"_target_": target}}).key for target in ["os.system", "", 5, ["x"]]]
+    keys.append(finished(home, honest).key)
+    assert cli.main(["list", "runs"]) == 0
+    out = capsys.readouterr().out
+    assert all(key in out for key in keys)
+    assert cli.main(["report"]) == 2
+    (line,) = said(capsys)
+    assert "no cells.csv of any paper yet" in line
+
+
+def test_in_a_process_of_its_own(home: Path, honest: dict[str, Any], tmp_path: Path) -> None:
+    a_pickle(tmp_path / "canary.npy")
+    run = finished(home, {**honest, "model": DOORS[0]})
+    command = [sys.executable, "-m", "vaebench.cli", "train", *DIFFUSION, f"parent.run={run.key}"]
+    root = str(Path(__file__).resolve().parent.parent)
+    environment = {**os.environ, "PYTHONPATH": root}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if not line.startswith("warning:"))
+    assert line.startswith("error: model._target_='vaebench.evaluate.np.load': is not built")
+    assert not (tmp_path / "canary").exists()
+    assert len(list(home.iterdir())) == 1
+
+
+def test_a_worker_refuses_it_too(home: Path, honest: dict[str, Any], untouched: Path) -> None:
+    for part in ("model", "dataset", "optim"):
+        run = Store(home).open(Request({**honest, part: {"_target_": "os.system", "command": "touch canary"}}))
+        outcome = worker.work(Job("train", run.folder), MACHINE)
+        assert (outcome.status, outcome.reason.count("\n")) == ("failed", 0)
+        assert outcome.reason.startswith(f"{part}._target_='os.system': is not built")
+
+
+@pytest.mark.usefixtures("composing")
+def test_a_parents_parent_is_refused(home: Path, honest: dict[str, Any], untouched: Path) -> None:
+    """A diffusion model that is right, on an autoencoder that is not."""
+    hostile = finished(home, {**honest, "model": {"_target_": "os.system", "command": "touch canary"}})
+    diffusion = compose("train", [*DIFFUSION, "parent.experiment=ldmae/vmae"])
+    model, optim, train = (dict(requests.training(diffusion)[-1][part]) for part in ("model", "optim", "train"))
+    latents = Store(home).open(Request({"verb": "latents", "parents": {"autoencoder": hostile.key}}))
+    latents.path("result.json").write_text(json.dumps({"shape": [4, 1, 1]}))
+    behind = {"latents": latents.key, "autoencoder": hostile.key}
+    data = {**honest, "model": model, "optim": optim, "train": train, "parents": behind}
+    run = finished(home, data)
+    weights = build.model(Request(data), latent_shape=[4, 1, 1])
+    save_weights(run.path("model.safetensors"), weights)
+    suite = {"_target_": "vaebench.suites.latent_diffusion.LatentDiffusion", **leaf("suite", "latent_diffusion")}
+    evaluation = Store(home).open(Request({"verb": "eval", "suite": suite, "parents": {"run": run.key}}))
+    outcome = worker.work(Job("eval", evaluation.folder), MACHINE)
+    assert outcome.status == "failed"
+    assert outcome.reason.startswith("model._target_='os.system': is not built")
+
+
+@pytest.mark.parametrize("key", ["../../x", "../../../../x", "/etc", "", ".", "..", "0" * 11, "g" * 12, 5, None, ["x"]])
+def test_a_parent_is_a_key_and_nothing_else(key: Any, home: Path, honest: dict[str, Any]) -> None:
+    run = Store(home).open(Request({**honest, "parents": {"start": key, "role": "0123456789ab"}}))
+    outcome = worker.work(Job("train", run.folder), MACHINE)
+    assert outcome.status == "failed"
+    assert "parents.start" in outcome.reason
+    assert "no run's key" in outcome.reason
+
+
+@pytest.mark.usefixtures("composing")
+@pytest.mark.parametrize("key", ["../../../abc", "............", "/etc/passwdx", "G" * 12, "${store}", "0" * 200])
+def test_a_key_on_the_command_line_is_no_path(key: str, home: Path, honest: dict[str, Any]) -> None:
+    finished(home, honest)
+    cfg = compose("train", [*DIFFUSION, "quiet=true"])
+    cfg.parent.run = key.replace("${", "\\${")
+    with pytest.raises(UserError, match="there is no such run"):
+        commands.train(cfg)
+
+
+@pytest.mark.usefixtures("composing")
+def test_nothing_is_looked_up_for_what_a_stored_run_hands_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encoder of a stored run becomes a part of a new configuration, in which ``${...}`` would be resolved."""
+    monkeypatch.setenv("SECRET", "canary")
+    sizes = ["model.encoder.width=8", "model.encoder.strides=[2,7]"]
+    learner = requests.training(compose("train", ["experiment=dmvae/ssl", "dataset=digits", *sizes]))[-1]
+    data = with_part(json.loads(json.dumps(dict(learner.data))), "model.encoder.kind", "${oc.env:SECRET}")
+    run = finished(home, data)
+    with pytest.raises(UserError, match=r"nothing is looked up for a stored run") as caught:
+        requests.training(
+            compose("train", ["experiment=dmvae/tokenizer", "dataset=digits", f"stages.encoder.run={run.key}"])
+        )
+    assert "canary" not in str(caught.value)
+
+
+def test_what_a_leaf_needs_is_looked_for_without_an_import(untouched: Path) -> None:
+    (untouched.parent / "needed").mkdir()
+    before = set(sys.modules)
+    assert trying.missing({"needs": ["torch.nowhere", "xml.etree.nowhere", "nowhere.at.all"]}) == ["nowhere.at.all"]
+    assert set(sys.modules) == before
+
+
+def test_a_value_is_passed_on_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text that looks like an interpolation is text; what is built cannot change the request."""
+    monkeypatch.setenv("SECRET", "canary")
+    answers = {**leaf("answers", "hf"), "trust_remote_code": False, "instruction": "Is ${oc.env:SECRET} 5? \\${x}"}
+    request = Request({"answers": answers})
+    source: Any = build.source(request, remote_code=False)
+    assert source.prompting.instruction == "Is ${oc.env:SECRET} 5? \\${x}"
+    network = {**leaf("network", "vit"), "patch": 7}
+    made = Request({"model": {**leaf("model", "vmae"), "network": network, "input_shape": [1, 28, 28]}})
+    before = json.dumps(made["model"], default=str)
+    with pytest.raises(UserError, match=r"unknown option 'model\.defaults'"):
+        build.model(made)
+    assert json.dumps(made["model"], default=str) == before
+
+
+@pytest.mark.parametrize("target", ["os.system", "vaebench.models.[/b].x", "\x1b[31m", "a\nb.c.d", None, 5, ["x"], {}])
+def test_any_leaf_has_a_name(target: Any) -> None:
+    name = targets.called({"_target_": target})
+    assert name == "unknown"
+    request = Request({"verb": "eval", "suite": {"_target_": target}, "parents": {"run": "0" * 12}})
+    assert titles.title(request) == f"unknown of {'0' * 12}"
+    assert targets.called({"_target_": "vaebench.models.fsq.fsq"}) == "fsq"
+
+
+# --- code that comes with a model ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def owned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a canary would be written; the model that does lies beside."""
+    dynamic = pytest.importorskip("transformers.dynamic_module_utils")
+    monkeypatch.setattr(dynamic, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    a_model_with_code(tmp_path / "own")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "canary"
+
+
+ASK = ["dataset=recorded", "problems@dataset.problems=arithmetic", "dataset.problems.train=20"]
+ASK += ["dataset.problems.test=4", "answers@dataset.answers=hf", "dataset.answers.model=own", "quiet=true"]
+
+
+@pytest.mark.parametrize("verb", ["answers", "prompt"])
+def test_code_of_a_model_runs_where_the_command_says_so_and_nowhere_else(
+    verb: str, owned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [verb, *ASK]
+    assert cli.main([*words, "dataset.answers.trust_remote_code=true"]) == 2
+    (line,) = (line for line in said(capsys) if not line.startswith("warning:"))
+    assert "add runtime.trust_remote_code=true if you trust it" in line
+    assert cli.main(words) == 2
+    assert not owned.exists()
+    assert cli.main([*words, "runtime.trust_remote_code=true"]) == 2
+    assert owned.exists(), "else this test could not fail"
+
+
+@pytest.mark.usefixtures("composing")
+def test_a_worker_asks_its_command_and_not_the_stored_request(home: Path, owned: Path) -> None:
+    from vaebench import text_requests
+
+    cfg = compose("train", [*ASK, "model=rcvae", "runtime.trust_remote_code=true"])
+    assert commands.machine(cfg)["trust_remote_code"] is True
+    asked = text_requests.answers(cfg)[-1]
+    assert asked["answers"]["trust_remote_code"] is True
+    run = Store(home).open(asked)
+    for machine in (MACHINE, {**MACHINE, "trust_remote_code": False}):
+        outcome = worker.work(Job("answers", run.folder), machine)
+        assert "add runtime.trust_remote_code=true" in outcome.reason
+        assert not owned.exists()
+    with pytest.raises(UserError, match=r"add runtime\.trust_remote_code=true"):
+        stages.answers(run, Store(home), device=torch.device("cpu"), track=lambda *_: None, stop=lambda: False)
+    worker.work(Job("answers", run.folder), {**MACHINE, "trust_remote_code": True})
+    assert owned.exists(), "else this test could not fail"
+
+
+@pytest.mark.usefixtures("composing")
+def test_without_it_requests_are_what_they_were() -> None:
+    from vaebench import text_requests
+
+    asked = text_requests.answers(compose("train", [*ASK, "model=rcvae"]))[-1]
+    assert asked["answers"]["trust_remote_code"] is False
