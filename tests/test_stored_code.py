@@ -167,6 +167,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_named_has_to_be_defined_there(target: str, message: str, conf: Path) -> None:
     (conf / "own.yaml").write_text(f"_target_: {target}\n")
     (conf / "broken.yaml").write_text("_target_: [\n")  # is the concern of whoever chooses it
+    (conf / "list.yaml").write_text("- 1\n")
     with pytest.raises(UserError, match=message):
         targets.find("model", target)
 
@@ -280,6 +281,14 @@ def test_what_is_nested_in_a_stored_request_is_refused(
         commands.train(cfg)
     assert message in str(caught.value)
     assert len(caught.value.lines) == 1
+
+
+@pytest.mark.parametrize("leaf", [None, 5, "vaebench.models.ae.Autoencoder", ["x"]])
+def test_a_leaf_is_a_mapping(leaf: Any) -> None:
+    with pytest.raises(UserError, match=r"model=.*: is nothing that can be built; choose one \(model=NAME\)"):
+        build.check({"model": leaf})
+    with pytest.raises(UserError, match="has no model with a _target_"):
+        build.model(Request({"model": leaf}))
 
 
 def test_the_same_target_twice_in_memory_is_still_inside_another(honest: dict[str, Any]) -> None:

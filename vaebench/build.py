@@ -155,7 +155,9 @@ def _build(name: str, leaf: Mapping[str, Any], *, remote_code: bool = False, **e
     return built
 
 
-def _mistakes(name: str, leaf: Mapping[str, Any], remote_code: bool) -> list[str]:
+def _mistakes(name: str, leaf: Any, remote_code: bool) -> list[str]:
+    if not isinstance(leaf, Mapping):
+        return [f"{name}={leaf!r}: is nothing that can be built; choose one ({name}=NAME)"]
     try:
         callee = targets.find(name, leaf.get("_target_"))
     except UserError as error:

@@ -172,7 +172,8 @@ def _stored(cfg: DictConfig, key: str, name: str, overrides: Iterable[str]) -> R
     if list(overrides):
         option = name.partition("=")[0].removesuffix("run")
         raise UserError(f"{name}: is trained already, so {option}overrides={list(overrides)} cannot apply")
-    build.check({part: request[part] for part in ("model", "dataset")})
+    # A set of problems has no dataset of its own to build.
+    build.check({part: request[part] for part in ("model", "dataset") if "_target_" in request[part]})
     return request
 
 

@@ -66,8 +66,12 @@ def _named(folder: Path) -> frozenset[str]:
     for name in config.choices(folder.name):
         try:
             target = config.leaf(folder.name, name).get("_target_")
-        except (yaml.YAMLError, ValueError):  # a file with a mistake names nothing; who chooses it hears of it
-            continue
+        except (
+            yaml.YAMLError,
+            ValueError,
+            TypeError,
+        ):
+            continue  # a file with a mistake names nothing; who chooses it hears of it
         found |= {target} if isinstance(target, str) else set()
     return frozenset(found)
 
