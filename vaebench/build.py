@@ -1,18 +1,17 @@
-"""From a request's plain data to objects: the only caller of instantiate.
+"""From a request's plain data to objects: the only place where a ``_target_`` becomes code.
 
-A stored request is data from disk, so only targets under ``vaebench.`` and ``torch.optim.`` are built, and every
-mistake of a request (unknown target, unknown, missing or ill-typed argument) is collected and shown at once.
+A stored request is data from disk, so only what `targets` finds is built, from plain values that are passed on as they
+are (Hydra's instantiate, which resolves ``${...}`` and obeys words like ``_partial_``, is not used). Every mistake of a
+request (unknown target, unknown, missing or ill-typed argument) is collected and shown at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
-
-from vaebench import signatures
+from vaebench import signatures, targets
 from vaebench.config import Request
 from vaebench.contracts import ChecksModel
 from vaebench.errors import UserError, unknown
@@ -25,11 +24,14 @@ if TYPE_CHECKING:
     from vaebench.data.images import ImageData
     from vaebench.data.problems import Problems
 
-ALLOWED = ("vaebench.", "torch.optim.")
 # Fields of a leaf that describe it and are not arguments of its constructor.
 _DESCRIPTION = frozenset(
     {"_target_", "version", "data", "needs", "extra", "language_model", "scorers", "contents", "decay_on", "builds_on"}
 )
+# What a thing made of a leaf has; what has not is of another kind.
+_MADE = {"model": "phases", "dataset": "batch", "dataset.problems": "test", "dataset.answers": "answer"}
+_MADE |= {"embedder": "embed", "reference": "draw", "suite": "run", "optim": "param_groups"}
+_REMOTE_CODE = "trust_remote_code"
 
 
 def model(request: Request, latent_shape: Sequence[int] | None = None) -> nn.Module:
@@ -37,7 +39,7 @@ def model(request: Request, latent_shape: Sequence[int] | None = None) -> nn.Mod
 
     ``latent_shape``: (l, h, w) of the latents it is trained on, for a model that is; its autoencoder knows it.
     """
-    leaf = request["model"]
+    leaf = _leaf(request, "model")
     extra = {"latent_shape": list(latent_shape)} if latent_shape is not None and "latent_shape" in leaf else {}
     built: nn.Module = _build("model", {**leaf, **extra})
     return built
@@ -45,50 +47,50 @@ def model(request: Request, latent_shape: Sequence[int] | None = None) -> nn.Mod
 
 def dataset(request: Request) -> ImageData:
     """The request's dataset, on the CPU."""
-    data: ImageData = _build("dataset", request["dataset"])
+    data: ImageData = _build("dataset", _leaf(request, "dataset"))
     return data
 
 
 def problems(request: Request) -> Problems:
     """The request's set of problems."""
-    found: Problems = _build("dataset.problems", request["problems"])
+    found: Problems = _build("dataset.problems", _leaf(request, "problems"))
     return found
 
 
-def source(request: Request) -> AnswerSource:
-    """Where the request's answers come from."""
-    built: AnswerSource = _build("dataset.answers", request["answers"])
+def source(request: Request, *, remote_code: bool) -> AnswerSource:
+    """Where the request's answers come from. ``remote_code``: whether the command allows code that a model brings."""
+    built: AnswerSource = _build("dataset.answers", _leaf(request, "answers"), remote_code=remote_code)
     return built
 
 
-def prompt(request: Request) -> str:
-    """The exact prompt of the request's first problem and how answers are sampled."""
+def prompt(request: Request, *, remote_code: bool) -> str:
+    """The exact prompt of the request's first problem and how answers are sampled. ``remote_code``: as of `source`."""
     from vaebench.sources.prompts import describe
 
+    check({"dataset.answers": request["answers"]}, remote_code=remote_code)
     return describe(problems(request), request["answers"])
 
 
 def embedder(request: Request) -> Embedder:
     """The request's embedder, not loaded yet."""
-    built: Embedder = _build("embedder", request["embedder"])
+    built: Embedder = _build("embedder", _leaf(request, "embedder"))
     return built
 
 
 def embedder_name(leaf: Mapping[str, Any]) -> str:
     """What to call an embedder: its kind or its model, and its width."""
-    kind = str(leaf["_target_"]).rsplit(".", 1)[-1].lower()
-    return f"{leaf.get('model') or leaf.get('package') or kind}, {leaf['dim']} dimensions"
+    return f"{leaf.get('model') or leaf.get('package') or targets.called(leaf)}, {leaf['dim']} dimensions"
 
 
 def reference(request: Request) -> Reference:
     """The request's reference distribution."""
-    built: Reference = _build("reference", request["reference"])
+    built: Reference = _build("reference", _leaf(request, "reference"))
     return built
 
 
 def suite(request: Request) -> Suite:
     """The request's evaluation suite."""
-    built: Suite = _build("suite", request["suite"])
+    built: Suite = _build("suite", _leaf(request, "suite"))
     return built
 
 
@@ -110,9 +112,12 @@ def _matrices_apart(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
     return [{"params": both[True]}, {"params": both[False], "weight_decay": 0.0}]
 
 
-def check(leaves: Mapping[str, Mapping[str, Any]]) -> None:
-    """Bind every leaf (by name: model, dataset, optim, suite) to its target's signature; raise all mistakes at once."""
-    mistakes = [line for name, leaf in leaves.items() for line in _mistakes(name, leaf)]
+def check(leaves: Mapping[str, Mapping[str, Any]], *, remote_code: bool = False) -> None:
+    """Bind every leaf (by name: model, dataset, optim, suite) to its target's signature; raise all mistakes at once.
+
+    ``remote_code``: whether the command allows code that comes with a model. Nothing that is stored does.
+    """
+    mistakes = [line for name, leaf in leaves.items() for line in _mistakes(name, leaf, remote_code)]
     if mistakes:
         raise UserError(*mistakes)
 
@@ -129,35 +134,50 @@ def check_capabilities(suite_name: str, built: Suite, built_model: nn.Module) ->
         built.check(built_model)
 
 
-def _build(name: str, leaf: Mapping[str, Any], **extra: Any) -> Any:
-    check({name: leaf})
-    arguments = {key: value for key, value in leaf.items() if key == "_target_" or key not in _DESCRIPTION}
-    arguments |= signatures.nulls({**arguments, **extra}, get_object(leaf["_target_"]))
+def _leaf(request: Request, name: str) -> Mapping[str, Any]:
+    """A part of the request that describes an object. Raises `UserError` if there is none."""
+    found = request.data.get(name)
+    if not isinstance(found, Mapping):
+        raise UserError(f"request {request.key}: has no {name} with a _target_; remove its run and run again")
+    return found
+
+
+def _build(name: str, leaf: Mapping[str, Any], *, remote_code: bool = False, **extra: Any) -> Any:
+    check({name: leaf}, remote_code=remote_code)
+    callee = targets.find(name, leaf["_target_"])
+    given = {key: copy.deepcopy(value) for key, value in leaf.items() if key not in _DESCRIPTION}
+    built = callee(**given, **signatures.nulls({**given, **extra}, callee), **extra)
+    if not hasattr(built, _MADE[name]):
+        raise UserError(
+            f"{name}._target_={leaf['_target_']}: makes a {type(built).__name__}, which is of another kind "
+            f"(it has no {_MADE[name]})"
+        )
+    return built
+
+
+def _mistakes(name: str, leaf: Any, remote_code: bool) -> list[str]:
+    if not isinstance(leaf, Mapping):
+        return [f"{name}={leaf!r}: is nothing that can be built; choose one ({name}=NAME)"]
     try:
-        return instantiate(arguments, _convert_="all", **extra)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):  # a value its constructor refuses
-            raise error.__cause__ from None
-        raise
-
-
-def _mistakes(name: str, leaf: Mapping[str, Any]) -> list[str]:
-    target = leaf.get("_target_")
-    if not isinstance(target, str) or not target.startswith(ALLOWED):
-        return [f"{name}._target_={target!r}: only targets under {' and '.join(ALLOWED)} are built"]
-    nested = [key for key, value in _walk(leaf) if key == "_target_" and value is not target]
-    if nested:
+        callee = targets.find(name, leaf.get("_target_"))
+    except UserError as error:
+        return list(error.lines)
+    inside = [entry for value in leaf.values() for entry in _walk(value)]
+    if any(key == "_target_" for key, _ in inside):
         return [f"{name}: a _target_ inside another is not allowed"]
-    try:
-        callee: Callable[..., Any] = get_object(target)
-    except Exception as error:
-        return [f"{name}._target_={target!r}: cannot be imported ({type(error).__name__})"]
+    if not remote_code and any(
+        key == _REMOTE_CODE and value not in (False, None) for key, value in [*leaf.items(), *inside]
+    ):
+        return [
+            f"{name}.{_REMOTE_CODE}=true: code that comes with a model runs only where the command itself says so; "
+            f"add runtime.{_REMOTE_CODE}=true if you trust it"
+        ]
     given = {key: value for key, value in leaf.items() if key not in _DESCRIPTION}
     # The parameters of a model are given to its optimiser when it is built.
-    return signatures.mistakes(name, given, callee, needed_by=target, provided={"params"})
+    return signatures.mistakes(name, given, callee, needed_by=leaf["_target_"], provided={"params"})
 
 
-def _walk(node: Any) -> Iterable[tuple[str, Any]]:
+def _walk(node: Any) -> Iterable[tuple[Any, Any]]:
     if isinstance(node, Mapping):
         for key, value in node.items():
             yield key, value

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from vaebench import build, executors, requests, text_requests, trying
+from vaebench import build, executors, requests, targets, text_requests, trying
 from vaebench.config import Request, RuntimeSpec
 from vaebench.contracts import Job
 from vaebench.errors import UserError
@@ -65,7 +65,7 @@ def check(configurations: list[DictConfig]) -> None:
     lines: list[str] = []
     for cfg in configurations:
         try:
-            trying.try_out(requests.checked(cfg))
+            trying.try_out(requests.checked(cfg), remote_code=cfg.runtime.trust_remote_code)
         except UserError as error:
             lines += error.lines
     if lines:
@@ -89,7 +89,7 @@ def prompt(cfg: DictConfig) -> int:
     if not requests.is_text(cfg):
         raise UserError(f"dataset={cfg.dataset.name} asks no language model; try dataset=gsm8k")
     request = text_requests.answers(cfg)[-1]
-    console.print(build.prompt(request), markup=False)
+    console.print(build.prompt(request, remote_code=cfg.runtime.trust_remote_code), markup=False)
     return 0
 
 
@@ -154,7 +154,7 @@ def _try_out(cfg: DictConfig, chain: list[Request]) -> dict[str, Any]:
     warning = runtime.overload_warning(1, cfg.runtime.threads)
     if warning:
         Console(stderr=True, highlight=False, soft_wrap=True).print(warning)
-    return trying.try_out(chain)
+    return trying.try_out(chain, remote_code=cfg.runtime.trust_remote_code)
 
 
 def _make_first(cfg: DictConfig, store: Store, wanted: list[Request]) -> None:
@@ -184,7 +184,7 @@ def _make(cfg: DictConfig, store: Store, wanted: list[Request]) -> None:
 
 
 def _suite_name(request: Request) -> str:
-    return str(request["suite"]["_target_"].split(".")[2])
+    return targets.called(request["suite"])
 
 
 def _say(cfg: DictConfig, line: str) -> None:

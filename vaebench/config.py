@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -121,11 +122,14 @@ class RuntimeSpec:
     """The machine: nothing here is part of a request's key.
 
     One thread by default: results stay equal bit for bit on any machine, and two threads on a busy machine are slower.
+    ``trust_remote_code``: whether code that comes with a language model may run; asked anew of every command, whatever
+    a stored request says.
     """
 
     device: str = "auto"
     threads: int = 1
     checkpoint_seconds: float = 30.0
+    trust_remote_code: bool = False
 
 
 @dataclass
@@ -244,6 +248,11 @@ class Request:
 
     def __getitem__(self, name: str) -> Any:
         return self.data[name]
+
+
+def is_key(text: Any) -> bool:
+    """Whether this can be a run's key; what cannot must not become a part of a path."""
+    return isinstance(text, str) and bool(re.fullmatch(f"[0-9a-f]{{{KEY_LENGTH}}}", text))
 
 
 def _canonical(value: Any) -> Any:

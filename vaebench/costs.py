@@ -17,7 +17,7 @@ import torch
 from rich.table import Table as Grid
 from torch import nn
 
-from vaebench import __version__, build, estimate, runtime
+from vaebench import __version__, build, estimate, runtime, targets
 from vaebench.config import LATENTS, Request
 from vaebench.contracts import Perceives
 from vaebench.data.latents import DTYPES
@@ -150,7 +150,7 @@ def _cost(request: Request, requests: Mapping[str, Request]) -> tuple[Cost, Desi
     """Counted, without labels, and its design if it could be; None for a model that is not trained by steps."""
     spec = request["train"]
     steps = total_steps(estimate.training_items(request), spec["batch_size"], spec["epochs"], spec["max_steps"])
-    name = str(request["model"]["_target_"]).split(".")[2]
+    name = targets.called(request["model"])
     bare = Cost((), f"{name} on {_of(request, request['dataset']['shape'])}", steps, spec["batch_size"])
     try:
         with cost.weightless():

@@ -109,6 +109,7 @@ def _experiments() -> Table:
 
 
 def _runs() -> Table:
+    from vaebench.targets import called
     from vaebench.titles import title
 
     store = Store(store_root())
@@ -120,8 +121,7 @@ def _runs() -> Table:
             table.add_row(run.key, "?", "?", "request.yaml changed", "")
             continue
         evaluations = sorted(
-            yaml.safe_load(path.read_text())["suite"]["_target_"].split(".")[2]
-            for path in run.folder.glob("evals/*/request.yaml")
+            called(yaml.safe_load(path.read_text())["suite"]) for path in run.folder.glob("evals/*/request.yaml")
         )
         shown = " ".join(dict.fromkeys(evaluations))
         table.add_row(run.key, request["verb"], title(request), run.state(), shown)

@@ -7,6 +7,7 @@ encoder -> tokenizer -> reference -> teacher -> joint training. Each is a run th
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from vaebench.compose import compose
 from vaebench.config import LATENTS, Request, StagesSpec, choices, freeze, plain
 from vaebench.data.download import sha256_of
 from vaebench.errors import UserError, unknown
+from vaebench.targets import called
 
 REFERENCE = "reference"  # the stage that is no training
 # What the runs of a long chain have in common.
@@ -103,7 +105,7 @@ def with_network(cfg: DictConfig, parents: Mapping[str, Request]) -> DictConfig:
         return cfg
     options = {name: parent["model"][name] for name in wanted if name in parent["model"]}
     if "encoder" in wanted and "encoder" not in options:
-        name = str(parent["model"]["_target_"]).split(".")[2]
+        name = called(parent["model"])
         raise UserError(f"parent: {name} has no encoder to begin with; name a run of ssl, supervised or feature_ae")
     return _with(cfg, **options)
 
@@ -120,7 +122,7 @@ def matched(cfg: DictConfig, teacher: Request) -> DictConfig:
         raise UserError(*(f"model.{name}: leave it out, it is filled in; set the {elsewhere[name]}" for name in given))
     missing = [name for name in _NETWORK if name not in model]
     if missing:
-        name = str(model["_target_"]).split(".")[2]
+        name = called(model)
         raise UserError(f"stages.teacher: {name} is no latent diffusion model; name one (experiment=dmvae/teacher)")
     if cfg.model.conditioning == "class" and not model["classes"]:
         name = about.get("name", "the teacher's")
@@ -200,7 +202,13 @@ def latents(cfg: DictConfig, autoencoder: Request) -> Request:
 
 
 def _with(cfg: DictConfig, **options: Any) -> DictConfig:
-    """A copy with other options of the model."""
+    """A copy with other options of the model.
+
+    Raises `UserError` for a value that would become another one by being composed again: it comes from a stored run.
+    """
+    wrong = [name for name, value in options.items() if "${" in json.dumps(value, default=str)]
+    if wrong:
+        raise UserError(*(f"parent: its {name} holds '${{': nothing is looked up for a stored run" for name in wrong))
     other = copy.deepcopy(cfg)
     with open_dict(other):
         other.model.update(options)

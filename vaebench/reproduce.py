@@ -22,6 +22,7 @@ from vaebench.papers.tables import load, names
 from vaebench.planning import Plan
 from vaebench.report.cells import POOLED, Cells, cells_path, digest
 from vaebench.store import Run, Store, store_root
+from vaebench.targets import called
 from vaebench.titles import title
 
 
@@ -79,7 +80,7 @@ def _label(request: Request, plan: Plan) -> str:
         if item.train is not None and request.key == item.train.key:
             return f"{item.table} {item.row} seed={request['seed']}"
         if request in item.evaluations.values():
-            suite = request["suite"]["_target_"].split(".")[2]
+            suite = called(request["suite"])
             seed = "" if item.seed == POOLED else f" seed={item.seed}"
             return f"{suite} {item.table} {item.row}{seed} ({item.setting.dataset})"
     return title(request)

@@ -31,6 +31,7 @@ from vaebench.config import (
 from vaebench.contracts import Suite
 from vaebench.errors import UserError, unknown
 from vaebench.store import Store, store_root
+from vaebench.targets import called
 from vaebench.text_requests import is_text
 from vaebench.titles import title
 
@@ -57,7 +58,7 @@ def checked(cfg: DictConfig) -> list[Request]:
     if cfg.test_on is not None:
         leaves["test_on"] = plain(cfg.test_on)
         _check_fits(plain(cfg.dataset), leaves["test_on"])
-    build.check(leaves)
+    build.check(leaves, remote_code=bool(cfg.runtime.trust_remote_code))
     return training(cfg)
 
 
@@ -130,7 +131,7 @@ def _parent(cfg: DictConfig) -> list[Request]:
             raise UserError(unknown("parent.stage", spec.stage, matching.stages()))
         return _stage(cfg, spec.stage)
     if not spec.experiment:
-        name = cfg.model["_target_"].split(".")[2]
+        name = called(cfg.model)
         raise UserError(
             f"model {name} is trained on an autoencoder's latents: name one, parent.experiment=ldmae/vmae, or a "
             "finished run, parent.run=KEY (vaebench list runs)"
@@ -171,6 +172,8 @@ def _stored(cfg: DictConfig, key: str, name: str, overrides: Iterable[str]) -> R
     if list(overrides):
         option = name.partition("=")[0].removesuffix("run")
         raise UserError(f"{name}: is trained already, so {option}overrides={list(overrides)} cannot apply")
+    # A set of problems has no dataset of its own to build.
+    build.check({part: request[part] for part in ("model", "dataset") if "_target_" in request[part]})
     return request
 
 
@@ -232,7 +235,7 @@ def _check_kinds(cfg: DictConfig) -> None:
     wanted = kinds(OmegaConf.select(cfg, "model.data"))
     if held not in wanted:
         fitting = [name for name in choices("dataset") if kind_of(name) in wanted]
-        name = cfg.model["_target_"].split(".")[2]
+        name = called(cfg.model)
         raise UserError(
             f"model {name} works on {' and '.join(wanted)} and dataset={cfg.dataset.name} holds {held}; "
             f"datasets for it: {', '.join(fitting)}"

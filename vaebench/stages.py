@@ -63,11 +63,13 @@ def _incomplete(folder: Path, found: int, wanted: int, what: str) -> str:
     )
 
 
-def answers(run: Run, store: Store, *, device: torch.device, track: Track, stop: Stop) -> None:
-    """Collect or generate the answers to the problems of the request."""
+def answers(
+    run: Run, store: Store, *, device: torch.device, track: Track, stop: Stop, remote_code: bool = False
+) -> None:
+    """Collect or generate the answers to the problems of the request. ``remote_code``: as of `build.source`."""
     request = run.request()
     problems = build.problems(request)
-    source = build.source(request)
+    source = build.source(request, remote_code=remote_code)
     source.open(problems, Work(parents(run, store), device))
     count = len(problems.test)
     _shards(

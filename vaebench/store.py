@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from vaebench.config import KEY_LENGTH, Request
+from vaebench.config import KEY_LENGTH, Request, is_key
 from vaebench.errors import UserError
 
 
@@ -147,7 +147,7 @@ class Store:
     def run(self, key: str) -> Run | None:
         """The training or stage of that key, if it is there."""
         folder = self.root / key
-        return Run(folder) if len(key) == KEY_LENGTH and (folder / "request.yaml").is_file() else None
+        return Run(folder) if is_key(key) and (folder / "request.yaml").is_file() else None
 
     def open(self, request: Request) -> Run:
         """The request's run, made if it is new. Raises `UserError` if it cannot be."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from vaebench import build
 from vaebench.config import Request, choices, leaf
+from vaebench.targets import called
 
 _ALWAYS_SHOWN = ("latent_dim", "k", "codebook_size")  # of a model's options, in its title
 _MOST_SHOWN = 4  # of those that differ from its choice's
@@ -25,10 +26,10 @@ def _called(model: Mapping[str, Any]) -> str:
             and model.get(key) not in (None, usual)
         ]
         for name, leaf in _models().items()
-        if leaf["_target_"] == model["_target_"]
+        if leaf["_target_"] == model.get("_target_")
     }
     if not differing:  # of a stored run whose model is gone
-        return " ".join([str(model["_target_"]).split(".")[2], *always])
+        return " ".join([called(model), *always])
     name = min(differing, key=lambda one: len(differing[one]))
     return " ".join([name, *always, *differing[name][:_MOST_SHOWN]])
 
@@ -54,7 +55,7 @@ def title(request: Request) -> str:
         return f"{request['name']} for latents of {request['parents']['autoencoder']}"
     if verb == "answers":
         leaf = request["answers"]
-        own = "the language model trained here" if request.data.get("parents") else leaf["_target_"].split(".")[2]
+        own = "the language model trained here" if request.data.get("parents") else called(leaf)
         who = leaf.get("model") or leaf.get("name") or own
         how = f", {leaf['decoding']}" if "decoding" in leaf else ""
         return f"{who} on {request['problems']['name']}{how}"
@@ -63,9 +64,9 @@ def title(request: Request) -> str:
         return f"{what} of {request['problems']['name']} by {build.embedder_name(request['embedder'])}"
     if verb == "grade":
         return f"answers to {request['problems']['name']} by {', '.join(request['scorers'])}"
-    suite = str(request["suite"]["_target_"].split(".")[2])
+    suite = called(request["suite"])
     if "dataset" in request.data:
         suite += f" on {request['dataset']['name']}"
     if "shape" in request.data:
-        return f"{suite} of {request['model']['_target_'].split('.')[2]} at {'x'.join(map(str, request['shape']))}"
+        return f"{suite} of {called(request['model'])} at {'x'.join(map(str, request['shape']))}"
     return f"{suite} of {request['parents'].get('run', request['parents'].get('answers'))}"

@@ -10,6 +10,7 @@ from torch import nn
 
 from vaebench import build
 from vaebench.checkpoint import load_weights
+from vaebench.config import is_key
 from vaebench.contracts import (
     Generates,
     GivesLatents,
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
 
 
 def parents(run: Run, store: Store) -> dict[str, Path]:
-    """The folders of the runs this one builds on, by role."""
-    return {role: store.root / key for role, key in run.request().data.get("parents", {}).items()}
+    """The folders of the runs this one builds on, by role. Raises `UserError` for what can be no run of the store."""
+    found = run.request().data.get("parents", {})
+    wrong = {role: key for role, key in found.items() if not is_key(key)}
+    if wrong:
+        raise UserError(*(f"run {run.key}: parents.{role}={key!r} is no run's key" for role, key in wrong.items()))
+    return {role: store.root / key for role, key in found.items()}
 
 
 def load_model(run: Run, device: torch.device, snapshot: int | None = None) -> nn.Module:

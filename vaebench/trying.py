@@ -10,15 +10,19 @@ from vaebench import build
 from vaebench.config import Request
 from vaebench.contracts import GivesLatents, Starts, TakesTeacher
 from vaebench.errors import UserError, unknown
+from vaebench.targets import called
 
 
 def missing(leaf: Mapping[str, Any]) -> list[str]:
     """The packages that a leaf needs and that are not installed."""
-    return [name for name in leaf.get("needs") or () if find_spec(name) is None]
+    # Only the package itself is looked for: to find what is in it, find_spec would import it.
+    return [name for name in leaf.get("needs") or () if find_spec(name.partition(".")[0]) is None]
 
 
-def try_out(chain: Iterable[Request]) -> dict[str, Any]:
+def try_out(chain: Iterable[Request], *, remote_code: bool = False) -> dict[str, Any]:
     """Build what each request names, so that a bad value is an error before anything is made.
+
+    ``remote_code``: whether the command allows code that comes with a model.
 
     Returns the models by the request's key. Raises `UserError` with the mistakes of all requests at once.
     """
@@ -26,7 +30,7 @@ def try_out(chain: Iterable[Request]) -> dict[str, Any]:
     lines: list[str] = []
     for request in chain:
         try:
-            built = _try(request, models)
+            built = _try(request, models, remote_code)
         except UserError as error:
             lines += error.lines
             continue
@@ -37,7 +41,7 @@ def try_out(chain: Iterable[Request]) -> dict[str, Any]:
     return models
 
 
-def _try(request: Request, models: Mapping[str, Any]) -> Any:
+def _try(request: Request, models: Mapping[str, Any], remote_code: bool) -> Any:
     """``models``: those of the requests before, by key."""
     verb = request["verb"]
     parents = request.data.get("parents", {})
@@ -52,7 +56,7 @@ def _try(request: Request, models: Mapping[str, Any]) -> Any:
             return None  # its mistake has been noted
         model: Any = build.model(request, latent_shape=autoencoder.latent_shape if autoencoder else None)
         if "start" in parents and not isinstance(model, Starts):
-            name = request["model"]["_target_"].split(".")[2]
+            name = called(request["model"])
             raise UserError(f"model {name} cannot start from another run; leave parent.experiment and parent.run out")
         if models.get(parents.get("start", "")) is not None:
             model.start(models[parents["start"]])  # fits, or says why not
@@ -65,7 +69,7 @@ def _try(request: Request, models: Mapping[str, Any]) -> Any:
         if "embedder" in request.data:
             _check_embedder(request)
     elif verb == "answers":
-        build.source(request)
+        build.source(request, remote_code=remote_code)
     elif verb == "embed":
         _check_embedder(request)
     elif verb == "grade":

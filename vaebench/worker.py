@@ -44,7 +44,7 @@ def work(job: Job, machine: dict[str, Any], track: Track | None = None) -> Outco
             device = runtime.setup(device=machine["device"], threads=machine["threads"])
             heartbeat = _heartbeat(run, track)
             heartbeat(0, 0)
-            _do(job.verb, run, device, machine["checkpoint_seconds"], heartbeat)
+            _do(job.verb, run, device, machine, heartbeat)
         except (Interrupted, KeyboardInterrupt) as error:
             run.set_status("interrupted", reason=str(error))
             return Outcome(job, "interrupted", str(error))
@@ -58,7 +58,7 @@ def work(job: Job, machine: dict[str, Any], track: Track | None = None) -> Outco
     return Outcome(job, "done")
 
 
-def _do(verb: str, run: Run, device: torch.device, checkpoint_seconds: float, track: Track) -> None:
+def _do(verb: str, run: Run, device: torch.device, machine: dict[str, Any], track: Track) -> None:
     store = _store(run)
     if verb == "eval":
         evaluate(run, store, device=device, track=track)
@@ -68,9 +68,11 @@ def _do(verb: str, run: Run, device: torch.device, checkpoint_seconds: float, tr
         return
     with _stop_on_signal() as stop:
         if verb == "train":
-            train(run, store, device=device, checkpoint_seconds=checkpoint_seconds, track=track, stop=stop)
+            seconds = machine["checkpoint_seconds"]
+            train(run, store, device=device, checkpoint_seconds=seconds, track=track, stop=stop)
         elif verb == "answers":
-            stages.answers(run, store, device=device, track=track, stop=stop)
+            allowed = machine.get("trust_remote_code") is True  # by the command itself
+            stages.answers(run, store, device=device, track=track, stop=stop, remote_code=allowed)
         elif verb == "latents":
             stages.latents(run, store, device=device, track=track, stop=stop)
         elif verb == "reference":

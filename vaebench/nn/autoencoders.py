@@ -56,9 +56,9 @@ def build(options: Mapping[str, Any], *, input_shape: Sequence[int], sample_rate
         UserError: an unknown kind, a kind for other data, unknown, missing, ill-typed or impossible options.
     """
     kinds = IMAGES | AUDIO
-    kind = options.get("kind")
+    kind = str(options.get("kind"))
     if kind not in kinds:
-        raise UserError(unknown("model.autoencoder.kind", str(kind), kinds))
+        raise UserError(unknown("model.autoencoder.kind", kind, kinds))
     fitting, found = (IMAGES, "images") if len(input_shape) == 3 else (AUDIO, "audio")
     if kind not in fitting:
         choices = " or ".join(f"autoencoder@model.autoencoder={name}" for name in fitting)

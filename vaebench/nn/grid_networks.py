@@ -46,7 +46,7 @@ def build(options: Mapping[str, Any], *, input_shape: Sequence[int]) -> GridNetw
 
 def build_masked(options: Mapping[str, Any], *, input_shape: Sequence[int]) -> ViTAutoencoder:
     """The same, for a method that hides patches from the encoder. Raises `UserError` for a kind that cannot."""
-    if options.get("kind") in KINDS and options["kind"] != "vit":
+    if str(options.get("kind")) in KINDS.keys() - {"vit"}:
         raise UserError(
             f"model.network.kind={options['kind']}: has no patches to hide; choose network@model.network=vit"
         )
@@ -55,9 +55,9 @@ def build_masked(options: Mapping[str, Any], *, input_shape: Sequence[int]) -> V
 
 
 def _built(options: Mapping[str, Any], input_shape: Sequence[int], more: Mapping[str, Any]) -> Any:
-    kind = options.get("kind")
+    kind = str(options.get("kind"))
     if kind not in KINDS:
-        raise UserError(unknown("model.network.kind", str(kind), KINDS))
+        raise UserError(unknown("model.network.kind", kind, KINDS))
     if len(input_shape) != 3:
         raise UserError(f"model.input_shape={list(input_shape)}: this model is for images, (c, h, w)")
     given = {name: value for name, value in options.items() if name not in _DESCRIPTION}

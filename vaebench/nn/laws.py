@@ -85,12 +85,12 @@ def build(law: Mapping[str, Any], latent_shape: Sequence[int], *, where: str = "
     Raises:
         UserError: an unknown kind; unknown, missing, ill-typed or impossible options.
     """
-    kind = law.get("kind")
+    kind = str(law.get("kind"))
     if kind not in _KINDS:
-        raise UserError(unknown(f"{where}.kind", str(kind), _KINDS))
+        raise UserError(unknown(f"{where}.kind", kind, _KINDS))
     given = {name: value for name, value in law.items() if name != "kind"}
     provided = {"latent_shape": latent_shape, "where": where}
-    mistakes = signatures.mistakes(where, given, _KINDS[kind], needed_by=str(kind), provided=provided)
+    mistakes = signatures.mistakes(where, given, _KINDS[kind], needed_by=kind, provided=provided)
     if mistakes:
         raise UserError(*mistakes)
     return _KINDS[kind](**given, **provided)
