@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ALLOWED = ("vaebench.", "torch.optim.")
 # Fields of a leaf that describe it and are not arguments of its constructor.
 _DESCRIPTION = frozenset(
-    {"_target_", "version", "data", "needs", "extra", "language_model", "scorers", "contents", "decay_on", "builds_on"}
+    {"_target_", "version", "data", "needs", "extra", "language_model", "scorers", "decay_on", "builds_on"}
 )
 
 

@@ -271,9 +271,11 @@ def dataset_leaf(node: Any) -> dict[str, Any]:
     found: dict[str, Any] = plain(node)
     if "splits" not in found:
         return found
-    from vaebench.data.places import contents
+    from vaebench.data.contents import contents
+    from vaebench.data.files import split_names
 
-    return {**found, "contents": contents(str(found["name"]), found["splits"])}
+    name = str(found["name"])
+    return {**found, "contents": contents(name, split_names(name, found["splits"]), kinds(found.get("data"))[0])}
 
 
 def freeze(cfg: DictConfig, parents: Mapping[str, Request] | None = None) -> Request:

@@ -46,7 +46,8 @@ class ImageData:
     ``source``: ``embedded``, ``VAEBENCH_DATA`` or ``download``. ``digest``: 16 hex digits, of the content.
     ``note``: which part of the set this is, empty for all of it. ``stand_in``: whether it stands for a paper's dataset
     without being it. ``place``: where batches go if the images are mapped from files on disk, and so stay on the CPU;
-    None for images in memory. A set without training images can be evaluated on only.
+    None for images in memory. A set without training images can be evaluated on only. ``class_names``: of the labels 0,
+    1, ...; empty for a set without classes, whose labels are all 0; None where they have numbers only.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ImageData:
     note: str
     stand_in: bool
     place: torch.device | None = None
+    class_names: tuple[str, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -68,7 +70,9 @@ class ImageData:
 
     @property
     def classes(self) -> int:
-        """The number of classes: labels run from 0 to one less."""
+        """The number of classes: labels run from 0 to one less; 0 for a set without."""
+        if self.class_names is not None:
+            return len(self.class_names)
         return 1 + int(torch.cat([self.train_y, self.test_y]).max())
 
     @property
