@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from vaebench.data.files import Splits
-from vaebench.data.places import READ, BadFile, Tree, cache, find_tree, not_read, opened, shown, walk
+from vaebench.data.places import READ, BadFile, Tree, cache, find_tree, not_read, opened, shown_path, walk
 
 _DIGITS = 32  # of a checksum that are kept: 128 bits
 _SETTLED = 2_000_000_000  # ns; a file changed later than this before it was read may change again at the same time
@@ -114,7 +114,7 @@ def checksums(folder: Path, paths: Sequence[Path]) -> dict[Path, str]:
         return {path: kept[path][1] if states[path] else "" for path in paths}
     size = sum(state[0] for path in missing if (state := states[path]))
     if len(missing) >= _WORTH_A_LINE[0] or size >= _WORTH_A_LINE[1]:
-        sys.stderr.write(f"note: taking the checksums of {len(missing):,} files in {shown(folder)}, once\n")
+        sys.stderr.write(f"note: taking the checksums of {len(missing):,} files in {shown_path(folder)}, once\n")
     began = time.time_ns()
     found = {path: kept[path][1] if states[path] else "" for path in paths} | {p: digest_of(p) for p in missing}
     settled = {path: state for path, state in states.items() if state and max(state[1:3]) < began - _SETTLED}

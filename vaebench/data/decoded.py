@@ -26,7 +26,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from vaebench.data.contents import Item, Listing, checksums, digest_of
-from vaebench.data.places import BadFile, cache, shown
+from vaebench.data.places import BadFile, cache, shown_path
 from vaebench.errors import UserError
 
 _LAYOUT = 2  # of the folder; raised if what is in it changes
@@ -193,7 +193,7 @@ def _load(folder: Path, found: Listing) -> Decoded:
             loose=index["loose"],
             digest=index["digest"],
             remarks=index["remarks"],
-            bad=tuple(f"{shown(paths[split, name])}: {reason}" for split, name, reason in index["bad"]),
+            bad=tuple(f"{shown_path(paths[split, name])}: {reason}" for split, name, reason in index["bad"]),
             files=index["files"],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

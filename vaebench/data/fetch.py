@@ -27,7 +27,7 @@ from filelock import FileLock
 from vaebench import config
 from vaebench.data.download import answering, download, sha256_of
 from vaebench.data.files import File, Files, Spec, Splits, entries, specification, split_names
-from vaebench.data.places import READ, Tree, cache, find_tree, given, others, shown
+from vaebench.data.places import READ, Tree, cache, find_tree, given, others, shown_path
 from vaebench.data.status import DatasetStatus, FileStatus, endings, of_folders, show
 from vaebench.errors import UserError, unknown
 
@@ -113,7 +113,7 @@ def obtain_folders(*, name: str, splits: Splits, kind: str) -> Tree:
             f"Set VAEBENCH_DATA to a folder that has {name}/ with them{f', or choose {embedded}' if embedded else ''}"
         )
     lines = [
-        f"{shown(tree.root)}: has no {folders[0].replace('|', ' or ')}; put it there, or name what there is in "
+        f"{shown_path(tree.root)}: has no {folders[0].replace('|', ' or ')}; put it there, or name what there is in "
         f"dataset.splits.{role}"
         for role, folders in tree.missing.items()
         if folders and (tree.splits[role] or role == "test")
@@ -135,7 +135,7 @@ def command(words: list[str]) -> int:
     ``status`` and ``verify`` look at every dataset if none is named.
 
     Returns:
-        0, or 1 if a file is corrupt, or missing from a dataset that ``verify`` was asked for by name.
+        0, or 1 if a file is corrupt, or missing (or not read) from a dataset that ``verify`` was asked for by name.
     """
     verbs = {"status": status, "fetch": fetch, "verify": verify}
     verb, named = (words[0], words[1:]) if words else ("status", [])
@@ -149,7 +149,7 @@ def command(words: list[str]) -> int:
     found = [verbs[verb](name) for name in named or names]
     show(found)
     states = {entry.state for item in found for entry in item.files}
-    return int("corrupt" in states or (verb == "verify" and bool(named) and "missing" in states))
+    return int("corrupt" in states or (verb == "verify" and bool(named) and bool({"missing", "not read"} & states)))
 
 
 def _find(entry: File) -> Path | None:

@@ -23,7 +23,7 @@ from vaebench.data.fetch import obtain_folders
 from vaebench.data.files import Splits
 from vaebench.data.images import ImageData
 from vaebench.data.pictures import picture
-from vaebench.data.places import READ, Tree, shown
+from vaebench.data.places import READ, Tree, shown_path
 from vaebench.data.status import endings
 from vaebench.data.waves import FULL_SCALE, HIGHEST_RATE, read, resampled, to_int16, to_mono
 from vaebench.errors import UserError
@@ -150,13 +150,13 @@ def _files(name: str, tree: Tree, kind: str, contents: str | None) -> Listing:
     found = listing(tree, kind)
     if not found.files["test"]:
         raise UserError(
-            f"{shown(tree.splits['test'][0])}: has no file that ends in {', '.join(READ[kind])}, and {name} needs a "
-            "test split"
+            f"{shown_path(tree.splits['test'][0])}: has no file that ends in {', '.join(READ[kind])}, "
+            f"and {name} needs a test split"
         )
     if contents is not None and contents != found.digest:
         raise UserError(
-            f"{shown(tree.root)}: its files are not those of this request any more (their digest is {found.digest} and "
-            f"was {contents}); put those back, or give the command again for what there is now"
+            f"{shown_path(tree.root)}: its files are not those of this request any more (their digest is "
+            f"{found.digest} and was {contents}); put those back, or give the command again for what there is now"
         )
     return found
 

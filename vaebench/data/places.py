@@ -105,7 +105,9 @@ def walk(folder: Path, suffixes: Sequence[str] = ()) -> Iterator[Path]:
 
 
 def _not_listed(error: OSError) -> NoReturn:
-    raise UserError(f"{shown(error.filename)}: cannot be listed ({error.strerror}); make it readable, or move it away")
+    raise UserError(
+        f"{shown_path(error.filename)}: cannot be listed ({error.strerror}); make it readable, or move it away"
+    )
 
 
 def opened(path: Path) -> BufferedReader:
@@ -123,7 +125,7 @@ def opened(path: Path) -> BufferedReader:
         raise BadFile("it is a link that leads nowhere" if nowhere else error.strerror or str(error)) from error
 
 
-def shown(path: Path | str) -> str:
+def shown_path(path: Path | str) -> str:
     """A path as text for a message: bytes that are no UTF-8 and what is not printed are written as escapes."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vaebench.data.files import Splits
-from vaebench.data.places import READ, BadFile, cache, find_tree, given, not_read, others, shown, walk
+from vaebench.data.places import READ, BadFile, cache, find_tree, given, not_read, others, shown_path, walk
 
 _SHOWN_BAD = 20  # files of a folder that are named
 
@@ -74,7 +74,9 @@ def _bad(paths: Sequence[Path], kind: str) -> list[FileStatus]:
 
 def endings(counts: Mapping[str, int]) -> str:
     """``3 .gif, 1 .txt``: how many files there are of each ending."""
-    return ", ".join(f"{count:,} {shown(ending) or 'without an ending'}" for ending, count in sorted(counts.items()))
+    return ", ".join(
+        f"{count:,} {shown_path(ending) or 'without an ending'}" for ending, count in sorted(counts.items())
+    )
 
 
 def show(found: Sequence[DatasetStatus]) -> None:
@@ -93,8 +95,8 @@ def show(found: Sequence[DatasetStatus]) -> None:
         origin = f"{item.origin} (a part of it)" if item.partial else item.origin
         before = ""
         for number, entry in enumerate(item.files or (FileStatus("-", "present", None),)):
-            folder = shown(entry.where.parent) if entry.where else "-"
-            row = (*(("", "") if number else (item.name, origin)), shown(entry.file), entry.state)
+            folder = shown_path(entry.where.parent) if entry.where else "-"
+            row = (*(("", "") if number else (item.name, origin)), shown_path(entry.file), entry.state)
             table.add_row(*map(Text, (*row, "" if folder == before else folder)))
             before = folder
     Console(highlight=False).print(table)

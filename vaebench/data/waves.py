@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from vaebench.data.places import BadFile, opened, shown
+from vaebench.data.places import BadFile, opened, shown_path
 from vaebench.errors import UserError
 
 FULL_SCALE = 32768  # what 1.0 is in 16 bits
@@ -58,7 +58,7 @@ def _read_other(path: Path, stream: BinaryIO) -> tuple[np.ndarray, int]:
         import soundfile
     except (ImportError, OSError) as error:  # OSError: without the library it wraps
         raise UserError(
-            f"{shown(path)}: {path.suffix} files are read by soundfile, which is not installed ({error}): "
+            f"{shown_path(path)}: {path.suffix} files are read by soundfile, which is not installed ({error}): "
             "pip install 'vaebench[audio]', or turn them into WAV"
         ) from error
     try:
