@@ -14,7 +14,7 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from vaebench.config import dataset_leaf, leaf
+from vaebench.config import Request, dataset_leaf, leaf
 from vaebench.data import contents as module
 from vaebench.data import fetch
 from vaebench.data.contents import contents, one_look
@@ -311,3 +311,30 @@ def test_an_item_fits_into_memory():
     ):
         frozen_leaf(name="a", shape=[1, 10**6, 10**6])
     assert frozen_leaf(name="a", shape=[3, 4096, 4096])["name"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("tones", {"seed": -1}),
+        ("tones", {"seed": 2**32}),
+        ("tones", {"train": 10**12}),
+        ("chirps", {"sample_rate": 10**9}),
+        ("chirps", {"seconds": [0.3, 1e9]}),
+        ("chirps", {"seconds": [0.3, float("nan")]}),
+        ("s_curve", {"seed": -1}),
+        ("s_curve", {"seed": 2**63}),
+        ("s_curve", {"count": 10**12}),
+        ("digits", {"shape": [1, 10**5, 10**5]}),
+        ("photos", {"train": 10**12}),
+        ("arithmetic", {"most": 10**12}),
+        ("arithmetic", {"train": 10**12}),
+        ("arithmetic", {"steps": [1, 10**12]}),
+    ],
+)
+def test_a_field_out_of_bounds_is_one_line(name, changed):
+    from vaebench import build
+
+    with pytest.raises(UserError, match=next(iter(changed))) as error:
+        build.dataset(Request({"dataset": leaf("dataset", name) | changed}))
+    assert len(error.value.lines) == 1

@@ -118,9 +118,9 @@ def _make(
             items = []
             with (part / f"{split}.npy").open("wb+") as stream:
                 written = _header(stream, row, dtype, 0)
-                for item, result in _results(found, decode):
+                for number, (item, result) in enumerate(_results(found, decode)):
                     if isinstance(result, BadFile):
-                        bad.append((split, item.name, str(result)))
+                        bad.append((split, number, str(result)))
                         continue
                     values, remark = result
                     remarks.update([remark] if remark else [])
@@ -181,7 +181,6 @@ def _load(folder: Path, found: Listing) -> Decoded:
             raise ValueError("its arrays are not those that were stored")
         items = {split: np.load(folder / f"{split}_items.npy") for split in ("train", "test")}
         values = {split: np.load(folder / f"{split}.npy", mmap_mode="r") for split in ("train", "test")}
-        paths = {(split, item.name): item.path for split, items in found.files.items() for item in items}
         with warnings.catch_warnings():  # that the array cannot be written: nothing writes to a dataset
             warnings.filterwarnings("ignore", message="The given NumPy array is not writ")
             tensors = {split: torch.from_numpy(array) for split, array in values.items()}
@@ -193,8 +192,10 @@ def _load(folder: Path, found: Listing) -> Decoded:
             loose=index["loose"],
             digest=index["digest"],
             remarks=index["remarks"],
-            bad=tuple(f"{shown_path(paths[split, name])}: {reason}" for split, name, reason in index["bad"]),
+            bad=tuple(
+                f"{shown_path(found.files[split][number].path)}: {reason}" for split, number, reason in index["bad"]
+            ),
             files=index["files"],
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{folder}: cannot be read ({error}); delete it, and it is made again") from error

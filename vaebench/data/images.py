@@ -35,6 +35,7 @@ from vaebench.errors import UserError
 _IDX_ROLES = ("train_images", "train_labels", "test_images", "test_labels")
 _CIFAR_TEST_IMAGES = 10_000
 _DIGITS_TEST = 360
+_DIGITS_LARGEST = 512  # pixels of a side: 4 GB while they are made
 _PHOTOS = ("china.jpg", "flower.jpg")
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -163,8 +164,10 @@ def digits(*, name: str, shape: Sequence[int]) -> ImageData:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    if len(shape) != 3 or shape[0] != 1 or min(shape) < 1:
-        raise UserError(f"dataset.shape={list(shape)}: the digits are grey, (1, height, width)")
+    if len(shape) != 3 or shape[0] != 1 or not 1 <= min(shape) <= max(shape) <= _DIGITS_LARGEST:
+        raise UserError(
+            f"dataset.shape={list(shape)}: the digits are grey, (1, height, width), up to {_DIGITS_LARGEST} each"
+        )
     scans = load_digits()
     levels = torch.from_numpy(scans.images)[:, None]
     resized = F.interpolate(levels, size=tuple(shape[1:]), mode="bilinear", align_corners=False) * (255 / 16)
