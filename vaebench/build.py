@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Fields of a leaf that describe it and are not arguments of its constructor.
 _DESCRIPTION = frozenset(
-    {"_target_", "version", "data", "needs", "extra", "language_model", "scorers", "contents", "decay_on", "builds_on"}
+    {"_target_", "version", "data", "needs", "extra", "language_model", "scorers", "decay_on", "builds_on"}
 )
 # What a thing made of a leaf has; what has not is of another kind.
 _MADE = {"model": "phases", "dataset": "batch", "dataset.problems": "test", "dataset.answers": "answer"}

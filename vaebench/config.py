@@ -276,13 +276,20 @@ def plain(node: Any) -> Any:
 
 
 def dataset_leaf(node: Any) -> dict[str, Any]:
-    """A dataset as plain data; of ordinary folders with their ``contents``: changed folders make another request."""
+    """A dataset as plain data; of ordinary folders with their ``contents``: changed files make another request.
+
+    Raises `UserError` for a name or a shape that cannot be one.
+    """
+    from vaebench.data.contents import contents
+    from vaebench.data.files import check_fields, split_names
+
     found: dict[str, Any] = plain(node)
+    check_fields(found)
     if "splits" not in found:
         return found
-    from vaebench.data.places import contents
 
-    return {**found, "contents": contents(str(found["name"]), found["splits"])}
+    name = str(found["name"])
+    return {**found, "contents": contents(name, split_names(name, found["splits"]), kinds(found.get("data"))[0])}
 
 
 def freeze(cfg: DictConfig, parents: Mapping[str, Request] | None = None) -> Request:

@@ -73,7 +73,7 @@ def _items_by_seed(
     row = table.rows[row_name]
     columns = _columns(row, table)
     cfg, stages = _configurations(row, table, setting)
-    other = None if cfg.dataset.name == setting.dataset else _dataset_leaf(setting.dataset)
+    other = None if cfg.dataset.name == setting.dataset else dataset_leaf(_dataset(setting.dataset))
     judge = requests.classifier(cfg) if any(_suite(c, row, table, setting)[1] for c in columns.values()) else None
     items, behind = [], [judge] if judge else []
     for seed in range(setting.seeds):
@@ -154,8 +154,9 @@ def _text_items(
 
 
 @cache
-def _dataset_leaf(name: str) -> dict[str, Any]:
-    return dataset_leaf(compose("train", [f"dataset={name}"]).dataset)
+def _dataset(name: str) -> DictConfig:
+    """A dataset's leaf; what its folders hold is not part of it and may change."""
+    return compose("train", [f"dataset={name}"]).dataset
 
 
 @cache

@@ -13,6 +13,7 @@ from rich.table import Table as Grid
 from vaebench import estimate, executors
 from vaebench.compose import compose
 from vaebench.config import Request, choices, kind_of, leaf
+from vaebench.data.contents import one_look
 from vaebench.data.fetch import available
 from vaebench.errors import UserError, unknown
 from vaebench.items import Item, Setting, of_design
@@ -47,6 +48,11 @@ def make(cfg: DictConfig) -> Plan:
         mistakes.append(f"executor.workers={cfg.executor.workers}: at least 1")
     if mistakes:
         raise UserError(*mistakes)
+    with one_look():
+        return _plan(cfg)
+
+
+def _plan(cfg: DictConfig) -> Plan:
     papers = [load(name) for name in chosen("paper", cfg.paper, names())]
     rows = _rows(cfg, papers)
     items: list[Item] = []

@@ -18,6 +18,7 @@ from vaebench.compose import compose
 from vaebench.config import Request, freeze, plain
 from vaebench.contracts import Suite
 from vaebench.data.download import sha256_of
+from vaebench.data.files import check_fields
 from vaebench.errors import UserError
 
 # Seconds a scorer may spend on one answer before it counts as wrong.
@@ -89,7 +90,9 @@ def _on_pairs(cfg: DictConfig, pairs: Request, seed: int) -> Request:
 
 
 def _problems(cfg: DictConfig) -> dict[str, Any]:
-    return _without(plain(cfg.dataset.problems), "scorers")
+    leaf = _without(plain(cfg.dataset.problems), "scorers")
+    check_fields(leaf)
+    return leaf
 
 
 def _fingerprinted(leaf: dict[str, Any]) -> dict[str, Any]:

@@ -287,7 +287,9 @@ def test_a_set_of_folders_is_there_with_its_first_file(conf, places):
     (places.given / "toy" / "val" / "inner" / "b.png").write_bytes(b"b")
     found = fetch.fetch("toy")
     assert (found.origin, found.partial) == ("VAEBENCH_DATA", True)  # without train
-    assert found.files == (fetch.FileStatus("toy/", "present", places.given / "toy"),)
+    bad = places.given / "toy" / "val" / "inner" / "b.png"
+    assert fetch.status("toy").files == (fetch.FileStatus("toy/", "present", places.given / "toy"),)
+    assert found.files[1:] == (fetch.FileStatus("b.png: it is no JPEG, PNG, WebP or BMP picture", "corrupt", bad),)
     (places.given / "toy" / "train").mkdir()
     assert not fetch.verify("toy").partial
 

@@ -50,6 +50,9 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 NOT_SCORED = -100
+_MOST_PROBLEMS = 10_000_000
+_MOST_STEPS = 100
+_LARGEST_RESULT = 10_000  # every possible next number is listed at every step
 
 
 @dataclass(frozen=True)
@@ -184,14 +187,19 @@ def final_answer(solution: str) -> str:
 
 def _check(*, train: int, test: int, steps: Sequence[int], largest: int, most: int) -> None:
     mistakes = [
-        f"problems.{name}={value}: expected a whole number, 1 or more"
+        f"problems.{name}={value}: expected a whole number, 1 or more, up to {_MOST_PROBLEMS:,}"
         for name, value in {"train": train, "test": test}.items()
-        if value < 1
+        if not 1 <= value <= _MOST_PROBLEMS
     ]
-    if len(steps) != 2 or not 1 <= steps[0] <= steps[1]:
-        mistakes.append(f"problems.steps={list(steps)}: expected the fewest and the most operations, [1, 3] for one")
+    if len(steps) != 2 or not 1 <= steps[0] <= steps[1] <= _MOST_STEPS:
+        mistakes.append(
+            f"problems.steps={list(steps)}: expected the fewest and the most operations, up to {_MOST_STEPS}, "
+            "[1, 3] for one"
+        )
     if not 9 <= largest <= most:
         mistakes.append(f"problems.largest={largest}: expected a whole number, 9 to {most} (problems.most)")
+    if most > _LARGEST_RESULT:
+        mistakes.append(f"problems.most={most}: expected a whole number, up to {_LARGEST_RESULT:,}")
     if mistakes:
         raise UserError(*mistakes)
 

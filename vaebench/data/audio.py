@@ -19,7 +19,8 @@ from torch import Tensor
 
 from vaebench.contracts import Batch
 from vaebench.data.fetch import Files, obtain
-from vaebench.data.waves import FULL_SCALE, BadFile, normalised, read_wav, to_int16, to_mono
+from vaebench.data.places import BadFile
+from vaebench.data.waves import FULL_SCALE, normalised, read_wav, to_int16, to_mono
 from vaebench.errors import UserError
 
 _FSDD_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[A-Za-z]+)_(?P<index>\d+)\.wav")
@@ -74,7 +75,8 @@ class AudioData:
 
     ``source``, ``digest``, ``note`` and ``stand_in`` are those of `vaebench.contracts.TrainingData`. ``place``: where
     batches go if the clips are mapped from a file on disk, and so stay on the CPU; None for clips in memory. Without a
-    training split ``train`` is empty, and the set can be evaluated on only.
+    training split ``train`` is empty, and the set can be evaluated on only. ``class_names`` are those of
+    `vaebench.data.images.ImageData`.
     """
 
     name: str
@@ -87,6 +89,7 @@ class AudioData:
     note: str
     stand_in: bool
     place: torch.device | None = None
+    class_names: tuple[str, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -100,7 +103,9 @@ class AudioData:
 
     @property
     def classes(self) -> int:
-        """The number of classes: labels run from 0 to one less."""
+        """The number of classes: labels run from 0 to one less; 0 for a set without."""
+        if self.class_names is not None:
+            return len(self.class_names)
         return 1 + int(torch.cat([self.train.labels, self.test.labels]).max())
 
     def __len__(self) -> int:

@@ -27,7 +27,8 @@ from filelock import FileLock
 from vaebench import config
 from vaebench.data.download import answering, download, sha256_of
 from vaebench.data.files import File, Files, Spec, Splits, entries, specification, split_names
-from vaebench.data.places import Tree, cache, find_tree, given
+from vaebench.data.places import READ, Tree, cache, find_tree, given, others, shown_path
+from vaebench.data.status import DatasetStatus, FileStatus, endings, of_folders, show
 from vaebench.errors import UserError, unknown
 
 
@@ -37,32 +38,6 @@ class Located:
 
     paths: Mapping[str, Path]
     source: str
-
-
-@dataclass(frozen=True)
-class FileStatus:
-    """A file, or the folder of a set of ordinary folders, whose name then ends in ``/``.
-
-    ``state``: ``present``, ``missing`` or, if it was hashed, ``corrupt``. ``where``: its path, if it exists.
-    """
-
-    file: str
-    state: str
-    where: Path | None
-
-
-@dataclass(frozen=True)
-class DatasetStatus:
-    """A dataset's files and where they come from.
-
-    ``origin``: ``embedded``, ``VAEBENCH_DATA``, ``cache``, ``downloadable`` or ``unavailable``.
-    ``partial``: only a part of the set is on disk, and ``files`` are those of the part.
-    """
-
-    name: str
-    origin: str
-    files: tuple[FileStatus, ...]
-    partial: bool
 
 
 def available(name: str) -> str:
@@ -79,7 +54,10 @@ def status(name: str) -> DatasetStatus:
 
 
 def verify(name: str) -> DatasetStatus:
-    """`status` after hashing every file that is there: a wrong sha256 makes it ``corrupt``."""
+    """`status` after reading every file that is there: a wrong sha256 makes it ``corrupt``.
+
+    Of ordinary folders no sha256 is known: there a file is ``corrupt`` that is no picture or sound.
+    """
     return _status(name, hashed=True)
 
 
@@ -92,7 +70,7 @@ def fetch(name: str) -> DatasetStatus:
     """
     spec = specification(name)
     if spec.splits is not None:
-        obtain_folders(name=name, splits=spec.splits)
+        obtain_folders(name=name, splits=spec.splits, kind=spec.kind)
     for entry in spec.files:
         path = _find(entry)
         if path and not _is_given(entry, path) and sha256_of(path) != entry.sha256:
@@ -115,23 +93,27 @@ def obtain(*, name: str, files: Files, mirrors: Sequence[str] = (), folder: str 
     return Located(paths, "VAEBENCH_DATA" if all_given else "download")
 
 
-def obtain_folders(*, name: str, splits: Splits) -> Tree:
+def obtain_folders(*, name: str, splits: Splits, kind: str) -> Tree:
     """Find a set of ordinary folders, ``splits`` by train and test; without a training split it is for evaluation only.
+
+    ``kind``: of files, ``images`` or ``audio``.
 
     Raises:
         UserError: it is not there, has no test split, or only some of a split's folders, or is ill described.
     """
     splits = split_names(name, splits)
-    tree = find_tree(name, splits)
+    tree = find_tree(name, splits, kind)
     wanted = ", ".join(each.replace("|", " or ") for each in dict.fromkeys(sum(splits.values(), ())))
     if tree is None:
         embedded = _embedded(name)
+        there = endings(others(name, splits))
         raise UserError(
-            f"{name}: no file in its sub-folders {wanted}. Looked in {_places(name)}; nothing is downloaded. "
+            f"{name}: no file that ends in {', '.join(READ[kind])} in its sub-folders {wanted}"
+            f"{f', only {there}' if there else ''}. Looked in {_places(name)}; nothing is downloaded. "
             f"Set VAEBENCH_DATA to a folder that has {name}/ with them{f', or choose {embedded}' if embedded else ''}"
         )
     lines = [
-        f"{tree.root}: has no {folders[0].replace('|', ' or ')}; put it there, or name what there is in "
+        f"{shown_path(tree.root)}: has no {folders[0].replace('|', ' or ')}; put it there, or name what there is in "
         f"dataset.splits.{role}"
         for role, folders in tree.missing.items()
         if folders and (tree.splits[role] or role == "test")
@@ -153,7 +135,7 @@ def command(words: list[str]) -> int:
     ``status`` and ``verify`` look at every dataset if none is named.
 
     Returns:
-        0, or 1 if a file is corrupt, or missing from a dataset that ``verify`` was asked for by name.
+        0, or 1 if a file is corrupt, or missing (or not read) from a dataset that ``verify`` was asked for by name.
     """
     verbs = {"status": status, "fetch": fetch, "verify": verify}
     verb, named = (words[0], words[1:]) if words else ("status", [])
@@ -165,30 +147,9 @@ def command(words: list[str]) -> int:
     if verb == "fetch" and not named:
         raise UserError(f"vaebench data fetch: which dataset? Valid: {', '.join(names)}")
     found = [verbs[verb](name) for name in named or names]
-    _show(found)
+    show(found)
     states = {entry.state for item in found for entry in item.files}
-    return int("corrupt" in states or (verb == "verify" and bool(named) and "missing" in states))
-
-
-def _show(found: Sequence[DatasetStatus]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    table.add_column("dataset", no_wrap=True)
-    table.add_column("from")
-    table.add_column("file", overflow="fold")
-    table.add_column("state", no_wrap=True)
-    table.add_column("folder", overflow="fold")
-    for item in found:
-        origin = f"{item.origin} (a part of it)" if item.partial else item.origin
-        before = ""
-        for number, entry in enumerate(item.files or (FileStatus("-", "present", None),)):
-            folder = str(entry.where.parent) if entry.where else "-"
-            shown = "" if folder == before else folder
-            table.add_row(*(("", "") if number else (item.name, origin)), entry.file, entry.state, shown)
-            before = folder
-    Console(highlight=False).print(table, markup=False)
+    return int("corrupt" in states or (verb == "verify" and bool(named) and bool({"missing", "not read"} & states)))
 
 
 def _find(entry: File) -> Path | None:
@@ -225,8 +186,8 @@ def _here(spec: Spec) -> tuple[File, ...]:
 def _origin(spec: Spec) -> str:
     """The weakest origin of any of its files."""
     if spec.splits is not None:
-        tree = find_tree(spec.name, spec.splits)
-        return {"VAEBENCH_DATA": "VAEBENCH_DATA", "download": "cache"}[tree.source] if tree else "unavailable"
+        tree = find_tree(spec.name, spec.splits, spec.kind)
+        return tree.origin if tree else "unavailable"
     if spec.embedded:
         return "embedded"
     found = [(entry, _find(entry)) for entry in _here(spec)]
@@ -238,9 +199,7 @@ def _origin(spec: Spec) -> str:
 def _status(name: str, *, hashed: bool) -> DatasetStatus:
     spec = specification(name)
     if spec.splits is not None:
-        tree = find_tree(name, spec.splits)
-        folder = FileStatus(f"{name}/", "present" if tree else "missing", tree.root if tree else None)
-        return DatasetStatus(name, _origin(spec), (folder,), partial=bool(tree and any(tree.missing.values())))
+        return of_folders(name, spec.kind, spec.splits, read=hashed)
     files = _here(spec)
     found = []
     for entry in files:

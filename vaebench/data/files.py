@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ Files = Mapping[str, Mapping[str, str]]
 # train and test -> sub-folders of a set of ordinary folders; "val|test": the first of these that is there
 Splits = Mapping[str, Sequence[str]]
 PARTS = ("problems", "answers")  # of a dataset that is composed
+_LONGEST_NAME = 100
+_MOST_VALUES = 1 << 26  # in an item: 256 MB of float32
 _FIELDS = frozenset({"file", "sha256", "md5", "folder"})
 
 
@@ -117,7 +120,7 @@ def _parts(name: str, leaf: Mapping[str, Any]) -> dict[str, str]:
 
 def entries(name: str, folder: str, files: Files, mirrors: Sequence[str]) -> dict[str, File]:
     """The files to look for. Names become paths and may come from a stored request: none may lead out of its folder."""
-    wrong = [] if _plain(name) else [f"dataset.name={name!r}: must be a plain name, without a folder"]
+    wrong = _misnamed(name)
     if not _inside(folder):
         wrong.append(f"dataset {name}: folder={folder!r} must lie in the data folder")
     found = {}
@@ -144,7 +147,7 @@ def split_names(name: str, splits: Splits) -> dict[str, tuple[str, ...]]:
     """
     if not isinstance(splits, Mapping) or sorted(splits) != ["test", "train"]:
         raise UserError(f"dataset {name}: splits must be train and test, each a list of sub-folders")
-    wrong = [] if _plain(name) else [f"dataset.name={name!r}: must be a plain name, without a folder"]
+    wrong = _misnamed(name)
     for role, folders in splits.items():
         if isinstance(folders, str) or not folders:
             wrong.append(f"dataset.splits.{role}={folders!r}: must be a list of sub-folders, [{role}] for one")
@@ -157,8 +160,36 @@ def split_names(name: str, splits: Splits) -> dict[str, tuple[str, ...]]:
     return {role: tuple(folders) for role, folders in splits.items()}
 
 
+def check_fields(leaf: Mapping[str, Any]) -> None:
+    """What any dataset's YAML says of it: its name becomes paths and headings, an item of its shape has to fit.
+
+    Raises:
+        UserError: the name is not a plain one, or the shape is beyond every memory.
+    """
+    wrong, shape = _misnamed(leaf.get("name")), leaf.get("shape")
+    if isinstance(shape, list) and all(type(size) is int for size in shape) and math.prod(shape) > _MOST_VALUES:
+        wrong.append(f"dataset.shape={shape}: {math.prod(shape):,} numbers in one item; at most {_MOST_VALUES:,}")
+    if wrong:
+        raise UserError(*wrong)
+
+
+def _misnamed(name: Any) -> list[str]:
+    if _plain(name):
+        return []
+    shown = repr(name) if len(str(name)) <= _LONGEST_NAME else f"{str(name)[:_LONGEST_NAME]!r}..."
+    return [f"dataset.name={shown}: must be a plain name, without a folder, of {_LONGEST_NAME} characters at most"]
+
+
 def _plain(name: Any) -> bool:
-    return isinstance(name, str) and name == Path(name).name and name not in ("", "..") and "\\" not in name
+    """Whether it is the name of a file or a folder, that can be shown too."""
+    return (
+        isinstance(name, str)
+        and name == Path(name).name
+        and name not in ("", "..")
+        and "\\" not in name
+        and name.isprintable()
+        and len(name) <= _LONGEST_NAME
+    )
 
 
 def _inside(folder: Any) -> bool:

@@ -1,14 +1,15 @@
 """Datasets of ordinary folders of image or audio files, ``$VAEBENCH_DATA/<name>/train`` and ``.../test`` for one.
 
 Sub-folders are allowed; for images and audio alike an item's label is the number of the one it lies in, counted over
-both splits in the order of their names. Another such set is one YAML like ``conf/dataset/coco.yaml`` or
-``conf/dataset/librispeech.yaml``. Files are decoded once (`vaebench.data.decoded`).
+both splits in the order of their names. A set of which any file lies in none has no classes. Another such set is one
+YAML like ``conf/dataset/coco.yaml`` or ``conf/dataset/librispeech.yaml``. Files are decoded once
+(`vaebench.data.decoded`).
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,15 +17,17 @@ import numpy as np
 import torch
 
 from vaebench.data.audio import AudioData, Clips, assemble, laid_out
+from vaebench.data.contents import Listing, listing
 from vaebench.data.decoded import Decoded, decoded
 from vaebench.data.fetch import obtain_folders
 from vaebench.data.files import Splits
 from vaebench.data.images import ImageData
-from vaebench.data.waves import FULL_SCALE, BadFile, read, resampled, to_int16, to_mono
+from vaebench.data.pictures import picture
+from vaebench.data.places import READ, Tree, shown_path
+from vaebench.data.status import endings
+from vaebench.data.waves import FULL_SCALE, HIGHEST_RATE, read, resampled, to_int16, to_mono
 from vaebench.errors import UserError
 
-_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-_AUDIO = (".wav", ".flac", ".mp3", ".ogg")
 _MODES = {1: "L", 3: "RGB"}
 _SILENT = 2.0**-10  # a clip with no sample above this (-60 dB) is called silent
 _CLIPPED = 1e-3  # a clip with more than this share of its samples at full scale is called clipped
@@ -32,8 +35,12 @@ _FULL = (FULL_SCALE - 1) / FULL_SCALE
 _CPU = torch.device("cpu")
 
 
-def images(*, name: str, shape: Sequence[int], splits: Splits, bad_files: int) -> ImageData:
+def images(
+    *, name: str, shape: Sequence[int], splits: Splits, bad_files: int, contents: str | None = None
+) -> ImageData:
     """Pictures of any size: the shortest side resized (bicubic, without aliases), the square in the middle cut out.
+
+    What becomes of transparency, orientation and 16 bits says `vaebench.data.pictures.picture`.
 
     Args:
         name: the folder of the set under ``$VAEBENCH_DATA`` or the cache.
@@ -41,24 +48,27 @@ def images(*, name: str, shape: Sequence[int], splits: Splits, bad_files: int) -
         splits: ``train`` and ``test``, each a list of sub-folders; ``a|b`` is the first of the two that is there.
             Without a training split the set can be evaluated on only.
         bad_files: how many files that cannot be read are left out before that is an error.
+        contents: the digest of the files that are expected (`vaebench.data.contents`); None for what there is.
 
     Raises:
-        UserError: a folder is missing or has no picture, too many cannot be read, or an option is out of range.
+        UserError: a folder is missing or has no picture, too many cannot be read, the files are others than expected,
+            or an option is out of range.
     """
     if len(shape) != 3 or shape[0] not in _MODES or shape[1] != shape[2] or shape[1] < 1:
         raise UserError(f"dataset.shape={list(shape)}: pictures from folders are (3, side, side) or (1, side, side)")
     _check_bad_files(bad_files)
-    tree = obtain_folders(name=name, splits=splits)
+    tree = obtain_folders(name=name, splits=splits, kind="images")
+    files = _files(name, tree, "images", contents)
     channels, side = shape[0], shape[1]
     found = decoded(
-        tree,
+        files,
         name=name,
-        suffixes=_IMAGES,
         options={"kind": "images"},
         row=(channels, side, side),
         dtype=np.uint8,
-        decode=partial(_picture, mode=_MODES[channels], side=side),
+        decode=partial(picture, mode=_MODES[channels], side=side),
     )
+    unlabelled = (f"{found.loose} of {found.files} files in no class folder, so there are no classes",)
     return ImageData(
         name=name,
         train_x=found.values["train"],
@@ -67,14 +77,22 @@ def images(*, name: str, shape: Sequence[int], splits: Splits, bad_files: int) -
         test_y=found.labels["test"],
         source=tree.source,
         digest=found.digest,
-        note=_note(name, found, bad_files),
+        note=_note(name, found, bad_files, files, unlabelled if found.classes and found.loose else ()),
         stand_in=False,
         place=_CPU,
+        class_names=() if found.loose else found.classes,
     )
 
 
 def audio(
-    *, name: str, shape: Sequence[int], sample_rate: int, splits: Splits, shortest: float, bad_files: int
+    *,
+    name: str,
+    shape: Sequence[int],
+    sample_rate: int,
+    splits: Splits,
+    shortest: float,
+    bad_files: int,
+    contents: str | None = None,
 ) -> AudioData:
     """Audio files of any rate and number of channels, as clips of one channel at one rate.
 
@@ -83,35 +101,37 @@ def audio(
     Args:
         name: the folder of the set under ``$VAEBENCH_DATA`` or the cache.
         shape: (1, samples) of a training crop.
-        sample_rate: in Hz, 1 or more; what has another is resampled.
+        sample_rate: in Hz, 1 to 1,000,000; what has another is resampled.
         splits: ``train`` and ``test``, each a list of sub-folders; ``a|b`` is the first of the two that is there.
             Without a training split the set can be evaluated on only.
         shortest: seconds, 0 or more; shorter files are left out, and counted in ``note`` as are empty, silent and
             clipped ones.
         bad_files: how many files that cannot be read are left out before that is an error.
+        contents: the digest of the files that are expected (`vaebench.data.contents`); None for what there is.
 
     Raises:
-        UserError: a folder is missing or has no audio, too many cannot be read, soundfile is needed and missing, or an
-            option is out of range.
+        UserError: a folder is missing or has no audio, too many cannot be read, the files are others than expected,
+            soundfile is needed and missing, or an option is out of range.
     """
-    if sample_rate < 1 or not 0 <= shortest < 3600:
+    if not 1 <= sample_rate <= HIGHEST_RATE or not 0 <= shortest < 3600:
         raise UserError(
-            f"dataset.sample_rate={sample_rate}, dataset.shortest={shortest}: expected 1 Hz or more, and seconds from 0"
+            f"dataset.sample_rate={sample_rate}, dataset.shortest={shortest}: expected 1 to {HIGHEST_RATE:,} Hz, and "
+            "seconds from 0 to 3,600"
         )
     _check_bad_files(bad_files)
-    tree = obtain_folders(name=name, splits=splits)
+    tree = obtain_folders(name=name, splits=splits, kind="audio")
+    files = _files(name, tree, "audio", contents)
     found = decoded(
-        tree,
+        files,
         name=name,
-        suffixes=_AUDIO,
         options={"kind": "audio", "sample_rate": sample_rate, "shortest": shortest},
         row=(),
         dtype=np.int16,
         decode=partial(_clip, sample_rate=sample_rate, shortest=shortest),
     )
-    note = _note(name, found, bad_files)
+    note = _note(name, found, bad_files, files)
     train, test = (_clips(found, split) for split in ("train", "test"))
-    return assemble(
+    data = assemble(
         name=name,
         shape=shape,
         sample_rate=sample_rate,
@@ -122,6 +142,23 @@ def audio(
         note=note,
         place=_CPU,
     )
+    return replace(data, class_names=() if found.loose else found.classes)
+
+
+def _files(name: str, tree: Tree, kind: str, contents: str | None) -> Listing:
+    """The files of a set. Raises `UserError` if there is none to test on, or if they are others than expected."""
+    found = listing(tree, kind)
+    if not found.files["test"]:
+        raise UserError(
+            f"{shown_path(tree.splits['test'][0])}: has no file that ends in {', '.join(READ[kind])}, "
+            f"and {name} needs a test split"
+        )
+    if contents is not None and contents != found.digest:
+        raise UserError(
+            f"{shown_path(tree.root)}: its files are not those of this request any more (their digest is "
+            f"{found.digest} and was {contents}); put those back, or give the command again for what there is now"
+        )
+    return found
 
 
 def _check_bad_files(count: int) -> None:
@@ -133,7 +170,7 @@ def _clips(found: Decoded, split: str) -> Clips:
     return laid_out(found.values[split], found.lengths[split], found.labels[split])
 
 
-def _note(name: str, found: Decoded, bad_files: int) -> str:
+def _note(name: str, found: Decoded, bad_files: int, files: Listing, also: Sequence[str] = ()) -> str:
     """What was left out or looks wrong, in words; an error if more files than allowed cannot be read."""
     if len(found.bad) > bad_files:
         raise UserError(
@@ -143,29 +180,15 @@ def _note(name: str, found: Decoded, bad_files: int) -> str:
         )
     if not len(found.labels["test"]):
         raise UserError(f"{name}: nothing of the test split can be used ({', '.join(_counts(found))})")
-    return ", ".join([*_counts(found), *([] if len(found.labels["train"]) else ["no training split"])])
+    notes = [*_counts(found), *also]
+    if files.not_read:
+        notes.append(f"{sum(files.not_read.values()):,} more files not read ({endings(files.not_read)})")
+    return ", ".join([*notes, *([] if len(found.labels["train"]) else ["no training split"])])
 
 
 def _counts(found: Decoded) -> list[str]:
     bad = [f"{len(found.bad)} of {found.files} files unreadable and left out"] if found.bad else []
     return bad + [f"{count} of {found.files} files {remark}" for remark, count in sorted(found.remarks.items())]
-
-
-def _picture(path: Path, *, mode: str, side: int) -> tuple[np.ndarray, str]:
-    """One picture, uint8 ``[1 c side side]``: torchvision's Resize and CenterCrop, in Pillow alone."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as file:
-            picture = file.convert(mode)
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise BadFile(str(error) or type(error).__name__) from error
-    width, height = picture.size
-    scaled = side * max(width, height) // min(width, height)
-    picture = picture.resize((side, scaled) if width <= height else (scaled, side), Image.Resampling.BICUBIC)
-    left, top = (round((size - side) / 2) for size in picture.size)
-    square = np.asarray(picture.crop((left, top, left + side, top + side)))
-    return square.reshape(1, side, side, -1).transpose(0, 3, 1, 2), ""
 
 
 def _clip(path: Path, *, sample_rate: int, shortest: float) -> tuple[np.ndarray | None, str]:
@@ -175,8 +198,8 @@ def _clip(path: Path, *, sample_rate: int, shortest: float) -> tuple[np.ndarray 
         return None, "empty and left out"
     if len(values) < shortest * rate:
         return None, f"shorter than {shortest:g} s and left out"
-    loudness = np.abs(values)
-    remark = "clipped" if (loudness >= _FULL).mean() > _CLIPPED else ""
-    if loudness.max() <= _SILENT:
+    wave = to_mono(values)
+    remark = "clipped" if (np.abs(values) >= _FULL).mean() > _CLIPPED else ""
+    if np.abs(wave).max() <= _SILENT:  # mixed: two channels of opposite phase are none
         remark = "silent"
-    return to_int16(resampled(to_mono(values), rate, sample_rate)), remark
+    return to_int16(resampled(wave, rate, sample_rate)), remark

@@ -35,6 +35,7 @@ from vaebench.errors import UserError
 _IDX_ROLES = ("train_images", "train_labels", "test_images", "test_labels")
 _CIFAR_TEST_IMAGES = 10_000
 _DIGITS_TEST = 360
+_DIGITS_LARGEST = 512  # pixels of a side: 4 GB while they are made
 _PHOTOS = ("china.jpg", "flower.jpg")
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -46,7 +47,8 @@ class ImageData:
     ``source``: ``embedded``, ``VAEBENCH_DATA`` or ``download``. ``digest``: 16 hex digits, of the content.
     ``note``: which part of the set this is, empty for all of it. ``stand_in``: whether it stands for a paper's dataset
     without being it. ``place``: where batches go if the images are mapped from files on disk, and so stay on the CPU;
-    None for images in memory. A set without training images can be evaluated on only.
+    None for images in memory. A set without training images can be evaluated on only. ``class_names``: of the labels 0,
+    1, ...; empty for a set without classes, whose labels are all 0; None where they have numbers only.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ImageData:
     note: str
     stand_in: bool
     place: torch.device | None = None
+    class_names: tuple[str, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -68,7 +71,9 @@ class ImageData:
 
     @property
     def classes(self) -> int:
-        """The number of classes: labels run from 0 to one less."""
+        """The number of classes: labels run from 0 to one less; 0 for a set without."""
+        if self.class_names is not None:
+            return len(self.class_names)
         return 1 + int(torch.cat([self.train_y, self.test_y]).max())
 
     @property
@@ -159,8 +164,10 @@ def digits(*, name: str, shape: Sequence[int]) -> ImageData:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    if len(shape) != 3 or shape[0] != 1 or min(shape) < 1:
-        raise UserError(f"dataset.shape={list(shape)}: the digits are grey, (1, height, width)")
+    if len(shape) != 3 or shape[0] != 1 or not 1 <= min(shape) <= max(shape) <= _DIGITS_LARGEST:
+        raise UserError(
+            f"dataset.shape={list(shape)}: the digits are grey, (1, height, width), up to {_DIGITS_LARGEST} each"
+        )
     scans = load_digits()
     levels = torch.from_numpy(scans.images)[:, None]
     resized = F.interpolate(levels, size=tuple(shape[1:]), mode="bilinear", align_corners=False) * (255 / 16)

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
+from typing import NoReturn
 
 from vaebench.data.files import Splits
+from vaebench.errors import UserError
+
+# What the files of a set of ordinary folders end in, in lower case, by its kind; and other endings of pictures and
+# sounds, whose files are left alone, counted and named.
+READ = {"images": (".jpg", ".jpeg", ".png", ".webp", ".bmp"), "audio": (".wav", ".flac", ".mp3", ".ogg")}
+_NOT_READ = {
+    "images": frozenset(
+        ".jpe .jfif .gif .tif .tiff .avif .heic .heif .jxl .jp2 .j2k .psd .tga .ppm .pgm .pbm .svg .eps .ico .dng .exr "
+        ".apng .dcm .hdr".split()
+    ),
+    "audio": frozenset(".aac .aif .aiff .au .caf .m4a .mp4 .opus .oga .sph .snd .w64 .webm .wma .wv".split()),
+}
+
+
+class BadFile(Exception):  # noqa: N818 (says what is wrong with a file; the caller decides whether it is an error)
+    """A file that cannot be used; the message says why and does not name it."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +43,11 @@ class Tree:
     missing: Mapping[str, tuple[str, ...]]
     source: str
 
+    @property
+    def origin(self) -> str:
+        """What `vaebench data` calls the source."""
+        return "cache" if self.source == "download" else self.source
+
 
 def given(folder: str) -> Path | None:
     """A folder of ``$VAEBENCH_DATA``; None if that is not set."""
@@ -37,26 +60,41 @@ def cache(folder: str) -> Path:
     return Path(os.environ.get("VAEBENCH_CACHE", "") or "~/.cache/vaebench").expanduser().absolute() / folder
 
 
-def find_tree(name: str, splits: Splits) -> Tree | None:
-    """The set's folder in the first place that has a file in any of its sub-folders; None if none has."""
+def find_tree(name: str, splits: Splits, kind: str) -> Tree | None:
+    """The set's folder in the first place that has a file of this kind in any of its sub-folders; None if none has."""
     for root, source in ((given(name), "VAEBENCH_DATA"), (cache(name), "download")):
         if root is None:
             continue
         found = {role: {each: _first(root, each) for each in folders} for role, folders in splits.items()}
         there = {role: tuple(path for path in each.values() if path) for role, each in found.items()}
-        if any(next(walk(path), None) for paths in there.values() for path in paths):
+        if any(next(walk(path, READ[kind]), None) for paths in there.values() for path in paths):
             missing = {role: tuple(key for key, path in each.items() if not path) for role, each in found.items()}
             return Tree(root, there, missing, source)
     return None
 
 
+def others(name: str, splits: Splits) -> Counter[str]:
+    """What all files end in that lie in the set's sub-folders, in either place: what there is where it is not found."""
+    roots = [root for root in (given(name), cache(name)) if root is not None]
+    folders = [_first(root, each) for root in roots for names in splits.values() for each in names]
+    return Counter(path.suffix.lower() for folder in folders if folder for path in walk(folder))
+
+
+def not_read(kind: str, suffixes: Iterable[str]) -> dict[str, int]:
+    """How many files end in each ending of pictures or sounds that is not read."""
+    return dict(sorted(Counter(suffix for suffix in suffixes if suffix in _NOT_READ[kind]).items()))
+
+
 def walk(folder: Path, suffixes: Sequence[str] = ()) -> Iterator[Path]:
     """The files below a folder, without hidden ones; links to folders are followed once.
 
-    In the order of their names, those of a folder before those of its sub-folders.
+    In the order of their names, those of a folder before those of its sub-folders. Not all need be ordinary files.
+
+    Raises:
+        UserError: a folder cannot be listed.
     """
     seen = set()
-    for where, folders, files in os.walk(folder, followlinks=True):
+    for where, folders, files in os.walk(folder, followlinks=True, onerror=_not_listed):
         real = os.path.realpath(where)
         folders[:] = [] if real in seen else sorted(each for each in folders if each[0] != ".")
         for file in sorted(files) if real not in seen else ():
@@ -66,27 +104,31 @@ def walk(folder: Path, suffixes: Sequence[str] = ()) -> Iterator[Path]:
         seen.add(real)
 
 
-def contents(name: str, splits: Splits) -> str | None:
-    """16 hex digits over the names and sizes of a set's files; None if there are none.
+def _not_listed(error: OSError) -> NoReturn:
+    raise UserError(
+        f"{shown_path(error.filename)}: cannot be listed ({error.strerror}); make it readable, or move it away"
+    )
 
-    Nothing is read: it tells a folder that was changed from what it was.
+
+def opened(path: Path) -> BufferedReader:
+    """A file, open for reading, if it is an ordinary one: a pipe would wait for ever.
+
+    Raises:
+        BadFile: it is none, a link that leads nowhere, or cannot be opened.
     """
-    tree = find_tree(name, splits)
-    if tree is None:
-        return None
-    folders = tuple((role, path) for role, paths in sorted(tree.splits.items()) for path in paths)
-    return _contents(folders, tuple(path.stat().st_mtime_ns for _, path in folders))
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BadFile("it is no ordinary file")
+        return path.open("rb")
+    except OSError as error:
+        nowhere = isinstance(error, FileNotFoundError) and path.is_symlink()
+        raise BadFile("it is a link that leads nowhere" if nowhere else error.strerror or str(error)) from error
 
 
-@lru_cache
-def _contents(folders: tuple[tuple[str, Path], ...], changed: tuple[int, ...]) -> str:
-    """Looked at once per process, until a folder is ``changed``: a plan asks for it once per row."""
-    del changed
-    found = hashlib.sha256()
-    for role, folder in folders:
-        for path in walk(folder):
-            found.update(f"{role} {path.relative_to(folder)} {path.stat().st_size}\n".encode())
-    return found.hexdigest()[:16]
+def shown_path(path: Path | str) -> str:
+    """A path as text for a message: bytes that are no UTF-8 and what is not printed are written as escapes."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _first(root: Path, names: str) -> Path | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from vaebench.contracts import Batch
 from vaebench.errors import UserError
 
+_MOST_POINTS = 10**8
 _WIDTH = 0.06  # deviation across the curve
 _JITTER = 0.03  # of the diffusion, at the curve's ends; 0.4 of it in the middle
 
@@ -57,10 +58,12 @@ def s_curve(*, name: str, count: int, seed: int) -> PointData:
     """``count`` points of the S-shaped curve, drawn from ``seed``.
 
     Raises:
-        UserError: there are no points.
+        UserError: there are no points, more than fit, or the seed is none.
     """
-    if count < 1:
-        raise UserError(f"dataset.count={count}: expected at least 1 point")
+    if not 1 <= count <= _MOST_POINTS:
+        raise UserError(f"dataset.count={count}: expected 1 to {_MOST_POINTS:,} points")
+    if not 0 <= seed < 2**63:
+        raise UserError(f"dataset.seed={seed}: expected a whole number, 0 or more, below 2^63")
     points = draw(count, torch.Generator().manual_seed(seed))
     # Rounded: the last bits of a sine are the machine's own, the digest is the same on all.
     content = (points * 10_000).round().to(torch.int16).numpy().tobytes()

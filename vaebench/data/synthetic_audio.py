@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from vaebench.data.audio import AudioData, Clips, assemble, clips
-from vaebench.data.waves import to_int16
+from vaebench.data.waves import HIGHEST_RATE, to_int16
 from vaebench.errors import UserError
 
 _HARMONICS = 12
@@ -26,6 +26,8 @@ _TIMBRES = (
     np.exp(-(((_PARTIAL - 6) / 2) ** 2)) + 0.2 / _PARTIAL,
 )
 _REGISTERS = ((90.0, 180.0), (220.0, 440.0))  # Hz of a fundamental
+_MOST_CLIPS = 1_000_000
+_LONGEST = 60  # seconds of a clip
 _RAMP = 0.005  # seconds in which a sound begins and ends, without a click
 # Their streams are promised to stay as they are (NEP 19), unlike those of numpy's newer generators.
 _Random = np.random.RandomState
@@ -50,17 +52,17 @@ def tones(
     Args:
         name: what the set is called.
         shape: (1, samples) of a training crop.
-        sample_rate: in Hz, 1000 or more.
+        sample_rate: in Hz, 1000 to 1,000,000.
         train: how many training clips, 1 or more.
         test: how many test items, 1 or more.
         seconds: the shortest and the longest training clip, above 0.
         test_seconds: the same of the test items.
-        seed: of everything that is drawn.
+        seed: of everything that is drawn, 0 or more, below 2^32.
 
     Raises:
         UserError: an option is out of range.
     """
-    _check(sample_rate, train, test, seconds, test_seconds)
+    _check(sample_rate, train, test, seed, seconds, test_seconds)
     return assemble(
         name=name,
         shape=shape,
@@ -91,7 +93,7 @@ def chirps(
     Raises:
         UserError: an option is out of range.
     """
-    _check(sample_rate, train, test, seconds, test_seconds)
+    _check(sample_rate, train, test, seed, seconds, test_seconds)
     return assemble(
         name=name,
         shape=shape,
@@ -104,16 +106,23 @@ def chirps(
     )
 
 
-def _check(sample_rate: int, train: int, test: int, *lengths: Sequence[float]) -> None:
+def _check(sample_rate: int, train: int, test: int, seed: int, *lengths: Sequence[float]) -> None:
+    bounds = (
+        ("sample_rate", sample_rate, 1000, HIGHEST_RATE),
+        ("train", train, 1, _MOST_CLIPS),
+        ("test", test, 1, _MOST_CLIPS),
+        ("seed", seed, 0, 2**32 - 1),
+    )
     mistakes = [
-        f"dataset.{name}={value}: expected a whole number, {low} or more"
-        for name, value, low in (("sample_rate", sample_rate, 1000), ("train", train, 1), ("test", test, 1))
-        if value < low
+        f"dataset.{name}={value}: expected a whole number, {low} or more, up to {high}"
+        for name, value, low, high in bounds
+        if not low <= value <= high
     ]
-    for name, bounds in zip(("seconds", "test_seconds"), lengths, strict=True):
-        if len(bounds) != 2 or not 0.02 <= bounds[0] <= bounds[1] < math.inf:
+    for name, limits in zip(("seconds", "test_seconds"), lengths, strict=True):
+        if len(limits) != 2 or not 0.02 <= limits[0] <= limits[1] <= _LONGEST:
             mistakes.append(
-                f"dataset.{name}={list(bounds)}: expected the shortest and the longest, from 0.02, [0.3, 1.0] for one"
+                f"dataset.{name}={list(limits)}: expected the shortest and the longest, from 0.02 to {_LONGEST}, "
+                "[0.3, 1.0] for one"
             )
     if mistakes:
         raise UserError(*mistakes)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from vaebench.data.places import BadFile, opened, shown_path
 from vaebench.errors import UserError
 
 FULL_SCALE = 32768  # what 1.0 is in 16 bits
+HIGHEST_RATE = 1_000_000  # Hz
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _NOT_YET_KNOWN = 0xFFFFFFFF  # the length that a program writes which cannot seek back in its output
+_MOST_SAMPLES = 1 << 29  # of all channels, 2 GB in memory: nine hours at 16 kHz
+_LOWEST_RATE = 100  # Hz, of what is resampled; a damaged header may say anything
 _24_BITS = np.dtype("V3")
 _INTEGERS: dict[int, np.dtype] = {8: np.dtype("u1"), 16: np.dtype("<i2"), 24: _24_BITS, 32: np.dtype("<i4")}
 _FLOATS: dict[int, np.dtype] = {32: np.dtype("<f4"), 64: np.dtype("<f8")}
-
-
-class BadFile(Exception):  # noqa: N818 (says what is wrong with a file; the caller decides whether it is an error)
-    """A file that cannot be used; the message says why and does not name it."""
 
 
 def read(path: Path) -> tuple[np.ndarray, int]:
@@ -33,10 +35,12 @@ def read(path: Path) -> tuple[np.ndarray, int]:
         UserError: soundfile is needed and not installed.
     """
     try:
-        if path.suffix.lower() == ".wav":
-            values, rate = read_wav(path.read_bytes())
-        else:
-            values, rate = _read_other(path)
+        with opened(path) as stream:
+            if path.suffix.lower() == ".wav":
+                _check_size(os.fstat(stream.fileno()).st_size // 2)
+                values, rate = read_wav(stream.read())
+            else:
+                values, rate = _read_other(path, stream)
     except OSError as error:
         raise BadFile(error.strerror or str(error)) from error
     if not np.isfinite(values).all():
@@ -44,19 +48,25 @@ def read(path: Path) -> tuple[np.ndarray, int]:
     return values, rate
 
 
-def _read_other(path: Path) -> tuple[np.ndarray, int]:
+def _check_size(samples: int) -> None:
+    if samples > _MOST_SAMPLES:
+        raise BadFile(f"it has {samples:,} samples, more than the {_MOST_SAMPLES:,} that are read; cut it into parts")
+
+
+def _read_other(path: Path, stream: BinaryIO) -> tuple[np.ndarray, int]:
     try:
         import soundfile
     except (ImportError, OSError) as error:  # OSError: without the library it wraps
         raise UserError(
-            f"{path}: {path.suffix} files are read by soundfile, which is not installed ({error}): "
+            f"{shown_path(path)}: {path.suffix} files are read by soundfile, which is not installed ({error}): "
             "pip install 'vaebench[audio]', or turn them into WAV"
         ) from error
     try:
-        values, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
+        with soundfile.SoundFile(stream) as file:
+            _check_size(file.frames * file.channels)
+            return file.read(dtype="float32", always_2d=True), file.samplerate
+    except (soundfile.SoundFileError, ValueError, TypeError) as error:
         raise BadFile(str(error)) from error
-    return values, rate
 
 
 def read_wav(content: bytes) -> tuple[np.ndarray, int]:
@@ -128,9 +138,14 @@ def to_mono(values: np.ndarray) -> np.ndarray:
 
 
 def resampled(wave: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    """A wave ``[t]`` at ``rate`` Hz as one at ``wanted`` Hz, ``[ceil(t wanted / rate)]``, by a polyphase filter."""
+    """A wave ``[t]`` at ``rate`` Hz as one at ``wanted`` Hz, ``[ceil(t wanted / rate)]``, by a polyphase filter.
+
+    Raises `BadFile` for a rate that no recording has.
+    """
     if rate == wanted:
         return wave
+    if not _LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise BadFile(f"it has {rate:,} samples a second; {_LOWEST_RATE} to {HIGHEST_RATE:,} can be resampled")
     from scipy.signal import resample_poly
 
     common = math.gcd(rate, wanted)

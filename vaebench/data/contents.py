@@ -1,0 +1,164 @@
+"""What the files of a set of ordinary folders hold: checksums, taken anew only of what has changed.
+
+A file's checksum is kept in ``$VAEBENCH_CACHE/checksums/`` with its size, its times of change and its inode, and taken
+again when one of them is another. So a set is known by its content, and a copy of it is the same set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vaebench.data.files import Splits
+from vaebench.data.places import READ, BadFile, Tree, cache, find_tree, not_read, opened, shown_path, walk
+
+_DIGITS = 32  # of a checksum that are kept: 128 bits
+_SETTLED = 2_000_000_000  # ns; a file changed later than this before it was read may change again at the same time
+_WORTH_A_LINE = 500, 1 << 30  # files or bytes that take long enough to say so
+
+# size, times of the last change of content and of the file, inode
+_State = tuple[int, int, int, int]
+_looks: ContextVar[dict[Any, Listing] | None] = ContextVar("looks", default=None)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file of a set. ``name``: its path below the split's folder; ``digest``: empty if it cannot be read."""
+
+    path: Path
+    name: str
+    digest: str
+
+    @property
+    def label(self) -> str:
+        """The sub-folder of the split's folder that it lies in; empty for none."""
+        return self.name.partition(os.sep)[0] if os.sep in self.name else ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a set by split, in order. ``not_read``: how many there are of other formats, by their ending."""
+
+    files: Mapping[str, tuple[Item, ...]]
+    not_read: Mapping[str, int]
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits over names and contents."""
+        found = hashlib.sha256()
+        for split in sorted(self.files):
+            for item in self.files[split]:
+                found.update(b"%s %s\0%s\n" % (split.encode(), os.fsencode(item.name), item.digest.encode()))
+        return found.hexdigest()[:16]
+
+
+def listing(tree: Tree, kind: str) -> Listing:
+    """The files of a set of this kind (``images``, ``audio``), with their checksums."""
+    looks, key = _looks.get(), (tree.root, tuple(sorted(tree.splits.items())), kind)
+    if looks is not None and key in looks:
+        return looks[key]
+    paths: dict[str, list[tuple[Path, str]]] = {}
+    other: list[str] = []
+    for split, folders in tree.splits.items():
+        paths[split] = []
+        for folder in folders:
+            for path in walk(folder):
+                if path.suffix.lower() in READ[kind]:
+                    paths[split].append((path, str(path.relative_to(folder))))
+                else:
+                    other.append(path.suffix.lower())
+    digests = checksums(tree.root, [path for each in paths.values() for path, _ in each])
+    files = {split: tuple(Item(path, name, digests[path]) for path, name in each) for split, each in paths.items()}
+    found = Listing(files, not_read(kind, other))
+    if looks is not None:
+        looks[key] = found
+    return found
+
+
+def contents(name: str, splits: Splits, kind: str) -> str | None:
+    """16 hex digits over the names and contents of a set's files; None if there are none."""
+    tree = find_tree(name, splits, kind)
+    return None if tree is None else listing(tree, kind).digest
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Every set is looked at once in here: a plan asks for it once per row."""
+    token = _looks.set({})
+    try:
+        yield
+    finally:
+        _looks.reset(token)
+
+
+def checksums(folder: Path, paths: Sequence[Path]) -> dict[Path, str]:
+    """The first 32 hex digits of the sha256 of each file below a folder; empty for one that cannot be read.
+
+    Files that are as they were when their checksum was taken are not read.
+    """
+    where = cache("checksums") / f"{folder.name}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}.json"
+    known, states = _read(where), {path: _state(path) for path in paths}
+    kept = {path: known.get(str(path), (None, "")) for path in paths}
+    missing = [path for path, state in states.items() if state is not None and kept[path][0] != state]
+    if not missing:
+        return {path: kept[path][1] if states[path] else "" for path in paths}
+    size = sum(state[0] for path in missing if (state := states[path]))
+    if len(missing) >= _WORTH_A_LINE[0] or size >= _WORTH_A_LINE[1]:
+        sys.stderr.write(f"note: taking the checksums of {len(missing):,} files in {shown_path(folder)}, once\n")
+    began = time.time_ns()
+    found = {path: kept[path][1] if states[path] else "" for path in paths} | {p: digest_of(p) for p in missing}
+    settled = {path: state for path, state in states.items() if state and max(state[1:3]) < began - _SETTLED}
+    fresh = {str(path): (state, found[path]) for path, state in settled.items() if found[path]}
+    _write(where, {path: [*state, digest] for path, (state, digest) in (known | fresh).items()})
+    return found
+
+
+def _state(path: Path) -> _State | None:
+    """What tells a file that was changed from what it was; None if it is no ordinary file."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(state.st_mode):
+        return None
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
+
+
+def digest_of(path: Path) -> str:
+    """The first 32 hex digits of a file's sha256, read now; empty if it cannot be read."""
+    try:
+        with opened(path) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:_DIGITS]
+    except (BadFile, OSError):
+        return ""
+
+
+def _read(where: Path) -> dict[str, tuple[_State, str]]:
+    """The checksums of before; none where the file is not one of ours, so that they are taken anew."""
+    try:
+        stored = json.loads(where.read_bytes())
+        return {path: (tuple(map(int, state)), str(digest)) for path, (*state, digest) in stored.items()}  # type: ignore[misc]
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _write(where: Path, found: Mapping[str, Sequence[Any]]) -> None:
+    """Written whole or not at all. A cache that cannot be written costs time and nothing else."""
+    part = where.with_name(f".{where.name}.{os.getpid()}")
+    with suppress(OSError):
+        where.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_text(json.dumps(found), encoding="utf-8")
+            part.replace(where)
+        finally:
+            part.unlink(missing_ok=True)
