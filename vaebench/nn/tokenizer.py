@@ -13,7 +13,7 @@ from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn import precision
 from vaebench.nn.autoencoders import Autoencoder
-from vaebench.nn.quantise import FitsCodes, Quantised, Quantiser, perplexity
+from vaebench.nn.quantise import FitsCodes, Quantised, Quantiser, SeesItems, perplexity
 from vaebench.nn.sampling import SEED, own_draws, spread
 
 _WATCHED = 512  # training items behind the numbers of `watch`
@@ -56,7 +56,7 @@ class Tokenizer(nn.Module):
         """The sum of the autoencoder's and the quantiser's loss; terms of both, ``auxiliary`` is the quantiser's."""
         features = self._target(batch.x)
         z, grid = self._tokens(features)
-        quantised = self._quantise(z)
+        quantised = self._quantise(z, items=len(batch.x))
         decoded = self.autoencoder.decode(self._raised(quantised.values, grid))
         output: LossOutput = self.autoencoder.loss(decoded, features)
         terms = {**output.terms, "auxiliary": quantised.loss.detach(), **quantised.info}
@@ -160,9 +160,10 @@ class Tokenizer(nn.Module):
         with precision.full(h.device):
             return self.down(flat.float()), tuple(h.shape[2:])
 
-    def _quantise(self, z: Tensor) -> Quantised:
+    def _quantise(self, z: Tensor, items: int | None = None) -> Quantised:
         with precision.full(z.device):
-            quantised: Quantised = self.quantiser(z)
+            known = {"items": items} if isinstance(self.quantiser, SeesItems) else {}
+            quantised: Quantised = self.quantiser(z, **known)
             return quantised
 
     def _raised(self, values: Tensor, grid: tuple[int, ...]) -> Tensor:
