@@ -104,7 +104,7 @@ def audio(
         tree,
         name=name,
         suffixes=_AUDIO,
-        options={"kind": "audio", "sample_rate": sample_rate, "shortest": shortest},
+        options={"kind": "audio", "sample_rate": sample_rate, "shortest": shortest, "silent": "once mixed"},
         row=(),
         dtype=np.int16,
         decode=partial(_clip, sample_rate=sample_rate, shortest=shortest),
@@ -175,8 +175,8 @@ def _clip(path: Path, *, sample_rate: int, shortest: float) -> tuple[np.ndarray 
         return None, "empty and left out"
     if len(values) < shortest * rate:
         return None, f"shorter than {shortest:g} s and left out"
-    loudness = np.abs(values)
+    loudness, mixed = np.abs(values), to_mono(values)
     remark = "clipped" if (loudness >= _FULL).mean() > _CLIPPED else ""
-    if loudness.max() <= _SILENT:
-        remark = "silent"
-    return to_int16(resampled(to_mono(values), rate, sample_rate)), remark
+    if np.abs(mixed).max() <= _SILENT:  # channels in opposite phase cancel out
+        remark = "silent" if loudness.max() <= _SILENT else "silent once the channels are mixed"
+    return to_int16(resampled(mixed, rate, sample_rate)), remark
