@@ -169,17 +169,19 @@ class TestQueue:
 
 
 class TestCodebook:
-    @pytest.mark.parametrize(("size", "dim"), [(256, 3), pytest.param(1024, 4, marks=pytest.mark.slow)])
-    def test_k_means_usage_on_gaussians(self, size, dim):
-        quantiser = make(size=size, dim=dim)
-        quantiser.fit(draw(16384, dim), seed=0)
-        indices = quantiser.eval()(draw(100000, dim, seed=1)).indices
+    @pytest.mark.parametrize(
+        ("size", "dim", "expected"), [(256, 3, 0.872), pytest.param(1024, 4, 0.885, marks=pytest.mark.slow)]
+    )
+    def test_k_means_usage_on_gaussians(self, size, dim, expected):
+        quantiser = make(size=size, dim=dim, codebook_iterations=30)
+        quantiser.fit(draw(40000, dim), seed=0)
+        indices = quantiser.eval()(draw(200000, dim, seed=1)).indices
         shares = torch.bincount(indices, minlength=size) / len(indices)
-        # Many centroids lie with density p^(d / (d + 2)): exp(d / (d + 2)) (d / (d + 2))^(d / 2), 0.847 and 0.866.
-        # So few lie a little above that, as docs/vpvae.md has it.
+        found = float(torch.special.entr(shares).sum().exp() / size)
+        assert found == pytest.approx(expected, abs=0.007)  # as in docs/vpvae.md
+        # Ever more centroids lie with density p^(d / (d + 2)), which makes it 0.847 and 0.866: no ceiling of so few.
         power = dim / (dim + 2)
-        limit = math.exp(power) * power ** (dim / 2)
-        assert float(torch.special.entr(shares).sum().exp() / size) == pytest.approx(limit, abs=0.04)
+        assert math.exp(power) * power ** (dim / 2) < found
 
     def test_fit_again_is_the_same_and_leaves_the_generator_alone(self):
         quantiser, latents, state = make(), draw(2000, 3), torch.get_rng_state()
