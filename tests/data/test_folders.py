@@ -381,13 +381,15 @@ def test_what_looks_wrong_is_counted(sounds):
     put_wav(train / "touching.wav", touching)
     put_wav(train / "empty.wav", np.zeros(0, np.int16))
     put_wav(train / "short.wav", tone(500, 0.09))
+    left = tone(500)
+    put_wav(train / "opposite.wav", np.stack([left, -left], 1))
     found = read_audio()
     assert found.note == (
-        "1 of 9 files clipped, 1 of 9 files empty and left out, 1 of 9 files shorter than 0.1 s and left out, "
-        "2 of 9 files silent"
+        "1 of 10 files clipped, 1 of 10 files empty and left out, 1 of 10 files shorter than 0.1 s and left out, "
+        "2 of 10 files silent, 1 of 10 files silent once the channels are mixed"
     )
-    assert len(found.train) == 6
-    assert len(read_audio(shortest=0).train) == 7
+    assert len(found.train) == 7
+    assert len(read_audio(shortest=0).train) == 8
 
 
 def test_bad_sounds_are_named_and_left_out_if_that_is_allowed(sounds):

@@ -84,7 +84,7 @@ def test_a_shift_costs_its_mean_projection() -> None:
 def test_what_cannot_be_compared_is_named() -> None:
     x, bad = points(5), points(5)
     bad[2, 1] = math.nan
-    with pytest.raises(UserError, match="1 of 5 points hold NaN"):
+    with pytest.raises(UserError, match="1 of 5 rows hold NaN"):
         sliced_wasserstein(x, bad, projections=3, seed=0)
     with pytest.raises(UserError, match=r"one has 1 point\(s\); it needs at least 2"):
         maximum_mean_discrepancy(x, x[:1], bandwidth=1.0)

@@ -35,7 +35,7 @@ def make(method, *, size=64, seed=0, **changes):
             return fsp.ScalarPerturbation(**options)
         variant = options.pop("variant")
         if method == "fsq_standard" or variant == "standard":
-            del options["noise"]
+            del options["noise"], options["mixture"]
             return fsq.StandardLevels(**options)
         return fsq.SymmetricLevels(**options)
     if name == "tokenbridge":
@@ -220,11 +220,28 @@ class TestFsq:
         counts = torch.tensor([8.0, 6.0, 5.0])
         exact = (y - (a * (counts - 1)).round() / (counts - 1)).abs() < 1e-6
         assert float(exact.float().mean()) == pytest.approx(0.5, abs=0.02)
-        offsets = ((y - a) * counts)[~exact]
-        assert float(offsets.abs().max()) <= 0.5001
-        assert float(offsets.var()) == pytest.approx(1 / 12, rel=0.05)
+        offsets = ((y - a) * (counts - 1)).masked_fill(exact, math.nan)
+        for offset in offsets.T:  # in distances of two codes, of each dimension by itself
+            noise = offset[~offset.isnan()]
+            assert 0.49 < float(noise.abs().max()) < 0.5001
+            assert float(noise.var()) == pytest.approx(1 / 12, rel=0.06)
         (gradient,) = torch.autograd.grad(values.sum(), z)
         torch.testing.assert_close(gradient, 1 - z.detach().tanh() ** 2)
+
+    @pytest.mark.parametrize("noise", [0.5, 0.2])
+    def test_noise_can_be_drawn_per_item(self, noise):
+        quantiser = make("fsq", size=256, noise=noise, mixture="item")
+        z, steps = draw(3000 * 4, 3), torch.tensor([7.0, 5.0, 4.0])
+        a, y = (z.tanh() + 1) / 2, (quantiser(z, items=3000).values + 1) / 2
+        moved = ((y - a) * steps).view(3000, 12)
+        raw = moved.abs().amax(dim=1) < 1e-5
+        rounded = ((a * steps).round() - y * steps).view(3000, 12).abs().amax(dim=1) < 1e-5
+        assert not (raw & rounded).any()
+        for kind in (raw, rounded):
+            assert float(kind.float().mean()) == pytest.approx((1 - noise) / 2, abs=0.03)
+        offsets = moved[~raw & ~rounded]
+        assert 0.49 < float(offsets.abs().max()) < 0.5001
+        assert float(offsets.var()) == pytest.approx(1 / 12, rel=0.05)
 
     def test_without_noise_is_the_library(self):
         from vector_quantize_pytorch import FSQ
@@ -235,7 +252,13 @@ class TestFsq:
         torch.testing.assert_close(quantiser(z).values, values[0])
         assert torch.equal(quantiser(z).indices, indices[0].long())
 
-    @pytest.mark.parametrize(("options", "message"), [({"noise": 1.5}, r"model\.noise=1\.5: expected a probability")])
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"noise": 1.5}, r"model\.noise=1\.5: expected a probability"),
+            ({"mixture": "batch"}, r"model\.mixture.*batch"),
+        ],
+    )
     def test_mistakes(self, options, message):
         with pytest.raises(UserError, match=message):
             make("fsq", **options)

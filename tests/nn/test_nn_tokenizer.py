@@ -213,6 +213,34 @@ def test_watch_of_codes_that_are_fitted_at_the_end():
     assert model.watch(Data(images())) == {}
 
 
+@pytest.mark.parametrize("quantiser", [Signs, Fitted])
+def test_tokens_that_are_not_finite_have_no_code(quantiser):
+    model = tokenizer(quantiser())
+    model.down.bias.data[0] = float("nan")
+    assert model.watch(Data(images())) == {}
+    assert not model.loss(Batch(images(4), torch.zeros(4)), 0).total.isfinite()  # the loop says where
+    if quantiser is Fitted:
+        with pytest.raises(UserError, match="tokens hold NaN or infinity"):
+            model.finish(Data(images()))
+    model.eval()
+    for ask in (model.tokenize, model.encode, model.encode_both):
+        with pytest.raises(UserError, match="tokens hold NaN or infinity: the model has diverged"):
+            ask(images(2))
+
+
+def test_a_quantiser_that_sees_items_is_told_how_many_there_are():
+    class Seeing(Signs):
+        per_item = True
+
+        def forward(self, z, items=None):
+            self.seen = len(z), items
+            return super().forward(z)
+
+    model = tokenizer(Seeing())
+    model.loss(Batch(images(4), torch.zeros(4)), 0)
+    assert model.quantiser.seen == (4 * 6, 4)
+
+
 def test_finish_gives_latents_of_spread_items():
     model = tokenizer(Fitted())
     data = Data(images(100), noisy=True)

@@ -169,6 +169,16 @@ def test_without_the_store_pictures_and_sounds_stay(written, tmp_path):
     assert {name for name in again if name.endswith((".png", ".html"))} == {n for n in before if n.startswith("sizes-")}
 
 
+def test_with_some_of_the_runs_pictures_and_sounds_stay(written, tmp_path):
+    before = files(written, ".png", ".html")
+    fill(tmp_path / "store", *AUDIO, seeds=1)
+    for row in load("vpvae").tables[AUDIO[0]].rows:
+        if not row.startswith("fsq"):
+            shutil.rmtree(tmp_path / "store" / run_of(AUDIO[0], row, AUDIO[1], 0)[0])
+    report.write("vpvae", written, tmp_path / "store")
+    assert files(written, ".png", ".html") == before
+
+
 def test_rows_are_methods_and_sizes():
     found = section(*IMAGES)
     entries = token_plots.entries(found)
@@ -300,7 +310,7 @@ def test_reconstructions_are_those_of_the_largest_codebook(store, monkeypatch):
 def test_nothing_is_drawn_of_tables_that_have_not_been_run(tmp_path):
     for found in sections(load("vpvae"), Cells.read(Path("nowhere"))):
         assert figures.write(found, tmp_path / "store", tmp_path) == []
-        assert listen.write(found, figures.arrays(found, tmp_path / "store", "tokens"), tmp_path) == []
+        assert listen.write(found, figures.arrays(found, tmp_path / "store", "tokens"), tmp_path, whole=False) == []
         assert listen.there(found, tmp_path) == []
 
 

@@ -77,7 +77,7 @@ def test_what_it_refuses():
     suite = Points(projections=20, radius=0.08, seed=0)
     with pytest.raises(UserError, match="compares with the law of the data: digits has none; use s_curve"):
         suite.run(SuiteInputs(moved(torch.ones(6, 2)), SimpleNamespace(name="digits"), CPU, Path()))
-    with pytest.raises(UserError, match="6 of 6 points hold NaN or infinity"):
+    with pytest.raises(UserError, match="6 of 6 rows hold NaN or infinity"):
         run(torch.full((6, 2), torch.inf))
     with pytest.raises(UserError) as raised:
         Points(projections=0, radius=0.0, seed=-1)

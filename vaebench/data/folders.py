@@ -124,7 +124,7 @@ def audio(
     found = decoded(
         files,
         name=name,
-        options={"kind": "audio", "sample_rate": sample_rate, "shortest": shortest},
+        options={"kind": "audio", "sample_rate": sample_rate, "shortest": shortest, "silent": "once mixed"},
         row=(),
         dtype=np.int16,
         decode=partial(_clip, sample_rate=sample_rate, shortest=shortest),
@@ -198,8 +198,8 @@ def _clip(path: Path, *, sample_rate: int, shortest: float) -> tuple[np.ndarray 
         return None, "empty and left out"
     if len(values) < shortest * rate:
         return None, f"shorter than {shortest:g} s and left out"
-    wave = to_mono(values)
-    remark = "clipped" if (np.abs(values) >= _FULL).mean() > _CLIPPED else ""
-    if np.abs(wave).max() <= _SILENT:  # mixed: two channels of opposite phase are none
-        remark = "silent"
-    return to_int16(resampled(wave, rate, sample_rate)), remark
+    loudness, mixed = np.abs(values), to_mono(values)
+    remark = "clipped" if (loudness >= _FULL).mean() > _CLIPPED else ""
+    if np.abs(mixed).max() <= _SILENT:  # channels in opposite phase cancel out
+        remark = "silent" if loudness.max() <= _SILENT else "silent once the channels are mixed"
+    return to_int16(resampled(mixed, rate, sample_rate)), remark

@@ -44,10 +44,11 @@ def within_question(score: np.ndarray, other: np.ndarray, tie: float) -> np.ndar
         tie: where a question's scores lie less than this apart they are all the same; 0: equal ones only.
 
     Returns:
-        ``[s q]`` in [-1, 1]; 0 where either of the two does not vary.
+        ``[s q]`` in [-1, 1]; 0 where either of the two does not vary, NaN where either holds NaN.
     """
-    varies = np.ptp(score, -1) > 0 if tie == 0 else np.ptp(score, -1) >= tie
-    return np.where(varies, _pearson(_ranks(score), _ranks(other)), 0.0)
+    spread, found = np.ptp(score, -1), _pearson(_ranks(score), _ranks(other))
+    constant = spread == 0 if tie == 0 else spread < tie
+    return np.where(constant & ~np.isnan(found), 0.0, found)
 
 
 def pooled(score: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vaebench.errors import UserError
+from vaebench.metrics.finite import require_finite
 
 _BLOCK = 512  # columns at a time in a symmetric product
 
@@ -103,7 +104,7 @@ def reference(features: Tensor | Moments) -> Reference:
         # Contiguous, as it comes back from the disk: another layout may differ in the last bit of a product.
         root = (centred.T / math.sqrt(len(features) - 1)).contiguous()
         return Reference(mean, root, len(features))
-    given = moments(features, name) if isinstance(features, Tensor) else features
+    given = moments(features, name) if isinstance(features, Tensor) else _checked(features, name)
     values, vectors = torch.linalg.eigh(given.covariance)
     kept = values > values[-1].clamp(min=0) * torch.finfo(values.dtype).eps  # the rest is lost in rounding
     return Reference(given.mean, (vectors[:, kept] * values[kept].sqrt()).contiguous(), given.count)
@@ -118,6 +119,8 @@ def frechet_distance(reference: Reference, features: Tensor | Moments) -> float:
     Raises:
         UserError: fewer than two samples, values that are not finite, or another width than the reference's.
     """
+    require_finite(reference.mean[:, None], "mean of the reference")
+    require_finite(reference.root, "root of the reference")
     width = (features if isinstance(features, Tensor) else features.mean).shape[-1]
     if width != len(reference.mean):
         raise UserError(
@@ -129,12 +132,19 @@ def frechet_distance(reference: Reference, features: Tensor | Moments) -> float:
         trace = centred.square().sum()
         cross = torch.linalg.svdvals(centred @ reference.root).sum()
     else:
-        other = moments(features) if isinstance(features, Tensor) else features
+        other = moments(features) if isinstance(features, Tensor) else _checked(features, "features")
         mean, trace = other.mean, other.covariance.trace()
         product = reference.root.T @ (other.covariance @ reference.root)
         cross = torch.linalg.eigvalsh(product).clamp(min=0).sqrt().sum()
     distance = (mean - reference.mean).square().sum() + reference.root.square().sum() + trace - 2 * cross
-    return max(0.0, distance.item())  # equal sets come out as a rounding error of either sign
+    return distance.clamp(min=0).item()  # equal sets come out as a rounding error of either sign
+
+
+def _checked(given: Moments, name: str) -> Moments:
+    """``given``, if its numbers are finite; else raises `UserError`."""
+    require_finite(given.mean[:, None], f"mean of the {name}")
+    require_finite(given.covariance, f"covariance of the {name}")
+    return given
 
 
 def _gram(x: Tensor) -> Tensor:
@@ -155,13 +165,7 @@ def _centre(features: Tensor, name: str) -> tuple[Tensor, Tensor]:
         raise ValueError(f"expected {name} of shape [n d], got {tuple(features.shape)}")
     if len(features) < 2:
         raise UserError(f"{name}: {len(features)} sample(s); a covariance needs at least 2")
-    bad = (~features.isfinite()).any(1)
-    if bad.any():
-        first = int(bad.nonzero()[0])
-        raise UserError(
-            f"{name}: {int(bad.sum())} of {len(features)} rows hold NaN or infinity (first: row {first}); "
-            "check the images they come from"
-        )
+    require_finite(features, name)
     x = features.to("cpu", torch.float64, copy=True)
     mean = x.mean(0)
     x -= mean

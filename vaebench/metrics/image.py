@@ -44,13 +44,15 @@ def psnr_from_mse(mse: float) -> float: ...
 @overload
 def psnr_from_mse(mse: Tensor) -> Tensor: ...
 def psnr_from_mse(mse: float | Tensor) -> float | Tensor:
-    """``10 log10(1 / mse)`` in dB for images of range 1; infinite where ``mse`` is 0.
+    """``10 log10(1 / mse)`` in dB for images of range 1; infinite where ``mse`` is 0, NaN where it is NaN.
 
     The mean of ``psnr_per_image`` is at least ``psnr_from_mse`` of the mean error (Jensen): say which of them is meant.
     """
     if isinstance(mse, Tensor):
         return -10 * mse.log10()
-    return -10 * math.log10(mse) if mse > 0 else math.inf
+    if mse == 0:
+        return math.inf
+    return math.nan if mse < 0 else -10 * math.log10(mse)
 
 
 def psnr_per_image(x: Tensor, y: Tensor) -> Tensor:

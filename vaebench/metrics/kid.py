@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vaebench.errors import UserError
+from vaebench.metrics.finite import require_finite
 
 _IN_FLIGHT = 2**22  # kernel values at a time: 32 MB in float64
 
@@ -20,11 +21,12 @@ def kernel_distance(reference: Tensor, samples: Tensor) -> float:
         samples: features ``[m d]``, m at least 2, there too.
 
     Raises:
-        UserError: a set has fewer than two points.
+        UserError: a set has fewer than two points, or points that are not finite.
     """
     for name, points in (("reference", reference), ("generated", samples)):
         if len(points) < 2:
             raise UserError(f"kernel distance: {len(points)} {name} image(s); it needs at least 2")
+        require_finite(points, f"features of the {name} images")
     x, y = reference.double(), samples.double()
     return (_within(x) + _within(y) - 2 * _total(x, y) / (len(x) * len(y))).item()
 

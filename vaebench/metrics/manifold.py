@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vaebench.errors import UserError
+from vaebench.metrics.finite import require_finite
 
 _IN_FLIGHT = 2**22  # distances at a time: 32 MB in float64
 
@@ -23,7 +24,7 @@ def precision_recall(reference: Tensor, samples: Tensor, *, neighbours: int) -> 
         neighbours: k, at least 1; the paper takes 3.
 
     Raises:
-        UserError: a set has no more than ``neighbours`` points.
+        UserError: a set has no more than ``neighbours`` points, or points that are not finite.
     """
     for name, points in (("reference", reference), ("generated", samples)):
         if len(points) <= neighbours:
@@ -31,6 +32,7 @@ def precision_recall(reference: Tensor, samples: Tensor, *, neighbours: int) -> 
                 f"precision and recall: {len(points)} {name} images have no {neighbours} neighbours each; take more "
                 "images or fewer neighbours"
             )
+        require_finite(points, f"features of the {name} images")
     # float64, because a matrix product gives the distances: in float32 those of near neighbours would be rounding.
     real, fake = reference.double(), samples.double()
     real_radii, fake_radii = _radii(real, neighbours), _radii(fake, neighbours)

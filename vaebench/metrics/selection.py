@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from vaebench.errors import UserError
+
 Rule = Callable[[np.ndarray], np.ndarray]
 """The offered candidates, their columns ``[q j]`` -> mass ``[s q j]`` (or ``[q j]`` where seeds make no difference)."""
 
@@ -39,7 +41,13 @@ def lowest(score: np.ndarray, tie: float) -> np.ndarray:
 
     Returns:
         ``[... k]``, sums of 1.
+
+    Raises:
+        UserError: a score is NaN, which is neither above nor below another.
     """
+    bad = int(np.isnan(score).any(-1).sum())
+    if bad:
+        raise UserError(f"scores to pick by: those of {bad} of {score[..., 0].size} questions hold NaN")
     if tie == 0:
         picked = np.zeros(score.shape)
         np.put_along_axis(picked, score.argmin(-1)[..., None], 1.0, -1)

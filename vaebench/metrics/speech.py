@@ -87,12 +87,14 @@ def si_sdr(x: Tensor, y: Tensor) -> float | None:
         y: the reconstruction, same shape.
 
     Returns:
-        dB; None where the original is silent.
+        dB; None where the original is silent, NaN where either holds NaN or infinity.
 
     Raises:
         ValueError: the shapes differ or are not ``[t]``.
     """
     _check(x, y)
+    if not _finite(x, y):
+        return math.nan  # what is cut to a limit below would be the limit
     if is_silent(x):
         return None
     x, y = x.double(), y.double()
@@ -114,7 +116,8 @@ def stoi(x: Tensor, y: Tensor, sample_rate: int) -> float | None:
         sample_rate: Hz; pystoi resamples to 10 kHz.
 
     Returns:
-        Mostly in [0, 1]; None where the original is silent or has less than 0.4 s that are not.
+        Mostly in [0, 1]; None where the original is silent or has less than 0.4 s that are not, NaN where either holds
+        NaN or infinity.
 
     Raises:
         ValueError: the shapes differ or are not ``[t]``.
@@ -122,6 +125,8 @@ def stoi(x: Tensor, y: Tensor, sample_rate: int) -> float | None:
     """
     _check(x, y)
     _demand("pystoi", "STOI")
+    if not _finite(x, y):
+        return math.nan
     if is_silent(x) or len(x) < STOI_SECONDS * sample_rate:
         return None
     from pystoi import stoi as measure
@@ -146,7 +151,8 @@ def pesq(x: Tensor, y: Tensor, sample_rate: int) -> float | None:
         sample_rate: 8000 or 16000 Hz.
 
     Returns:
-        Mean opinion score, 1.0 to 4.6; None where no utterance is found in the original or it is below 0.25 s.
+        Mean opinion score, 1.0 to 4.6; None where no utterance is found in the original or it is below 0.25 s, NaN
+        where either holds NaN or infinity.
 
     Raises:
         ValueError: the shapes differ or are not ``[t]``.
@@ -156,6 +162,8 @@ def pesq(x: Tensor, y: Tensor, sample_rate: int) -> float | None:
     _demand("pesq", "PESQ")
     if sample_rate not in PESQ_BANDS:
         raise UserError(f"PESQ needs audio at 8000 or 16000 Hz, this is at {sample_rate}; leave PESQ out")
+    if not _finite(x, y):
+        return math.nan
     band = PESQ_BANDS[sample_rate]
     if is_silent(x) or len(x) < PESQ_SECONDS * sample_rate:
         return None
@@ -180,6 +188,10 @@ def is_there(package: str) -> bool:
 def is_silent(x: Tensor) -> bool:
     """Whether a waveform stays below 1e-4, three steps of 16-bit audio; an empty one does."""
     return not x.numel() or float(x.abs().max()) < _SILENCE
+
+
+def _finite(x: Tensor, y: Tensor) -> bool:
+    return bool(x.isfinite().all() and y.isfinite().all())
 
 
 def _magnitudes(x: Tensor, size: int, window: int, hop: int) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vaebench.errors import UserError
+from vaebench.metrics.finite import require_finite
 
 
 def median_distance(points: Tensor) -> float:
@@ -66,8 +67,6 @@ def _check(points: Tensor, *, fewest: int) -> np.ndarray:
     """``points`` float64 on the CPU. Raises `UserError` if they are too few or not finite."""
     if len(points) < fewest:
         raise UserError(f"two samples are compared: one has {len(points)} point(s); it needs at least {fewest}")
-    bad = int((~points.isfinite()).any(1).sum())
-    if bad:
-        raise UserError(f"two samples are compared: {bad} of {len(points)} points hold NaN or infinity")
+    require_finite(points, "two samples are compared")
     found: np.ndarray = points.to("cpu", torch.float64).numpy()
     return found

@@ -19,39 +19,57 @@ from vaebench.nn.quantise import Quantised, from_index, levels_for, perplexity, 
 from vaebench.nn.tokenizer import Tokenizer
 
 VARIANTS = ("symmetric", "standard")
+MIXTURES = ("element", "item")
 
 
 class SymmetricLevels(nn.Module):
     """``a = (tanh z + 1) / 2``, ``l = round(a (L - 1))``, decoded as ``2 l / (L - 1) - 1``; no auxiliary loss.
 
-    In training an element is, with probability ``noise``, ``a + u / L`` instead of the rounded value, u uniform in
-    (-1/2, 1/2). The gradient is that of ``2 a - 1`` in both cases. ``levels``: L of each dimension, 2 or more.
+    In training with noise: ``a + u / (L - 1)`` instead of the rounded value, u uniform in (-1/2, 1/2): half the
+    distance between two codes either way, which is how far rounding moves a value (arXiv 2411.19842). The gradient is
+    that of ``2 a - 1`` whatever it is.
+
+    ``mixture``: element: each one by itself has noise with probability ``noise``, else is rounded. item: all tokens of
+    an image or clip together; of the items without noise half are rounded and half are ``a`` itself (the code of
+    arXiv 2411.19842, where ``noise`` is 1/2). ``levels``: L of each dimension, 2 or more.
     """
 
     counts: Tensor
 
-    def __init__(self, *, levels: Sequence[int], nominal_size: int, noise: float) -> None:
+    def __init__(self, *, levels: Sequence[int], nominal_size: int, noise: float, mixture: str) -> None:
         super().__init__()
-        require(probability("model.noise", noise))
+        require(probability("model.noise", noise), one_of("model.mixture", mixture, MIXTURES))
         self.levels = tuple(levels)
         self.inputs = self.dim = len(self.levels)
         self.codebook_size = real_size(self.levels)
         self.nominal_size = nominal_size
         self.noise = noise
+        self.per_item = mixture == "item"
         self.register_buffer("counts", torch.tensor(self.levels, dtype=torch.float32), persistent=False)
 
-    def forward(self, z: Tensor) -> Quantised:
-        """``z`` ``[n d]`` -> values in [-1, 1], with noise a little beyond. Info: ``perplexity`` of the batch."""
+    def forward(self, z: Tensor, items: int | None = None) -> Quantised:
+        """``z`` ``[n d]`` -> values in [-1, 1], with noise a little beyond. Info: ``perplexity`` of the batch.
+
+        ``items``: see `SeesItems`; each token is an item where it is None.
+        """
         a = (z.float().tanh() + 1) / 2
         with torch.no_grad():
             rounded = (a * (self.counts - 1)).round()
             indices = to_index(rounded.long(), self.levels)
             if not self.training:
                 return Quantised(self.codes(indices), indices, a.new_zeros(()), continuous=2 * a - 1)
-            uniform = (torch.rand_like(a) - 0.5) / self.counts
-            change = torch.where(torch.rand_like(a) < self.noise, uniform, rounded / (self.counts - 1) - a)
+            change = self._change(a, rounded / (self.counts - 1) - a, len(a) if items is None else items)
         info = {"perplexity": perplexity(indices, self.codebook_size)}
         return Quantised(2 * (a + change) - 1, indices, a.new_zeros(()), info)
+
+    def _change(self, a: Tensor, to_code: Tensor, items: int) -> Tensor:
+        """What is added to ``a`` ``[n d]`` in training; ``to_code``: what rounding adds."""
+        uniform = (torch.rand_like(a) - 0.5) / (self.counts - 1)
+        if not self.per_item:
+            return torch.where(torch.rand_like(a) < self.noise, uniform, to_code)
+        drawn = torch.rand(items, 1, device=a.device).repeat_interleave(len(a) // items, dim=0)
+        raw = (1 - self.noise) / 2
+        return torch.where(drawn < self.noise, uniform, to_code * (drawn < 1 - raw))
 
     def codes(self, indices: Tensor) -> Tensor:
         """Int64 ``[n]`` -> ``[n d]`` in [-1, 1]."""
@@ -101,15 +119,16 @@ def fsq(
     levels: Sequence[int] | None,
     variant: str,
     noise: float,
+    mixture: str,
 ) -> Tokenizer:
     """A tokenizer with `SymmetricLevels` or `StandardLevels`; ``levels`` null: the paper's at this size.
 
-    ``variant``: symmetric (``noise``: share of elements with noise in training) or standard (no noise).
+    ``variant``: symmetric (``noise``: share with noise in training, ``mixture``: of what) or standard (no noise).
     """
     require(one_of("model.variant", variant, VARIANTS))
     counts = levels_for(codebook_size, levels)
     quantiser = (
-        SymmetricLevels(levels=counts, nominal_size=codebook_size, noise=noise)
+        SymmetricLevels(levels=counts, nominal_size=codebook_size, noise=noise, mixture=mixture)
         if variant == "symmetric"
         else StandardLevels(levels=counts, nominal_size=codebook_size)
     )

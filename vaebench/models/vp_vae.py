@@ -25,7 +25,8 @@ SOURCES = ("train", "queue")
 OVER = ("sum", "mean")
 # Distances below this count as this: repeated latents (digital silence) are 0 apart, and the ratio takes logarithms.
 _LEAST = 1e-8
-# Above this many codes k-means takes batches of latents.
+ALGORITHMS = ("lloyd", "minibatch")
+# Above this many codes k-means takes batches of latents, unless it is told how to go about it.
 _BATCHES_ABOVE = 1024
 
 
@@ -78,7 +79,8 @@ class VectorPerturbation(nn.Module):
     ``queue_length``: m = ceil(queue_length / K) (the paper); the other is null. ``density_neighbour``: k, below m.
     ``tree_every``: the neighbours are those of the queue as it was up to this many steps ago, less one; 1: as it is.
     ``codebook_from``: k-means of training latents (paper) or of the queue (code). ``codebook_latents``,
-    ``codebook_iterations``: how many latents, and steps of Lloyd's algorithm, at most.
+    ``codebook_iterations``: how many latents, and passes over them, at most. ``codebook_algorithm``: lloyd, or
+    minibatch (Sculley 2010), which stops early: a higher CVU, a larger error; null: minibatch above 1,024 codes.
     """
 
     queue: Tensor
@@ -107,6 +109,7 @@ class VectorPerturbation(nn.Module):
         codebook_from: str,
         codebook_latents: int,
         codebook_iterations: int,
+        codebook_algorithm: str | None,
     ) -> None:
         super().__init__()
         self.m = neighbours_per_code(codebook_size, dim, rate, queue_length)
@@ -123,6 +126,7 @@ class VectorPerturbation(nn.Module):
             one_of("model.codebook_from", codebook_from, SOURCES),
             whole("model.codebook_latents", codebook_latents, codebook_size),
             whole("model.codebook_iterations", codebook_iterations, 1),
+            one_of("model.codebook_algorithm", codebook_algorithm or ALGORITHMS[0], ALGORITHMS),
         )
         self.inputs = self.dim = dim
         self.codebook_size = self.nominal_size = codebook_size
@@ -137,7 +141,11 @@ class VectorPerturbation(nn.Module):
         self.tree_every = tree_every
         self.codebook_from = codebook_from
         self.codebook_latents = codebook_latents
-        self.codebook_iterations = codebook_iterations
+        self.k_means: dict[str, Any] = {
+            "algorithm": codebook_algorithm or algorithm_for(codebook_size),
+            "iterations": codebook_iterations,
+            "init": "k-means++",
+        }
         self.register_buffer("queue", torch.randn(length, dim))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
         self.register_buffer("codebook", torch.zeros(codebook_size, dim))
@@ -184,13 +192,14 @@ class VectorPerturbation(nn.Module):
     def fit(self, latents: Tensor, *, seed: int) -> None:
         """K-means, from ``latents`` float32 ``[m d]`` of the training set or from the queue; kept in ``codebook``."""
         points = latents if self.codebook_from == "train" else self.queue
-        centroids, _ = _k_means(points, self.codebook_size, iterations=self.codebook_iterations, seed=seed)
+        centroids, _ = _k_means(points, self.codebook_size, **self.k_means, seed=seed)
         self.codebook.copy_(centroids)
         self.fitted.fill_(True)
 
     def usage_of(self, latents: Tensor, *, seed: int) -> Tensor:
         """Indices int64 ``[m]`` of ``latents`` ``[m d]`` in a codebook of ten steps, from random ones of them."""
-        return _k_means(latents, self.codebook_size, iterations=10, seed=seed, init="random")[1]
+        quick = algorithm_for(self.codebook_size)
+        return _k_means(latents, self.codebook_size, algorithm=quick, iterations=10, init="random", seed=seed)[1]
 
     def _neighbours(self) -> Neighbours:
         """What to find neighbours in, from saved state alone."""
@@ -242,8 +251,13 @@ def _density_mistake(k: int, m: int) -> str | None:
     )
 
 
+def algorithm_for(codes: int) -> str:
+    """The k-means of this many codes where none is named."""
+    return "lloyd" if codes <= _BATCHES_ABOVE else "minibatch"
+
+
 def _k_means(
-    points: Tensor, codes: int, *, iterations: int, seed: int, init: str = "k-means++"
+    points: Tensor, codes: int, *, algorithm: str, iterations: int, init: str, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Centroids ``[codes d]`` of ``points`` ``[m d]`` and the index ``[m]`` of each; on one core, for the same bits."""
     if len(points) < codes:
@@ -258,7 +272,7 @@ def _k_means(
     options: dict[str, Any] = {"init": init, "n_init": 1, "max_iter": iterations, "random_state": seed}
     method = (
         KMeans(codes, **options)
-        if codes <= _BATCHES_ABOVE
+        if algorithm == "lloyd"
         else MiniBatchKMeans(codes, batch_size=2 * codes, init_size=3 * codes, **options)
     )
     with threadpool_limits(1), warnings.catch_warnings():
@@ -279,7 +293,7 @@ def estimate_eta(quantiser: VectorPerturbation, *, seed: int, rounds: int, token
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         queue = torch.randn(quantiser.queue.shape)
-        codebook, _ = _k_means(queue, quantiser.codebook_size, iterations=quantiser.codebook_iterations, seed=seed)
+        codebook, _ = _k_means(queue, quantiser.codebook_size, **quantiser.k_means, seed=seed)
         near = Neighbours(queue)
         for _ in range(rounds):
             z = torch.randn(tokens, quantiser.dim)
@@ -310,6 +324,7 @@ def vp_vae(
     codebook_from: str,
     codebook_latents: int,
     codebook_iterations: int,
+    codebook_algorithm: str | None,
 ) -> Tokenizer:
     """A tokenizer with a `VectorPerturbation`; ``dim`` null: FSQ's width at this size."""
     quantiser = VectorPerturbation(
@@ -329,5 +344,6 @@ def vp_vae(
         codebook_from=codebook_from,
         codebook_latents=codebook_latents,
         codebook_iterations=codebook_iterations,
+        codebook_algorithm=codebook_algorithm,
     )
     return Tokenizer(autoencoders.build(autoencoder, input_shape=input_shape, sample_rate=sample_rate), quantiser)

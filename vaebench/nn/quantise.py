@@ -65,6 +65,17 @@ class Quantiser(Protocol):
 
 
 @runtime_checkable
+class SeesItems(Protocol):
+    """A quantiser that can treat all tokens of an image or clip alike in training; ``per_item``: whether it does."""
+
+    per_item: bool
+
+    def __call__(self, z: Tensor, items: int | None) -> Quantised:
+        """``z`` ``[n inputs]``: the tokens of ``items`` images or clips, those of each together and equally many."""
+        ...
+
+
+@runtime_checkable
 class FitsCodes(Protocol):
     """A quantiser whose codes are made after the training, from latents of the training set.
 

@@ -13,7 +13,7 @@ from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn import precision
 from vaebench.nn.autoencoders import Autoencoder
-from vaebench.nn.quantise import FitsCodes, Quantised, Quantiser, perplexity
+from vaebench.nn.quantise import FitsCodes, Quantised, Quantiser, SeesItems, perplexity
 from vaebench.nn.sampling import SEED, own_draws, spread
 
 _WATCHED = 512  # training items behind the numbers of `watch`
@@ -56,7 +56,7 @@ class Tokenizer(nn.Module):
         """The sum of the autoencoder's and the quantiser's loss; terms of both, ``auxiliary`` is the quantiser's."""
         features = self._target(batch.x)
         z, grid = self._tokens(features)
-        quantised = self._quantise(z)
+        quantised = self._quantise(z, items=len(batch.x))
         decoded = self.autoencoder.decode(self._raised(quantised.values, grid))
         output: LossOutput = self.autoencoder.loss(decoded, features)
         terms = {**output.terms, "auxiliary": quantised.loss.detach(), **quantised.info}
@@ -117,7 +117,7 @@ class Tokenizer(nn.Module):
         generator.
 
         Raises:
-            UserError: there are fewer tokens than codes.
+            UserError: there are fewer tokens than codes, or some that are not finite.
         """
         if not isinstance(self.quantiser, FitsCodes):
             return
@@ -126,6 +126,7 @@ class Tokenizer(nn.Module):
             items = math.ceil(_VARIETY * wanted / self._tokens_per_item(data))
             latents = self._latents(data, items)
         self._check_tokens(data, len(latents))
+        _check_finite(latents)
         chosen = torch.randperm(len(latents), generator=torch.Generator().manual_seed(SEED))[:wanted]
         self.quantiser.fit(latents[chosen.to(latents.device)], seed=SEED)
 
@@ -139,9 +140,11 @@ class Tokenizer(nn.Module):
         size = self.codebook_size
         with own_draws(), torch.no_grad():
             latents = self._latents(data, _WATCHED)
+            if not latents.isfinite().all():
+                return {}
             if not isinstance(self.quantiser, FitsCodes):
                 indices = self._in_eval(lambda: self._quantise(latents).indices)
-            elif len(latents) < size or not latents.isfinite().all():
+            elif len(latents) < size:
                 return {}
             else:
                 indices = self.quantiser.usage_of(latents, seed=SEED)
@@ -160,9 +163,13 @@ class Tokenizer(nn.Module):
         with precision.full(h.device):
             return self.down(flat.float()), tuple(h.shape[2:])
 
-    def _quantise(self, z: Tensor) -> Quantised:
+    def _quantise(self, z: Tensor, items: int | None = None) -> Quantised:
+        """Raises `UserError` outside training for tokens that are not finite: their nearest code is some code."""
+        if not self.training:
+            _check_finite(z)
         with precision.full(z.device):
-            quantised: Quantised = self.quantiser(z)
+            known = {"items": items} if isinstance(self.quantiser, SeesItems) else {}
+            quantised: Quantised = self.quantiser(z, **known)
             return quantised
 
     def _raised(self, values: Tensor, grid: tuple[int, ...]) -> Tensor:
@@ -205,6 +212,11 @@ class Tokenizer(nn.Module):
                 f"model.codebook_size={self.codebook_size}: {data.name} has only {tokens} training tokens to fit so "
                 "many codes to; use a smaller codebook or more data"
             )
+
+
+def _check_finite(z: Tensor) -> None:
+    if not z.isfinite().all():
+        raise UserError("tokens hold NaN or infinity: the model has diverged; train it again with a smaller rate")
 
 
 def _on_grid(values: Tensor, grid: tuple[int, ...]) -> Tensor:

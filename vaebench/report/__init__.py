@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def write(paper_name: str, results_dir: Path, store: Path) -> list[Path]:
     """Write ``table.md``, ``table.tex``, ``table.json``, pictures and sounds of a paper from its ``cells.csv``.
 
-    Pictures and sounds are made from the arrays in ``store``; where it is gone, those that exist stay. Returns the
-    files written.
+    Pictures and sounds are made from the arrays in ``store``; where some of them are gone, those that exist stay.
+    Returns the files written.
     """
     from vaebench.report import data, figures, latex, listen, markdown, token_plots
     from vaebench.report.summary import sections
@@ -27,7 +27,8 @@ def write(paper_name: str, results_dir: Path, store: Path) -> list[Path]:
     found = sections(paper, Cells.read(cells_path(results_dir, paper_name)))
     written = [path for section in found for path in figures.write(section, store, folder)]
     for section in found:
-        written += listen.write(section, figures.arrays(section, store, token_plots.SUITE), folder)
+        heard = figures.arrays(section, store, token_plots.SUITE)
+        written += listen.write(section, heard, folder, whole=figures.is_whole(section, store))
     pictures = {section.name: figures.there(section, folder) for section in found}
     pages = {section.name: listen.there(section, folder) for section in found}
     texts = {

@@ -69,7 +69,7 @@ def write(section: Section, store: Path, folder: Path) -> list[Path]:
 
     Where a store has some of the section's runs only, a picture that is there may show the others, and stays.
     """
-    whole, written = _is_whole(section, store), []
+    whole, written = is_whole(section, store), []
     for kind, figure in _drawn(section, store):
         path = folder / file_name(kind, section)
         if path.exists() and not whole and kind not in _OF_NUMBERS:
@@ -264,7 +264,7 @@ def arrays(section: Section, store: Path, suite: str) -> dict[str, Arrays]:
     return found
 
 
-def _is_whole(section: Section, store: Path) -> bool:
+def is_whole(section: Section, store: Path) -> bool:
     """Whether everything that was measured is still in the store."""
     evaluations = {found for cell in section.cells.values() for found in cell.runs.values()}
     return all(_evaluation(store, run, key).exists() for run, key in evaluations)

@@ -30,12 +30,17 @@ _RANGE_DB = 70.0
 _WIDTH, _HEIGHT = 240, 64  # of a spectrogram, in pixels
 
 
-def write(section: Section, stored: Mapping[str, Arrays], folder: Path) -> list[Path]:
-    """Write the page if there is something to hear. ``stored``: by row, what the suite stored."""
+def write(section: Section, stored: Mapping[str, Arrays], folder: Path, *, whole: bool) -> list[Path]:
+    """Write the page if there is something to hear. ``stored``: by row, what the suite stored.
+
+    ``whole``: whether that is all that was measured; else a page that is there may have the other rows, and stays.
+    """
     heard = {row: arrays for row, arrays in stored.items() if "audio_reconstructions" in arrays}
     if not heard:
         return []
     path = folder / file_name(section)
+    if path.exists() and not whole:
+        return []
     write_bytes(path, render(section, heard).encode("utf-8"))
     return [path]
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vaebench.contracts import Measurement, Reconstructs, Samples, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
+from vaebench.metrics.finite import require_finite
 from vaebench.metrics.frechet import frechet_distance
 from vaebench.suites.common import batches, picture, seeded
 from vaebench.suites.judges import judge, observe
@@ -91,6 +92,7 @@ class Generation:
             return lambda count: model.sample(count, random)
         images = image_data(inputs, "generation").train_x
         codes = torch.cat([model.encode(x).cpu() for x in batches(images, self.batch_size)]).double()
+        require_finite(codes, "codes of the training images")
         mean, covariance = codes.mean(0), codes.T.cov()
         # eigh rather than Cholesky: a masked or unused dimension has no variance at all.
         values, vectors = torch.linalg.eigh(covariance)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vaebench.contracts import Encodes, Measurement, Normalised, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
+from vaebench.metrics.finite import require_finite
 from vaebench.metrics.frechet import frechet_distance, reference
 from vaebench.metrics.two_samples import maximum_mean_discrepancy, median_distance, sliced_wasserstein
 from vaebench.nn.options import require, whole
@@ -109,8 +110,7 @@ class LatentStructure:
             found.append(inputs.model.encode(x.to(inputs.device)).flatten(1).float().cpu())
             inputs.track(sum(map(len, found)), len(images))
         codes = torch.cat(found)
-        if not codes.isfinite().all():
-            raise UserError("latents hold NaN or infinity: the model is not usable; train it again with a smaller rate")
+        require_finite(codes, "latents")
         return codes
 
     def _vote(self, fitted: Tensor, classes: Tensor, codes: Tensor, labels: Tensor) -> Measurement:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vaebench.contracts import GivesLatents
+from vaebench.metrics.finite import require_finite
 from vaebench.suites.common import batches
 
 
@@ -35,9 +36,10 @@ class Latents:
 
 @torch.no_grad()
 def latents_of(model: GivesLatents, images: Tensor, batch_size: int, device: torch.device) -> Latents:
-    """Latents of ``images``, uint8 ``[n c h w]``."""
+    """Latents of ``images``, uint8 ``[n c h w]``. Raises `UserError` for latents that are not finite."""
     found = [model.latent_moments(x.to(device))[0].float().cpu() for x in batches(images, batch_size)]
     values = torch.cat(found)
+    require_finite(values, "latents")
     # One channel at a time in float64; a constant one has a deviation of exactly 0.
     moments = [torch.var_mean(channel.double(), correction=0) for channel in values.unbind(1)]
     variance, mean = (torch.stack(each)[:, None, None] for each in zip(*moments, strict=True))

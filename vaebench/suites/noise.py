@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vaebench.contracts import Measurement, Reconstructs, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
+from vaebench.metrics.features import as_float
 from vaebench.suites.common import batches, one_per_class, picture, seeded
 from vaebench.suites.quality import image_data
 
@@ -73,8 +74,8 @@ class Noise:
 
 
 def _right(classifier, x: Tensor, labels: Tensor) -> int:  # type: ignore[no-untyped-def]
-    """How many of the images are classified as their label."""
-    return int((classifier.logits(x).argmax(1) == labels).sum())
+    """How many of the images are classified as their label. Raises `UserError` for images that are not finite."""
+    return int((classifier.logits(as_float(x)).argmax(1) == labels).sum())
 
 
 def _stack(parts: list[Tensor]) -> np.ndarray:

@@ -72,7 +72,7 @@ class Spread:
         """Root of (sum |q - z|^2 / sum |z - mean z|^2); 0 where the latents do not differ at all."""
         assert self._sum is not None, "something was added"
         around = self._squares - self._sum.square().sum() / self.count
-        return float((self._errors / around).sqrt()) if around > 0 else 0.0
+        return 0.0 if around <= 0 else float((self._errors / around).sqrt())
 
 
 def _images(inputs: SuiteInputs, data: ImageData, spread: Spread, batch_size: int) -> tuple[Tensor, Tensor]:

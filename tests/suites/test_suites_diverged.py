@@ -1,0 +1,195 @@
+"""A model with NaN in one image, clip or sample: no suite may measure it as if it were only a bad model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vaebench.config import conf_dir
+from vaebench.contracts import SuiteInputs
+from vaebench.data.audio import assemble, clips
+from vaebench.data.images import ImageData
+from vaebench.errors import UserError
+from vaebench.metrics import speech
+from vaebench.nn import autoencoders
+from vaebench.nn.quantise import Quantised
+from vaebench.nn.tokenizer import Tokenizer
+from vaebench.suites.compression import Compression
+from vaebench.suites.generation import Generation
+from vaebench.suites.latent_structure import LatentStructure
+from vaebench.suites.masks import Masks
+from vaebench.suites.noise import Noise
+from vaebench.suites.quantisation import Quantisation
+from vaebench.suites.reconstruction import Reconstruction
+from vaebench.suites.smoothness import Smoothness
+from vaebench.suites.tokens import Tokens
+
+CPU = torch.device("cpu")
+SIDE, IMAGES = 16, 60
+
+
+class Model(nn.Module):
+    """Images made small and large again; ``broken``: where a NaN stands in the third of a batch."""
+
+    latent_shape = (1, 8, 8)
+    codebook_size = nominal_size = 4
+
+    def __init__(self, broken: str) -> None:
+        super().__init__()
+        self.broken = broken
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self._spoilt("code", F.avg_pool2d(x, 2).flatten(1))
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self._spoilt("image", F.interpolate(z.view(-1, 1, 8, 8), scale_factor=2))
+
+    def encode_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.encode(x), F.avg_pool2d(x, 2).flatten(1)
+
+    def latent_moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.encode(x).view(-1, *self.latent_shape), None
+
+    def encode_masked(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.encode(x) * mask
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        return self.decode(torch.rand(count, 1, 8, 8, generator=generator))
+
+    def ema_mask(self) -> Tensor:
+        return torch.arange(64) < 40
+
+    def batch_mask(self, x: Tensor) -> Tensor:
+        return torch.arange(64) < 30
+
+    def importance_ema(self) -> Tensor:
+        return torch.arange(64).float()
+
+    def _spoilt(self, place: str, values: Tensor) -> Tensor:
+        if place == self.broken:
+            values = values.clone()
+            values[min(2, len(values) - 1)].view(-1)[5] = math.nan
+        return values
+
+
+class Nearest(nn.Module):
+    """Three codes, the nearest of which an argmin finds for NaN, too."""
+
+    inputs = dim = 1
+    codebook_size = nominal_size = 3
+    register = torch.tensor([-1.0, 0.0, 1.0])
+
+    def forward(self, z: Tensor) -> Quantised:
+        indices = (z - self.register).abs().nan_to_num(0).argmin(1)
+        return Quantised(self.codes(indices), indices, z.new_zeros(()), continuous=self.codes(indices))
+
+    def codes(self, indices: Tensor) -> Tensor:
+        return self.register[indices, None]
+
+
+class Classifier(nn.Module):
+    def features(self, x: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(x, 2).flatten(1)
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.features(x)
+
+
+def images() -> ImageData:
+    x = torch.randint(0, 256, (IMAGES, 1, SIDE, SIDE), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    y = torch.arange(IMAGES) % 4
+    return ImageData("toy", x, y, x, y, source="", digest="toy", note="", stand_in=True)
+
+
+def options(suite: str, **changes: Any) -> dict[str, Any]:
+    found = yaml.safe_load((conf_dir() / "suite" / f"{suite}.yaml").read_text())
+    return {name: value for name, value in found.items() if name not in ("_target_", "version")} | changes
+
+
+def measured(suite: Any, model: nn.Module, data: Any, cache: Path) -> dict[str, float]:
+    inputs = SuiteInputs(model=model.eval(), data=data, device=CPU, cache=cache, classifier=Classifier())
+    return {found.name: found.value for found in suite.run(inputs).measurements}
+
+
+SUITES = {
+    "reconstruction": lambda: Reconstruction(**options("reconstruction", batch_size=20)),
+    "noise": lambda: Noise(**options("noise", sigmas=[0.1], batch_size=20)),
+    "masks": lambda: Masks(**options("masks", batch_sizes=[10], psnr_batch=10)),
+    "generation": lambda: Generation(
+        **options("generation", features="classifier", samples=40, batch_size=20, reference="test")
+    ),
+    "generation, fitted": lambda: Generation(
+        **options("generation", features="classifier", samples=40, latent="fitted_gaussian", batch_size=20)
+    ),
+    "smoothness": lambda: Smoothness(**options("smoothness", features="classifier", epsilons=[0, 0.1], batch_size=20)),
+    "compression": lambda: Compression(**options("compression", patterns=2, compared=20, batch_size=20)),
+    "quantisation": lambda: Quantisation(batch_size=20),
+    "latent_structure": lambda: LatentStructure(
+        **options("latent_structure", embedding="none", fitted=40, compared=20, batch_size=20)
+    ),
+}
+
+
+@pytest.mark.parametrize("broken", ["code", "image"])
+@pytest.mark.parametrize("name", list(SUITES))
+def test_images(name: str, broken: str, tmp_path: Path) -> None:
+    if broken == "image" and name in ("compression", "latent_structure"):
+        pytest.skip("looks at codes alone")
+    if broken == "code" and name == "generation":
+        pytest.skip("encodes nothing")
+    suite, data = SUITES[name](), images()
+    whole = measured(suite, Model("nowhere"), data, tmp_path)
+    assert all(map(math.isfinite, whole.values()))
+    try:
+        found = measured(suite, Model(broken), data, tmp_path)
+    except UserError as error:
+        found = {str(error): math.nan}
+    assert not all(map(math.isfinite, found.values())), found
+    assert "NaN" in "".join(found) or any(map(math.isnan, found.values()))
+
+
+def tokenizer(kind: dict[str, Any], shape: tuple[int, ...], rate: int | None) -> Tokenizer:
+    torch.manual_seed(0)
+    return Tokenizer(autoencoders.build(kind, input_shape=shape, sample_rate=rate), Nearest()).eval()  # type: ignore[arg-type]
+
+
+def test_codes_of_images(tmp_path: Path) -> None:
+    model = tokenizer({"kind": "conv", "width": 8, "groups": 2, "perceptual": 0.0}, (1, SIDE, SIDE), None)
+    suite = Tokens(**options("tokens", batch_size=20))
+    assert all(map(math.isfinite, measured(suite, model, images(), tmp_path).values()))
+    model.down.bias.data.fill_(math.nan)
+    with pytest.raises(UserError, match="tokens hold NaN or infinity"):
+        measured(suite, model, images(), tmp_path)
+
+
+def test_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silence(Model):
+        """One code; a decoder that gives NaN for the second clip."""
+
+        def tokenize(self, x: Tensor) -> Tensor:
+            return torch.zeros(1, 4, dtype=torch.int64)
+
+        def encode(self, x: Tensor) -> Tensor:
+            return 0.9 * x
+
+        def decode(self, z: Tensor) -> Tensor:
+            return z * (math.nan if self.broken and z.shape[-1] == 5000 else 1.0)
+
+    random = torch.Generator().manual_seed(0)
+    waves = [(torch.randn(length, generator=random) * 3000).short().numpy() for length in (6000, 5000, 7000)]
+    part = clips(waves, [0, 1, 2])
+    data = assemble(name="toy", shape=(1, 1000), sample_rate=8000, train=part, test=part, source="")
+    monkeypatch.setattr(speech, "is_there", lambda package: package == "pystoi")
+    suite = Tokens(**options("tokens"))
+    whole = measured(suite, Silence(""), data, tmp_path)
+    assert all(map(math.isfinite, whole.values()))
+    found = measured(suite, Silence("image"), data, tmp_path)
+    for name in ("lsd", "stft", "si_sdr", "stoi"):
+        assert math.isnan(found[name]), name
