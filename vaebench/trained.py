@@ -32,6 +32,15 @@ def parents(run: Run, store: Store) -> dict[str, Path]:
     return {role: store.root / key for role, key in run.request().data.get("parents", {}).items()}
 
 
+def check_parents(run: Run, store: Store) -> None:
+    """Raise `UserError` if a run that this one builds on is not there or not finished."""
+    for role, folder in parents(run, store).items():
+        status = Run(folder).status()
+        if status["status"] != "done":
+            reason = status["reason"] if status["status"] == "damaged" else status["status"]
+            raise UserError(f"{role} {folder.name} is not finished ({reason}); the command that makes it goes on")
+
+
 def load_model(run: Run, device: torch.device, snapshot: int | None = None) -> nn.Module:
     """The trained model of a finished run, in eval mode on ``device``; a generator of latents with its decoder.
 
@@ -41,7 +50,7 @@ def load_model(run: Run, device: torch.device, snapshot: int | None = None) -> n
         raise UserError(f"run {run.key} is not finished ({run.status()['status']}); train it first")
     store = Store(run.folder.parent)
     model = build.model(run.request(), latent_shape=_latent_shape(run, store))
-    load_weights(run.path("model.safetensors" if snapshot is None else snapshot_name(snapshot)), model)
+    load_weights(run.intact("model.safetensors" if snapshot is None else snapshot_name(snapshot)), model)
     if isinstance(model, Generates):
         model.decode_with(load_model(Run(parents(run, store)["autoencoder"]), device))
     return model.to(device).eval()

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.errors import UserError
-from vaebench.store import write_bytes
+from vaebench.writing import write_bytes
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -43,7 +44,7 @@ class Cells:
         """The cells of a file; none if there is no file. Raises `UserError` if it is not such a file."""
         import pandas as pd
 
-        if not path.exists():
+        if not os.path.lexists(path):
             types = {name: _NUMBERS.get(name, "str") for name in COLUMNS}
             return cls(pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()}))
         try:
@@ -52,8 +53,12 @@ class Cells:
             if tuple(frame.columns) != COLUMNS:
                 raise UserError(f"{path}: has other columns than {', '.join(COLUMNS)}; remove it and run again")
             numbers = {n: frame[n].map(_float if t == "float64" else int).astype(t) for n, t in _NUMBERS.items()}
-        except ValueError as error:
-            raise UserError(f"{path}: is damaged ({str(error).splitlines()[0]}); remove it and run again") from error
+            _check_texts(frame)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); remove it and run again") from error
+        except (ValueError, OverflowError, RecursionError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise UserError(f"{path}: is damaged ({reason}); remove it and run again") from error
         return cls(frame.assign(**numbers))
 
     def merged(self, found: Iterable[Mapping[str, Any]]) -> Cells:
@@ -73,6 +78,17 @@ class Cells:
         text = io.StringIO()
         self.frame.to_csv(text, index=False, lineterminator="\n")
         write_text(path, text.getvalue())
+
+
+def _check_texts(frame: DataFrame) -> None:
+    """Raise `ValueError` unless all protocols are JSON objects and the values by seed lists of numbers."""
+    for text in frame["protocol"].unique():
+        if not isinstance(json.loads(text), dict):
+            raise ValueError(f"protocol {text[:40]!r} is no mapping")
+    for text in frame["by_seed"].unique():
+        values = json.loads(text)
+        if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
+            raise ValueError(f"by_seed {text[:40]!r} is no list of numbers")
 
 
 def _float(text: str) -> float:
