@@ -44,7 +44,7 @@ COMMANDS = {
     "eval": ["eval", "suite=reconstruction", *VMAE],
     "snapshot": ["eval", "suite=reconstruction", "snapshot=1", *VMAE],
     "child": ["train", *LDM],
-    "pick": ["eval", "suite=selection", "suite.bootstrap=20", *PAIRS],
+    "pick": ["eval", "suite=selection", "suite.bootstrap=100", *PAIRS],
     "list": ["list", "runs"],
 }
 
