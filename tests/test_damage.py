@@ -27,6 +27,8 @@ from safetensors.torch import load, save
 
 from vaebench import cli, compose, matching_requests, requests, text_requests
 from vaebench.config import Request
+from vaebench.report import figures
+from vaebench.report.cells import COLUMNS, Cells, cells_path
 from vaebench.store import Run
 
 NETWORK = ["model.network.patch=7", "model.network.width=8", "model.network.depth=1", "model.network.heads=2"]
@@ -406,3 +408,52 @@ def test_a_run_from_before_checksums_is_read_and_its_weights_compared(name: str,
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VAEBENCH_HOME", str(root))
         assert cli.main(words("eval" if name == "autoencoder" else "child", made.answers)) == 2
+
+
+def cells_of(made: Made, results: Path) -> None:
+    """Cells of a table, measured by the store's evaluation of its autoencoder."""
+    run, evaluation = made.keys["autoencoder"], Path(made.keys["measured"]).name
+    texts = dict.fromkeys(COLUMNS, "x") | {"protocol": "{}", "by_seed": "[]", "low": None, "high": None}
+    texts |= {"paper": "batchtopk", "table": "table1", "run": run, "eval": evaluation, "scale": "smoke"}
+    texts |= {"dataset": "digits", "count": 360, "stand_in": 1, "epochs": 1.0, "train_images": 1437, "seed": 0}
+    measured = [{**texts, "row": "batchtopk", "column": "psnr", "value": 8.3, "measurement": "psnr", "unit": "dB"}]
+    path = cells_path(results, "batchtopk")
+    Cells.read(path).merged(measured).write(path)
+
+
+@pytest.mark.parametrize(
+    ("run", "file", "kind", "old"),
+    [
+        ("measured", "arrays.npz", "garbage", False),
+        ("measured", "arrays.npz", "flip", False),
+        ("measured", "arrays.npz", "objects", True),
+        ("measured", "arrays.npz", "others", True),
+        ("measured", "status.json", "list", False),
+        ("autoencoder", "metrics.jsonl", "binary", True),
+        ("autoencoder", "metrics.jsonl", "pipe", False),
+    ],
+)
+def test_a_report_names_what_it_cannot_read_and_goes_on(
+    *,
+    run: str,
+    file: str,
+    kind: str,
+    old: bool,
+    made: Made,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root, results = copied(made, tmp_path), tmp_path / "results"
+    if old:
+        before_checksums(root)
+    cells_of(made, results)
+    path = root / made.keys[run] / file
+    {**ANY, **BY_KIND[path.suffix]}[kind](path)
+    monkeypatch.setenv("VAEBENCH_HOME", str(root))
+    monkeypatch.setattr(figures, "_png", lambda figure, few: b"drawn")
+    assert cli.main(["report", "paper=batchtopk", f"results={results}"]) == 0
+    error = capsys.readouterr().err
+    assert error.count("\n") == error.count("left out: ") == 1
+    assert str(path) in error or "pictures of arrays that are not what they should be" in error
+    assert "8.3" in (results / "batchtopk" / "table.md").read_text()

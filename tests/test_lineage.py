@@ -92,7 +92,7 @@ def test_damaged_latents_are_made_again_and_only_those(home: Path, monkeypatch: 
     run = Store(home).open(wanted[2])
     outcome = worker.work(Job("train", run.folder), MACHINE)
     assert outcome.status == "failed"
-    assert "its checksum is not the one stored" in outcome.reason
+    assert "its checksum is not the one it was finished with" in outcome.reason
     path.unlink()
     stored.path("status.json").unlink()
     kept = stored.path("latents-00000.safetensors").stat().st_mtime_ns

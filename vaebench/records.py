@@ -61,11 +61,12 @@ _REQUESTS: dict[str, dict[str, Any]] = {
     "grade": {"scorers": dict, "seconds": _NUMBER, "problems": {"name": str}, "parents": {"answers": str}},
     "latents": {"latents": {"flip": bool, "dtype": str}, "parents": {"autoencoder": str}},
     "reference": {
-        **{"name": str, "seed": int, "labelled": bool, "reference": _LEAF, "dataset": dict},
+        **{"name": str, "seed": int, "labelled": bool, "reference": _LEAF, "dataset": str},
         "parents": {"autoencoder": str},
     },
 }
-_ABOUT = {"name": str, "source": str, "digest": str, "note": str, "stand_in": bool}
+_MEASURED_ON = {"name": str, "digest": str, "note": str, "stand_in": bool}
+_ABOUT = {**_MEASURED_ON, "source": str}
 _OF_PROBLEMS = {
     **{"problems": str, "problems_digest": str, "train_items": int, "test_items": int},
     **{"note": str, "stand_in": bool, "source": str},
@@ -77,7 +78,7 @@ _MEASUREMENT = {
 _LATENTS = {"shape": [int], "images": int, "of": _ABOUT}
 _RESULTS: dict[str, dict[str, Any]] = {
     "train": {"steps": int, "epochs": _NUMBER, "parameters": int, "dataset_digest": str},
-    "eval": {"measurements": [_MEASUREMENT], "dataset": _ABOUT, "provenance": {"commit": str, "device": str}},
+    "eval": {"measurements": [_MEASUREMENT], "dataset": _MEASURED_ON, "provenance": {"commit": str, "device": str}},
     "answers": {**_OF_PROBLEMS, "answers": int, "problems_answered": int, "sources": [str]}
     | {"left_out": [str], "notes": [str]},
     "embed": {**_OF_PROBLEMS, "texts": int, "dim": int, "truncated": {"questions": int, "solutions": int}},

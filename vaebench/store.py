@@ -60,8 +60,6 @@ class Run:
     def request(self) -> Request:
         """The stored request. Raises `UserError` if it is unreadable or not the one the folder is named by."""
         path = self.path("request.yaml")
-        if "files" in self.status():
-            self.intact(path.name)
         try:
             request = Request(records.request(path))
         except UserError as error:
@@ -71,6 +69,8 @@ class Run:
                 f"{path}: was changed after it was written (its key is {request.key}, the folder is {self.key}); "
                 "restore it, or remove the folder and run again"
             )
+        if "files" in self.status():  # what is no part of the key
+            self.intact(path.name)
         return request
 
     def status(self) -> dict[str, Any]:
@@ -172,6 +172,8 @@ class Run:
         Before 0.6 a training kept that of its weights and a stage those of its latents, in ``result.json``.
         """
         status = self.status()
+        if status["status"] == "damaged":
+            raise UserError(status["reason"])
         if "files" in status:
             return {name: facts["sha256"] for name, facts in status["files"].items()}, True
         try:
@@ -265,14 +267,14 @@ class Run:
     def lock(self, timeout: float = -1) -> Iterator[bool]:
         """Hold the run's lock; yields False if ``timeout`` seconds (-1: any time) were not enough."""
         path = self.path(".lock")
+        if self.place() is None:  # the lock would make it again
+            raise self.gone()
         lock = FileLock(str(path), timeout=timeout)
         try:
             lock.acquire()
         except Timeout:
             yield False
             return
-        except FileNotFoundError as error:
-            raise self.gone() from error
         except OSError as error:
             if path.is_symlink() or path.is_dir():
                 raise UserError(f"{path}: is a link or a folder, and a file belongs there; remove it") from error
