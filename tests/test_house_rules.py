@@ -20,7 +20,7 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 80
 
 # What each part of vaebench may import of vaebench; imports point down. A part is a module or a folder.
-LEAVES = {"contracts", "errors", "compat", "signatures"}
+LEAVES = {"contracts", "errors", "compat", "signatures", "writing"}
 METHODS = {"models", "suites", "nn", "sources", "embedders", "references"}
 # The column that meets the methods only in build.
 SPINE = {
@@ -44,7 +44,8 @@ SPINE = {
         "trained",
         "trying",
     ),
-    *("checkpoint", "evaluate", "executors", "runtime", "stages", "store", "train", "worker", "papers", "report"),
+    *("checkpoint", "evaluate", "executors", "records", "runtime", "staged", "stages", "store", "train", "worker"),
+    *("papers", "report"),
 }
 MAY_IMPORT = {
     "errors": set(),
@@ -60,7 +61,8 @@ MAY_IMPORT = {
     "embedders": {"embedders", "nn.options", *LEAVES},
     "references": {"references", "nn", "data.download", "data.class_names", "data.latents", *LEAVES},
     "papers": {"papers", "config", "errors"},
-    "report": {"report", "papers", "config", "store", "errors"},
+    "writing": {"errors"},
+    "report": {"report", "papers", "config", "store", "writing", "errors"},
     "schedules": {"errors"},
     "targets": {"config", "errors"},
     "train": {"data", "schedules", *LEAVES},

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from chains import MACHINE, do, files, stop_and_resume
 from vaebench import build, cli, requests, stages, trying, worker
-from vaebench.checkpoint import save_weights
+from vaebench.checkpoint import weights_bytes
 from vaebench.compose import compose, session
 from vaebench.config import Request
 from vaebench.contracts import Job
@@ -92,7 +92,7 @@ def test_damaged_latents_are_made_again_and_only_those(home: Path, monkeypatch: 
     run = Store(home).open(wanted[2])
     outcome = worker.work(Job("train", run.folder), MACHINE)
     assert outcome.status == "failed"
-    assert "its checksum is not the one stored" in outcome.reason
+    assert "its checksum is not the one it was finished with" in outcome.reason
     path.unlink()
     stored.path("status.json").unlink()
     kept = stored.path("latents-00000.safetensors").stat().st_mtime_ns
@@ -208,7 +208,7 @@ def test_the_commands_make_what_is_missing(home: Path, capsys: pytest.CaptureFix
     with session():
         judge = requests.classifier(compose("train", ["dataset=digits"]))
     run = Store(home).open(judge)
-    save_weights(run.path("model.safetensors"), build.model(judge))
+    run.write("model.safetensors", weights_bytes(build.model(judge)))
     run.path("result.json").write_text(json.dumps({"steps": 0, "epochs": 0}))
     run.set_status("done")
     assert cli.main(["eval", *words]) == 0

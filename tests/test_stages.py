@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from vaebench import build, cli, requests, stages
+from vaebench import build, cli, requests, staged, stages
 from vaebench import text_requests as texts
 from vaebench.compose import compose, session
 from vaebench.contracts import Job
-from vaebench.data.answers import read_answers, read_grades
 from vaebench.errors import Interrupted, UserError
 from vaebench.store import Run, Store
 from vaebench.worker import work
@@ -164,7 +163,7 @@ def test_a_damaged_or_lost_shard_is_named_and_made_again(answers: Path, tmp_path
     child = store.open(graded)
     outcome = work(Job("grade", child.folder), MACHINE)
     assert outcome.status == "failed"
-    assert ("holds 42 of 60 answers, a shard is missing" if lost else f"{shard}: cannot be read") in outcome.reason
+    assert f"{shard}: {'is missing' if lost else 'is damaged'}" in outcome.reason
     shard.unlink(missing_ok=True)
     run.path("status.json").unlink()
     made(store, asked)
@@ -175,9 +174,13 @@ def test_a_damaged_or_lost_shard_is_named_and_made_again(answers: Path, tmp_path
 def test_a_lost_shard_of_vectors_is_named(answers: Path, tmp_path: Path) -> None:
     pairs = chain(answers)[2]
     run = made(Store(tmp_path / "store"), pairs)
-    sorted(run.folder.glob("solutions-*"))[-1].unlink()
+    shard = sorted(run.folder.glob("solutions-*"))[-1]
+    shard.unlink()
+    with pytest.raises(UserError, match=f"{shard}: is missing; remove .*status.json and run the same command"):
+        staged.vectors_of(run.folder)
+    run.set_status("done")  # as before there were checksums
     with pytest.raises(UserError, match="of 200 solutions, a shard is missing"):
-        stages.vectors_of(run.folder)
+        staged.vectors_of(run.folder)
 
 
 def test_an_unfinished_run_takes_the_new_place_of_a_moved_file(answers: Path, tmp_path: Path) -> None:
@@ -193,11 +196,11 @@ def test_an_unfinished_run_takes_the_new_place_of_a_moved_file(answers: Path, tm
 def test_answers_and_grades_come_back_from_parquet_as_they_were(answers: Path, tmp_path: Path) -> None:
     asked, graded = chain(answers)[:2]
     store = Store(tmp_path / "store")
-    found = read_answers(made(store, asked).folder)
+    found = staged.answers_of(made(store, asked).folder)
     assert len(found) == 60
     assert list(found.problem[:6]) == [0, 0, 0, 1, 1, 1]
     assert list(found.candidate[:6]) == [0, 1, 2, 0, 1, 2]
-    grades = read_grades(made(store, graded).folder)
+    grades = staged.grades_of(made(store, graded).folder, 60)
     assert grades.scorers == ("gsm8k_number", "gsm8k_strict")
     assert grades.right["gsm8k_number"].reshape(20, 3).tolist() == [[True, False, False]] * 20
     assert grades.timeouts == {"gsm8k_number": 0, "gsm8k_strict": 0}

@@ -6,18 +6,33 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from torch import nn
 
-from vaebench.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from vaebench.checkpoint import checkpoint_bytes, load_checkpoint, load_weights, weights_bytes
 from vaebench.config import Request
 from vaebench.errors import UserError
-from vaebench.store import Run, Store, write_bytes, write_json
+from vaebench.store import Run, Store
+from vaebench.writing import write_bytes, write_json
 
-REQUEST = Request({"verb": "train", "model": {"_target_": "vaebench.models.ae.AE"}, "seed": 0})
+REQUEST = Request(
+    {
+        "verb": "train",
+        "model": {"_target_": "vaebench.models.ae.AE"},
+        "optim": {"_target_": "torch.optim.Adam"},
+        "train": {"batch_size": 1, "precision": "float32", "schedule": "constant", "log_every": 1},
+        "dataset": {"name": "digits"},
+        "seed": 0,
+    }
+)
+STATE = {
+    **{"step": 3, "model": {"w": torch.ones(2)}, "optimizers": {}, "window": {}, "best": None},
+    **{"rng": torch.get_rng_state(), "cuda_rng": []},
+}
 
 
 def test_request_comes_back_and_names_its_folder(tmp_path: Path) -> None:
@@ -100,7 +115,7 @@ def test_lock_is_exclusive_and_dies_with_its_owner(tmp_path: Path) -> None:
 def test_checkpoint_round_trip_and_foreign_key(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     assert load_checkpoint(path, "abc") is None
-    save_checkpoint(path, "abc", {"step": 3, "model": {"w": torch.ones(2)}})
+    path.write_bytes(checkpoint_bytes("abc", STATE))
     state = load_checkpoint(path, "abc")
     assert state is not None
     assert state["step"] == 3
@@ -113,21 +128,47 @@ def test_checkpoint_that_would_run_code_or_is_cut_is_refused(tmp_path: Path) -> 
     torch.save({"key": "abc", "step": nn.Linear(1, 1)}, path)
     with pytest.raises(UserError, match="no readable checkpoint"):
         load_checkpoint(path, "abc")
-    save_checkpoint(path, "abc", {"step": 3})
-    path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(UserError, match="no readable checkpoint"):
+    whole = checkpoint_bytes("abc", STATE)
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for content in (b"", whole[:40], whole[:200], whole[:-1], whole + b"x", bytes(flipped), b"PK\x03\x04", b"garbage"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="no readable checkpoint"):
+            load_checkpoint(path, "abc")
+
+
+@pytest.mark.parametrize(
+    "change", [{"step": 1.5}, {"step": True}, {"step": None}, {"model": []}, {"rng": 1}, {"optimizers": torch.ones(1)}]
+)
+def test_checkpoint_of_another_form_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(checkpoint_bytes("abc", {**STATE, **change}))
+    with pytest.raises(UserError, match=f"no checkpoint of a training .{next(iter(change))} is"):
         load_checkpoint(path, "abc")
+    lacking = {name: value for name, value in STATE.items() if name not in change}
+    path.write_bytes(checkpoint_bytes("abc", lacking))
+    with pytest.raises(UserError, match=f"{next(iter(change))} is missing"):
+        load_checkpoint(path, "abc")
+
+
+def test_checkpoint_from_before_checksums_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"key": "abc", **STATE}, path)
+    state = load_checkpoint(path, "abc")
+    assert state is not None
+    assert state["step"] == 3
 
 
 def test_weights_of_another_model_missing_or_cut(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     with pytest.raises(UserError, match="is missing"):
         load_weights(path, nn.Linear(2, 2))
-    digest = save_weights(path, nn.Linear(2, 2))
-    assert len(digest) == 64
+    path.write_bytes(weights_bytes(nn.Linear(2, 2)))
     load_weights(path, nn.Linear(2, 2))
     with pytest.raises(UserError, match="does not hold this model's weights"):
         load_weights(path, nn.Linear(3, 2))
+    with pytest.raises(UserError, match=r"does not hold this model's weights .*float64"):
+        load_weights(path, nn.Linear(2, 2).double())
     path.write_bytes(path.read_bytes()[:10])
     with pytest.raises(UserError, match="does not hold this model's weights"):
         load_weights(path, nn.Linear(2, 2))

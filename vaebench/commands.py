@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -196,7 +195,7 @@ def _show_training(cfg: DictConfig, run: Run) -> None:
     if cfg.quiet:
         return
     result = run.result()
-    lines = [json.loads(line) for line in run.path("metrics.jsonl").read_text().splitlines()] if result["steps"] else []
+    lines = run.log() if result["steps"] else []
     last = [record for record in lines if record["step"] == lines[-1]["step"]]
     table = Table("", "", show_header=False)
     items = result.get("train_items", result.get("train_images"))  # the name before 0.2
@@ -208,7 +207,7 @@ def _show_training(cfg: DictConfig, run: Run) -> None:
                 table.add_row(name, f"{value:.5g}")
     if last:
         table.add_row("", f"means over the last steps, at most {run.request()['train']['log_every']}")
-    note = json.loads(run.path("provenance.json").read_text()).get("note")
+    note = run.provenance().get("note")
     if note:
         table.add_row("data", note)
     table.add_row("folder", _short(run.folder))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -248,11 +247,6 @@ class Request:
 
     def __getitem__(self, name: str) -> Any:
         return self.data[name]
-
-
-def is_key(text: Any) -> bool:
-    """Whether this can be a run's key; what cannot must not become a part of a path."""
-    return isinstance(text, str) and bool(re.fullmatch(f"[0-9a-f]{{{KEY_LENGTH}}}", text))
 
 
 def _canonical(value: Any) -> Any:

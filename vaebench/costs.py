@@ -9,6 +9,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from vaebench.data.latents import DTYPES
 from vaebench.errors import UserError
 from vaebench.metrics import cost
 from vaebench.schedules import total_steps
-from vaebench.store import write_json
+from vaebench.writing import write_json
 
 _STEPS = 3  # measured, and none begins after so many seconds
 _SECONDS = 60.0
@@ -214,8 +215,8 @@ def _counted(bare: Cost, design: Design, model: nn.Module) -> Cost:
 def _measured(counted: Cost, design: Design, device: torch.device, cache: Path) -> Cost:
     """With a step measured, or read from the cache; else a note."""
     path = cache / f"costs-{_key(design, device)}.json"
-    if path.exists():
-        known = json.loads(path.read_text())
+    with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or damaged: measured again
+        known = json.loads(path.read_bytes())
         return replace(counted, micro_batch=known["micro_batch"], measured=cost.Measured(**known["measured"]))
     free = free_bytes(device)
     micro_batch = _micro_batch(counted, free, device)

@@ -6,20 +6,21 @@ import io
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vaebench import build, runtime, stages
+from vaebench import build, runtime, staged
 from vaebench.config import Request
 from vaebench.contracts import AnswerInputs, DesignInputs, SuiteInputs, SuiteResult
 from vaebench.costs import Design
-from vaebench.data.answers import read_grades
 from vaebench.errors import UserError
-from vaebench.store import Run, Store, write_bytes, write_json
+from vaebench.store import Run, Store
 from vaebench.trained import dataset_of, load_model, parents, reference_run
+from vaebench.writing import remove_unfinished
+
+_A_DAY = 86_400.0  # seconds: what another evaluation has been writing into the cache for longer has no writer
 
 
 def evaluate(run: Run, store: Store, *, device: torch.device, track: Callable[[int, int], None]) -> None:
@@ -36,9 +37,9 @@ def evaluate(run: Run, store: Store, *, device: torch.device, track: Callable[[i
             raise UserError(
                 f"evaluation {run.key}: {found.name} is {found.value}; the model's output is not usable for it"
             )
-    _write_arrays(run.path("arrays.npz"), dict(result.arrays))
-    write_json(
-        run.path("result.json"),
+    run.write("arrays.npz", _packed(dict(result.arrays)))
+    run.write_json(
+        "result.json",
         {
             "measurements": [asdict(m) | {"protocol": dict(m.protocol)} for m in result.measurements],
             "dataset": dataset,
@@ -59,6 +60,7 @@ def _on_data(
     build.check_capabilities(type(suite).__name__.lower(), suite, model)
     classifier = load_model(Run(store.root / judges["classifier"]), device) if suite.needs_classifier else None
     data = (build.dataset(request) if "dataset" in request.data else dataset_of(trained)).to(device)
+    remove_unfinished(store.root / "cache", older_than=_A_DAY)
     drawn = reference_run(trained, store) if getattr(suite, "needs_reference", False) else None
     inputs = SuiteInputs(
         model=model,
@@ -67,7 +69,7 @@ def _on_data(
         cache=store.root / "cache",
         classifier=classifier,
         classifier_key=judges.get("classifier", ""),
-        reference=stages.latents_of(drawn.folder) if drawn is not None else None,
+        reference=staged.latents_of(drawn.folder) if drawn is not None else None,
         track=track,
     )
     dataset = {
@@ -127,10 +129,11 @@ def _on_answers(
             f"run {answered.key} answered other problems than {problems.name} holds now; "
             f"remove {answered.folder} and run again"
         )
+    answers, grades = staged.answers_of(answered.folder), staged.grades_of(folders["grades"], facts["answers"])
     questions = solutions = None
     protocol: dict[str, Any] = {"problems": problems.name, "train_pairs": len(problems.train)}
     if models:
-        questions, solutions = stages.vectors_of(folders["embeddings"])
+        questions, solutions = staged.vectors_of(folders["embeddings"])
         embedded = Run(folders["embeddings"])
         cut = embedded.result()["truncated"]["solutions"] / max(1, len(solutions))
         trained = next(iter(seeds.values()))
@@ -141,8 +144,8 @@ def _on_answers(
         }
     inputs = AnswerInputs(
         problems=problems,
-        answers=stages.answers_of(answered.folder),
-        grades=read_grades(folders["grades"]),
+        answers=answers,
+        grades=grades,
         models=models,
         questions=questions,
         solutions=solutions,
@@ -171,7 +174,7 @@ def _grading(facts: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _packed(arrays: dict[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()

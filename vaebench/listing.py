@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import yaml
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vaebench.config import choices, leaf
 from vaebench.errors import UserError, unknown
-from vaebench.store import Store, store_root
+from vaebench.store import Run, Store, store_root
 
 _NO_OPTIONS = frozenset({"_target_", "version", "input_shape", "sample_rate", "data", "needs", "extra", "defaults"})
 _NO_OPTIONS |= {"name", "of", "law", "builds_on", "templates", "fillers"}
@@ -109,7 +109,6 @@ def _experiments() -> Table:
 
 
 def _runs() -> Table:
-    from vaebench.targets import called
     from vaebench.titles import title
 
     store = Store(store_root())
@@ -117,12 +116,23 @@ def _runs() -> Table:
     for run in store.runs():
         try:
             request = run.request()
-        except UserError:
-            table.add_row(run.key, "?", "?", "request.yaml changed", "")
+            state, evaluations = run.state(), _evaluations(run)
+        except UserError as error:
+            table.add_row(run.key, "?", Text(" ".join(error.lines)), "damaged", "")
             continue
-        evaluations = sorted(
-            called(yaml.safe_load(path.read_text())["suite"]) for path in run.folder.glob("evals/*/request.yaml")
-        )
-        shown = " ".join(dict.fromkeys(evaluations))
-        table.add_row(run.key, request["verb"], title(request), run.state(), shown)
+        what = run.status()["reason"] if state == "damaged" else title(request)
+        table.add_row(run.key, request["verb"], Text(what), state, Text(evaluations))
     return table
+
+
+def _evaluations(run: Run) -> str:
+    """The suites that were run on a training; one whose request cannot be read is named."""
+    from vaebench.targets import called
+
+    names = []
+    for path in sorted(run.path("evals").glob("*/request.yaml")):
+        try:
+            names.append(called(Run(path.parent).request()["suite"]))
+        except UserError:
+            names.append(f"{path.parent.name} (damaged)")
+    return " ".join(dict.fromkeys(sorted(names)))

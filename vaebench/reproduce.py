@@ -6,6 +6,7 @@ Finished requests are skipped, so the same command resumes an interrupted reprod
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from vaebench.report.cells import POOLED, Cells, cells_path, digest
 from vaebench.store import Run, Store, store_root
 from vaebench.targets import called
 from vaebench.titles import title
+from vaebench.writing import locked
 
 
 def run(cfg: DictConfig, machine: dict[str, Any], console: Console) -> int:
@@ -38,10 +40,12 @@ def run(cfg: DictConfig, machine: dict[str, Any], console: Console) -> int:
     unmade = [request for request in plan.requests.values() if not store.find(request).done]
     if len(unmade) > len(failed):
         console.print(f"left out: {len(unmade) - len(failed)} jobs that need a failed one")
-    collect(plan, store, cfg, console)
+    unreadable = collect(plan, store, cfg, console)
     for outcome in failed:
         console.print(f"failed: {outcome.job.folder}: {outcome.reason}", markup=False)
-    return 1 if failed else 0
+    for line in unreadable:
+        console.print(f"left out: {line}", markup=False)
+    return 1 if failed or unreadable else 0
 
 
 def _ready(plan: Plan, store: Store, failed: list[Outcome]) -> list[Request]:
@@ -86,13 +90,22 @@ def _label(request: Request, plan: Plan) -> str:
     return title(request)
 
 
-def collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:
-    """Put every finished cell of the plan into ``results/<paper>/cells.csv`` and write the report again."""
+def collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> list[str]:
+    """Put every finished cell of the plan into ``results/<paper>/cells.csv`` and write the report again.
+
+    Returns what is wrong with the runs that cannot be read, a line each; the others are there.
+    """
+    with locked(Path(cfg.results)):
+        return _collect(plan, store, cfg, console)
+
+
+def _collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> list[str]:
     from vaebench import report
 
-    results = Path(cfg.results)
+    results, wrong = Path(cfg.results), dict[str, None]()
     for paper in dict.fromkeys(item.paper for item in plan.items):
-        found = [cell for item in plan.items if item.paper == paper for cell in _differences(item, _cells(item, store))]
+        of_paper = [item for item in plan.items if item.paper == paper]
+        found = [cell for item in of_paper for cell in _differences(item, _cells(item, store, wrong))]
         cells = Cells.read(cells_path(results, paper)).merged(found)
         cells.write(cells_path(results, paper))
         report.write(paper, results, store.root)
@@ -106,6 +119,7 @@ def collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None
         console.print(
             f"written: {results}/index.html and {results}/<paper>/ (cells.csv, table.md, table.tex, table.json)"
         )
+    return list(wrong)
 
 
 def _differences(item: Item, cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -123,15 +137,20 @@ def _differences(item: Item, cells: Iterable[dict[str, Any]]) -> list[dict[str, 
     return found
 
 
-def _cells(item: Item, store: Store) -> Iterator[dict[str, Any]]:
+def _cells(item: Item, store: Store, wrong: dict[str, None]) -> Iterator[dict[str, Any]]:
+    """The cells of an item that are measured; what is wrong with a run that cannot be read is noted in ``wrong``."""
     table = load(item.paper).tables[item.table]
     for column, request in item.evaluations.items():
         run = store.find(request)
         if not run.done:
             continue
-        result = run.result()
         trained = request.data["parents"].get("run", "")
-        training = Run(store.root / trained).result() if trained else {"epochs": 0}
+        try:
+            result = run.result()
+            training = Run(store.root / trained).result() if trained else {"epochs": 0}
+        except UserError as error:
+            wrong.update(dict.fromkeys(error.lines))
+            continue
         wanted = table.columns[column].measurement.format(**item.names)
         found = next((m for m in result["measurements"] if m["name"] == wanted), None)
         if found is None:
@@ -171,12 +190,19 @@ def write_report(cfg: DictConfig, console: Console) -> int:
     """``vaebench report``: write the tables and pictures of every paper that has cells."""
     from vaebench import report
 
-    results, written = Path(cfg.results), 0
-    for paper in planning.chosen("paper", cfg.paper, names()):
-        if cells_path(results, paper).exists():
-            written += len(report.write(paper, results, store_root(cfg.store)))
-    if not written:
+    results, written, wrong = Path(cfg.results), 0, []
+    papers = planning.chosen("paper", cfg.paper, names())
+    if not any(os.path.lexists(cells_path(results, paper)) for paper in papers):
         raise UserError(f"{results}: no cells.csv of any paper yet; run vaebench reproduce first")
-    report.write_index(results)
+    with locked(results):
+        for paper in papers:
+            try:
+                if os.path.lexists(cells_path(results, paper)):
+                    written += len(report.write(paper, results, store_root(cfg.store)))
+            except UserError as error:
+                wrong += error.lines
+        if wrong:
+            raise UserError(*wrong)
+        report.write_index(results)
     console.print(f"{written} files written; open {results}/index.html")
     return 0

@@ -6,6 +6,7 @@ to the same files.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,54 +14,27 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vaebench import build, runtime
+from vaebench import build, records, runtime
 from vaebench.contracts import Embedder, FittedEmbedder, GivesLatents, Normalised, ReferenceInputs, Work
 from vaebench.data import embeddings
 from vaebench.data import latents as latent_shards
-from vaebench.data.answers import Answers, Grades, grades_to_parquet, read_answers, to_parquet
+from vaebench.data.answers import Grades, grades_to_parquet, read_answers, to_parquet
 from vaebench.data.problems import Problems
 from vaebench.errors import Interrupted, UserError
-from vaebench.store import Run, Store, write_bytes, write_json
+from vaebench.staged import ABOUT, answers_of, latents_of
+from vaebench.store import Run, Store
 from vaebench.trained import dataset_of, load_model, parents, with_grid
 
 if TYPE_CHECKING:
     from vaebench.config import Request
     from vaebench.data.images import ImageData
 
+_LEDGER = "shards.json"
 _IMAGES_PER_SHARD = 4096
 _ENCODED_AT_ONCE = 256
 
 Track = Callable[[int, int], None]
 Stop = Callable[[], bool]
-
-
-def answers_of(folder: Path) -> Answers:
-    """The answers of a finished stage. Raises `UserError` if a shard is missing or damaged."""
-    found, wanted = read_answers(folder), Run(folder).result()["answers"]
-    if len(found) != wanted:
-        raise UserError(_incomplete(folder, len(found), wanted, "answers"))
-    return found
-
-
-def vectors_of(folder: Path) -> tuple[Tensor, Tensor]:
-    """Questions ``[q e]`` and solutions ``[n e]`` of a finished stage. Raises `UserError` as `answers_of` does."""
-    run = Run(folder)
-    facts, of_answers = run.result(), "answers" in run.request().data.get("parents", {})
-    questions = facts["test_items"] if of_answers else facts["train_items"]
-    found = []
-    for stem, wanted in (("questions", questions), ("solutions", facts["texts"] - questions)):
-        vectors = embeddings.read(folder, stem)
-        if len(vectors) != wanted:
-            raise UserError(_incomplete(folder, len(vectors), wanted, stem))
-        found.append(vectors)
-    return found[0], found[1]
-
-
-def _incomplete(folder: Path, found: int, wanted: int, what: str) -> str:
-    return (
-        f"{folder}: holds {found} of {wanted} {what}, a shard is missing; "
-        f"remove {folder / 'status.json'} and run the same command: only what is missing is made again"
-    )
 
 
 def answers(
@@ -70,9 +44,12 @@ def answers(
     request = run.request()
     problems = build.problems(request)
     source = build.source(request, remote_code=remote_code)
-    source.open(problems, Work(parents(run, store), device))
+    folders = parents(run, store)
+    if "language_model" in folders:
+        Run(folders["language_model"]).check_folder("pretrained")
+    source.open(problems, Work(folders, device))
     count = len(problems.test)
-    _shards(
+    shards = _shards(
         run,
         [range(start, min(start + source.shard, count)) for start in range(0, count, source.shard)],
         "answers-{:05d}.parquet",
@@ -80,7 +57,7 @@ def answers(
         track=track,
         stop=stop,
     )
-    found = read_answers(run.folder)
+    found = read_answers(shards, run.folder)
     _finish(
         run,
         device,
@@ -109,6 +86,7 @@ def embed(run: Run, store: Store, *, device: torch.device, track: Track, stop: S
             "solutions": list(answers_of(folders["answers"]).text),
         }
         if isinstance(embedder, FittedEmbedder):
+            Run(folders["pairs"]).all_intact("*")
             embedder.load(folders["pairs"])
     else:
         texts = {
@@ -118,10 +96,10 @@ def embed(run: Run, store: Store, *, device: torch.device, track: Track, stop: S
         if isinstance(embedder, FittedEmbedder):
             embedder.fit([text for part in texts.values() for text in part])
             embedder.save(run.folder)
-    done = 0
+    done, truncated = 0, {}
     total = sum(map(len, texts.values()))
     for stem, part in texts.items():
-        _shards(
+        shards = _shards(
             run,
             [range(start, min(start + embedder.shard, len(part))) for start in range(0, len(part), embedder.shard)],
             f"{stem}-{{:05d}}.safetensors",
@@ -129,8 +107,8 @@ def embed(run: Run, store: Store, *, device: torch.device, track: Track, stop: S
             track=lambda finished, _, before=done: track(before + finished, total),  # type: ignore[misc]
             stop=stop,
         )
+        truncated[stem] = embeddings.truncated(shards, run.folder, stem)
         done += len(part)
-    truncated = {stem: embeddings.truncated(run.folder, stem) for stem in texts}
     _finish(run, device, problems, texts=total, dim=embedder.dim, truncated=truncated)
 
 
@@ -172,17 +150,14 @@ def latents(run: Run, store: Store, *, device: torch.device, track: Track, stop:
 
 
 def _about(data: ImageData) -> dict[str, Any]:
-    return {name: getattr(data, name) for name in ("name", "source", "digest", "note", "stand_in")}
+    return {name: getattr(data, name) for name in ABOUT}
 
 
 def _finish_latents(
     run: Run, device: torch.device, shape: Sequence[int], count: int, about: Mapping[str, Any], **facts: Any
 ) -> None:
-    sums = latent_shards.checksums(run.folder)
-    write_json(
-        run.path("result.json"), {"shape": list(shape), "images": count, "of": dict(about), "sha256": sums, **facts}
-    )
-    write_json(run.path("provenance.json"), runtime.provenance(device))
+    run.write_json("result.json", {"shape": list(shape), "images": count, "of": dict(about), **facts})
+    run.write_json("provenance.json", runtime.provenance(device))
 
 
 def reference(run: Run, store: Store, *, device: torch.device, track: Track, stop: Stop) -> None:
@@ -263,12 +238,6 @@ def _reference_inputs(
     )
 
 
-def latents_of(folder: Path) -> latent_shards.LatentData:
-    """The latents of a finished stage. Raises `UserError` if a shard is missing or damaged."""
-    facts = Run(folder).result()
-    return latent_shards.read(folder, facts["of"], facts["sha256"])
-
-
 def grade(run: Run, store: Store, *, device: torch.device, track: Track) -> None:
     """Say of each answer what it comes to and whether it is right, by every scorer of the request."""
     from vaebench.metrics.answers import check
@@ -291,7 +260,7 @@ def grade(run: Run, store: Store, *, device: torch.device, track: Track) -> None
             track=lambda done, _, before=before: track(before + done, total),  # type: ignore[misc]
         )
     grades = Grades(tuple(scorers), tuple(scorers.values()), final, right, timeouts)
-    write_bytes(run.path("grades.parquet"), grades_to_parquet(grades))
+    run.write("grades.parquet", grades_to_parquet(grades))
     _finish(
         run,
         device,
@@ -311,17 +280,40 @@ def _shards(
     *,
     track: Track,
     stop: Stop,
-) -> None:
-    """Write the shards that are not there yet. Raises `Interrupted` between two of them when ``stop()`` asks for it."""
+) -> list[Path]:
+    """Write the shards that are not there yet, or not as they were written; returns all of them in order.
+
+    ``shards.json`` holds the sha256 of each. Before 0.6 there was none, and what is there is taken.
+
+    Raises `Interrupted` between two of them when ``stop()`` asks for it.
+    """
     total = pieces[-1].stop if pieces else 0
-    for number, rows in enumerate(pieces):
-        path = run.path(name.format(number))
-        if path.exists():
+    paths = [run.path(name.format(number)) for number in range(len(pieces))]
+    sums = _written(run)
+    for path, rows in zip(paths, pieces, strict=True):
+        if path.is_file() and (sums is None or sums.get(path.name) == records.checksum(path)):
             continue
-        write_bytes(path, make(rows))
+        content = make(rows)
+        run.write(path.name, content)
+        sums = {**(sums or _found(run)), path.name: hashlib.sha256(content).hexdigest()}
+        run.write_json(_LEDGER, sums)
         track(rows.stop, total)
         if stop() and rows.stop < total:
             raise Interrupted(f"stopped after {rows.stop} of {total}; the same command goes on from there")
+    return paths
+
+
+def _written(run: Run) -> dict[str, str] | None:
+    """The sha256 of the shards by name; None if nothing says. Raises `UserError` if that file is damaged."""
+    path = run.path(_LEDGER)
+    try:
+        return records.ledger(path) if path.exists() else None
+    except UserError as error:
+        raise UserError(f"{error}; remove it to take the shards as they are, or the folder to start over") from error
+
+
+def _found(run: Run) -> dict[str, str]:
+    return {path.name: records.checksum(path) for path in run.folder.glob("*-[0-9]*.*") if path.is_file()}
 
 
 def _finish(run: Run, device: torch.device, problems: Problems, **facts: Any) -> None:
@@ -334,5 +326,5 @@ def _finish(run: Run, device: torch.device, problems: Problems, **facts: Any) ->
         "stand_in": problems.stand_in,
         "source": problems.source,
     }
-    write_json(run.path("result.json"), about | facts)
-    write_json(run.path("provenance.json"), runtime.provenance(device))
+    run.write_json("result.json", about | facts)
+    run.write_json("provenance.json", runtime.provenance(device))

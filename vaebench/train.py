@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +90,7 @@ def fit(
     per_epoch = count // batch_size
     total = total_steps(count, batch_size, epochs, max_steps) if phases else 0
     rates = {name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in optimizers.items()}
-    first, window = _restore(model, optimizers, best, state)
+    first, window = _restore(model, optimizers, best, state, total)
     autocast = torch.autocast(data.device.type, torch.bfloat16, enabled=precision == "bf16")
     average = model.average if isinstance(model, Averages) else None
     kept = snapshot_steps(total, snapshots)
@@ -279,20 +281,63 @@ def _restore(
     optimizers: Mapping[str, torch.optim.Optimizer],
     best: _Best | None,
     state: dict[str, Any] | None,
+    total: int,
 ) -> tuple[int, Window]:
-    """Put a checkpoint's state back; returns the first step still to do and the log window."""
+    """Put a checkpoint's state back; returns the first step still to do and the log window.
+
+    Raises `UserError` if it is of another model, or says what a training of ``total`` steps cannot have come to.
+    """
     if state is None:
         return 0, {}
     try:
+        if not 0 <= state["step"] <= total:
+            raise ValueError(f"step {state['step']} of {total}")
         model.load_state_dict(state["model"], strict=True)
         for name, optimizer in optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            _restore_optimizer(optimizer, state["optimizers"][name]["state"])
         if best is not None:
-            best.state = state["best"]
-    except (RuntimeError, KeyError, ValueError) as error:
+            best.state = _fitting(model, state["best"])
+        window = {name: list(values.unbind()) for name, values in state["window"].items()}
+        if any(name.partition("/")[0] not in optimizers or part[0].ndim for name, part in window.items()):
+            raise ValueError("a log window of other phases")
+        torch.set_rng_state(state["rng"])
+        if state["cuda_rng"]:
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"the checkpoint is of another model ({reason}); remove it to start over") from error
-    torch.set_rng_state(state["rng"])
-    if state["cuda_rng"]:
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
-    return int(state["step"]), {name: list(values.unbind()) for name, values in state["window"].items()}
+        raise UserError(
+            f"checkpoint.pt: is of another model or training ({reason}); remove it to start over"
+        ) from error
+    return state["step"], window
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, states: Mapping[int, Mapping[str, Any]]) -> None:
+    """Put an optimiser's moments back; its rates and other options are the request's, not the checkpoint's.
+
+    Raises `ValueError` for moments that are not those of its parameters, with which it would read beyond them.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    wanted = _state_names(optimizer)
+    for number, state in states.items():
+        shape = parameters[number].shape
+        if set(state) != wanted or any(part.shape not in (shape, ()) for part in state.values()):
+            raise ValueError(f"moments of another shape for parameter {number}, {list(shape)}")
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _state_names(optimizer: torch.optim.Optimizer) -> set[str]:
+    """What such an optimiser remembers of a parameter."""
+    twin = copy.copy(optimizer)
+    one = nn.Parameter(torch.zeros(1))
+    one.grad = torch.zeros(1)
+    twin.state, twin.param_groups = defaultdict(dict), [{**optimizer.param_groups[0], "params": [one]}]
+    twin.step()
+    return set(twin.state[one])
+
+
+def _fitting(model: nn.Module, best: dict[str, Any]) -> dict[str, Any]:
+    """The best weights so far with their step and loss, if they are this model's. Raises `ValueError` if not."""
+    own = {name: value.shape for name, value in model.state_dict().items()}
+    if best["weights"] and {name: value.shape for name, value in best["weights"].items()} != own:
+        raise ValueError("best weights of another model")
+    return {"loss": float(best["loss"]), "step": int(best["step"]), "weights": best["weights"]}

@@ -10,7 +10,6 @@ from torch import nn
 
 from vaebench import build
 from vaebench.checkpoint import load_weights
-from vaebench.config import is_key
 from vaebench.contracts import (
     Generates,
     GivesLatents,
@@ -29,12 +28,17 @@ if TYPE_CHECKING:
 
 
 def parents(run: Run, store: Store) -> dict[str, Path]:
-    """The folders of the runs this one builds on, by role. Raises `UserError` for what can be no run of the store."""
-    found = run.request().data.get("parents", {})
-    wrong = {role: key for role, key in found.items() if not is_key(key)}
-    if wrong:
-        raise UserError(*(f"run {run.key}: parents.{role}={key!r} is no run's key" for role, key in wrong.items()))
-    return {role: store.root / key for role, key in found.items()}
+    """The folders of the runs this one builds on, by role."""
+    return {role: store.root / key for role, key in run.request().data.get("parents", {}).items()}
+
+
+def check_parents(run: Run, store: Store) -> None:
+    """Raise `UserError` if a run that this one builds on is not there or not finished."""
+    for role, folder in parents(run, store).items():
+        status = Run(folder).status()
+        if status["status"] != "done":
+            reason = status["reason"] if status["status"] == "damaged" else status["status"]
+            raise UserError(f"{role} {folder.name} is not finished ({reason}); the command that makes it goes on")
 
 
 def load_model(run: Run, device: torch.device, snapshot: int | None = None) -> nn.Module:
@@ -46,7 +50,7 @@ def load_model(run: Run, device: torch.device, snapshot: int | None = None) -> n
         raise UserError(f"run {run.key} is not finished ({run.status()['status']}); train it first")
     store = Store(run.folder.parent)
     model = build.model(run.request(), latent_shape=_latent_shape(run, store))
-    load_weights(run.path("model.safetensors" if snapshot is None else snapshot_name(snapshot)), model)
+    load_weights(run.intact("model.safetensors" if snapshot is None else snapshot_name(snapshot)), model)
     if isinstance(model, Generates):
         model.decode_with(load_model(Run(parents(run, store)["autoencoder"]), device))
     return model.to(device).eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -14,18 +15,19 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import nn
 
-from vaebench import build, runtime, stages
-from vaebench.checkpoint import load_checkpoint, save_checkpoint, save_weights
+from vaebench import build, records, runtime, staged, stages
+from vaebench.checkpoint import checkpoint_bytes, load_checkpoint, weights_bytes
 from vaebench.contracts import Exports, Job, Outcome, TrainingData
 from vaebench.data import embeddings
 from vaebench.errors import Interrupted, UserError
 from vaebench.evaluate import evaluate
 from vaebench.schedules import check_spec, training_count
-from vaebench.store import Run, Store, write_json
+from vaebench.store import Run, Store
 from vaebench.train import Hooks, fit
-from vaebench.trained import fresh_model, parents, snapshot_name
+from vaebench.trained import check_parents, fresh_model, parents, snapshot_name
+
+_CHECKPOINT, _LOG = "checkpoint.pt", "metrics.jsonl"
 
 Track = Callable[[int, int], None]
 Stop = Callable[[], bool]
@@ -38,28 +40,45 @@ def work(job: Job, machine: dict[str, Any], track: Track | None = None) -> Outco
     """
     run = Run(job.folder)
     with run.lock():
-        if run.done:
+        status = run.status()
+        if status["status"] == "done":
             return Outcome(job, "done")
+        if status["status"] == "damaged":
+            return Outcome(job, "failed", status["reason"])
+        run.remove_unfinished()
+        place = run.place()
         try:
             device = runtime.setup(device=machine["device"], threads=machine["threads"])
-            heartbeat = _heartbeat(run, track)
+            heartbeat = _heartbeat(run, place, track)
             heartbeat(0, 0)
             _do(job.verb, run, device, machine, heartbeat)
+            _check_place(run, place)
+            run.finish()
         except (Interrupted, KeyboardInterrupt) as error:
-            run.set_status("interrupted", reason=str(error))
-            return Outcome(job, "interrupted", str(error))
+            outcome = Outcome(job, "interrupted", str(error))
         except UserError as error:
-            run.set_status("failed", reason=str(error))
-            return Outcome(job, "failed", str(error))
+            outcome = Outcome(job, "failed", str(error))
         except Exception as error:
-            run.set_status("failed", reason=f"{type(error).__name__}: {error}")
+            if run.place() == place:
+                run.set_status("failed", reason=f"{type(error).__name__}: {error}")
             raise
-        run.set_status("done")
-    return Outcome(job, "done")
+        else:
+            run.remove(_CHECKPOINT)
+            return Outcome(job, "done")
+        if run.place() == place:
+            run.set_status(outcome.status, reason=outcome.reason)
+        return outcome
+
+
+def _check_place(run: Run, place: tuple[int, int] | None) -> None:
+    """Raise `UserError` if the run's folder was removed meanwhile; another process may have begun in a new one."""
+    if run.place() != place:
+        raise run.gone()
 
 
 def _do(verb: str, run: Run, device: torch.device, machine: dict[str, Any], track: Track) -> None:
     store = _store(run)
+    check_parents(run, store)
     if verb == "eval":
         evaluate(run, store, device=device, track=track)
         return
@@ -96,43 +115,44 @@ def train(run: Run, store: Store, *, device: torch.device, checkpoint_seconds: f
     model = fresh_model(run, store, device)
     data = _training_data(run, store).to(device)
     optimizers = build.optimizers(request, model)
-    checkpoint = run.path("checkpoint.pt")
-    state = load_checkpoint(checkpoint, run.key)
-    _trim_log(run, state["step"] if state else 0)
+    state = load_checkpoint(run.path(_CHECKPOINT), run.key)
+    log = _Log(run, _logged(run, state))
+    snapshots = _kept_snapshots(run, state)
+
+    def keep(number: int) -> None:
+        content = weights_bytes(model)
+        run.write(snapshot_name(number), content)
+        snapshots[snapshot_name(number)] = hashlib.sha256(content).hexdigest()
+
+    def save(found: dict[str, Any]) -> None:
+        run.write(_CHECKPOINT, checkpoint_bytes(run.key, {**found, "log": log.text, "snapshots": dict(snapshots)}))
+
     steps = fit(
         model,
         data,
         optimizers=optimizers,
         seed=request["seed"],
         state=state,
-        hooks=Hooks(
-            log=lambda record: _append(run, record),
-            track=track,
-            save=lambda snapshot: save_checkpoint(checkpoint, run.key, snapshot),
-            due=_every(checkpoint_seconds),
-            stop=stop,
-            snapshot=lambda number: _keep_snapshot(run, model, number),
-        ),
+        hooks=Hooks(log=log.append, track=track, save=save, due=_every(checkpoint_seconds), stop=stop, snapshot=keep),
         **{name: value for name, value in spec.items() if value is not None},
     )
-    digest = save_weights(run.path("model.safetensors"), model)
+    run.write("model.safetensors", weights_bytes(model))
     if isinstance(model, Exports):
+        run.remove("pretrained")
         model.export(run.path("pretrained"))
     items = training_count(len(data), spec.get("keep"))
     per_epoch = items // spec["batch_size"]
-    write_json(
-        run.path("result.json"),
+    run.write_json(
+        "result.json",
         {
             "steps": steps,
             "epochs": round(steps / per_epoch, 4),
             "train_items": items,
             "parameters": sum(p.numel() for p in model.parameters()),
             "dataset_digest": data.digest,
-            "weights_sha256": digest,
         },
     )
-    write_json(run.path("provenance.json"), runtime.provenance(device) | {"dataset": data.source, "note": data.note})
-    checkpoint.unlink(missing_ok=True)
+    run.write_json("provenance.json", runtime.provenance(device) | {"dataset": data.source, "note": data.note})
 
 
 def _training_data(run: Run, store: Store) -> TrainingData:
@@ -140,11 +160,11 @@ def _training_data(run: Run, store: Store) -> TrainingData:
     request = run.request()
     folders = parents(run, store)
     if "latents" in folders:
-        return stages.latents_of(folders["latents"])
+        return staged.latents_of(folders["latents"])
     if "pairs" not in folders:
         return build.dataset(request)
     facts = Run(folders["pairs"]).result()
-    questions, solutions = stages.vectors_of(folders["pairs"])
+    questions, solutions = staged.vectors_of(folders["pairs"])
     return embeddings.Pairs(
         name=facts["problems"],
         questions=questions,
@@ -156,29 +176,54 @@ def _training_data(run: Run, store: Store) -> TrainingData:
     )
 
 
-def _keep_snapshot(run: Run, model: nn.Module, number: int) -> None:
-    save_weights(run.path(snapshot_name(number)), model)
+class _Log:
+    """``metrics.jsonl``, one entry a line. Each checkpoint holds a copy, so that a resumed log is the same."""
+
+    def __init__(self, run: Run, begun: str) -> None:
+        self.run = run
+        self.lines = begun.splitlines(keepends=True)
+        run.write(_LOG, begun.encode())
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(self.lines)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """One more entry."""
+        self.lines.append(json.dumps(record) + "\n")
+        self.run.append(_LOG, self.lines[-1])
 
 
-def _append(run: Run, record: dict[str, Any]) -> None:
-    with run.path("metrics.jsonl").open("a") as file:
-        file.write(json.dumps(record) + "\n")
-
-
-def _trim_log(run: Run, step: int) -> None:
-    """Drop what was logged after the checkpoint: it will be logged again, to the same numbers."""
-    path = run.path("metrics.jsonl")
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
+def _logged(run: Run, state: dict[str, Any] | None) -> str:
+    """What was logged up to the checkpoint; what came after it will be logged again, to the same numbers."""
+    if state is None:
+        return ""
+    if "log" in state:
+        return str(state["log"])
+    try:
+        old = records.content(run.path(_LOG)).decode(errors="replace")
+    except UserError as error:
+        raise UserError(f"{error}; remove {run.path(_CHECKPOINT)} to start over") from error
+    kept = []  # a checkpoint from before 0.6
+    for line in old.splitlines():
         try:
-            record = json.loads(line)
-        except ValueError:  # the line a killed process was writing
+            step = json.loads(line)["step"]
+            if step > state["step"]:
+                continue
+        except (ValueError, TypeError, KeyError, RecursionError):  # the line a killed process was writing
             break
-        if record["step"] <= step:
-            kept.append(line + "\n")
-    path.write_text("".join(kept))
+        kept.append(line + "\n")
+    return "".join(kept)
+
+
+def _kept_snapshots(run: Run, state: dict[str, Any] | None) -> dict[str, str]:
+    """The sha256 of the snapshots up to the checkpoint, by name. Raises `UserError` if one is not as it was."""
+    sums: dict[str, str] = (state or {}).get("snapshots", {})
+    for name, wanted in sums.items():
+        if not run.path(name).is_file() or records.checksum(run.path(name)) != wanted:
+            raise UserError(f"{run.path(name)}: is missing or damaged; remove {run.path(_CHECKPOINT)} to start over")
+    return dict(sums)
 
 
 def _every(seconds: float) -> Callable[[], bool]:
@@ -196,7 +241,7 @@ def _every(seconds: float) -> Callable[[], bool]:
     return due
 
 
-def _heartbeat(run: Run, track: Track | None) -> Track:
+def _heartbeat(run: Run, place: tuple[int, int] | None, track: Track | None) -> Track:
     """Report progress, and write it into the status at most once a second."""
     due = _every(1.0)
     facts = {"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()}
@@ -206,6 +251,7 @@ def _heartbeat(run: Run, track: Track | None) -> Track:
         if track:
             track(done, total)
         if due():
+            _check_place(run, place)
             run.set_status("running", **facts, step=done, total=total, heartbeat=time.time())
 
     return beat

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,7 @@ class Grades:
     timeouts: dict[str, int]
 
 
+_FINAL = ".final"
 _TYPES = {"problem": "int32", "candidate": "int32", "logprob": "float32", "tokens": "int32", "finished": "int8"}
 
 
@@ -76,9 +77,10 @@ def to_parquet(found: Answers) -> bytes:
     return _bytes(pa.table(arrays))
 
 
-def read_answers(folder: Path) -> Answers:
-    """The answers of a finished stage: all its shards in order. Raises `UserError` if a shard cannot be read."""
-    table = _read(sorted(folder.glob("answers-*.parquet")), folder)
+def read_answers(paths: Sequence[Path], folder: Path) -> Answers:
+    """The answers in the shards of a stage's folder, in order. Raises `UserError` if one cannot be read."""
+    kinds = {name: _TYPES.get(name, "string") for name in (f.name for f in fields(Answers))}
+    table = _read(paths, folder, lambda names: kinds)
     return Answers(
         **{  # type: ignore[arg-type]
             f.name: table[f.name].to_numpy() if f.name in _TYPES else tuple(table[f.name].to_pylist())
@@ -103,18 +105,29 @@ def grades_to_parquet(grades: Grades) -> bytes:
     return _bytes(pa.table(columns).replace_schema_metadata(facts))
 
 
-def read_grades(folder: Path) -> Grades:
-    """The grades of a finished stage."""
-    table = _read([folder / "grades.parquet"], folder)
-    names = tuple(name.removesuffix(".final") for name in table.column_names if name.endswith(".final"))
-    facts = {key.decode(): int(value) for key, value in (table.schema.metadata or {}).items() if b"." in key}
+def read_grades(path: Path, folder: Path) -> Grades:
+    """The grades of a stage. Raises `UserError` if they cannot be read."""
+    table = _read([path], folder, _grades_columns)
+    names = tuple(name.removesuffix(_FINAL) for name in table.column_names if name.endswith(_FINAL))
+    try:
+        facts = {key.decode(): int(value) for key, value in (table.schema.metadata or {}).items() if b"." in key}
+        versions = tuple(facts[f"{name}.version"] for name in names)
+        timeouts = {name: facts[f"{name}.timeouts"] for name in names}
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path}: has not the facts of its scorers ({error}); {again(path, folder)}") from error
     return Grades(
         scorers=names,
-        versions=tuple(facts[f"{name}.version"] for name in names),
+        versions=versions,
         final={name: tuple(table[f"{name}.final"].to_pylist()) for name in names},
         right={name: table[f"{name}.right"].to_numpy() for name in names},
-        timeouts={name: facts[f"{name}.timeouts"] for name in names},
+        timeouts=timeouts,
     )
+
+
+def _grades_columns(found: Sequence[str]) -> dict[str, str]:
+    """Which columns a file of grades has to have, with those it has: two for each scorer."""
+    scorers = dict.fromkeys(name.rpartition(".")[0] for name in found) or {"": None}
+    return {f"{name}{end}": kind for name in scorers for end, kind in ((_FINAL, "string"), (".right", "bool"))}
 
 
 def _bytes(table: pa.Table) -> bytes:
@@ -125,16 +138,24 @@ def _bytes(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def _read(paths: Sequence[Path], folder: Path) -> pa.Table:
+def _read(paths: Sequence[Path], folder: Path, wanted: Callable[[Sequence[str]], Mapping[str, str]]) -> pa.Table:
+    """The shards as one table. ``wanted``: the columns it has to have, of which types, by those it has."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     tables = []
     for path in paths:
         try:
-            tables.append(pq.read_table(path))
-        except (OSError, pa.ArrowException) as error:
+            table = pq.read_table(path)
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise UserError(f"{path}: cannot be read ({type(error).__name__}); {again(path, folder)}") from error
+        for name, kind in wanted(table.column_names).items():
+            if table.column_names.count(name) != 1:
+                raise UserError(f"{path}: has no column {name!r}; {again(path, folder)}")
+            if table[name].type != pa.type_for_alias(kind) or table[name].null_count:
+                held = "nulls" if table[name].null_count else str(table[name].type)
+                raise UserError(f"{path}: column {name!r} holds {held}, not {kind}; {again(path, folder)}")
+        tables.append(table)
     if not tables:
         raise UserError(f"{folder}: has no shards; remove {folder / 'status.json'} and run again")
     return pa.concat_tables(tables)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,22 +24,26 @@ def to_bytes(vectors: Tensor, truncated: int) -> bytes:
     return save({_NAME: vectors.float().contiguous(), _TRUNCATED: torch.tensor(truncated)})
 
 
-def read(folder: Path, stem: str) -> Tensor:
-    """All shards ``<stem>-NNNNN.safetensors`` of a finished stage in order, float32 ``[n e]``.
+def read(paths: Sequence[Path], folder: Path, stem: str) -> Tensor:
+    """The vectors in the shards ``<stem>-NNNNN.safetensors`` of a stage's folder, in order, float32 ``[n e]``.
 
     Raises `UserError` if one cannot be read.
     """
-    return torch.cat(_parts(folder, stem, _NAME))
+    vectors = _parts(paths, folder, stem, _NAME)
+    for path, part in zip(paths, vectors, strict=True):
+        if part.dtype != torch.float32 or part.ndim != 2 or part.shape[1] != vectors[0].shape[1]:
+            raise UserError(f"{path}: holds {list(part.shape)} {part.dtype}, no vectors; {again(path, folder)}")
+    return torch.cat(vectors)
 
 
-def truncated(folder: Path, stem: str) -> int:
+def truncated(paths: Sequence[Path], folder: Path, stem: str) -> int:
     """How many of the texts were too long for the embedder."""
-    return int(sum(_parts(folder, stem, _TRUNCATED)))
+    return int(sum(_parts(paths, folder, stem, _TRUNCATED)))
 
 
-def _parts(folder: Path, stem: str, name: str) -> list[Tensor]:
+def _parts(paths: Sequence[Path], folder: Path, stem: str, name: str) -> list[Tensor]:
     parts = []
-    for path in sorted(folder.glob(f"{stem}-*.safetensors")):
+    for path in paths:
         try:
             parts.append(load_file(path)[name])
         except (OSError, SafetensorError, KeyError) as error:

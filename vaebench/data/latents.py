@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from vaebench.contracts import Batch
-from vaebench.data.download import sha256_of
+from vaebench.data.answers import again
 from vaebench.errors import UserError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -27,11 +27,6 @@ def to_bytes(mean: Tensor, logvar: Tensor | None, labels: Tensor) -> bytes:
     """One shard as a safetensors file."""
     tensors = {"mean": mean, "labels": labels} | ({} if logvar is None else {"logvar": logvar})
     return save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    """The sha256 of every shard in a folder, by its name."""
-    return {path.name: sha256_of(path) for path in sorted(folder.glob("latents-*.safetensors"))}
 
 
 @dataclass(frozen=True)
@@ -100,13 +95,18 @@ def _gather(parts: Sequence[Tensor], rows: Tensor, view: Tensor) -> Tensor:
     return found
 
 
-def read(folder: Path, facts: Mapping[str, object], sums: Mapping[str, str]) -> LatentData:
-    """The latents of a finished stage, on the CPU. ``facts``: name, source, digest, note, stand_in of the images.
+def read(paths: Sequence[Path], folder: Path, facts: Mapping[str, object]) -> LatentData:
+    """The latents in the shards of a stage's folder, on the CPU.
 
-    Raises:
-        UserError: a shard is missing, cannot be read, or is not the one whose checksum (``sums``) was stored.
+    ``facts``: name, source, digest, note, stand_in of the images. Raises `UserError` if a shard cannot be read or does
+    not fit the others.
     """
-    shards = [_checked(folder / name, wanted) for name, wanted in sums.items()]
+    shards = [_shard(path, folder) for path in paths]
+    if not shards:
+        raise UserError(f"{folder}: has no shards; remove {folder / 'status.json'} and run the same command")
+    for path, shard in zip(paths, shards, strict=True):
+        if _form(shard) != _form(shards[0]):
+            raise UserError(f"{path}: its tensors do not fit those of {paths[0].name}; {again(path, folder)}")
     labels = torch.cat([shard["labels"] for shard in shards])
     parts = {name: tuple(shard[name] for shard in shards if name in shard) for name in ("mean", "logvar")}
     if sum(part.nbytes for both in parts.values() for part in both) <= _IN_MEMORY:
@@ -120,13 +120,20 @@ def read(folder: Path, facts: Mapping[str, object], sums: Mapping[str, str]) -> 
     )
 
 
-def _checked(path: Path, wanted: str) -> dict[str, Tensor]:
-    hint = f"remove it and {path.parent / 'status.json'}, and run the same command: only this shard is made again"
-    if not path.is_file():
-        raise UserError(f"{path}: is missing; remove {path.parent / 'status.json'} and run the same command")
-    if sha256_of(path) != wanted:
-        raise UserError(f"{path}: its checksum is not the one stored with it, the file is damaged; {hint}")
+def _shard(path: Path, folder: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        found = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}); {hint}") from error
+        raise UserError(f"{path}: cannot be read ({type(error).__name__}); {again(path, folder)}") from error
+    mean, labels = found.get("mean"), found.get("labels")
+    fits = mean is not None and mean.ndim == 5 and mean.dtype in DTYPES.values() and labels is not None
+    if not fits or labels.dtype != torch.int64 or list(labels.shape) != [len(mean)]:  # type: ignore[union-attr,arg-type]
+        raise UserError(f"{path}: holds no latents with their labels; {again(path, folder)}")
+    if "logvar" in found and (found["logvar"].shape != mean.shape or found["logvar"].dtype != mean.dtype):  # type: ignore[union-attr]
+        raise UserError(f"{path}: its means and variances do not fit; {again(path, folder)}")
+    return found
+
+
+def _form(shard: Mapping[str, Tensor]) -> tuple[object, ...]:
+    """What is the same for all shards of a stage."""
+    return shard["mean"].shape[1:], shard["mean"].dtype, "logvar" in shard

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from vaebench.contracts import Work
 from vaebench.errors import UserError
 from vaebench.nn.options import one_of, require, whole
+from vaebench.writing import write_bytes
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -118,8 +119,8 @@ class LSA:
     def save(self, folder: Path) -> None:
         """Write the terms (JSON) and the numbers (safetensors) into ``folder``."""
         terms, idf, components = self._known()
-        (folder / _TERMS).write_text(json.dumps(terms), encoding="utf-8")
-        save_file({"idf": idf, "components": components}, folder / _TENSORS)
+        write_bytes(folder / _TERMS, json.dumps(terms).encode(), make_folder=False)
+        write_bytes(folder / _TENSORS, save({"idf": idf, "components": components}), make_folder=False)
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote: `embed` then gives the same bits. Raises `UserError` if that cannot be read."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaebench.errors import UserError
 from vaebench.report.text import plain, plain_json
-from vaebench.store import write_bytes
+from vaebench.writing import write_bytes
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -50,7 +51,7 @@ class Cells:
         """The cells of a file; none if there is no file. Raises `UserError` if it is no such file or a name is none."""
         import pandas as pd
 
-        if not path.exists():
+        if not os.path.lexists(path):
             types = {name: _NUMBERS.get(name, "str") for name in COLUMNS}
             return cls(pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()}))
         try:
@@ -60,8 +61,10 @@ class Cells:
                 raise UserError(f"{path}: has other columns than {', '.join(COLUMNS)}; remove it and run again")
             frame = _checked(path, frame)
             numbers = {n: frame[n].map(_float if t == "float64" else int).astype(t) for n, t in _NUMBERS.items()}
-        except (ValueError, OverflowError, OSError) as error:
-            reason = plain(str(error).splitlines()[0])
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); remove it and run again") from error
+        except (ValueError, OverflowError, RecursionError) as error:
+            reason = plain((str(error).splitlines() or [type(error).__name__])[0][:200])
             raise UserError(f"{path}: is damaged ({reason}); remove it and run again") from error
         return cls(frame.assign(**numbers))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from vaebench.report.summary import Section, dataset_name
 from vaebench.report.token_plots import of_the_largest
-from vaebench.store import write_bytes
+from vaebench.writing import write_bytes
 
 if TYPE_CHECKING:
     import numpy as np
