@@ -7,9 +7,11 @@ is on disk; every write is a temporary file and a rename; the lock is the operat
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ from filelock import FileLock, Timeout
 
 from vaebench.config import KEY_LENGTH, Request
 from vaebench.errors import UserError
+
+_PATIENCE = 2.0  # seconds of waiting for a lock before one says for whom
 
 
 def store_root(configured: str | None = None) -> Path:
@@ -118,18 +122,41 @@ class Run:
             ) from error
 
     @contextmanager
-    def lock(self, timeout: float = -1) -> Iterator[bool]:
-        """Hold the run's lock; yields False if ``timeout`` seconds (-1: any time) were not enough."""
-        lock = FileLock(str(self.path(".lock")), timeout=timeout)
-        try:
-            lock.acquire()
-        except Timeout:
-            yield False
-            return
+    def lock(self, timeout: float = math.inf, waiting: Callable[[str], None] | None = None) -> Iterator[bool]:
+        """Hold the run's lock; yields False if ``timeout`` seconds were not enough.
+
+        ``waiting`` hears every two seconds who holds it; what it raises ends the waiting.
+        """
+        lock = FileLock(str(self.path(".lock")))
+        until = time.monotonic() + timeout
+        while not _acquired(lock, min(_PATIENCE, max(0.0, until - time.monotonic()))):
+            if time.monotonic() >= until:
+                yield False
+                return
+            if waiting:
+                waiting(self.holder())
         try:
             yield True
         finally:
             lock.release()
+
+    def holder(self) -> str:
+        """Who works on the run, by its status: process, host, since when."""
+        facts = self.status()
+        try:
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(facts["started"])))
+            host = "".join(letter for letter in str(facts["host"]) if letter.isprintable())
+            return f"pid {int(facts['pid'])} on {host}, since {since}"
+        except (KeyError, TypeError, ValueError, OverflowError, OSError):
+            return "another process"  # which has not written its status yet
+
+
+def _acquired(lock: FileLock, seconds: float) -> bool:
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        return False
+    return True
 
 
 class Store:
