@@ -109,7 +109,7 @@ class Life:
     def live(self, kind: str, left: int, seconds: float, moments: random.Random) -> bool:
         """Kill at most ``left`` times; whether the command came to its end."""
         if kind == "parent" and left:
-            return not self._kill_parent(moments.uniform(0, seconds))
+            return not self._kill_parent(moments.uniform(0, seconds / 3))
         hit: set[str] = set()
         pause = time.monotonic() + (moments.uniform(0, seconds / 4) if kind == "busy" else 0.0)
         while self._runs():

@@ -17,6 +17,7 @@ from multiprocessing import resource_tracker, spawn
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import kill_workers
 from vaebench import progress, stopping, store, worker
@@ -24,6 +25,7 @@ from vaebench.compose import configurations, session
 from vaebench.config import Request, freeze
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import Interrupted
+from vaebench.executors import process
 from vaebench.executors.inline import Inline
 from vaebench.executors.local import Local
 from vaebench.store import Run, Store
@@ -31,7 +33,7 @@ from vaebench.store import Run, Store
 MACHINE = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
 LONG = "model=batchtopk model.hidden=[16] dataset=digits train.max_steps=400 train.epochs=60 train.log_every=20".split()
 SHORT = "model=beta_vae model.hidden=[16] dataset=digits train.max_steps=3".split()
-DEADLINE = 120.0  # seconds, of what takes a few on a machine that is not busy
+DEADLINE = 300.0  # seconds, of what takes a few on a machine that is not busy
 linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found in /proc")
 
 
@@ -156,6 +158,30 @@ def test_a_worker_that_cannot_even_start_fails_its_job(home: Path, monkeypatch: 
     assert short.status()["status"] == "failed"
 
 
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (MemoryError(), "lost"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "lost"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), "lost"),
+        (ValueError("x"), "failed"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+)
+def test_a_job_that_runs_out_of_memory_is_tried_again_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: str
+) -> None:
+    """It may have been for the others' sake."""
+
+    def work(*_: object, **__: object) -> Outcome:
+        raise error
+
+    monkeypatch.setattr(worker, "work", work)
+    job = Job("train", tmp_path)
+    assert process._outcome(job, MACHINE, lambda line: None, lambda: False).status == status
+    assert process._outcome(job, MACHINE, lambda line: None, lambda: True) == Outcome(job, "interrupted", "not started")
+
+
 SCRIPT = """
 import sys, pathlib
 from vaebench.contracts import Job
@@ -195,10 +221,10 @@ def begun(run: Run) -> bool:
 def test_workers_of_a_killed_parent_store_and_end(home: Path, tmp_path: Path, whole: dict[str, str]) -> None:
     """kill -9: nothing is left after ten seconds, what was done is a checkpoint, and it resumes to the same bits."""
     (long,) = [Store(home).open(request) for request in requests(LONG)]
-    process = start([long], tmp_path)
+    command = start([long], tmp_path)
     until(lambda: begun(long))
-    process.kill()
-    process.communicate()
+    command.kill()
+    command.communicate()
     end = time.monotonic() + 10.0
     while any(kill_workers.marked(f"MARK={tmp_path}")):
         assert time.monotonic() < end, "something outlived its parent"
@@ -212,11 +238,11 @@ def test_workers_of_a_killed_parent_store_and_end(home: Path, tmp_path: Path, wh
 def test_asked_to_stop_workers_store_first(home: Path, tmp_path: Path) -> None:
     """Also when the wish comes twice at once, as from `timeout`, and to the whole group."""
     long, other = [Store(home).open(request) for request in requests(LONG, [*LONG, "seed=1"])]
-    process = start([long, other], tmp_path, workers=1)
+    command = start([long, other], tmp_path, workers=1)
     until(lambda: begun(long))
     for number in (signal.SIGINT, signal.SIGTERM):
-        os.killpg(process.pid, number)
-    out, error = process.communicate(timeout=DEADLINE)
+        os.killpg(command.pid, number)
+    out, error = command.communicate(timeout=DEADLINE)
     assert out.split() == ["interrupted", "stopped"], error
     assert error.count("stopping as soon as all is saved") == 1
     assert long.status()["status"] == "interrupted"
@@ -228,15 +254,36 @@ def test_asked_to_stop_workers_store_first(home: Path, tmp_path: Path) -> None:
 def test_a_second_wish_ends_the_workers_at_once(home: Path, tmp_path: Path) -> None:
     """They are in uninterruptible work, here stopped: nobody waits for them."""
     (long,) = [Store(home).open(request) for request in requests(LONG)]
-    process = start([long], tmp_path)
+    command = start([long], tmp_path)
     until(lambda: begun(long))
     os.kill(long.status()["pid"], signal.SIGSTOP)
-    process.send_signal(signal.SIGINT)
+    command.send_signal(signal.SIGINT)
     time.sleep(1.5 * stopping._ONE_WISH)
-    process.send_signal(signal.SIGINT)
-    out, error = process.communicate(timeout=DEADLINE)
+    command.send_signal(signal.SIGINT)
+    out, error = command.communicate(timeout=DEADLINE)
     assert out.split() == ["stopped"], error
     assert long.status() == {"status": "interrupted", "reason": "stopped at once"}
+
+
+def state(pid: int) -> str:
+    """R, S, T, ... of a process."""
+    return kill_workers.read(pid, "stat").rpartition(b") ")[2][:1].decode()
+
+
+@linux
+@pytest.mark.slow
+def test_a_suspended_command_suspends_its_workers(home: Path, tmp_path: Path, whole: dict[str, str]) -> None:
+    """Ctrl-Z reaches only the command's own group."""
+    (long,) = [Store(home).open(request) for request in requests(LONG)]
+    command = start([long], tmp_path)
+    until(lambda: begun(long))
+    pids = (command.pid, int(long.status()["pid"]))
+    command.send_signal(signal.SIGTSTP)
+    until(lambda: all(state(pid) == "T" for pid in pids))
+    command.send_signal(signal.SIGCONT)
+    out, error = command.communicate(timeout=DEADLINE)
+    assert out.split() == ["done"], error
+    assert files(long) == whole
 
 
 @contextmanager
@@ -244,16 +291,16 @@ def held(run: Run) -> Iterator[subprocess.Popen[str]]:
     """Another process holds the run's lock, and the run's status says so."""
     code = "import sys, pathlib; from vaebench.store import Run\nwith Run(pathlib.Path(sys.argv[1])).lock():"
     code += "\n    print(flush=True); sys.stdin.read()"
-    process = subprocess.Popen(
+    holder = subprocess.Popen(
         [sys.executable, "-c", code, str(run.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None
-    process.stdout.readline()
-    run.set_status("running", pid=process.pid, host="far\x1baway", started=0.0)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    run.set_status("running", pid=holder.pid, host="far\x1baway", started=0.0)
     try:
-        yield process
+        yield holder
     finally:
-        process.communicate("")
+        holder.communicate("")
 
 
 def test_who_waits_for_a_run_says_for_whom(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,13 +312,13 @@ def test_who_waits_for_a_run_says_for_whom(home: Path, monkeypatch: pytest.Monke
     def release() -> None:
         until(lambda: len(notes))
         short.set_status("done")
-        process.kill()
+        holder.kill()
 
-    with held(short) as process, beside(release):
+    with held(short) as holder, beside(release):
         inline = Inline(machine=MACHINE, track=lambda *_: None, note=lambda job, line: notes.append(line))
         assert [outcome.status for outcome in inline.submit([Job("train", short.folder)])] == ["done"]
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(0.0))
-    assert notes == [f"waiting for pid {process.pid} on faraway, since {since}, which makes the same run"]
+    assert notes == [f"waiting for pid {holder.pid} on faraway, since {since}, which makes the same run"]
 
 
 @pytest.mark.parametrize("quiet", [False, True])
