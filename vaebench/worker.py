@@ -74,8 +74,9 @@ def _locked(job: Job, run: Run, machine: dict[str, Any], track: Track | None, st
         heartbeat(0, 0)
         _do(job.verb, run, device, machine["checkpoint_seconds"], heartbeat, stop)
     except (Interrupted, KeyboardInterrupt) as error:
-        run.set_status("interrupted", reason=str(error))
-        return Outcome(job, "interrupted", str(error))
+        reason = str(error) or "stopped at once"  # a KeyboardInterrupt says nothing
+        run.set_status("interrupted", reason=reason)
+        return Outcome(job, "interrupted", reason)
     except UserError as error:
         run.set_status("failed", reason=str(error))
         return Outcome(job, "failed", str(error))
