@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -90,11 +91,12 @@ class Display:
             line = f"[{self.finished}/{self.total}] {outcome.status} {self._label(outcome.job)}{reason}"
             self.console.print(line, markup=False, highlight=False)
 
+    def note(self, job: Job, line: str) -> None:
+        """Something to know of a job while it lasts, quiet or not: on stderr, above the bars if there are some."""
+        sys.stderr.write(f"{self._label(job)}: {line}\n")
+
     def _label(self, job: Job) -> str:
         return f"{job.verb} {self.labels.get(job.folder, job.folder.name)}"
-
-
-Tracker = Callable[[Job, int, int], None]
 
 
 def _clock(seconds: float) -> str:

@@ -8,6 +8,7 @@ operating system's and dies with its owner. What a folder's files may hold: `rec
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import shutil
@@ -35,6 +36,8 @@ T = TypeVar("T")
 _BEFORE_0_6 = re.compile(r"\..+\.[a-z0-9_]{8}")  # how it was called then: .checkpoint.pt.k2x8_a0q
 _SURELY_DEAD = 3600.0  # seconds after which a file that is still being written has lost its writer
 _NOT_STORED = frozenset({"status.json", "checkpoint.pt"})  # of a folder's files, those that no checksum is kept of
+
+_PATIENCE = 2.0  # seconds of waiting for a lock before one says for whom
 
 
 def store_root(configured: str | None = None) -> Path:
@@ -264,25 +267,48 @@ class Run:
             path.unlink(missing_ok=True)
 
     @contextmanager
-    def lock(self, timeout: float = -1) -> Iterator[bool]:
-        """Hold the run's lock; yields False if ``timeout`` seconds (-1: any time) were not enough."""
-        path = self.path(".lock")
+    def lock(self, timeout: float = math.inf, waiting: Callable[[str], None] | None = None) -> Iterator[bool]:
+        """Hold the run's lock; yields False if ``timeout`` seconds were not enough.
+
+        ``waiting`` hears every two seconds who holds it; what it raises ends the waiting.
+        """
         if self.place() is None:  # the lock would make it again
             raise self.gone()
-        lock = FileLock(str(path), timeout=timeout)
-        try:
-            lock.acquire()
-        except Timeout:
-            yield False
-            return
-        except OSError as error:
-            if path.is_symlink() or path.is_dir():
-                raise UserError(f"{path}: is a link or a folder, and a file belongs there; remove it") from error
-            raise
+        lock = FileLock(str(self.path(".lock")))
+        until = time.monotonic() + timeout
+        while not _acquired(lock, min(_PATIENCE, max(0.0, until - time.monotonic()))):
+            if time.monotonic() >= until:
+                yield False
+                return
+            if waiting:
+                waiting(self.holder())
         try:
             yield True
         finally:
             lock.release()
+
+    def holder(self) -> str:
+        """Who works on the run, by its status: process, host, since when."""
+        facts = self.status()
+        try:
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(facts["started"])))
+            host = "".join(letter for letter in str(facts["host"]) if letter.isprintable())
+            return f"pid {int(facts['pid'])} on {host}, since {since}"
+        except (KeyError, TypeError, ValueError, OverflowError, OSError):
+            return "another process"  # which has not written its status yet
+
+
+def _acquired(lock: FileLock, seconds: float) -> bool:
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        return False
+    except OSError as error:
+        path = Path(lock.lock_file)
+        if path.is_symlink() or path.is_dir():
+            raise UserError(f"{path}: is a link or a folder, and a file belongs there; remove it") from error
+        raise
+    return True
 
 
 class Store:

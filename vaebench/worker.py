@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import socket
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -23,6 +20,7 @@ from vaebench.data import embeddings
 from vaebench.errors import Interrupted, UserError
 from vaebench.evaluate import evaluate
 from vaebench.schedules import check_spec, training_count
+from vaebench.stopping import STOPPING, stop_on_signal
 from vaebench.store import Run, Store
 from vaebench.train import Hooks, fit
 from vaebench.trained import check_parents, fresh_model, parents, snapshot_name
@@ -33,41 +31,71 @@ Track = Callable[[int, int], None]
 Stop = Callable[[], bool]
 
 
-def work(job: Job, machine: dict[str, Any], track: Track | None = None) -> Outcome:
+def work(
+    job: Job,
+    machine: dict[str, Any],
+    track: Track | None = None,
+    *,
+    note: Callable[[str], None] | None = None,
+    stop: Stop | None = None,
+) -> Outcome:
     """Do one job, once: the run's lock is held, a finished run is left alone, a failure is a status and an outcome.
 
-    ``machine``: the plain data of a `RuntimeSpec`. ``track(done, total)`` reports progress.
+    ``machine``: the plain data of a `RuntimeSpec`. ``track(done, total)`` reports progress, ``note`` for whom it waits.
+    ``stop``: whether the process was asked to stop; without it this looks after the signals itself.
     """
     run = Run(job.folder)
-    with run.lock():
-        status = run.status()
-        if status["status"] == "done":
-            return Outcome(job, "done")
-        if status["status"] == "damaged":
-            return Outcome(job, "failed", status["reason"])
-        run.remove_unfinished()
-        place = run.place()
-        try:
-            device = runtime.setup(device=machine["device"], threads=machine["threads"])
-            heartbeat = _heartbeat(run, place, track)
-            heartbeat(0, 0)
-            _do(job.verb, run, device, machine, heartbeat)
-            _check_place(run, place)
-            run.finish()
-        except (Interrupted, KeyboardInterrupt) as error:
-            outcome = Outcome(job, "interrupted", str(error))
-        except UserError as error:
-            outcome = Outcome(job, "failed", str(error))
-        except Exception as error:
-            if run.place() == place:
-                run.set_status("failed", reason=f"{type(error).__name__}: {error}")
-            raise
-        else:
-            run.remove(_CHECKPOINT)
-            return Outcome(job, "done")
+    try:
+        with run.lock(waiting=_waiting(note, stop)):
+            return _locked(job, run, machine, track, stop)
+    except Interrupted as error:
+        return Outcome(job, "interrupted", str(error))
+
+
+def _waiting(note: Callable[[str], None] | None, stop: Stop | None) -> Callable[[str], None]:
+    """Says once who has the run, and again when it is another; raises `Interrupted` when asked to stop."""
+    said = ""
+
+    def wait(holder: str) -> None:
+        nonlocal said
+        if stop and stop():
+            raise Interrupted("stopped while it waited; the same command goes on")
+        if note and holder != said:
+            said = holder
+            note(f"waiting for {holder}, which makes the same run")
+
+    return wait
+
+
+def _locked(job: Job, run: Run, machine: dict[str, Any], track: Track | None, stop: Stop | None) -> Outcome:
+    status = run.status()
+    if status["status"] == "done":
+        return Outcome(job, "done")
+    if status["status"] == "damaged":
+        return Outcome(job, "failed", status["reason"])
+    run.remove_unfinished()
+    place = run.place()
+    try:
+        heartbeat = _heartbeat(run, place, track)  # first of all: who waits for the lock reads there who has it
+        device = runtime.setup(device=machine["device"], threads=machine["threads"])
+        heartbeat(0, 0)
+        _do(job.verb, run, device, machine, heartbeat, stop)
+        _check_place(run, place)
+        run.finish()
+    except (Interrupted, KeyboardInterrupt) as error:
+        outcome = Outcome(job, "interrupted", str(error) or "stopped at once")  # a KeyboardInterrupt says nothing
+    except UserError as error:
+        outcome = Outcome(job, "failed", str(error))
+    except Exception as error:
         if run.place() == place:
-            run.set_status(outcome.status, reason=outcome.reason)
-        return outcome
+            run.set_status("failed", reason=f"{type(error).__name__}: {error}")
+        raise
+    else:
+        run.remove(_CHECKPOINT)
+        return Outcome(job, "done")
+    if run.place() == place:
+        run.set_status(outcome.status, reason=outcome.reason)
+    return outcome
 
 
 def _check_place(run: Run, place: tuple[int, int] | None) -> None:
@@ -76,7 +104,7 @@ def _check_place(run: Run, place: tuple[int, int] | None) -> None:
         raise run.gone()
 
 
-def _do(verb: str, run: Run, device: torch.device, machine: dict[str, Any], track: Track) -> None:
+def _do(verb: str, run: Run, device: torch.device, machine: dict[str, Any], track: Track, asked: Stop | None) -> None:
     store = _store(run)
     check_parents(run, store)
     if verb == "eval":
@@ -85,7 +113,7 @@ def _do(verb: str, run: Run, device: torch.device, machine: dict[str, Any], trac
     if verb == "grade":
         stages.grade(run, store, device=device, track=track)
         return
-    with _stop_on_signal() as stop:
+    with nullcontext(asked) if asked else stop_on_signal(STOPPING) as stop:
         if verb == "train":
             seconds = machine["checkpoint_seconds"]
             train(run, store, device=device, checkpoint_seconds=seconds, track=track, stop=stop)
@@ -255,26 +283,3 @@ def _heartbeat(run: Run, place: tuple[int, int] | None, track: Track | None) -> 
             run.set_status("running", **facts, step=done, total=total, heartbeat=time.time())
 
     return beat
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """On the first Ctrl-C or SIGTERM ask the loop to save and stop; the second one stops at once."""
-    asked = False
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        sys.stderr.write("stopping as soon as all is saved (once more: at once)\n")
-
-    try:
-        previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: leave the signals alone
-        previous = {}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from vaebench.contracts import Executor, Job, Outcome
 from vaebench.errors import UserError, unknown
-from vaebench.progress import Display, Tracker
+from vaebench.progress import Display
 
 KINDS = ("inline", "local")
 
@@ -31,7 +31,7 @@ def run(
         return []
     outcomes = []
     with Display({job.folder: labels[job.folder] for job in jobs}, quiet=quiet, console=console) as display:
-        executor = _executor(kind, workers, machine, display.track)
+        executor = _executor(kind, workers, machine, display)
         for outcome in executor.submit(jobs):
             display.finish(outcome)
             outcomes.append(outcome)
@@ -44,13 +44,13 @@ def default_workers(*, gpu: bool) -> int:
     return min(cores, 4) if gpu else cores
 
 
-def _executor(kind: str, workers: int, machine: dict[str, Any], track: Tracker) -> Executor:
+def _executor(kind: str, workers: int, machine: dict[str, Any], display: Display) -> Executor:
     if kind == "inline":
         from vaebench.executors.inline import Inline
 
-        return Inline(machine=machine, track=track)
+        return Inline(machine=machine, track=display.track, note=display.note)
     if kind == "local":
         from vaebench.executors.local import Local
 
-        return Local(workers=workers, machine=machine, track=track)
+        return Local(workers=workers, machine=machine, track=display.track, note=display.note)
     raise UserError(unknown("executor.kind", kind, KINDS))

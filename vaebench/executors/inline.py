@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from vaebench.contracts import Job, Outcome
 
 
 class Inline:
-    """Runs jobs here; ``track(job, done, total)`` reports their progress."""
+    """Runs jobs here; ``track(job, done, total)`` reports their progress, ``note(job, line)`` what is to be known."""
 
-    def __init__(self, *, machine: dict[str, Any], track: Any) -> None:
+    def __init__(
+        self, *, machine: dict[str, Any], track: Callable[[Job, int, int], None], note: Callable[[Job, str], None]
+    ) -> None:
         self.machine = machine
         self.track = track
+        self.note = note
 
     def submit(self, jobs: list[Job]) -> Iterator[Outcome]:
-        """Yield each job's outcome when it has ended."""
+        """Yield each job's outcome when it has ended; after one that was interrupted none begins."""
         from vaebench.worker import work
 
         for job in jobs:
-            yield work(job, self.machine, lambda done, total, job=job: self.track(job, done, total))  # type: ignore[misc]
+            outcome = work(job, self.machine, partial(self.track, job), note=partial(self.note, job))
+            yield outcome
+            if outcome.status == "interrupted":
+                return

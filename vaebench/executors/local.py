@@ -2,91 +2,158 @@
 
 from __future__ import annotations
 
-import json
+import os
 import signal
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import active_children, get_context
+from contextlib import contextmanager
+from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
 from vaebench.contracts import Job, Outcome
+from vaebench.executors.process import Worker
+from vaebench.stopping import STOPPING, stop_on_signal
+from vaebench.store import Run
+
+_TICK = 0.2  # seconds between two looks at whether one was asked to stop
+_REPORT_EVERY = 1.0  # seconds
 
 
 class Local:
-    """Runs jobs in ``workers`` processes. Progress is read from the runs' own status files once a second."""
+    """Runs jobs in ``workers`` processes. Progress is read from the runs' own status files once a second.
 
-    def __init__(self, *, workers: int, machine: dict[str, Any], track: Callable[[Job, int, int], None]) -> None:
+    The job of a process that dies is tried once more, when no other process is left; the other jobs go on.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int,
+        machine: dict[str, Any],
+        track: Callable[[Job, int, int], None],
+        note: Callable[[Job, str], None],
+    ) -> None:
         self.workers = workers
         self.machine = machine
         self.track = track
+        self.note = note
+        self.crew: list[Worker] = []
+        self.waiting: deque[Job] = deque()
+        self.again: deque[Job] = deque()
+        self.lost: set[Job] = set()
 
     def submit(self, jobs: list[Job]) -> Iterator[Outcome]:
-        """Yield each job's outcome when it has ended."""
-        # spawn: a forked child of a process that has used torch's threads can hang.
-        context = get_context("spawn")
-        previous = signal.signal(signal.SIGTERM, _pass_on)
-        with ProcessPoolExecutor(min(self.workers, len(jobs)), context, initializer=_listen) as pool:
-            pending = {pool.submit(_work, job, self.machine): job for job in jobs}
+        """Yield each job's outcome when it has ended. Asked to stop, let the jobs store and raise KeyboardInterrupt."""
+        self.waiting.extend(jobs)
+        told, reported = False, time.monotonic()
+        with stop_on_signal(STOPPING) as asked, self._suspending():
             try:
-                while pending:
-                    finished, _ = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
-                    for future in finished:
-                        yield _outcome(pending.pop(future), future)
-                    for job in pending.values():
-                        self._report(job)
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+                while self.crew or ((self.waiting or self.again) and not asked()):
+                    if asked() and not told:
+                        told = True
+                        for worker in self.crew:
+                            worker.process.terminate()
+                    self._hire(stopping=asked())
+                    if self.crew:
+                        wait([worker.process.sentinel for worker in self.crew] + self._connections(), timeout=_TICK)
+                    for worker in list(self.crew):
+                        yield from self._look_after(worker, stopping=asked())
+                    if time.monotonic() - reported >= _REPORT_EVERY:
+                        reported = time.monotonic()
+                        self._report()
+                if asked():
+                    raise KeyboardInterrupt
             finally:
-                signal.signal(signal.SIGTERM, previous)
+                self._end()
 
-    def _report(self, job: Job) -> None:
+    def _connections(self) -> list[Any]:
+        return [worker.connection for worker in self.crew if worker.leaves_by is None]
+
+    def _hire(self, *, stopping: bool) -> None:
+        """A process for each job that waits, as far as there may be; what died has the machine for itself."""
+        while self.waiting and len(self.crew) < self.workers and not stopping:
+            self.crew.append(Worker(self.waiting.popleft(), self.machine))
+        if self.again and not self.crew and not stopping:
+            self.crew.append(Worker(self.again.popleft(), self.machine))
+
+    def _look_after(self, worker: Worker, *, stopping: bool) -> Iterator[Outcome]:
+        """Hear what it says, and give it its next job; one without a job goes."""
+        while worker.leaves_by is None and (said := worker.hear()) is not None:
+            if isinstance(said, str):
+                self.note(worker.job, said)
+                continue
+            if said.status in ("lost", "interrupted"):
+                worker.bury()  # with all that it started, and its memory
+                self.crew.remove(worker)
+                yield from self._once_more(said, stopping=stopping)
+                return
+            if self.waiting and not stopping:
+                worker.give(self.waiting.popleft())
+            else:
+                worker.dismiss()
+            yield said
+        if worker.gone():
+            self.crew.remove(worker)
+
+    def _once_more(self, ended: Outcome, *, stopping: bool) -> Iterator[Outcome]:
+        """What becomes of a job that did not come to its end."""
+        job, reason = ended.job, ended.reason or "the worker process was asked to stop"
+        status = "failed" if job in self.lost and not stopping else "interrupted"
+        if ended.status == "lost" or status == "failed":
+            _mark(job, status, reason)
+        if stopping:
+            yield Outcome(job, status, reason)
+        elif job in self.lost:
+            yield Outcome(job, status, f"{reason} (the second time; the same command tries again)")
+        else:
+            self.lost.add(job)
+            self.again.append(job)
+            self.note(job, f"{reason}; it is tried once more, alone, after the others")
+
+    def _end(self) -> None:
+        """Nothing is left behind, whatever stopped the loop."""
+        for worker in self.crew:
+            worker.kill()
+        for worker in self.crew:
+            worker.bury()
+            if worker.leaves_by is None:
+                _mark(worker.job, "interrupted", "stopped at once")
+        self.crew.clear()
+
+    def _report(self) -> None:
+        for worker in self.crew:
+            if worker.leaves_by is None:
+                status = Run(worker.job.folder).status()
+                if status["status"] == "running" and {"step", "total"} <= status.keys():
+                    self.track(worker.job, status["step"], status["total"])
+
+    @contextmanager
+    def _suspending(self) -> Iterator[None]:
+        """Ctrl-Z stops the workers too, which are in groups of their own, until this process goes on."""
+
+        def suspend(number: int, frame: FrameType | None) -> None:
+            for worker in self.crew:
+                worker.pause(signal.SIGSTOP)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            for worker in self.crew:
+                worker.pause(signal.SIGCONT)
+
         try:
-            status = json.loads((job.folder / "status.json").read_text())
-        except (OSError, ValueError):
+            previous = signal.signal(signal.SIGTSTP, suspend)
+        except ValueError:  # not in the main thread
+            yield
             return
-        if status.get("status") == "running" and "step" in status:
-            self.track(job, status["step"], status["total"])
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTSTP, previous)
 
 
-_asked_to_stop = False  # of a worker process
-
-
-def _listen() -> None:
-    """Let a worker finish or store what it is doing on Ctrl-C, and begin nothing more."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    global _asked_to_stop
-    _asked_to_stop = True
-
-
-def _pass_on(number: int, frame: FrameType | None) -> None:
-    """A terminal sends Ctrl-C to the workers too; `kill` reaches only this process."""
-    for worker in active_children():
-        worker.terminate()
-    raise KeyboardInterrupt
-
-
-def _work(job: Job, machine: dict[str, Any]) -> Outcome:
-    from vaebench.worker import work
-
-    global _asked_to_stop
-    if _asked_to_stop:  # the pool hands each worker one job ahead, which cannot be cancelled
-        return Outcome(job, "interrupted", "not started")
-    outcome = work(job, machine)
-    _asked_to_stop = _asked_to_stop or outcome.status == "interrupted"
-    return outcome
-
-
-def _outcome(job: Job, future: Future[Outcome]) -> Outcome:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return Outcome(job, "failed", "the worker process died (out of memory?); the same command resumes it")
-    except Exception as error:
-        return Outcome(job, "failed", f"{type(error).__name__}: {error}")
+def _mark(job: Job, status: str, reason: str) -> None:
+    """Say of a run what its process cannot say any more, unless another has it or has finished it."""
+    run = Run(job.folder)
+    with run.lock(timeout=0) as free:
+        if free and not run.done:
+            run.set_status(status, reason=reason)

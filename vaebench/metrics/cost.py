@@ -28,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vaebench.contracts import Averages, Batch, HasEncoder, Phase
 from vaebench.errors import UserError
 from vaebench.nn import lpips
+from vaebench.stopping import end_with_parent
 
 RULE = "multiply-adds of convolutions and linear layers, 4 per LayerNorm element, none in the products of attention"
 # A step at which every part of a loss is on: one that begins late (adversarial) is most of a training.
@@ -182,7 +183,7 @@ def measure(trial: Trial, device: torch.device) -> Measured:
 
     Raises `UserError` if it died, or could not make a step (too little memory on a GPU).
     """
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_parent) as pool:
         try:
             return pool.submit(_measure, trial, device, torch.get_num_threads()).result()
         except BrokenProcessPool as error:

@@ -1,0 +1,382 @@
+"""Worker processes that are killed, whose parent is killed, that wait for each other, that are asked to stop."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker, spawn
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import kill_workers
+from vaebench import progress, stopping, store, worker
+from vaebench.compose import configurations, session
+from vaebench.config import Request, freeze
+from vaebench.contracts import Job, Outcome
+from vaebench.errors import Interrupted
+from vaebench.executors import process
+from vaebench.executors.inline import Inline
+from vaebench.executors.local import Local
+from vaebench.store import Run, Store
+
+MACHINE = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
+LONG = "model=batchtopk model.hidden=[16] dataset=digits train.max_steps=400 train.epochs=60 train.log_every=20".split()
+SHORT = "model=beta_vae model.hidden=[16] dataset=digits train.max_steps=3".split()
+DEADLINE = 300.0  # seconds, of what takes a few on a machine that is not busy
+linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found in /proc")
+
+
+def requests(*lists: list[str]) -> list[Request]:
+    with session():
+        return [freeze(configurations("train", words, sweep=False)[0]) for words in lists]
+
+
+def until(found: Callable[[], int]) -> int:
+    """Poll until it is not 0 (False), and return it."""
+    end = time.monotonic() + DEADLINE
+    while not (value := found()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return value
+
+
+def files(run: Run) -> dict[str, str]:
+    names = ("model.safetensors", "metrics.jsonl", "result.json")
+    return {name: hashlib.sha256(run.path(name).read_bytes()).hexdigest() for name in names}
+
+
+def training(run: Run) -> int:
+    """The process that trains it and has logged something; 0: none yet."""
+    status = run.status()
+    there = status["status"] == "running" and run.path("checkpoint.pt").exists()
+    return int(status["pid"]) if there else 0
+
+
+@contextmanager
+def beside(do: Callable[[], None]) -> Iterator[None]:
+    """``do`` in a thread, which must end well."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            do()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+    assert not errors, errors
+
+
+def killing(run: Run, times: int) -> Callable[[], None]:
+    """Kills the process that trains it, and then the next one."""
+
+    def do() -> None:
+        seen = {0}
+        for _ in range(times):
+            pid = until(lambda: next(iter({training(run)} - seen), 0))
+            seen.add(pid)
+            os.kill(pid, signal.SIGKILL)
+
+    return do
+
+
+def submit(runs: list[Run], workers: int) -> tuple[dict[str, Outcome], list[str]]:
+    notes: list[str] = []
+    local = Local(
+        workers=workers,
+        machine=MACHINE | {"checkpoint_seconds": 0.0},
+        track=lambda job, done, total: None,
+        note=lambda job, line: notes.append(f"{job.folder.name}: {line}"),
+    )
+    outcomes = {
+        outcome.job.folder.name: outcome for outcome in local.submit([Job("train", run.folder) for run in runs])
+    }
+    assert not local.crew
+    return outcomes, notes
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The files of the long training that nobody disturbs."""
+    run = Store(tmp_path_factory.mktemp("whole")).open(*requests(LONG))
+    assert worker.work(Job("train", run.folder), MACHINE).status == "done"
+    return files(run)
+
+
+def test_a_killed_worker_takes_its_own_job_with_it_which_is_tried_again(home: Path, whole: dict[str, str]) -> None:
+    """One of two workers is killed: its job resumes to the same bits, the others do not notice."""
+    long, *short = [Store(home).open(request) for request in requests(LONG, SHORT, [*SHORT, "seed=1"])]
+    with beside(killing(long, 1)):
+        outcomes, notes = submit([long, *short], 2)
+    assert {name: outcome.status for name, outcome in outcomes.items()} == dict.fromkeys(
+        (run.key for run in (long, *short)), "done"
+    )
+    assert files(long) == whole
+    (note,) = notes
+    assert note == (
+        f"{long.key}: the worker process was killed by signal 9 (SIGKILL): out of memory?; "
+        "it is tried once more, alone, after the others"
+    )
+
+
+def test_a_job_that_kills_its_worker_twice_has_failed_and_stops_nobody(home: Path, whole: dict[str, str]) -> None:
+    long, short = [Store(home).open(request) for request in requests(LONG, SHORT)]
+    with beside(killing(long, 2)):
+        outcomes, _ = submit([long, short], 1)
+    assert outcomes[short.key].status == "done"
+    assert outcomes[long.key].status == "failed"
+    assert "killed by signal 9 (SIGKILL): out of memory? (the second time; " in outcomes[long.key].reason
+    assert long.status()["status"] == "failed"
+    assert "signal 9" in long.status()["reason"]
+    assert worker.work(Job("train", long.folder), MACHINE).status == "done"
+    assert files(long) == whole
+
+
+def test_a_worker_that_cannot_even_start_fails_its_job(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice, instead of being waited for."""
+    resource_tracker.ensure_running()  # is started by the same program
+    monkeypatch.setattr(spawn, "_python_exe", os.fsencode(shutil.which("false") or ""))
+    (short,) = [Store(home).open(request) for request in requests(SHORT)]
+    outcomes, notes = submit([short], 1)
+    assert "exit code 1 (the second time" in outcomes[short.key].reason
+    assert len(notes) == 1
+    assert short.status()["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (MemoryError(), "lost"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "lost"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), "lost"),
+        (ValueError("x"), "failed"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+)
+def test_a_job_that_runs_out_of_memory_is_tried_again_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: str
+) -> None:
+    """It may have been for the others' sake."""
+
+    def work(*_: object, **__: object) -> Outcome:
+        raise error
+
+    monkeypatch.setattr(worker, "work", work)
+    job = Job("train", tmp_path)
+    assert process._outcome(job, MACHINE, lambda line: None, lambda: False).status == status
+    assert process._outcome(job, MACHINE, lambda line: None, lambda: True) == Outcome(job, "interrupted", "not started")
+
+
+SCRIPT = """
+import sys, pathlib
+from vaebench.contracts import Job
+from vaebench.executors.local import Local
+if __name__ == "__main__":
+    machine = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
+    workers, *folders = sys.argv[1:]
+    local = Local(workers=int(workers), machine=machine, track=lambda *_: None, note=lambda *_: None)
+    try:
+        for outcome in local.submit([Job("train", pathlib.Path(folder)) for folder in folders]):
+            print(outcome.status, flush=True)
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
+"""
+
+
+def start(runs: list[Run], tmp_path: Path, workers: int = 2) -> subprocess.Popen[str]:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent), "MARK": str(tmp_path)}
+    return subprocess.Popen(
+        [sys.executable, str(script), str(workers), *(str(run.folder) for run in runs)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def begun(run: Run) -> bool:
+    """Whether its training has logged something; there is no checkpoint until it is asked to stop."""
+    return run.path("metrics.jsonl").exists()
+
+
+@linux
+def test_workers_of_a_killed_parent_store_and_end(home: Path, tmp_path: Path, whole: dict[str, str]) -> None:
+    """kill -9: nothing is left after ten seconds, what was done is a checkpoint, and it resumes to the same bits."""
+    (long,) = [Store(home).open(request) for request in requests(LONG)]
+    command = start([long], tmp_path)
+    until(lambda: begun(long))
+    command.kill()
+    command.communicate()
+    end = time.monotonic() + 10.0
+    while any(kill_workers.marked(f"MARK={tmp_path}")):
+        assert time.monotonic() < end, "something outlived its parent"
+        time.sleep(0.05)
+    assert long.status()["status"] == "interrupted"
+    assert long.path("checkpoint.pt").exists()
+    assert worker.work(Job("train", long.folder), MACHINE).status == "done"
+    assert files(long) == whole
+
+
+def test_asked_to_stop_workers_store_first(home: Path, tmp_path: Path) -> None:
+    """Also when the wish comes twice at once, as from `timeout`, and to the whole group."""
+    long, other = [Store(home).open(request) for request in requests(LONG, [*LONG, "seed=1"])]
+    command = start([long, other], tmp_path, workers=1)
+    until(lambda: begun(long))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.killpg(command.pid, number)
+    out, error = command.communicate(timeout=DEADLINE)
+    assert out.split() == ["interrupted", "stopped"], error
+    assert error.count("stopping as soon as all is saved") == 1
+    assert long.status()["status"] == "interrupted"
+    assert long.path("checkpoint.pt").exists()
+    assert other.status()["status"] == "new"
+
+
+@pytest.mark.slow
+def test_a_second_wish_ends_the_workers_at_once(home: Path, tmp_path: Path) -> None:
+    """They are in uninterruptible work, here stopped: nobody waits for them."""
+    (long,) = [Store(home).open(request) for request in requests(LONG)]
+    command = start([long], tmp_path)
+    until(lambda: begun(long))
+    os.kill(long.status()["pid"], signal.SIGSTOP)
+    command.send_signal(signal.SIGINT)
+    time.sleep(1.5 * stopping._ONE_WISH)
+    command.send_signal(signal.SIGINT)
+    out, error = command.communicate(timeout=DEADLINE)
+    assert out.split() == ["stopped"], error
+    assert long.status() == {"status": "interrupted", "reason": "stopped at once"}
+
+
+def state(pid: int) -> str:
+    """R, S, T, ... of a process."""
+    return kill_workers.read(pid, "stat").rpartition(b") ")[2][:1].decode()
+
+
+@linux
+@pytest.mark.slow
+def test_a_suspended_command_suspends_its_workers(home: Path, tmp_path: Path, whole: dict[str, str]) -> None:
+    """Ctrl-Z reaches only the command's own group."""
+    (long,) = [Store(home).open(request) for request in requests(LONG)]
+    command = start([long], tmp_path)
+    until(lambda: begun(long))
+    pids = (command.pid, int(long.status()["pid"]))
+    command.send_signal(signal.SIGTSTP)
+    until(lambda: all(state(pid) == "T" for pid in pids))
+    command.send_signal(signal.SIGCONT)
+    out, error = command.communicate(timeout=DEADLINE)
+    assert out.split() == ["done"], error
+    assert files(long) == whole
+
+
+@contextmanager
+def held(run: Run) -> Iterator[subprocess.Popen[str]]:
+    """Another process holds the run's lock, and the run's status says so."""
+    code = "import sys, pathlib; from vaebench.store import Run\nwith Run(pathlib.Path(sys.argv[1])).lock():"
+    code += "\n    print(flush=True); sys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(run.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    run.set_status("running", pid=holder.pid, host="far\x1baway", started=0.0)
+    try:
+        yield holder
+    finally:
+        holder.communicate("")
+
+
+def test_who_waits_for_a_run_says_for_whom(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once; then it finds the other's work done."""
+    monkeypatch.setattr(store, "_PATIENCE", 0.01)
+    (short,) = [Store(home).open(request) for request in requests(SHORT)]
+    notes: list[str] = []
+
+    def release() -> None:
+        until(lambda: len(notes))
+        short.set_status("done")
+        holder.kill()
+
+    with held(short) as holder, beside(release):
+        inline = Inline(machine=MACHINE, track=lambda *_: None, note=lambda job, line: notes.append(line))
+        assert [outcome.status for outcome in inline.submit([Job("train", short.folder)])] == ["done"]
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(0.0))
+    assert notes == [f"waiting for pid {holder.pid} on faraway, since {since}, which makes the same run"]
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_what_is_to_be_known_is_said_on_stderr(capsys: pytest.CaptureFixture[str], quiet: bool) -> None:
+    display = progress.Display({Path("a"): "beta_vae"}, quiet=quiet, console=progress.Console())
+    display.note(Job("train", Path("a")), "waiting for another process")
+    assert capsys.readouterr() == ("", "train beta_vae: waiting for another process\n")
+
+
+def test_who_waits_for_a_run_can_be_stopped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_PATIENCE", 0.01)
+    (short,) = [Store(home).open(request) for request in requests(SHORT)]
+    with held(short):
+        outcome = worker.work(Job("train", short.folder), MACHINE, stop=lambda: True)
+    assert outcome.status == "interrupted"
+    assert short.status()["status"] == "running", "it is the other's to say"
+
+
+def test_holder_of_a_lock_without_a_status_is_another_process(tmp_path: Path) -> None:
+    for facts in ({}, {"pid": "x", "host": 1, "started": 0}, {"pid": 1, "host": "a", "started": 1e300}):
+        Run(tmp_path).set_status("running", **facts)
+        assert Run(tmp_path).holder() == "another process"
+    Run(tmp_path).set_status("running", pid=1, host=socket.gethostname(), started=time.time())
+    assert f"pid 1 on {socket.gethostname()}, since 2" in Run(tmp_path).holder()
+
+
+def test_inline_begins_nothing_after_an_interruption(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise Interrupted("stopped")
+
+    runs = [Store(home).open(request) for request in requests(SHORT, [*SHORT, "seed=1"])]
+    monkeypatch.setattr(worker, "_do", interrupted)
+    inline = Inline(machine=MACHINE, track=lambda *_: None, note=lambda *_: None)
+    assert [outcome.status for outcome in inline.submit([Job("train", run.folder) for run in runs])] == ["interrupted"]
+    assert runs[1].status()["status"] == "new"
+
+
+def test_signals_within_a_second_are_one_wish(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: now)
+    before = signal.getsignal(signal.SIGTERM)
+    with stopping.stop_on_signal("stopping\n") as asked:
+        assert not asked()
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert asked()
+        now += 1.1
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert capsys.readouterr().err == "stopping\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", kill_workers.KINDS)
+def test_reproduction_with_kills_ends_with_the_same_files(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["kill_workers", "--kills", "3", "--seeds", "1", "--kinds", kind])
+    assert kill_workers.main() == 0
