@@ -269,18 +269,9 @@ def test_diverged_samples_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"samples": 9},
-            r"suite.samples=9: expected a whole number, at least 10 \(.*the inception score has 10 parts\)",
-        ),
         ({"samples": 12, "neighbours": 12}, "suite.samples=12: expected a whole number, at least 13"),
-        ({"neighbours": 0}, "suite.neighbours=0"),
         ({"compared": 3}, "suite.compared=3: expected a whole number, at least 4"),
-        ({"batch_size": 0}, "suite.batch_size=0"),
-        ({"sampler": "eular"}, "did you mean 'euler'"),
-        ({"steps": 0}, "suite.steps=0"),
-        ({"shift": 0.0}, "suite.shift=0"),
-        ({"guidance_channels": 0}, "suite.guidance_channels=0"),
+        ({"guidance_channels": 2}, "suite.guidance_channels=2: there is no guidance to have"),
         ({"reference": "file"}, "suite.reference=file: name it, suite.reference_file=PATH"),
         ({"reference_file": "x.npz"}, "suite.reference_file=x.npz: is read with suite.reference=file, not test"),
         ({"reference": "file", "reference_file": "x.npz"}, "suite.features=classifier: the statistics .* inception"),

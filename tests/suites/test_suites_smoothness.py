@@ -148,7 +148,7 @@ def test_too_few_images_are_refused(tmp_path: Path) -> None:
         run(Unshuffled(), tmp_path, data=toy_data(5))
 
 
-@pytest.mark.parametrize("epsilons", [[], [0.1], [0, -0.1], [0, 0.1, 0.1]])
+@pytest.mark.parametrize("epsilons", [[], [0.1], [0, 0.1, 0.1]])
 def test_bad_epsilons_are_refused(epsilons: list[float]) -> None:
     with pytest.raises(UserError, match=r"suite.epsilons=\[.*\]: expected 0, which the others are compared with"):
         Smoothness(features="classifier", epsilons=epsilons, noise_seed=0, batch_size=5)

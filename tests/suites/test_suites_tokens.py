@@ -298,15 +298,9 @@ def test_spectra_scale_with_the_sample_rate() -> None:
         assert (front.n_fft, front.hop) == (n_fft, hop)
 
 
-def test_options_out_of_range_are_named_together(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught:
-        suite(batch_size=0, bands=0, hop=-1.0, stft=[[512, 600, 50], [512, 240, 50]])
-    assert caught.value.lines == (
-        "suite.batch_size=0: expected a whole number, at least 1",
-        "suite.bands=0: expected a whole number, at least 1",
-        "suite.hop=-1.0: expected a finite number, 0 or more",
-        "suite.stft=[[512, 600, 50]]: needs (FFT size, window, hop), the window no longer than the FFT",
-    )
+def test_spectra_that_are_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"suite\.stft=\[\[512, 600, 50\]\]: needs .*no longer than the FFT"):
+        suite(stft=[[512, 600, 50], [512, 240, 50]])
     with pytest.raises(UserError, match=r"suite.stft=\[\]: needs"):
         suite(stft=[])
     with pytest.raises(UserError, match=r"suite\.bands=200: too many for windows of 256 samples at 8000 Hz"):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from vaebench.contracts import Measurement, Reconstructs, Samples, SuiteInputs, SuiteResult
-from vaebench.errors import UserError
 from vaebench.metrics.frechet import frechet_distance
+from vaebench.signatures import AtLeast2, Count, Seed
 from vaebench.suites.common import batches, picture, seeded
 from vaebench.suites.judges import judge, observe
 from vaebench.suites.quality import image_data
@@ -34,12 +34,10 @@ class Generation:
         features: Literal["inception", "classifier", "cifar10_resnet"],
         latent: Literal["prior", "fitted_gaussian"],
         reference: Literal["test", "train"],
-        samples: int,
-        sample_seed: int,
-        batch_size: int,
+        samples: AtLeast2,
+        sample_seed: Seed,
+        batch_size: Count,
     ) -> None:
-        if samples < 2:
-            raise UserError(f"suite.samples={samples}: the Frechet distance needs at least 2")
         self.features = features
         self.latent = latent
         self.reference = reference

@@ -15,7 +15,7 @@ from vaebench.metrics.inception_score import inception_score
 from vaebench.metrics.kid import kernel_distance
 from vaebench.metrics.manifold import precision_recall
 from vaebench.nn.options import require, whole
-from vaebench.nn.samplers import mistakes
+from vaebench.signatures import AtLeast2, AtLeast10, Count, NonNegative, Positive, Seed, Share
 from vaebench.suites.common import picture, seeded
 from vaebench.suites.judges import Activations, Judge, joined, judge, observe
 from vaebench.suites.references import RealImages, Split, StatisticsFile, check_statistics, enough_for_fid
@@ -47,28 +47,24 @@ class LatentDiffusion:
         features: Literal["inception", "classifier", "cifar10_resnet"],
         reference: Literal["test", "train", "file"],
         reference_file: str | None,
-        samples: int,
-        sample_seed: int,
+        samples: AtLeast10,
+        sample_seed: Seed,
         labels: Literal["balanced", "random"],
-        neighbours: int,
-        compared: int | None,
+        neighbours: Count,
+        compared: AtLeast2 | None,
         sampler: Literal["euler", "heun", "sde"],
-        steps: int,
-        shift: float,
-        guidance: float,
-        guidance_from: float,
-        guidance_channels: int | None,
-        batch_size: int,
+        steps: Count,
+        shift: Positive,
+        guidance: NonNegative,
+        guidance_from: Share,
+        guidance_channels: Count | None,
+        batch_size: Count,
     ) -> None:
         sampling = Sampling(sampler, steps, shift, guidance, guidance_from, guidance_channels)
-        fewest = max(neighbours + 1, _SPLITS)
-        reason = "precision and recall need more than the neighbours, the inception score has 10 parts"
+        reason = "more than suite.neighbours"
         require(
-            whole("suite.neighbours", neighbours, 1),
-            whole("suite.samples", samples, fewest, bound=reason),
-            None if compared is None else whole("suite.compared", compared, neighbours + 1),
-            whole("suite.batch_size", batch_size, 1),
-            *mistakes(sampling),
+            whole("suite.samples", samples, neighbours + 1, bound=reason),
+            None if compared is None else whole("suite.compared", compared, neighbours + 1, bound=reason),
             _channels_mistake(guidance, guidance_channels),
             _file_mistake(reference, reference_file, features),
         )
@@ -172,9 +168,9 @@ class LatentDiffusion:
 
 
 def _channels_mistake(guidance: float, channels: int | None) -> str | None:
-    if channels is not None and guidance == 1:
-        return f"suite.guidance_channels={channels}: there is no guidance to have (suite.guidance=1); leave it out"
-    return None if channels is None else whole("suite.guidance_channels", channels, 1)
+    if channels is None or guidance != 1:
+        return None
+    return f"suite.guidance_channels={channels}: there is no guidance to have (suite.guidance=1); leave it out"
 
 
 def _file_mistake(reference: str, path: str | None, features: str) -> str | None:

@@ -9,6 +9,7 @@ import torch
 from vaebench.contracts import MasksLatents, Measurement, Reconstructs, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
 from vaebench.metrics.image import mse_per_image, psnr_from_mse
+from vaebench.signatures import Count
 from vaebench.suites.common import batches
 from vaebench.suites.quality import image_data
 
@@ -23,9 +24,9 @@ class Masks:
     requires = (MasksLatents, Reconstructs)
     needs_classifier = False
 
-    def __init__(self, *, batch_sizes: Sequence[int], psnr_batch: int, max_batches: int) -> None:
-        if not batch_sizes or min([*batch_sizes, psnr_batch, max_batches]) < 1:
-            raise UserError(f"suite.batch_sizes={list(batch_sizes)}, psnr_batch={psnr_batch}: each at least 1")
+    def __init__(self, *, batch_sizes: Sequence[Count], psnr_batch: Count, max_batches: Count) -> None:
+        if not batch_sizes or len({*batch_sizes}) < len(batch_sizes):
+            raise UserError(f"suite.batch_sizes={list(batch_sizes)}: expected at least one, each once")
         self.batch_sizes = tuple(batch_sizes)
         self.psnr_batch = psnr_batch
         self.max_batches = max_batches

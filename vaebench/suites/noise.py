@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vaebench.contracts import Measurement, Reconstructs, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
+from vaebench.signatures import Count, NonNegative, Seed
 from vaebench.suites.common import batches, one_per_class, picture, seeded
 from vaebench.suites.quality import image_data
 
@@ -21,15 +22,15 @@ class Noise:
     whether the noisy image is clipped to [0, 1] before it is encoded. ``accuracy@clean`` is the accuracy without noise,
     ``accuracy@classifier`` the classifier's own on the test images.
 
-    Raises `UserError` for a negative sigma or no sigma at all.
+    Raises `UserError` for no sigma at all, or two that are printed alike.
     """
 
     requires = (Reconstructs,)
     needs_classifier = True
 
-    def __init__(self, *, sigmas: Sequence[float], clip: bool, noise_seed: int, batch_size: int) -> None:
-        if not sigmas or min(sigmas) < 0:
-            raise UserError(f"suite.sigmas={list(sigmas)}: needs at least one standard deviation, none below 0")
+    def __init__(self, *, sigmas: Sequence[NonNegative], clip: bool, noise_seed: Seed, batch_size: Count) -> None:
+        if not sigmas or len({f"{sigma:g}" for sigma in sigmas}) < len(sigmas):
+            raise UserError(f"suite.sigmas={list(sigmas)}: expected at least one standard deviation, each once")
         self.sigmas = tuple(sigmas)
         self.clip = clip
         self.noise_seed = noise_seed

@@ -13,7 +13,7 @@ from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics.image import mse_per_image, psnr_from_mse
 from vaebench.metrics.speech import log_spectral_distance
-from vaebench.nn.options import require, whole
+from vaebench.signatures import Count
 from vaebench.suites.common import batches
 from vaebench.suites.tokens import own_front
 
@@ -30,8 +30,7 @@ class Quantisation:
     requires = (Tokenizes, Reconstructs, EncodesContinuously)
     needs_classifier = False
 
-    def __init__(self, *, batch_size: int) -> None:
-        require(whole("suite.batch_size", batch_size, 1))
+    def __init__(self, *, batch_size: Count) -> None:
         self.batch_size = batch_size
 
     @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vaebench.contracts import Reconstructs, SuiteInputs, SuiteResult
+from vaebench.signatures import Count
 from vaebench.suites.common import batches, one_per_class, picture
 from vaebench.suites.quality import ImageQuality, image_data, perceptual_distance
 
@@ -19,7 +20,7 @@ class Reconstruction:
     requires = (Reconstructs,)
     needs_classifier = False
 
-    def __init__(self, *, batch_size: int) -> None:
+    def __init__(self, *, batch_size: Count) -> None:
         self.batch_size = batch_size
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from vaebench.contracts import Completes, GivesLatents, Measurement, SuiteInputs, SuiteResult
+from vaebench.errors import UserError
 from vaebench.metrics.frechet import frechet_distance
 from vaebench.metrics.image import mse_per_image, psnr_from_mse
-from vaebench.nn.options import require, whole
+from vaebench.signatures import Count, NonNegative, Seed
 from vaebench.suites.common import batches, picture, seeded, some_of_each
 from vaebench.suites.judges import joined, judge, observe
 from vaebench.suites.latents import Latents, latents_of
@@ -34,7 +35,7 @@ class Smoothness:
     Arrays, for one image per class and up to ten: ``inputs``, ``at_<eps>``, ``latents`` (uint8 ``[n h w l]``, grey the
     channel's mean, black and white three deviations off) and, of a model that `Completes`, ``masked``, ``completed``.
 
-    Raises `UserError` for epsilons below 0 or without 0.
+    Raises `UserError` for epsilons without 0.
     """
 
     requires = (GivesLatents,)
@@ -43,16 +44,14 @@ class Smoothness:
         self,
         *,
         features: Literal["inception", "classifier", "cifar10_resnet"],
-        epsilons: Sequence[float],
-        noise_seed: int,
-        batch_size: int,
+        epsilons: Sequence[NonNegative],
+        noise_seed: Seed,
+        batch_size: Count,
     ) -> None:
-        wrong = None
-        if 0 not in epsilons or min(epsilons) < 0 or len({f"{eps:g}" for eps in epsilons}) < len(epsilons):
-            wrong = (
-                f"suite.epsilons={list(epsilons)}: expected 0, which the others are compared with, and others above 0"
+        if 0 not in epsilons or len({f"{eps:g}" for eps in epsilons}) < len(epsilons):
+            raise UserError(
+                f"suite.epsilons={list(epsilons)}: expected 0, which the others are compared with, and each once"
             )
-        require(wrong, whole("suite.batch_size", batch_size, 1))
         self.features = features
         self.epsilons = tuple(epsilons)
         self.noise_seed = noise_seed

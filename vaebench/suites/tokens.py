@@ -16,7 +16,7 @@ from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics import codebook, speech
 from vaebench.nn.mel import LogMel
-from vaebench.nn.options import non_negative, require, whole
+from vaebench.signatures import Count, Positive
 from vaebench.suites.common import batches, picture, some_of_each
 from vaebench.suites.quality import SMALLEST_SSIM_SIDE, ImageQuality, perceptual_distance
 
@@ -44,26 +44,27 @@ class Tokens:
     over the resolutions ``stft`` (FFT size, window, hop in samples), ``si_sdr``, ``stoi``, ``pesq``; the last two where
     their packages are installed and PESQ knows the sample rate.
 
-    Raises `UserError` for an option out of range.
+    Raises `UserError` for resolutions that are none.
     """
 
     requires = (Tokenizes, Reconstructs)
     needs_classifier = False
 
     def __init__(
-        self, *, batch_size: int, window: float, hop: float, bands: int, floor: float, stft: Sequence[Sequence[int]]
+        self,
+        *,
+        batch_size: Count,
+        window: Positive,
+        hop: Positive,
+        bands: Count,
+        floor: Positive,
+        stft: Sequence[Sequence[Count]],
     ) -> None:
-        bad = [list(found) for found in stft if len(found) != 3 or min(found) < 1 or found[1] > found[0]]
-        require(
-            whole("suite.batch_size", batch_size, 1),
-            whole("suite.bands", bands, 1),
-            non_negative("suite.window", window),
-            non_negative("suite.hop", hop),
-            non_negative("suite.floor", floor),
-            f"suite.stft={bad or list(stft)}: needs (FFT size, window, hop), the window no longer than the FFT"
-            if bad or not stft
-            else None,
-        )
+        bad = [list(found) for found in stft if len(found) != 3 or found[1] > found[0]]
+        if bad or not stft:
+            raise UserError(
+                f"suite.stft={bad or list(stft)}: needs (FFT size, window, hop), the window no longer than the FFT"
+            )
         self.batch_size = batch_size
         self.window, self.hop, self.bands, self.floor = window, hop, bands, floor
         self.stft = tuple(tuple(found) for found in stft)
