@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -242,10 +243,12 @@ def _show_measurements(run: Run) -> None:
         own = [", ".join(f"{name}={value}" for name, value in items if name not in common) for items in protocols]
         table = Table("measurement", "value", "count", *(["protocol"] if any(own) else []))
         for one, text in zip(found, own, strict=True):
-            value = f"{_shown(one['value'])} {one['unit']}".rstrip()
+            value = f"{_shown(float(one['value']))} {one['unit']}".rstrip()
             table.add_row(one["name"], value, str(one["count"]), *([text] if any(own) else []))
         console.print(table)
     console.print("; ".join(f"{name}={value}" for name, value in common.items()), markup=False)
+    for name, why in result.get("left_out", {}).items():
+        console.print(f"not measured: {name}: {why}", markup=False)
     if result["dataset"]["note"]:
         console.print(result["dataset"]["note"], markup=False)
     if result["dataset"]["stand_in"]:
@@ -253,7 +256,7 @@ def _show_measurements(run: Run) -> None:
 
 
 def _shown(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 and value == int(value) else f"{value:,.4f}"
+    return f"{value:,.0f}" if 1000 <= value < math.inf and value == int(value) else f"{value:,.4f}"
 
 
 def _show_grid(found: list[dict[str, Any]]) -> None:

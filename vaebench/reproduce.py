@@ -17,6 +17,7 @@ from vaebench import estimate, executors, planning
 from vaebench.config import Request
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import UserError
+from vaebench.infinite import difference
 from vaebench.items import Item
 from vaebench.papers.tables import load, names
 from vaebench.planning import Plan
@@ -38,6 +39,8 @@ def run(cfg: DictConfig, machine: dict[str, Any], console: Console) -> int:
     if len(unmade) > len(failed):
         console.print(f"left out: {len(unmade) - len(failed)} jobs that need a failed one")
     collect(plan, store, cfg, console)
+    for line in _left_out(plan, store):
+        console.print(line, markup=False)
     for outcome in failed:
         console.print(f"failed: {outcome.job.folder}: {outcome.reason}", markup=False)
     return 1 if failed else 0
@@ -107,6 +110,19 @@ def collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None
         )
 
 
+def _left_out(plan: Plan, store: Store) -> list[str]:
+    """One line for each evaluation that could not measure all it was to."""
+    lines = []
+    for request in plan.requests.values():
+        run = store.find(request)
+        if request["verb"] == "eval" and run.done:
+            lines += [
+                f"not measured: {_label(request, plan)}: {name}: {why}"
+                for name, why in run.result().get("left_out", {}).items()
+            ]
+    return lines
+
+
 def _differences(item: Item, cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The cells of an item, those of a column with ``minus`` less that column's; without it they are left out."""
     columns = load(item.paper).tables[item.table].columns
@@ -116,7 +132,7 @@ def _differences(item: Item, cells: Iterable[dict[str, Any]]) -> list[dict[str, 
         other = measured.get(columns[name].minus)
         if other is not None:
             both = f"{cell['measurement']} - {other['measurement']}"
-            found.append(cell | {"value": cell["value"] - other["value"], "measurement": both})
+            found.append(cell | {"value": difference(cell["value"], other["value"]), "measurement": both})
         elif not columns[name].minus:
             found.append(cell)
     return found
@@ -134,7 +150,7 @@ def _cells(item: Item, store: Store) -> Iterator[dict[str, Any]]:
         wanted = table.columns[column].measurement.format(**item.names)
         found = next((m for m in result["measurements"] if m["name"] == wanted), None)
         if found is None:
-            if table.rows[item.row].optional or table.columns[column].optional:
+            if wanted in result.get("left_out", {}) or table.rows[item.row].optional or table.columns[column].optional:
                 continue
             raise UserError(f"paper {item.paper}, {item.table}, column {column}: suite measures no {wanted!r}")
         dataset = result["dataset"]
@@ -144,7 +160,7 @@ def _cells(item: Item, store: Store) -> Iterator[dict[str, Any]]:
             "row": item.row,
             "column": column,
             "seed": item.seed,
-            "value": found["value"],
+            "value": float(found["value"]),
             "low": found.get("low"),
             "high": found.get("high"),
             "by_seed": json.dumps(found.get("by_seed", [])),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,10 @@ from torch import Tensor, nn
 
 from vaebench.contracts import SuiteInputs
 from vaebench.data.images import ImageData
+from vaebench.errors import UserError
 from vaebench.nn import lpips
 from vaebench.suites.generation import Generation
+from vaebench.suites.judges import judge
 from vaebench.suites.masks import Masks
 from vaebench.suites.noise import Noise
 from vaebench.suites.reconstruction import Reconstruction
@@ -96,6 +100,75 @@ def test_reconstruction_against_skimage(tmp_path: Path) -> None:
     assert found["l1"] == pytest.approx(np.mean([np.abs(a - b).mean() for a, b in pairs]), rel=1e-6)
     assert found["ssim_valid"] == pytest.approx(np.mean(ssim), rel=1e-5)
     assert found["ssim_reflect"] != pytest.approx(found["ssim_valid"], abs=1e-4)
+
+
+def test_exact_images_are_counted_and_infinite_as_the_peers_have_them(tmp_path: Path) -> None:
+    class SomeExact(Identity):
+        def decode(self, z: Tensor) -> Tensor:
+            x = super().decode(z).clone()
+            x[::2] *= 0.9
+            return x
+
+    for model, exact, of_set in ((Identity(), 20, math.inf), (SomeExact(), 10, None)):
+        result = Reconstruction(batch_size=20).run(inputs(model, tmp_path))
+        found = {one.name: one for one in result.measurements}
+        images = toy_data().test_x[:, 0].float().numpy() / 255
+        decoded = model.decode(model.encode(toy_data().test_x.float() / 255))[:, 0].numpy()
+        with np.errstate(divide="ignore"):
+            peer = [peak_signal_noise_ratio(a, b, data_range=1) for a, b in zip(images, decoded, strict=True)]
+        assert found["psnr"].value == np.mean(peer) == math.inf
+        assert found["psnr"].protocol["infinite"] == exact == np.isinf(peer).sum()
+        assert ("infinite" in found["psnr_set"].protocol) == (of_set is not None)
+        assert math.isinf(found["psnr_set"].value) == (of_set is not None)
+        assert 0.9 < found["ssim_valid"].value <= 1
+        assert not result.left_out
+    assert found["l1"].value == pytest.approx(0.1 * images[::2].sum() / images.size, rel=1e-5)
+
+
+def test_a_diverged_reconstruction_names_itself_and_is_no_number(tmp_path: Path) -> None:
+    class Diverged(Identity):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.value = value
+
+        def decode(self, z: Tensor) -> Tensor:
+            x = super().decode(z).clone()
+            x[3, 0, 0, 0] = self.value
+            return x
+
+    for value in (math.nan, math.inf, -math.inf):
+        result = Reconstruction(batch_size=10).run(inputs(Diverged(value), tmp_path))
+        assert result.measurements == ()
+        assert set(result.left_out.values()) == {"2 of 20 reconstructions hold NaN or infinity; the model has diverged"}
+        assert {"psnr", "ssim_valid", "l1"} <= set(result.left_out)
+        accuracies = Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10).run(inputs(Diverged(value), tmp_path))
+        if not math.isinf(value):  # the toy classifier's mean of infinity is a number to compare
+            assert math.isnan(values(accuracies)["accuracy@clean"])
+            assert values(accuracies)["accuracy@classifier"] == 1
+
+
+def test_ssim_of_small_images_is_named_and_the_rest_is_measured(tmp_path: Path) -> None:
+    data = toy_data()
+    small = replace(data, train_x=data.train_x[..., ::2, ::2], test_x=data.test_x[..., ::2, ::2])
+
+    class Small(Dimming):
+        def decode(self, z: Tensor) -> Tensor:
+            return z.view(-1, 1, 8, 8) * 0.9
+
+    result = Reconstruction(batch_size=7).run(replace(inputs(Small(), tmp_path), data=small))
+    assert set(values(result)) == {"mse", "psnr", "psnr_set", "l1"}
+    why = "its window needs 11x11 pixels, the images have 8x8"
+    assert result.left_out == {"ssim_valid": why, "ssim_reflect": why}
+
+
+def test_without_classes_there_is_no_accuracy(tmp_path: Path) -> None:
+    data = toy_data()
+    one = replace(data, train_y=torch.zeros_like(data.train_y), test_y=torch.zeros_like(data.test_y))
+    given = replace(inputs(Identity(), tmp_path), data=one)
+    with pytest.raises(UserError, match="suite noise measures accuracies: toy has no classes"):
+        Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10).run(given)
+    with pytest.raises(UserError, match=r"suite\.features=classifier: toy has no classes that one could be trained on"):
+        judge("classifier", given)
 
 
 def test_reconstruction_has_lpips_where_its_weights_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,10 @@ def judge(features: str, inputs: SuiteInputs) -> Judge:
                 "use classifier or inception"
             )
         return _cifar10_resnet(inputs.device)
+    if getattr(inputs.data, "classes", 2) < 2:
+        raise UserError(
+            f"suite.features=classifier: {inputs.data.name} has no classes that one could be trained on; use inception"
+        )
     assert inputs.classifier is not None, "the caller provides what needs_classifier asks for"
     network, device = inputs.classifier, inputs.device
 

@@ -8,7 +8,7 @@ import torch
 
 from vaebench.contracts import MasksLatents, Measurement, Reconstructs, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
-from vaebench.metrics.image import mse_per_image, psnr_from_mse
+from vaebench.metrics.image import mean_psnr, mse_per_image
 from vaebench.signatures import Count
 from vaebench.suites.common import batches
 from vaebench.suites.quality import image_data
@@ -51,8 +51,8 @@ class Masks:
             for x in batches(used, self.psnr_batch):
                 mask = model.batch_mask(x) if name == "batch_mask" else ema
                 errors.append(mse_per_image(x, model.decode(model.encode_masked(x, mask))))
-            value = float(psnr_from_mse(torch.cat(errors).double()).mean())
-            protocol = {"batch_size": self.psnr_batch, "average": "images", "split": "test"}
+            value, exact = mean_psnr(torch.cat(errors))
+            protocol = {"batch_size": self.psnr_batch, "average": "images", "split": "test", **exact}
             measurements.append(Measurement(f"psnr@{name}", value, len(used), "dB", protocol))
         arrays = {"importance": model.importance_ema().cpu().numpy(), "mask": ema.cpu().numpy()}
         return SuiteResult(tuple(measurements), arrays)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,10 +40,14 @@ class Noise:
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``."""
         data, model, classifier = image_data(inputs, "noise"), inputs.model, inputs.classifier
+        if data.classes < 2:
+            raise UserError(
+                f"suite noise measures accuracies: {data.name} has no classes; put the images of each in a folder"
+            )
         assert classifier is not None, "the caller provides what needs_classifier asks for"
         random = seeded(self.noise_seed)
         names = [f"{sigma:g}" for sigma in self.sigmas]
-        right = dict.fromkeys([*names, "clean", "classifier"], 0)
+        right: dict[str, float] = dict.fromkeys([*names, "clean", "classifier"], 0)
         shown: dict[str, list[Tensor]] = {}
         rows, start = one_per_class(data), 0
         for x in batches(data.test_x, self.batch_size):
@@ -73,9 +78,10 @@ class Noise:
         return SuiteResult(measurements, {name: _stack(parts) for name, parts in shown.items()})
 
 
-def _right(classifier, x: Tensor, labels: Tensor) -> int:  # type: ignore[no-untyped-def]
-    """How many of the images are classified as their label."""
-    return int((classifier.logits(x).argmax(1) == labels).sum())
+def _right(classifier, x: Tensor, labels: Tensor) -> float:  # type: ignore[no-untyped-def]
+    """How many of the images are classified as their label; NaN if one is no image: argmax would make a class of it."""
+    logits = classifier.logits(x)
+    return int((logits.argmax(1) == labels).sum()) if logits.isfinite().all() else math.nan
 
 
 def _stack(parts: list[Tensor]) -> np.ndarray:

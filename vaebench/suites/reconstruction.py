@@ -11,10 +11,11 @@ from vaebench.suites.quality import ImageQuality, image_data, perceptual_distanc
 class Reconstruction:
     """PSNR, SSIM, L1 (data range 1) and LPIPS between test images and ``decode(encode(x))``.
 
-    ``psnr``: mean over images of the image's PSNR. ``psnr_set``: PSNR of the mean squared error of the set.
-    ``ssim_valid``: 11x11 Gaussian window inside the image only (Wang et al.; scikit-image). ``ssim_reflect``: the image
-    padded by reflection (torchmetrics since 1.5). ``l1``: mean absolute difference. ``lpips`` where its weights are at
-    hand and the images have at least 16 x 16 pixels.
+    ``psnr``: mean over images of the image's PSNR, infinite with one exact image: ``infinite`` in the protocol says how
+    many are. ``psnr_set``: PSNR of the mean squared error of the set. ``ssim_valid``: 11x11 Gaussian window inside the
+    image only (Wang et al.; scikit-image). ``ssim_reflect``: the image padded by reflection (torchmetrics since 1.5).
+    Both are left out of smaller images. ``l1``: mean absolute difference. ``lpips`` where its weights are at hand and
+    the images have at least 16 x 16 pixels.
     """
 
     requires = (Reconstructs,)
@@ -27,14 +28,12 @@ class Reconstruction:
         """Measure ``inputs.model``."""
         model, data = inputs.model, image_data(inputs, "reconstruction")
         images = data.test_x
-        quality = ImageQuality(ssim=True, perceptual=perceptual_distance(data, inputs.device))
+        quality = ImageQuality(perceptual=perceptual_distance(data, inputs.device))
         for chunk in batches(images, self.batch_size):
             x = chunk.to(inputs.device)
             quality.add(x, model.decode(model.encode(x)))
             inputs.track(len(quality), len(images))
         rows = one_per_class(data)
         shown = images[rows.to(images.device)].float().div(255).to(inputs.device)
-        return SuiteResult(
-            quality.measurements(),
-            {"inputs": picture(shown), "reconstructions": picture(model.decode(model.encode(shown)))},
-        )
+        arrays = {"inputs": picture(shown), "reconstructions": picture(model.decode(model.encode(shown)))}
+        return SuiteResult(quality.measurements(), arrays, quality.left_out)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from vaebench.contracts import Completes, GivesLatents, Measurement, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
+from vaebench.infinite import difference
 from vaebench.metrics.frechet import frechet_distance
-from vaebench.metrics.image import mse_per_image, psnr_from_mse
+from vaebench.metrics.image import mean_psnr, mse_per_image
 from vaebench.signatures import Count, NonNegative, Seed
 from vaebench.suites.common import batches, picture, seeded, some_of_each
 from vaebench.suites.judges import joined, judge, observe
@@ -82,7 +83,7 @@ class Smoothness:
                 done += len(x)
                 inputs.track(index * len(images) + done, len(self.epsilons) * len(images))
             rfid[eps] = frechet_distance(target, joined(seen).features)
-            psnr[eps] = float(psnr_from_mse(torch.cat(errors).double()).mean())
+            psnr[eps] = mean_psnr(torch.cat(errors))
             arrays[f"at_{eps:g}"] = picture(torch.cat(shown))
         return SuiteResult(tuple(self._measurements(rfid, psnr, len(images), network.digest)), arrays)
 
@@ -94,17 +95,18 @@ class Smoothness:
             yield inputs.model.decode(noisy.to(inputs.device))
 
     def _measurements(
-        self, rfid: dict[float, float], psnr: dict[float, float], count: int, digest: str
+        self, rfid: dict[float, float], psnr: dict[float, tuple[float, dict[str, int]]], count: int, digest: str
     ) -> Iterator[Measurement]:
         common = {"split": "test", "noise_seed": self.noise_seed, "noise_unit": "deviation of the channel"}
         judged = {**common, "features": self.features, "features_digest": digest}
         pixels = {**common, "average": "images", "data_range": 1}
         for eps in self.epsilons:
             yield Measurement(f"rfid@{eps:g}", rfid[eps], count, "", judged)
-            yield Measurement(f"psnr@{eps:g}", psnr[eps], count, "dB", pixels)
+            yield Measurement(f"psnr@{eps:g}", psnr[eps][0], count, "dB", pixels | psnr[eps][1])
             if eps:
                 yield Measurement(f"rfid_rise@{eps:g}", rfid[eps] - rfid[0], count, "", judged)
-                yield Measurement(f"psnr_drop@{eps:g}", psnr[0] - psnr[eps], count, "dB", pixels)
+                drop, exact = difference(psnr[0][0], psnr[eps][0]), psnr[0][1] | psnr[eps][1]
+                yield Measurement(f"psnr_drop@{eps:g}", drop, count, "dB", pixels | exact)
 
     def _pictures(self, inputs: SuiteInputs, images: Tensor, latents: Latents, rows: Tensor) -> dict[str, np.ndarray]:
         """The images ``rows`` themselves, their latents, and what a model that completes images makes of them."""

@@ -18,7 +18,7 @@ from vaebench.metrics import codebook, speech
 from vaebench.nn.mel import LogMel
 from vaebench.signatures import Count, Positive
 from vaebench.suites.common import batches, picture, some_of_each
-from vaebench.suites.quality import SMALLEST_SSIM_SIDE, ImageQuality, perceptual_distance
+from vaebench.suites.quality import ImageQuality, perceptual_distance
 
 _PICTURES = 8
 _SOUNDS, _SOUND_SECONDS = 2, 2.5
@@ -77,8 +77,7 @@ class Tokens:
 
     def _images(self, inputs: SuiteInputs, data: ImageData) -> SuiteResult:
         model, images = inputs.model, data.test_x
-        ssim = min(data.shape[1:]) >= SMALLEST_SSIM_SIDE
-        quality = ImageQuality(ssim=ssim, perceptual=perceptual_distance(data, inputs.device))
+        quality = ImageQuality(perceptual=perceptual_distance(data, inputs.device))
         counts = torch.zeros(model.codebook_size, dtype=torch.int64)
         for chunk in batches(images, self.batch_size):
             x = chunk.to(inputs.device)
@@ -90,7 +89,7 @@ class Tokens:
         found = (*_codes(counts, model), *quality.measurements())
         shown = images[some_of_each(data.test_y, _PICTURES).to(images.device)].float().div(255).to(inputs.device)
         arrays = {"inputs": picture(shown), "reconstructions": picture(model.decode(model.encode(shown)))}
-        return SuiteResult(found, {**arrays, "code_counts": counts.numpy()})
+        return SuiteResult(found, {**arrays, "code_counts": counts.numpy()}, quality.left_out)
 
     def _audio(self, inputs: SuiteInputs, data: AudioData) -> SuiteResult:
         model, rate = inputs.model, data.sample_rate
