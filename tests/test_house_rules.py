@@ -56,7 +56,7 @@ MAY_IMPORT = {
     "data": {"data", "config", *LEAVES},
     "models": {"nn", "data.arithmetic", *LEAVES},
     "suites": {"suites", "metrics", "nn", "data.images", "data.audio", "data.answers", *LEAVES},
-    "sources": {"sources", "data", *LEAVES},
+    "sources": {"sources", "data", "metrics.bounded", *LEAVES},
     "embedders": {"embedders", "nn.options", *LEAVES},
     "references": {"references", "nn", "data.download", "data.class_names", "data.latents", *LEAVES},
     "papers": {"papers", "config", "errors", "infinite"},
