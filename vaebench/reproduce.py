@@ -154,6 +154,7 @@ def _cells(item: Item, store: Store) -> Iterator[dict[str, Any]]:
                 continue
             raise UserError(f"paper {item.paper}, {item.table}, column {column}: suite measures no {wanted!r}")
         dataset = result["dataset"]
+        stated = {name: value for name, value in request["suite"].items() if value is not None}
         yield {
             "paper": item.paper,
             "table": item.table,
@@ -168,7 +169,7 @@ def _cells(item: Item, store: Store) -> Iterator[dict[str, Any]]:
             "unit": found["unit"],
             "measurement": found["name"],
             "protocol": json.dumps(found["protocol"], sort_keys=True),
-            "protocol_digest": digest({**found["protocol"], "dataset": dataset["digest"], "suite": request["suite"]}),
+            "protocol_digest": digest({**found["protocol"], "dataset": dataset["digest"], "suite": stated}),
             "run": trained,
             "eval": run.key,
             "dataset": item.setting.dataset,

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from vaebench.contracts import Measurement, Reconstructs, Samples, SuiteInputs, SuiteResult
 from vaebench.metrics.frechet import frechet_distance
+from vaebench.nn.inception import Resizing
 from vaebench.signatures import AtLeast2, Count, Seed
-from vaebench.suites.common import batches, picture, seeded
+from vaebench.suites.common import batches, eight_bits, in_eight_bits, picture, seeded
 from vaebench.suites.judges import judge, observe
 from vaebench.suites.quality import image_data
 from vaebench.suites.references import Split
@@ -25,7 +26,8 @@ class Generation:
     ``features``: ``inception`` (2048 pool features of the FID Inception network: the FID), ``classifier`` (the bench's
     own classifier) or ``cifar10_resnet``; with the last two never comparable with a paper's FID. ``latent``: ``prior``
     (the model's own `sample`) or ``fitted_gaussian`` (decode draws of a Gaussian fitted to the codes of the training
-    images).
+    images). ``eight_bits``: whether and how what is generated is brought to 8 bits before it is looked at; None: by
+    Inception alone, which cuts. ``resize``: how Inception resizes (see `judges.judge`).
     """
 
     def __init__(
@@ -37,6 +39,8 @@ class Generation:
         samples: AtLeast2,
         sample_seed: Seed,
         batch_size: Count,
+        eight_bits: Literal["cut", "round"] | None,
+        resize: Resizing | None,
     ) -> None:
         self.features = features
         self.latent = latent
@@ -44,6 +48,8 @@ class Generation:
         self.samples = samples
         self.sample_seed = sample_seed
         self.batch_size = batch_size
+        self.eight_bits = eight_bits
+        self.resize = resize
 
     @property
     def requires(self) -> tuple[type, ...]:
@@ -57,12 +63,12 @@ class Generation:
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``."""
-        network = judge(self.features, inputs)
+        network = judge(self.features, inputs, self.resize)
         target = Split(inputs, network, self.reference, self.batch_size, "generation").statistics()
         draw = self._sampler(inputs)
         found, shown, done = [], [], 0
         while done < self.samples:
-            images = draw(min(self.batch_size, self.samples - done))
+            images = eight_bits(draw(min(self.batch_size, self.samples - done)), self.eight_bits)
             if done < _SHOWN:
                 shown.append(images[: _SHOWN - done])
             found.append(observe(network, images, self.batch_size).features)
@@ -70,13 +76,13 @@ class Generation:
             inputs.track(done, self.samples)
         value = frechet_distance(target, torch.cat(found))
         protocol = {
-            "features": self.features,
             "latent": self.latent,
             "reference": self.reference,
             "reference_images": target.count,
             "samples": self.samples,
             "sample_seed": self.sample_seed,
-            "features_digest": network.digest,
+            **network.protocol,
+            **in_eight_bits(self.eight_bits),
         }
         return SuiteResult(
             (Measurement("fid", value, self.samples, "", protocol),), {"samples": picture(torch.cat(shown))}

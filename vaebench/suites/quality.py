@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -56,10 +58,10 @@ class ImageQuality:
             self._values.setdefault(name, []).append(values)
         self._count += len(x)
 
-    def measurements(self) -> tuple[Measurement, ...]:
+    def measurements(self, protocol: Mapping[str, Any] = MappingProxyType({})) -> tuple[Measurement, ...]:
         """Means over images, data range 1: squared error, PSNR (also of the set), L1, SSIM by border rule, LPIPS.
 
-        What is not among them is in `left_out`.
+        ``protocol``: what they have in common beside the split. What is not among them is in `left_out`.
         """
         found = {name: torch.cat(values).double() for name, values in self._values.items()}
         if self._diverged:
@@ -77,8 +79,8 @@ class ImageQuality:
         for name, each in found.items():
             values[name] = (float(each.mean()), "", _PROTOCOLS[name])
         return tuple(
-            Measurement(name, value, len(errors), unit, {"split": "test", **protocol})
-            for name, (value, unit, protocol) in values.items()
+            Measurement(name, value, len(errors), unit, {"split": "test", **protocol, **own})
+            for name, (value, unit, own) in values.items()
         )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from vaebench.contracts import Reconstructs, SuiteInputs, SuiteResult
 from vaebench.signatures import Count
-from vaebench.suites.common import batches, one_per_class, picture
+from vaebench.suites.common import batches, eight_bits, in_eight_bits, one_per_class, picture
 from vaebench.suites.quality import ImageQuality, image_data, perceptual_distance
 
 
@@ -15,14 +17,16 @@ class Reconstruction:
     many are. ``psnr_set``: PSNR of the mean squared error of the set. ``ssim_valid``: 11x11 Gaussian window inside the
     image only (Wang et al.; scikit-image). ``ssim_reflect``: the image padded by reflection (torchmetrics since 1.5).
     Both are left out of smaller images. ``l1``: mean absolute difference. ``lpips`` where its weights are at hand and
-    the images have at least 16 x 16 pixels.
+    the images have at least 16 x 16 pixels. ``eight_bits``: whether and how reconstructions are brought to 8 bits
+    before they are measured.
     """
 
     requires = (Reconstructs,)
     needs_classifier = False
 
-    def __init__(self, *, batch_size: Count) -> None:
+    def __init__(self, *, batch_size: Count, eight_bits: Literal["cut", "round"] | None) -> None:
         self.batch_size = batch_size
+        self.eight_bits = eight_bits
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``."""
@@ -31,9 +35,10 @@ class Reconstruction:
         quality = ImageQuality(perceptual=perceptual_distance(data, inputs.device))
         for chunk in batches(images, self.batch_size):
             x = chunk.to(inputs.device)
-            quality.add(x, model.decode(model.encode(x)))
+            quality.add(x, eight_bits(model.decode(model.encode(x)), self.eight_bits))
             inputs.track(len(quality), len(images))
         rows = one_per_class(data)
         shown = images[rows.to(images.device)].float().div(255).to(inputs.device)
         arrays = {"inputs": picture(shown), "reconstructions": picture(model.decode(model.encode(shown)))}
-        return SuiteResult(quality.measurements(), arrays, quality.left_out)
+        measured = quality.measurements(in_eight_bits(self.eight_bits))
+        return SuiteResult(measured, arrays, quality.left_out)

@@ -14,9 +14,10 @@ from vaebench.errors import UserError
 from vaebench.infinite import difference
 from vaebench.metrics.frechet import frechet_distance
 from vaebench.metrics.image import mean_psnr, mse_per_image
+from vaebench.nn.inception import Resizing
 from vaebench.signatures import Count, NonNegative, Seed
-from vaebench.suites.common import batches, picture, seeded, some_of_each
-from vaebench.suites.judges import joined, judge, observe
+from vaebench.suites.common import batches, eight_bits, in_eight_bits, picture, seeded, some_of_each
+from vaebench.suites.judges import Judge, joined, judge, observe
 from vaebench.suites.latents import Latents, latents_of
 from vaebench.suites.quality import image_data
 from vaebench.suites.references import Split, enough_for_fid
@@ -32,6 +33,8 @@ class Smoothness:
     inflates its latents gains nothing. ``n``: unit noise, drawn once from ``noise_seed``, the same for every eps.
     ``rfid@eps``: Frechet distance to the test images themselves in the network ``features`` (see `judges.judge`);
     ``psnr@eps``: mean over images; ``rfid_rise@eps`` and ``psnr_drop@eps``: how much worse they are than at 0.
+    ``eight_bits``: whether and how decoded images are brought to 8 bits before they are measured; None: by Inception
+    alone, which cuts. ``resize``: how Inception resizes.
 
     Arrays, for one image per class and up to ten: ``inputs``, ``at_<eps>``, ``latents`` (uint8 ``[n h w l]``, grey the
     channel's mean, black and white three deviations off) and, of a model that `Completes`, ``masked``, ``completed``.
@@ -48,6 +51,8 @@ class Smoothness:
         epsilons: Sequence[NonNegative],
         noise_seed: Seed,
         batch_size: Count,
+        eight_bits: Literal["cut", "round"] | None,
+        resize: Resizing | None,
     ) -> None:
         if 0 not in epsilons or len({f"{eps:g}" for eps in epsilons}) < len(epsilons):
             raise UserError(
@@ -57,6 +62,8 @@ class Smoothness:
         self.epsilons = tuple(epsilons)
         self.noise_seed = noise_seed
         self.batch_size = batch_size
+        self.eight_bits = eight_bits
+        self.resize = resize
 
     @property
     def needs_classifier(self) -> bool:
@@ -68,7 +75,7 @@ class Smoothness:
         """Measure ``inputs.model``. Raises `UserError` for too few test images."""
         data = image_data(inputs, "smoothness")
         images, rows = data.test_x, some_of_each(data.test_y, _SHOWN)
-        network = judge(self.features, inputs)
+        network = judge(self.features, inputs, self.resize)
         target = Split(inputs, network, "test", self.batch_size, "smoothness").statistics()
         enough_for_fid(target)
         latents = latents_of(inputs.model, images, self.batch_size, inputs.device)
@@ -85,20 +92,21 @@ class Smoothness:
             rfid[eps] = frechet_distance(target, joined(seen).features)
             psnr[eps] = mean_psnr(torch.cat(errors))
             arrays[f"at_{eps:g}"] = picture(torch.cat(shown))
-        return SuiteResult(tuple(self._measurements(rfid, psnr, len(images), network.digest)), arrays)
+        return SuiteResult(tuple(self._measurements(rfid, psnr, len(images), network)), arrays)
 
     def _decoded(self, inputs: SuiteInputs, latents: Latents, eps: float) -> Iterator[Tensor]:
         """Images decoded from the latents with noise, a batch at a time."""
         random = seeded(self.noise_seed)
         for z in latents.values.split(self.batch_size):
             noisy = z + eps * latents.std * torch.randn(z.shape, generator=random) if eps else z
-            yield inputs.model.decode(noisy.to(inputs.device))
+            yield eight_bits(inputs.model.decode(noisy.to(inputs.device)), self.eight_bits)
 
     def _measurements(
-        self, rfid: dict[float, float], psnr: dict[float, tuple[float, dict[str, int]]], count: int, digest: str
+        self, rfid: dict[float, float], psnr: dict[float, tuple[float, dict[str, int]]], count: int, judge: Judge
     ) -> Iterator[Measurement]:
         common = {"split": "test", "noise_seed": self.noise_seed, "noise_unit": "deviation of the channel"}
-        judged = {**common, "features": self.features, "features_digest": digest}
+        common |= in_eight_bits(self.eight_bits)
+        judged = {**common, **judge.protocol}
         pixels = {**common, "average": "images", "data_range": 1}
         for eps in self.epsilons:
             yield Measurement(f"rfid@{eps:g}", rfid[eps], count, "", judged)
