@@ -142,6 +142,14 @@ def test_pytorch_fid_resizes_in_its_own_way(peer: tuple[Any, Path], shape: tuple
     assert 1e-4 < float((found - usual).norm() / usual.norm()) < 0.2  # near, and not the same
 
 
+def test_bicubic_images_are_resized_before_they_have_eight_bits(peer: tuple[Any, Path], ours: Inception) -> None:
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(7))
+    large = nn.functional.interpolate(images, size=(299, 299), mode="bicubic")
+    theirs = peer[0]((large * 255).clamp(0, 255).byte())[0]  # DMVAE's: torchmetrics is handed images of 299 x 299
+    torch.testing.assert_close(read_inception(peer[1], "bicubic")(images), theirs, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(ours(images), theirs, rtol=1e-3)
+
+
 def test_weights_named_as_torchvision_names_them_fit() -> None:
     """pytorch-fid's network is torchvision's with 1008 classes."""
     ensure_torchvision()

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Resizing = Literal["tensorflow", "pytorch_fid"]
+Resizing = Literal["tensorflow", "pytorch_fid", "bicubic"]
 SIZE = 299
 FEATURES = 2048
 SPATIAL_CHANNELS = 7
@@ -157,7 +157,8 @@ class Inception(nn.Module):
     Args:
         state: the content of the weights file, with its batch norms and classifier (``fc``).
         resizing: how images come to 299 x 299 and to the range of the weights: ``tensorflow``, as in the network of
-            2015 and in torch-fidelity, or ``pytorch_fid``, as in pytorch-fid: centres aligned, and 255 is 1.
+            2015 and in torch-fidelity; ``pytorch_fid``, as in pytorch-fid: centres aligned, and 255 is 1; ``bicubic``,
+            before they have 8 bits, as DMVAE's code does it.
 
     Raises:
         RuntimeError, KeyError: names or shapes in ``state`` are not this network's.
@@ -200,11 +201,13 @@ class Inception(nn.Module):
         These are the first 7 channels of ``mixed_6/conv``, the 1x1 branch of Mixed_6d after its ReLU: the node and the
         order of the reference statistics of Dhariwal and Nichol (arXiv 2105.05233).
         """
+        if self.resizing == "bicubic":
+            x = F.interpolate(x, size=(SIZE, SIZE), mode="bicubic", align_corners=False)
         x = (x.clamp(0, 1) * 255).byte().float()
-        if self.resizing == "tensorflow":
-            x = (resize(x) - 128) / 128
-        else:
+        if self.resizing == "pytorch_fid":
             x = 2 * F.interpolate(x / 255, size=(SIZE, SIZE), mode="bilinear", align_corners=False) - 1
+        else:
+            x = (resize(x) - 128) / 128
         x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(F.max_pool2d(x, 3, stride=2)))

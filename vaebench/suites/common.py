@@ -40,12 +40,13 @@ def picture(images: Tensor) -> np.ndarray:
 def eight_bits(images: Tensor, how: Literal["cut", "round"] | None) -> Tensor:
     """Float images as a file of 8 bits holds them, in [0, 1]: the next level below, or the nearest; None: as they are.
 
-    NaN stays what it is.
+    NaN and infinity stay what they are, for others to find.
     """
     if how is None:
         return images
     levels = images.clamp(0, 1) * 255
-    return (levels.floor() if how == "cut" else levels.round()) / 255
+    stored = (levels.floor() if how == "cut" else levels.round()) / 255
+    return torch.where(images.isfinite(), stored, images)
 
 
 def in_eight_bits(how: Literal["cut", "round"] | None) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from vaebench.contracts import Reconstructs, SuiteInputs, SuiteResult
 from vaebench.signatures import Count
-from vaebench.suites.common import batches, eight_bits, in_eight_bits, one_per_class, picture
+from vaebench.suites.common import batches, one_per_class, picture
 from vaebench.suites.quality import ImageQuality, image_data, perceptual_distance
 
 
@@ -17,8 +17,8 @@ class Reconstruction:
     many are. ``psnr_set``: PSNR of the mean squared error of the set. ``ssim_valid``: 11x11 Gaussian window inside the
     image only (Wang et al.; scikit-image). ``ssim_reflect``: the image padded by reflection (torchmetrics since 1.5).
     Both are left out of smaller images. ``l1``: mean absolute difference. ``lpips`` where its weights are at hand and
-    the images have at least 16 x 16 pixels. ``eight_bits``: whether and how reconstructions are brought to 8 bits
-    before they are measured.
+    the images have at least 16 x 16 pixels. ``eight_bits``: whether and how reconstructions are brought to 8 bits for
+    the squared error and PSNR.
     """
 
     requires = (Reconstructs,)
@@ -32,13 +32,12 @@ class Reconstruction:
         """Measure ``inputs.model``."""
         model, data = inputs.model, image_data(inputs, "reconstruction")
         images = data.test_x
-        quality = ImageQuality(perceptual=perceptual_distance(data, inputs.device))
+        quality = ImageQuality(perceptual=perceptual_distance(data, inputs.device), stored=self.eight_bits)
         for chunk in batches(images, self.batch_size):
             x = chunk.to(inputs.device)
-            quality.add(x, eight_bits(model.decode(model.encode(x)), self.eight_bits))
+            quality.add(x, model.decode(model.encode(x)))
             inputs.track(len(quality), len(images))
         rows = one_per_class(data)
         shown = images[rows.to(images.device)].float().div(255).to(inputs.device)
         arrays = {"inputs": picture(shown), "reconstructions": picture(model.decode(model.encode(shown)))}
-        measured = quality.measurements(in_eight_bits(self.eight_bits))
-        return SuiteResult(measured, arrays, quality.left_out)
+        return SuiteResult(quality.measurements(), arrays, quality.left_out)
