@@ -47,7 +47,7 @@ BAD = [
     (["train", "model.k=4,8"], "lists several values; add -m to sweep"),
     (["train", "batchtopk"], "options are written key=value"),
     (["train", "--verbose"], "'--verbose': options are written"),
-    (["eval", "suite=noise", "suite.sigmas=[-0.1]"], "none below 0"),
+    (["eval", "suite=noise", "suite.sigmas=[-0.1]"], "suite.sigmas=[-0.1]: expected a list of numbers"),
     (["eval", "suite=noise", "suite.sigmas=[]"], "at least one standard deviation"),
     (["eval", "suite=masks", "model=ae"], "suite masks cannot run on Autoencoder: it needs a model that MasksLatents"),
     (["eval", "suite=generation", "model=ae", "suite.features=classifier"], "it needs a model that Samples"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -245,6 +246,8 @@ def _show_measurements(run: Run) -> None:
             table.add_row(one["name"], value, str(one["count"]), *([text] if any(own) else []))
         console.print(table)
     console.print("; ".join(f"{name}={value}" for name, value in common.items()), markup=False)
+    for name, why in result.get("left_out", {}).items():
+        console.print(f"not measured: {name}: {why}", markup=False)
     if result["dataset"]["note"]:
         console.print(result["dataset"]["note"], markup=False)
     if result["dataset"]["stand_in"]:
@@ -252,7 +255,7 @@ def _show_measurements(run: Run) -> None:
 
 
 def _shown(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 and value == int(value) else f"{value:,.4f}"
+    return f"{value:,.0f}" if 1000 <= value < math.inf and value == int(value) else f"{value:,.4f}"
 
 
 def _show_grid(found: list[dict[str, Any]]) -> None:

@@ -13,9 +13,10 @@ import torch
 
 from vaebench import build, runtime, staged
 from vaebench.config import Request
-from vaebench.contracts import AnswerInputs, DesignInputs, SuiteInputs, SuiteResult
+from vaebench.contracts import AnswerInputs, DesignInputs, Measurement, SuiteInputs, SuiteResult
 from vaebench.costs import Design
 from vaebench.errors import UserError
+from vaebench.infinite import spelled
 from vaebench.store import Run, Store
 from vaebench.trained import dataset_of, load_model, parents, reference_run
 from vaebench.writing import remove_unfinished
@@ -32,20 +33,42 @@ def evaluate(run: Run, store: Store, *, device: torch.device, track: Callable[[i
         on = _on_data if "run" in request["parents"] else _on_answers
         with torch.no_grad():
             result, dataset = on(run, store, device, track)
-    for found in result.measurements:
-        if not math.isfinite(found.value):
-            raise UserError(
-                f"evaluation {run.key}: {found.name} is {found.value}; the model's output is not usable for it"
-            )
+    measured, left_out = _told_apart(result)
+    if not measured:
+        reasons = (f"{names}: {why}" for names, why in _by_reason(left_out).items())
+        raise UserError(f"evaluation {run.key}: nothing could be measured ({'; '.join(reasons)})")
     run.write("arrays.npz", _packed(dict(result.arrays)))
     run.write_json(
         "result.json",
         {
-            "measurements": [asdict(m) | {"protocol": dict(m.protocol)} for m in result.measurements],
+            "measurements": [spelled(asdict(m) | {"protocol": dict(m.protocol)}) for m in measured],
+            **({"left_out": left_out} if left_out else {}),
             "dataset": dataset,
             "provenance": runtime.provenance(device),
         },
     )
+
+
+def _told_apart(result: SuiteResult) -> tuple[list[Measurement], dict[str, str]]:
+    """The measurements that are numbers, and by name why the others are left out."""
+    measured, left_out = [], dict(result.left_out)
+    for found in result.measurements:
+        numbers = [number for number in (found.value, found.low, found.high, *found.by_seed) if number is not None]
+        usable = math.isfinite if "infinite" not in found.protocol else (lambda number: not math.isnan(number))
+        wrong = [number for number in numbers if not usable(number)]
+        if wrong:
+            left_out[found.name] = f"is {wrong[0]}; the model's output is not usable for it"
+        else:
+            measured.append(found)
+    return measured, left_out
+
+
+def _by_reason(left_out: Mapping[str, str]) -> dict[str, str]:
+    """Names that share a reason stand together."""
+    names: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        names.setdefault(why, []).append(name)
+    return {", ".join(those): why for why, those in names.items()}
 
 
 def _on_data(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
+from vaebench import infinite
 from vaebench.data.download import sha256_of
 from vaebench.errors import UserError
 
@@ -71,14 +72,17 @@ _OF_PROBLEMS = {
     **{"problems": str, "problems_digest": str, "train_items": int, "test_items": int},
     **{"note": str, "stand_in": bool, "source": str},
 }
+_VALUE = (*_NUMBER, str)  # infinity is a text
 _MEASUREMENT = {
-    **{"name": str, "value": _NUMBER, "count": int, "unit": str, "protocol": dict},
-    **{"low?": (*_NUMBER, type(None)), "high?": (*_NUMBER, type(None)), "by_seed?": [_NUMBER]},
+    **{"name": str, "value": _VALUE, "count": int, "unit": str, "protocol": dict},
+    **{"low?": (*_VALUE, type(None)), "high?": (*_VALUE, type(None)), "by_seed?": [_VALUE]},
 }
+_NUMBERS = ("value", "low", "high", "by_seed")  # of a measurement
 _LATENTS = {"shape": [int], "images": int, "of": _ABOUT}
 _RESULTS: dict[str, dict[str, Any]] = {
     "train": {"steps": int, "epochs": _NUMBER, "parameters": int, "dataset_digest": str},
-    "eval": {"measurements": [_MEASUREMENT], "dataset": _MEASURED_ON, "provenance": {"commit": str, "device": str}},
+    "eval": {"measurements": [_MEASUREMENT], "left_out?": dict, "dataset": _MEASURED_ON}
+    | {"provenance": {"commit": str, "device": str}},
     "answers": {**_OF_PROBLEMS, "answers": int, "problems_answered": int, "sources": [str]}
     | {"left_out": [str], "notes": [str]},
     "embed": {**_OF_PROBLEMS, "texts": int, "dim": int, "truncated": {"questions": int, "solutions": int}},
@@ -141,9 +145,18 @@ def is_key(key: Any) -> bool:
 def result(path: Path, verb: str) -> dict[str, Any]:
     """What a job of that verb came to."""
     found = _object(path, _RESULTS[verb])
-    if verb == "eval" and not found["measurements"]:
+    if verb != "eval":
+        return found
+    if not found["measurements"]:
         _wrong(path, "is damaged (no measurements)")
-    return found
+    try:
+        measured = [
+            each | {name: infinite.number(each[name]) for name in _NUMBERS if name in each}
+            for each in found["measurements"]
+        ]
+    except ValueError as error:
+        _wrong(path, f"is damaged ({error})")
+    return found | {"measurements": measured}
 
 
 def provenance(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from vaebench import estimate, executors, planning
 from vaebench.config import Request
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import UserError
+from vaebench.infinite import difference
 from vaebench.items import Item
 from vaebench.papers.tables import load, names
 from vaebench.planning import Plan
@@ -41,6 +42,8 @@ def run(cfg: DictConfig, machine: dict[str, Any], console: Console) -> int:
     if len(unmade) > len(failed):
         console.print(f"left out: {len(unmade) - len(failed)} jobs that need a failed one")
     unreadable = collect(plan, store, cfg, console)
+    for line in _left_out(plan, store):
+        console.print(line, markup=False)
     for outcome in failed:
         console.print(f"failed: {outcome.job.folder}: {outcome.reason}", markup=False)
     for line in unreadable:
@@ -122,6 +125,19 @@ def _collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> lis
     return list(wrong)
 
 
+def _left_out(plan: Plan, store: Store) -> list[str]:
+    """One line for each evaluation that could not measure all it was to."""
+    lines = []
+    for request in plan.requests.values():
+        run = store.find(request)
+        if request["verb"] == "eval" and run.done:
+            lines += [
+                f"not measured: {_label(request, plan)}: {name}: {why}"
+                for name, why in run.result().get("left_out", {}).items()
+            ]
+    return lines
+
+
 def _differences(item: Item, cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The cells of an item, those of a column with ``minus`` less that column's; without it they are left out."""
     columns = load(item.paper).tables[item.table].columns
@@ -131,7 +147,7 @@ def _differences(item: Item, cells: Iterable[dict[str, Any]]) -> list[dict[str, 
         other = measured.get(columns[name].minus)
         if other is not None:
             both = f"{cell['measurement']} - {other['measurement']}"
-            found.append(cell | {"value": cell["value"] - other["value"], "measurement": both})
+            found.append(cell | {"value": difference(cell["value"], other["value"]), "measurement": both})
         elif not columns[name].minus:
             found.append(cell)
     return found
@@ -154,10 +170,11 @@ def _cells(item: Item, store: Store, wrong: dict[str, None]) -> Iterator[dict[st
         wanted = table.columns[column].measurement.format(**item.names)
         found = next((m for m in result["measurements"] if m["name"] == wanted), None)
         if found is None:
-            if table.rows[item.row].optional or table.columns[column].optional:
+            if wanted in result.get("left_out", {}) or table.rows[item.row].optional or table.columns[column].optional:
                 continue
             raise UserError(f"paper {item.paper}, {item.table}, column {column}: suite measures no {wanted!r}")
         dataset = result["dataset"]
+        stated = {name: value for name, value in request["suite"].items() if value is not None}
         yield {
             "paper": item.paper,
             "table": item.table,
@@ -172,7 +189,7 @@ def _cells(item: Item, store: Store, wrong: dict[str, None]) -> Iterator[dict[st
             "unit": found["unit"],
             "measurement": found["name"],
             "protocol": json.dumps(found["protocol"], sort_keys=True),
-            "protocol_digest": digest({**found["protocol"], "dataset": dataset["digest"], "suite": request["suite"]}),
+            "protocol_digest": digest({**found["protocol"], "dataset": dataset["digest"], "suite": stated}),
             "run": trained,
             "eval": run.key,
             "dataset": item.setting.dataset,

@@ -128,6 +128,28 @@ def test_resize_is_bitwise_that_of_torch_fidelity(shape: tuple[int, ...]) -> Non
     assert torch.equal(resize(images), theirs)
 
 
+@pytest.mark.parametrize("shape", [(2, 1, 28, 28), (1, 3, 320, 301)])
+def test_pytorch_fid_resizes_in_its_own_way(peer: tuple[Any, Path], shape: tuple[int, ...]) -> None:
+    """pytorch-fid: `F.interpolate` of images in [0, 1], bilinear, corners not aligned; then 2 x - 1."""
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(6))
+    network, seen = read_inception(peer[1], "pytorch_fid"), []
+    network.Conv2d_1a_3x3.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    found = network(images)
+    stored = (images * 255).byte().float() / 255
+    expected = 2 * nn.functional.interpolate(stored, size=(299, 299), mode="bilinear", align_corners=False) - 1
+    torch.testing.assert_close(seen[0], expected.expand(-1, 3, -1, -1), atol=1e-6, rtol=0)
+    usual = read_inception(peer[1])(images)
+    assert 1e-4 < float((found - usual).norm() / usual.norm()) < 0.2  # near, and not the same
+
+
+def test_bicubic_images_are_resized_before_they_have_eight_bits(peer: tuple[Any, Path], ours: Inception) -> None:
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(7))
+    large = nn.functional.interpolate(images, size=(299, 299), mode="bicubic")
+    theirs = peer[0]((large * 255).clamp(0, 255).byte())[0]  # DMVAE's: torchmetrics is handed images of 299 x 299
+    torch.testing.assert_close(read_inception(peer[1], "bicubic")(images), theirs, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(ours(images), theirs, rtol=1e-3)
+
+
 def test_weights_named_as_torchvision_names_them_fit() -> None:
     """pytorch-fid's network is torchvision's with 1008 classes."""
     ensure_torchvision()

@@ -88,7 +88,7 @@ def test_yaml_lists_exactly_the_constructors_options(path):
         ("batchtopk", {Reconstructs, Samples, MasksLatents}),
         ("pca", {Reconstructs, FitsInClosedForm}),
         ("identity", {Reconstructs}),
-        ("classifier", {Classifies, HasLayers}),
+        ("classifier", {Classifies, HasLayers, LooksAtData}),
         *((name, {GivesLatents, HasEncoder, Perceives, Reconstructs}) for name in GRIDS[:-1]),
         ("vmae", {Completes, GivesLatents, HasEncoder, Perceives, Reconstructs, Starts}),
         *((name, {Finishes, LooksAtData, Reconstructs, Tokenizes, Watches}) for name in TOKENIZERS),

@@ -6,8 +6,11 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
+from vaebench.checkpoint import load_weights, save_weights
 from vaebench.contracts import Batch
+from vaebench.data.images import ImageData
 from vaebench.errors import UserError
+from vaebench.train import fit
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
@@ -98,3 +101,45 @@ def test_logits_are_linear_in_the_features(make, batch):
     assert float(features.min()) == 0
     linear = model.head[-1]
     torch.testing.assert_close(model.logits(batch.x), features @ linear.weight.T + linear.bias)
+
+
+def many(classes: int) -> ImageData:
+    """One image of each class, thrice, over two splits; the last class is in the test split alone."""
+    random = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 256, (3 * classes, 1, 8, 8), generator=random, dtype=torch.uint8)
+    y = torch.arange(3 * classes) % classes
+    train = torch.arange(3 * classes)[y != classes - 1]
+    return ImageData("many", x[train], y[train], x, y, source="", digest="", note="", stand_in=True)
+
+
+def test_a_classifier_has_as_many_outputs_as_the_data_has_classes(make, tmp_path):
+    data = many(13)
+    torch.manual_seed(0)
+    model, usual = make("classifier"), make("classifier")
+    torch.manual_seed(0)
+    usual = make("classifier")
+    (phase,) = model.phases
+    optimizer = torch.optim.Adam(phase.parameters, lr=1e-3)
+    fit(model, data, optimizers={phase.name: optimizer}, max_steps=3, batch_size=12, seed=0)
+    assert model.logits(data.test_x.float() / 255).shape == (39, 13)
+    moved = model.head[-1].weight.detach()
+    assert moved.shape == (13, 128)
+    assert not torch.equal(moved[:10], usual.head[-1].weight)
+    assert (moved[:10] - usual.head[-1].weight).abs().max() < 0.01  # the first ten began as they always do
+    save_weights(tmp_path / "weights", model)
+    again = make("classifier")
+    load_weights(tmp_path / "weights", again)
+    x = data.test_x.float() / 255
+    assert torch.equal(again.eval().logits(x), model.eval().logits(x))
+    with pytest.raises(UserError, match="does not hold this model's weights"):
+        load_weights(tmp_path / "weights", make("supervised"))
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_few_classes_change_nothing(make, classes):
+    torch.manual_seed(0)
+    model = make("classifier")
+    weights, state = model.head[-1].weight.detach().clone(), torch.get_rng_state()
+    model.look(many(classes))
+    assert torch.equal(model.head[-1].weight, weights)
+    assert torch.equal(torch.get_rng_state(), state)

@@ -86,10 +86,10 @@ def test_each_phase_moves_its_own_parameters_and_the_teacher_stays(teacher):
     model = points(teacher)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     phases = {phase.name: phase for phase in model.phases}
-    assert list(phases) == ["student", "points"]
+    assert list(phases) == ["points", "student"]
     assert (phases["student"].every, phases["points"].every) == (1, 5)
     assert {id(p) for phase in model.phases for p in phase.parameters} == {id(p) for p in model.parameters()}
-    train(model, 5)
+    train(model, 6)  # the first move comes to nothing: both flows are one
     changed = {
         name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, weights[name])
     }
@@ -103,6 +103,22 @@ def test_points_move_every_fifth_step(teacher):
     assert [step for step, there in enumerate(moved) if there] == [0, 5, 10]
     assert model.steps.tolist() == list(range(13))
     assert torch.equal(model.path[-1], model.points.detach())
+
+
+def test_the_student_learns_where_the_points_have_moved_to(teacher):
+    model, seen = points(teacher, objective="teacher2", moments=[0, 2]), []
+    learn = model.student_loss
+
+    def student_loss(batch: Any, step: int) -> Any:
+        seen.append(model.points.detach().clone())
+        return learn(batch, step)
+
+    model.student_loss = student_loss
+    start = model.points.detach().clone()
+    train(model, 3)
+    assert not torch.equal(seen[0], start)
+    assert torch.equal(model.path[0], start)  # a moment is what was there before its step
+    assert torch.equal(model.path[1], seen[1])
 
 
 def test_moments_that_are_not_reached_stay_empty(teacher):

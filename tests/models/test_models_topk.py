@@ -140,6 +140,19 @@ class TestBatchTopK:
             expected = smallest if expected is None else 0.8 * expected + 0.2 * smallest
         assert float(model.threshold.read()) == pytest.approx(expected, rel=1e-4)
 
+    def test_threshold_takes_no_zeros_in(self, make, batch, monkeypatch):
+        model = make("batchtopk", granularity="entry", ema_decay=0.5, **OPTIONS)
+        scores = torch.zeros(32, 12)  # 96 are kept, of which so many are above 0
+        expected = 0.0
+        for step, count in enumerate([0, 1, 5, 96, 300, 2]):
+            scores.zero_().view(-1)[:count] = torch.linspace(0.5, 2.0, count)
+            monkeypatch.setattr("vaebench.models.batchtopk.importance", lambda *_, **__: scores)
+            model.loss(batch, step)
+            above = sorted((value for value in scores.flatten().tolist() if value > 0), reverse=True)[:96]
+            smallest = above[-1] if above else 0.0
+            expected = smallest if step == 0 else 0.5 * expected + 0.5 * smallest
+            assert float(model.threshold.read()) == pytest.approx(expected)
+
     def test_test_code_is_the_mean_under_one_mask_for_every_batch(self, make, batch):
         model = make("batchtopk", **OPTIONS)
         for step in range(3):

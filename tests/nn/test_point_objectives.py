@@ -59,7 +59,7 @@ def by_hand(objective: str, draw: Draw) -> Tensor:
         else:
             sign, whose = objective.split("_")
             score = (t * velocity[whose] - x) / (1 - t)
-            rows.append((-1 if sign == "ascend" else 1) * (1 - t) ** 2 * score)
+            rows.append((-1 if sign == "ascend" else 1) * score)
     return torch.stack(rows) / draw.z.numel()
 
 

@@ -162,7 +162,9 @@ def test_hugging_face_renders_the_same(found, tmp_path):
             add_generation_prompt=True,
             date_string=options["date_string"],
         )
-        assert prompts.renderer(options["chat_template"], options["date_string"])(messages) == theirs[0]
+        dated = {"date_string": options["date_string"]}
+        assert prompts.rendered(options["chat_template"], [messages], dated, of=None) == theirs
+        assert prompts.rendered(options["chat_template"], [messages], dated, of="a model") == theirs
 
 
 @pytest.mark.parametrize(
@@ -172,13 +174,47 @@ def test_hugging_face_renders_the_same(found, tmp_path):
         ("{{ raise_exception('no system role') }}", "dataset.answers.chat_template: no system role"),
         ("{{ ''.__class__.__mro__ }}", "dataset.answers.chat_template: access to attribute '__class__'"),
         ("{{ messages.append(1) }}", "dataset.answers.chat_template: "),
+        ("{{ 1 / 0 }}", "dataset.answers.chat_template: ZeroDivisionError: division by zero"),
+        ("{{ 'a' + 1 }}", "dataset.answers.chat_template: TypeError: "),
+        ("{{ nobody.name }}", "dataset.answers.chat_template: 'nobody' is undefined"),
+        ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}", "dataset.answers.chat_template: RecursionError: "),
+        ("{{ range(10 ** 9) }}", "dataset.answers.chat_template: OverflowError: "),
+        ("{{ 'a' * 10 ** 11 }}", "dataset.answers.chat_template: MemoryError: "),
+        ("{{ 'a' * 20000000 }}", "dataset.answers.chat_template: makes a prompt of 20,000,000 characters"),
     ],
 )
 def test_a_template_that_fails_or_reaches_out(template, reason):
     with pytest.raises(UserError) as caught:
-        prompts.renderer(template, None)([{"role": "user", "content": "Hello"}])
+        prompts.rendered(template, [[{"role": "user", "content": "Hello"}]], {}, of=None)
     assert caught.value.lines[0].startswith(reason)
     assert len(caught.value.lines) == 1
+    assert "\n" not in caught.value.lines[0]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 10 ** (10 ** 10) }}",  # which no signal of Python's interrupts
+    ],
+)
+@pytest.mark.parametrize("of", [None, "mine"])
+def test_a_template_that_loops_for_ever_ends(template, of, tmp_path, monkeypatch):
+    hasty = tmp_path / "template_worker.py"
+    text = prompts._WORKER.read_text(encoding="utf-8")
+    assert "_SECONDS = 5.0" in text
+    hasty.write_text(text.replace("_SECONDS = 5.0", "_SECONDS = 0.3"), encoding="utf-8")
+    monkeypatch.setattr(prompts, "_WORKER", hasty)
+    with pytest.raises(UserError, match="does not come to an end, or takes all memory") as caught:
+        prompts.rendered(template, [[{"role": "user", "content": "Hello"}]], {}, of=of)
+    assert len(caught.value.lines) == 1
+    assert ("the chat template of mine" in str(caught.value)) == (of is not None)
+
+
+def test_one_process_renders_all_conversations_and_a_date(found):
+    asked = [[{"role": "user", "content": text}] for text in ("one", "zwölf", "\N{GRINNING FACE}")]
+    texts = prompts.rendered("{{ date_string }}: {{ messages[0].content }}", asked, {"date_string": "1 May"}, of=None)
+    assert texts == [f"1 May: {messages[0]['content']}" for messages in asked]
 
 
 @pytest.mark.parametrize(

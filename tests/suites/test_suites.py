@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +17,9 @@ from vaebench.contracts import SuiteInputs
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.nn import lpips
+from vaebench.suites.common import eight_bits
 from vaebench.suites.generation import Generation
+from vaebench.suites.judges import judge
 from vaebench.suites.masks import Masks
 from vaebench.suites.noise import Noise
 from vaebench.suites.reconstruction import Reconstruction
@@ -78,12 +83,17 @@ def inputs(model: nn.Module, tmp_path: Path) -> SuiteInputs:
     )
 
 
+def generation(**options: Any) -> Generation:
+    usual = {"features": "classifier", "latent": "prior", "reference": "test", "samples": 30, "sample_seed": 0}
+    return Generation(**{**usual, "batch_size": 50, "eight_bits": None, "resize": None, **options})
+
+
 def values(result) -> dict[str, float]:  # type: ignore[no-untyped-def]
     return {found.name: found.value for found in result.measurements}
 
 
 def test_reconstruction_against_skimage(tmp_path: Path) -> None:
-    found = values(Reconstruction(batch_size=7).run(inputs(Dimming(), tmp_path)))
+    found = values(Reconstruction(batch_size=7, eight_bits=None).run(inputs(Dimming(), tmp_path)))
     images = toy_data().test_x[:, 0].double().numpy() / 255
     pairs = [(image, image * 0.9) for image in images]
     psnr = [peak_signal_noise_ratio(a, b, data_range=1) for a, b in pairs]
@@ -99,6 +109,109 @@ def test_reconstruction_against_skimage(tmp_path: Path) -> None:
     assert found["ssim_reflect"] != pytest.approx(found["ssim_valid"], abs=1e-4)
 
 
+def test_exact_images_are_counted_and_infinite_as_the_peers_have_them(tmp_path: Path) -> None:
+    class SomeExact(Identity):
+        def decode(self, z: Tensor) -> Tensor:
+            x = super().decode(z).clone()
+            x[::2] *= 0.9
+            return x
+
+    for model, exact, of_set in ((Identity(), 20, math.inf), (SomeExact(), 10, None)):
+        result = Reconstruction(batch_size=20, eight_bits=None).run(inputs(model, tmp_path))
+        found = {one.name: one for one in result.measurements}
+        images = toy_data().test_x[:, 0].float().numpy() / 255
+        decoded = model.decode(model.encode(toy_data().test_x.float() / 255))[:, 0].numpy()
+        with np.errstate(divide="ignore"):
+            peer = [peak_signal_noise_ratio(a, b, data_range=1) for a, b in zip(images, decoded, strict=True)]
+        assert found["psnr"].value == np.mean(peer) == math.inf
+        assert found["psnr"].protocol["infinite"] == exact == np.isinf(peer).sum()
+        assert ("infinite" in found["psnr_set"].protocol) == (of_set is not None)
+        assert math.isinf(found["psnr_set"].value) == (of_set is not None)
+        assert 0.9 < found["ssim_valid"].value <= 1
+        assert not result.left_out
+    assert found["l1"].value == pytest.approx(0.1 * images[::2].sum() / images.size, rel=1e-5)
+
+
+def test_reconstructions_in_eight_bits_are_those_of_a_file(tmp_path: Path) -> None:
+    class Between(Identity):
+        """No level times this is a level, or half way between two."""
+
+        def decode(self, z: Tensor) -> Tensor:
+            return super().decode(z) * 0.9031
+
+    found, others = {}, {}
+    for how in (None, "cut", "round"):
+        result = Reconstruction(batch_size=7, eight_bits=how).run(inputs(Between(), tmp_path))
+        found[how] = values(result)["mse"]
+        stored = {one.name for one in result.measurements if one.protocol.get("eight_bits") == how}
+        assert stored == ({"mse", "psnr", "psnr_set"} if how else set(values(result)))
+        others[how] = values(result)["l1"], values(result)["ssim_valid"]
+    assert len(set(others.values())) == 1
+    images = toy_data().test_x.numpy().astype(np.float64)
+    for how, levels in (("cut", np.floor(images * 0.9031)), ("round", np.rint(images * 0.9031))):
+        assert found[how] == pytest.approx(((images - levels) ** 2).mean() / 255**2, rel=1e-5)
+    assert found["cut"] > found["round"]  # half a level darker
+
+
+def test_eight_bits_keep_what_is_one_and_nan() -> None:
+    levels = torch.arange(256) / 255
+    for how in ("cut", "round"):
+        assert torch.equal(eight_bits(levels, how), levels)
+        assert eight_bits(torch.tensor([math.nan]), how).isnan()
+        assert eight_bits(torch.tensor([math.inf]), how).isinf()
+        assert eight_bits(torch.tensor([-1.0, 2.0]), how).tolist() == [0, 1]
+    x = torch.tensor([0.6 / 255, 1.4 / 255])
+    assert (eight_bits(x, "cut") * 255).round().tolist() == [0, 1]
+    assert (eight_bits(x, "round") * 255).round().tolist() == [1, 1]
+    assert eight_bits(x, None) is x
+
+
+def test_a_diverged_reconstruction_names_itself_and_is_no_number(tmp_path: Path) -> None:
+    class Diverged(Identity):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.value = value
+
+        def decode(self, z: Tensor) -> Tensor:
+            x = super().decode(z).clone()
+            x[3, 0, 0, 0] = self.value
+            return x
+
+    for value in (math.nan, math.inf, -math.inf):
+        result = Reconstruction(batch_size=10, eight_bits=None).run(inputs(Diverged(value), tmp_path))
+        assert result.measurements == ()
+        assert set(result.left_out.values()) == {"2 of 20 reconstructions hold NaN or infinity; the model has diverged"}
+        assert {"psnr", "ssim_valid", "l1"} <= set(result.left_out)
+        accuracies = Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10).run(inputs(Diverged(value), tmp_path))
+        if not math.isinf(value):  # the toy classifier's mean of infinity is a number to compare
+            assert math.isnan(values(accuracies)["accuracy@clean"])
+            assert values(accuracies)["accuracy@classifier"] == 1
+
+
+def test_ssim_of_small_images_is_named_and_the_rest_is_measured(tmp_path: Path) -> None:
+    data = toy_data()
+    small = replace(data, train_x=data.train_x[..., ::2, ::2], test_x=data.test_x[..., ::2, ::2])
+
+    class Small(Dimming):
+        def decode(self, z: Tensor) -> Tensor:
+            return z.view(-1, 1, 8, 8) * 0.9
+
+    result = Reconstruction(batch_size=7, eight_bits=None).run(replace(inputs(Small(), tmp_path), data=small))
+    assert set(values(result)) == {"mse", "psnr", "psnr_set", "l1"}
+    why = "its window needs 11x11 pixels, the images have 8x8"
+    assert result.left_out == {"ssim_valid": why, "ssim_reflect": why}
+
+
+def test_without_classes_there_is_no_accuracy(tmp_path: Path) -> None:
+    data = toy_data()
+    one = replace(data, train_y=torch.zeros_like(data.train_y), test_y=torch.zeros_like(data.test_y))
+    given = replace(inputs(Identity(), tmp_path), data=one)
+    with pytest.raises(UserError, match="suite noise measures accuracies: toy has no classes"):
+        Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10).run(given)
+    with pytest.raises(UserError, match=r"suite\.features=classifier: toy has no classes that one could be trained on"):
+        judge("classifier", given)
+
+
 def test_reconstruction_has_lpips_where_its_weights_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Brightness(nn.Module):
         def forward(self, a: Tensor, b: Tensor) -> Tensor:
@@ -109,7 +222,7 @@ def test_reconstruction_has_lpips_where_its_weights_are(tmp_path: Path, monkeypa
         def decode(self, z: Tensor) -> Tensor:
             return super().decode(z) * 1.5
 
-    suite = Reconstruction(batch_size=7)
+    suite = Reconstruction(batch_size=7, eight_bits=None)
     monkeypatch.setattr(lpips, "available", lambda: False)
     without = values(suite.run(inputs(Glaring(), tmp_path)))
     monkeypatch.setattr(lpips, "available", lambda: True)
@@ -155,7 +268,7 @@ def test_noise_is_the_same_for_every_model_and_clipping_changes_it(tmp_path: Pat
 def test_generation_is_the_frechet_distance_of_features(tmp_path: Path) -> None:
     from scipy.linalg import sqrtm
 
-    suite = Generation(features="classifier", latent="prior", reference="test", samples=30, sample_seed=1, batch_size=8)
+    suite = generation(sample_seed=1, batch_size=8)
     result = suite.run(inputs(Identity(), tmp_path))
     random = torch.Generator().manual_seed(1)
     drawn = torch.cat([torch.rand(n, 1, 16, 16, generator=random) for n in (8, 8, 8, 6)])
@@ -170,9 +283,7 @@ def test_generation_is_the_frechet_distance_of_features(tmp_path: Path) -> None:
 
 def test_reference_statistics_are_cached_under_all_that_changes_them(tmp_path: Path) -> None:
     def files(reference: str, key: str) -> int:
-        suite = Generation(
-            features="classifier", latent="prior", reference=reference, samples=30, sample_seed=0, batch_size=50  # type: ignore[arg-type]
-        )  # fmt: skip
+        suite = generation(reference=reference)
         given = inputs(Identity(), tmp_path)
         suite.run(SuiteInputs(**{**given.__dict__, "classifier_key": key}))
         return len(list(tmp_path.glob("reference-*")))
@@ -191,14 +302,7 @@ def test_fitted_gaussian_has_the_moments_of_the_codes(tmp_path: Path) -> None:
             drawn.append(z)
             return torch.rand(len(z), 1, 16, 16)
 
-    suite = Generation(
-        features="classifier",
-        latent="fitted_gaussian",
-        reference="test",
-        samples=20_000,
-        sample_seed=0,
-        batch_size=20_000,
-    )
+    suite = generation(latent="fitted_gaussian", samples=20_000, batch_size=20_000)
     suite.run(inputs(Watching(), tmp_path))
     codes = Watching().encode(toy_data().train_x.float() / 255)
     torch.testing.assert_close(drawn[0].mean(0), codes.mean(0), atol=0.02, rtol=0)
@@ -229,12 +333,3 @@ def test_jaccard_by_hand(tmp_path: Path) -> None:
     errors = (images[:, 128:] ** 2).sum(1) / 256
     assert found["psnr@ema_mask"] == pytest.approx(float((-10 * errors.log10()).mean()), rel=1e-5)
     assert [m.count for m in result.measurements if m.name == "jaccard@8"] == [20]
-
-
-def test_bad_values_are_refused() -> None:
-    with pytest.raises(UserError, match="at least 2"):
-        Generation(features="classifier", latent="prior", reference="test", samples=1, sample_seed=0, batch_size=1)
-    with pytest.raises(UserError, match="each at least 1"):
-        Masks(batch_sizes=[0], psnr_batch=8, max_batches=5)
-    with pytest.raises(UserError, match="none below 0"):
-        Noise(sigmas=[-1.0], clip=False, noise_seed=0, batch_size=1)

@@ -208,13 +208,6 @@ def test_it_needs_the_autoencoder_and_a_model_of_latents(tmp_path: Path) -> None
     assert isinstance(ldm(), ModelsLatents)
 
 
-def test_bad_options_are_named_together() -> None:
-    with pytest.raises(UserError) as caught:
-        LatentFit(**options(images=1, draws=0, steps=0, shift=0.0, batch_size=0))
-    names = [line.partition("=")[0] for line in caught.value.lines]
-    assert names == ["suite.images", "suite.draws", "suite.steps", "suite.shift", "suite.batch_size"]
-
-
 def test_the_model_is_asked_whether_it_can_be_sampled_so() -> None:
     model = Known()
     LatentFit(**options(sampler="heun", shift=0.5)).check(model)

@@ -226,9 +226,6 @@ def test_what_is_not_usable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
         LatentStructure(**options(embedding="umap")).check(Quarters())
 
 
-def test_bad_options_are_named_together() -> None:
-    bad = {"neighbours": 0, "fitted": 0, "compared": 1, "projections": 0, "shown": 1, "perplexity": 0.5}
-    with pytest.raises(UserError) as caught:
-        LatentStructure(**options(**bad, batch_size=0))
-    names = [line.partition("=")[0] for line in caught.value.lines]
-    assert names == [f"suite.{name}" for name in (*bad, "batch_size")]
+def test_as_many_are_fitted_as_vote() -> None:
+    with pytest.raises(UserError, match=r"suite\.fitted=4: expected a whole number, at least 5 \(at least the neigh"):
+        LatentStructure(**options(neighbours=5, fitted=4))

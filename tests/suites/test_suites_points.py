@@ -79,6 +79,3 @@ def test_what_it_refuses():
         suite.run(SuiteInputs(moved(torch.ones(6, 2)), SimpleNamespace(name="digits"), CPU, Path()))
     with pytest.raises(UserError, match="6 of 6 rows hold NaN or infinity"):
         run(torch.full((6, 2), torch.inf))
-    with pytest.raises(UserError) as raised:
-        Points(projections=0, radius=0.0, seed=-1)
-    assert [line.split("=")[0] for line in raised.value.lines] == ["suite.projections", "suite.radius", "suite.seed"]

@@ -90,11 +90,6 @@ def test_audio_without_spectra_is_refused(tmp_path):
         Quantisation(batch_size=8).run(SuiteInputs(Rounds(), data, torch.device("cpu"), tmp_path))
 
 
-def test_a_batch_holds_something():
-    with pytest.raises(UserError, match=r"suite\.batch_size=0"):
-        Quantisation(batch_size=0)
-
-
 def test_the_embedded_digits_can_be_measured(tmp_path):
     data = images.digits(name="digits", shape=[1, 28, 28])
     given = SuiteInputs(Rounds(), data, torch.device("cpu"), tmp_path)

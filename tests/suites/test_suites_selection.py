@@ -285,13 +285,6 @@ class TestMistakes:
         with pytest.raises(UserError, match="score entropy of 2 of 240 answers is not finite"):
             suite().run(inputs(found, [Told()], first))
 
-    def test_options_are_checked_together(self):
-        with pytest.raises(UserError) as caught:
-            suite(k=0, order_seed=-1, tie=-0.1, bootstrap=10, bootstrap_seed=-1, permutations=0)
-        assert len(caught.value.lines) == 6
-        assert "suite.k=0: expected a whole number, at least 1" in caught.value.lines
-        assert "suite.tie=-0.1: expected a finite number, 0 or more" in caught.value.lines
-
 
 class TestWithModels:
     def test_the_suite_says_what_it_needs(self):

@@ -64,7 +64,14 @@ class Rows(nn.Module):
 
 def run(model: nn.Module, cache: Path, data: ImageData | None = None, **changes: Any) -> SuiteResult:
     assert isinstance(model, GivesLatents)
-    options = {"features": "classifier", "epsilons": [0, 0.1, 0.5], "noise_seed": 3, "batch_size": 7, **changes}
+    options = {
+        "features": "classifier",
+        "epsilons": [0, 0.1, 0.5],
+        "noise_seed": 3,
+        "batch_size": 7,
+        "eight_bits": None,
+    }
+    options |= {"resize": None, **changes}
     given = SuiteInputs(model, data or toy_data(), CPU, cache, classifier=Rows(), classifier_key="rows")
     return Smoothness(**options).run(given)
 
@@ -110,7 +117,7 @@ def test_larger_latents_gain_nothing_and_zero_is_the_reconstruction(tmp_path: Pa
             return 0.9 * super().decode(z)
 
     given = SuiteInputs(Lossy(), toy_data(), CPU, tmp_path)
-    expected = values(Reconstruction(batch_size=5).run(given))["psnr"]
+    expected = values(Reconstruction(batch_size=5, eight_bits=None).run(given))["psnr"]
     assert values(run(Lossy(), tmp_path))["psnr@0"] == pytest.approx(expected, rel=1e-6)
 
 
@@ -148,7 +155,7 @@ def test_too_few_images_are_refused(tmp_path: Path) -> None:
         run(Unshuffled(), tmp_path, data=toy_data(5))
 
 
-@pytest.mark.parametrize("epsilons", [[], [0.1], [0, -0.1], [0, 0.1, 0.1]])
+@pytest.mark.parametrize("epsilons", [[], [0.1], [0, 0.1, 0.1]])
 def test_bad_epsilons_are_refused(epsilons: list[float]) -> None:
     with pytest.raises(UserError, match=r"suite.epsilons=\[.*\]: expected 0, which the others are compared with"):
-        Smoothness(features="classifier", epsilons=epsilons, noise_seed=0, batch_size=5)
+        Smoothness(features="classifier", epsilons=epsilons, noise_seed=0, batch_size=5, eight_bits=None, resize=None)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number with what it takes to read it.
+    """One number with what it takes to read it; infinite only where ``protocol`` says of how many (``infinite``).
 
     ``name`` as the paper YAML's column asks for it (``psnr``, ``ssim_valid``, ``accuracy@0.3``); ``count``: how many
     samples went in; ``protocol``: every choice that changes the value, as flat plain data.
@@ -97,10 +97,14 @@ class AnswerInputs:
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """Measurements, and arrays for pictures (images uint8 ``[n h w c]`` or any small numeric array)."""
+    """Measurements, and arrays for pictures (images uint8 ``[n h w c]`` or any small numeric array).
+
+    ``left_out``: by name, why a measurement could not be taken; the others stand.
+    """
 
     measurements: tuple[Measurement, ...]
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable

@@ -62,6 +62,14 @@ class TrainingData(Protocol):
     def to(self, device: torch.device | str) -> TrainingData: ...
 
 
+@runtime_checkable
+class HasClasses(Protocol):
+    """Data with labels. ``classes``: labels run from 0 to one less; 0 or 1 where they tell nothing apart."""
+
+    @property
+    def classes(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class LossOutput:
     """``total``: the scalar to differentiate. ``terms``: detached, unweighted, named as in the paper."""

@@ -17,7 +17,7 @@ from vaebench.data.download import answering, sha256_of, stall_limit
 from vaebench.errors import UserError
 from vaebench.nn import cifar_resnet
 from vaebench.nn.cifar_resnet import CifarResNet
-from vaebench.nn.inception import Inception
+from vaebench.nn.inception import Inception, Resizing
 
 # One file under two names: torch-fidelity's, also the name in the store, and pytorch-fid's.
 WEIGHTS_FILES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
@@ -53,19 +53,19 @@ def inception_available() -> bool:
     return bool(answering({"inception": [WEIGHTS_URL]}))
 
 
-def load_inception(device: torch.device | str) -> Inception:
+def load_inception(device: torch.device | str, resizing: Resizing = "tensorflow") -> Inception:
     """FID's network in evaluation mode on ``device``; raises the errors of its two halves."""
-    return read_inception(find_inception_weights()).to(device)
+    return read_inception(find_inception_weights(), resizing).to(device)
 
 
-def read_inception(path: Path) -> Inception:
+def read_inception(path: Path, resizing: Resizing = "tensorflow") -> Inception:
     """The network with the weights in ``path``, whose digest is the caller's concern.
 
     Raises:
         UserError: the file cannot be read as weights, or they are another network's.
     """
     try:
-        return Inception(torch.load(path, map_location="cpu", weights_only=True))
+        return Inception(torch.load(path, map_location="cpu", weights_only=True), resizing)
     except Exception as error:  # a damaged file can make the unpickler raise anything
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} does not hold the weights of FID's Inception network: {reason}") from error

@@ -60,6 +60,15 @@ def psnr_per_image(x: Tensor, y: Tensor) -> Tensor:
     return psnr_from_mse(mse_per_image(x, y))
 
 
+def mean_psnr(mse: Tensor) -> tuple[float, dict[str, int]]:
+    """The mean over images of the PSNR in dB, from their squared errors ``[n]``, and what its protocol has to say.
+
+    Infinite with one exact image, as with scikit-image and torchmetrics; then ``infinite``: how many are exact.
+    """
+    exact = int((mse == 0).sum())
+    return float(psnr_from_mse(mse.double()).mean()), {"infinite": exact} if exact else {}
+
+
 def ssim_per_image(x: Tensor, y: Tensor, *, border: Border) -> Tensor:
     """Structural similarity of each image: 11-tap Gaussian of sigma 1.5, K1 = 0.01, K2 = 0.03, mean over channels.
 
@@ -82,7 +91,7 @@ def ssim_per_image(x: Tensor, y: Tensor, *, border: Border) -> Tensor:
     _check(x, y)
     b, c, h, w = x.shape
     if min(h, w) < _TAPS:
-        raise UserError(f"SSIM needs images of at least {_TAPS}x{_TAPS} pixels, these are {h}x{w}; leave SSIM out")
+        raise UserError(f"SSIM needs images of at least {_TAPS}x{_TAPS} pixels, these are {h}x{w}")
     if border not in ("valid", "reflect"):
         raise UserError(unknown("SSIM border", border, ("valid", "reflect")))
     dtype = torch.float32 if x.device.type == "mps" else torch.float64

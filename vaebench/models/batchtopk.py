@@ -18,7 +18,7 @@ from vaebench.nn import losses, networks
 from vaebench.nn.gaussian import gaussian_kl, posterior, prior_sample, reparameterise
 from vaebench.nn.moving_average import STARTS, MovingAverage
 from vaebench.nn.options import fraction, non_negative, one_of, require, whole
-from vaebench.nn.topk import IMPORTANCES, importance, top_mask
+from vaebench.nn.topk import IMPORTANCES, importance, smallest_positive, top_mask
 
 GRANULARITIES = ("dimension", "entry")
 
@@ -29,7 +29,7 @@ class BatchTopK(nn.Module):
     ``granularity=dimension``: ``m`` ``[l]`` keeps the ``k`` dimensions of largest mean importance over the batch. At
     test time the k largest entries of the moving average of those means, the same for every batch.
     ``granularity=entry``: ``m`` ``[b l]`` keeps the ``b k`` entries of largest importance; at test time those at or
-    above the moving average of the smallest kept one. Test-time codes are posterior means.
+    above the moving average of the smallest kept one that is above 0. Test-time codes are posterior means.
 
     ``importance``: abs_z, abs_mu, var_mu (variance of mu over the batch; per entry its squared distance from the
     batch mean) or kl. ``ema_decay``: a of ``I <- a I + (1 - a) s``. ``ema_start``: first (the first step copies s) or
@@ -110,7 +110,7 @@ class BatchTopK(nn.Module):
             self.importance.update(scores)
             return top_mask(scores, self.k)
         mask = top_mask(entries.flatten(), self.k * len(entries)).view_as(entries)
-        self.threshold.update(entries.masked_fill(~mask, torch.inf).amin())
+        self.threshold.update(smallest_positive(entries, mask))
         self.center.update(center)
         return mask
 

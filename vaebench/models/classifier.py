@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebench.contracts import Batch, LossOutput, Phase
+from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.nn.options import fraction, require, whole
+from vaebench.nn.sampling import highest_label
 
 CHANNELS = (32, 64)  # of the convolutions, each with kernel 5, stride 2, padding 2
 FEATURES = 128
@@ -23,8 +24,8 @@ class Classifier(nn.Module):
     It has no max-pooling and no batch norm: both shift with the noise of an unclipped noisy image, and a judge that
     fails on such images by itself would flatter every model it is compared with.
 
-    ``input_shape`` (c, h, w), sides of at least 4; ``classes``; ``dropout`` the probability of dropping one of the 128
-    features.
+    ``input_shape`` (c, h, w), sides of at least 4; ``classes``: how many it tells apart, more where the data has more;
+    ``dropout`` the probability of dropping one of the 128 features.
     """
 
     def __init__(self, *, input_shape: Sequence[int], classes: int, dropout: float) -> None:
@@ -41,6 +42,7 @@ class Classifier(nn.Module):
             height, width = (height + 1) // 2, (width + 1) // 2
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(CHANNELS[-1] * height * width, FEATURES), nn.ReLU())
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(FEATURES, classes))
+        self.register_load_state_dict_pre_hook(_as_wide)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions on a CPU
 
     @property
@@ -55,6 +57,20 @@ class Classifier(nn.Module):
         loss = F.cross_entropy(logits, batch.y)
         accuracy = (logits.detach().argmax(dim=1) == batch.y).float().mean()
         return LossOutput(loss, {"cross_entropy": loss.detach(), "accuracy": accuracy})
+
+    def look(self, data: TrainingData) -> None:
+        """Tell all classes of the data apart. The first weights of further ones are drawn as the others were."""
+        self.widen(highest_label(data) + 1)
+
+    def widen(self, classes: int) -> None:
+        """Have at least that many outputs; the parameters stay the same objects, which an optimiser may hold."""
+        last = self.head[-1]
+        assert isinstance(last, nn.Linear)
+        if classes > last.out_features:
+            more = nn.Linear(last.in_features, classes - last.out_features).to(last.weight.device)
+            last.weight.data = torch.cat([last.weight.data, more.weight.data])
+            last.bias.data = torch.cat([last.bias.data, more.bias.data])
+            last.out_features = classes
 
     def logits(self, x: Tensor) -> Tensor:
         """Images ``[b c h w]`` -> unnormalised log-probabilities ``[b classes]``."""
@@ -74,3 +90,10 @@ class Classifier(nn.Module):
             if isinstance(layer, nn.ReLU):
                 found.append(x.float())
         return tuple(found)
+
+
+def _as_wide(model: nn.Module, state: Mapping[str, Tensor], *_: object) -> None:
+    """Before trained weights are loaded: as many outputs as they have."""
+    assert isinstance(model, Classifier)
+    if "head.1.bias" in state:
+        model.widen(len(state["head.1.bias"]))

@@ -26,9 +26,9 @@ _DRAWS = 16  # of noise, that a kept direction is the mean over
 class Points(nn.Module):
     """``count`` points move down ``objective`` (`point_objectives`), and a student follows where they are.
 
-    All points make a step's batch; the training data is only there to be compared with. At every step the student
-    learns the points (flow matching, points detached), then, at each ``every``-th, the points move. Teacher and
-    student's first weights come from a trained `PointFlow` (`start`).
+    All points make a step's batch; the training data is only there to be compared with. At each ``every``-th step the
+    points move, then, at every step, the student learns where they are (flow matching, points detached): the order of
+    the released code. Teacher and student's first weights come from a trained `PointFlow` (`start`).
 
     ``spread``: the points begin uniformly in [-spread, spread]^2. ``width``, ``depth``, ``time_scale``: of the student,
     equal to the teacher's. ``moments``: steps before which positions are kept; the last positions always are.
@@ -81,10 +81,10 @@ class Points(nn.Module):
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """The student's turn at every step, before the points of that step have moved; then theirs."""
+        """The points' turn, then the student's, which learns where they have moved to."""
         return (
-            Phase("student", tuple(self.student.parameters()), self.student_loss),
             Phase("points", (self.points,), self.points_loss, every=self.every),
+            Phase("student", tuple(self.student.parameters()), self.student_loss),
         )
 
     def start(self, trained: nn.Module) -> None:
@@ -106,21 +106,26 @@ class Points(nn.Module):
 
     def student_loss(self, batch: Batch, step: int) -> LossOutput:
         """Flow matching on all points as they are now; ``batch`` plays no part."""
-        if not self._taught:
-            raise UserError("model points needs a teacher: parent.experiment=dmvae/toy_teacher")
-        if step in self.moments:
-            self._keep(self.moments.index(step), step)
+        self._begin(step)
         self.done.fill_(step + 1)
         drawn = self._drawn(self.points.detach())
         return LossOutput(F.mse_loss(self.student(drawn.x, drawn.t), drawn.target))
 
     def points_loss(self, batch: Batch, step: int) -> LossOutput:
         """The objective, of all points; ``batch`` plays no part."""
+        self._begin(step)
         return LossOutput(OBJECTIVES[self.objective](self._drawn(self.points)))
 
     def finish(self, data: TrainingData) -> None:
         """Keep the last positions."""
         self._keep(len(self.moments), int(self.done))
+
+    def _begin(self, step: int) -> None:
+        """Keep a moment's positions, before anything has moved in its step."""
+        if not self._taught:
+            raise UserError("model points needs a teacher: parent.experiment=dmvae/toy_teacher")
+        if step in self.moments and int(self.steps[self.moments.index(step)]) != step:
+            self._keep(self.moments.index(step), step)
 
     def _drawn(self, z: Tensor) -> Draw:
         t = flow.draw_times(len(z), "uniform", z.device)

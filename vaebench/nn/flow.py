@@ -49,7 +49,7 @@ def velocity(z: Tensor, noise: Tensor) -> Tensor:
     return z - noise
 
 
-def score(v: Tensor, z: Tensor, t: float) -> Tensor:
+def score(v: Tensor, z: Tensor, t: float | Tensor) -> Tensor:
     """The gradient of the log-density at ``z`` at time ``t`` below 1 from the velocity there: ``(t v - z) / (1 - t)``.
 
     The mean of the noise that led to ``z`` is ``z - t v``, and the score is its negative over ``1 - t``.

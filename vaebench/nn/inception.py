@@ -9,11 +9,13 @@ features to rounding in two thirds of the time.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Resizing = Literal["tensorflow", "pytorch_fid", "bicubic"]
 SIZE = 299
 FEATURES = 2048
 SPATIAL_CHANNELS = 7
@@ -154,13 +156,17 @@ class Inception(nn.Module):
 
     Args:
         state: the content of the weights file, with its batch norms and classifier (``fc``).
+        resizing: how images come to 299 x 299 and to the range of the weights: ``tensorflow``, as in the network of
+            2015 and in torch-fidelity; ``pytorch_fid``, as in pytorch-fid: centres aligned, and 255 is 1; ``bicubic``,
+            before they have 8 bits, as DMVAE's code does it.
 
     Raises:
         RuntimeError, KeyError: names or shapes in ``state`` are not this network's.
     """
 
-    def __init__(self, state: Mapping[str, Tensor]) -> None:
+    def __init__(self, state: Mapping[str, Tensor], resizing: Resizing = "tensorflow") -> None:
         super().__init__()
+        self.resizing = resizing
         with torch.device("meta"):  # no initial values: that would take longer than reading the right ones
             self.Conv2d_1a_3x3 = Conv(3, 32, 3, stride=2)
             self.Conv2d_2a_3x3 = Conv(32, 32, 3)
@@ -195,8 +201,13 @@ class Inception(nn.Module):
         These are the first 7 channels of ``mixed_6/conv``, the 1x1 branch of Mixed_6d after its ReLU: the node and the
         order of the reference statistics of Dhariwal and Nichol (arXiv 2105.05233).
         """
-        x = resize((x.clamp(0, 1) * 255).byte().float())
-        x = (x - 128) / 128
+        if self.resizing == "bicubic":
+            x = F.interpolate(x, size=(SIZE, SIZE), mode="bicubic", align_corners=False)
+        x = (x.clamp(0, 1) * 255).byte().float()
+        if self.resizing == "pytorch_fid":
+            x = 2 * F.interpolate(x / 255, size=(SIZE, SIZE), mode="bilinear", align_corners=False) - 1
+        else:
+            x = (resize(x) - 128) / 128
         x = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(F.max_pool2d(x, 3, stride=2)))

@@ -8,8 +8,8 @@ The teacher has learnt the law to be reached, the student learns where the point
 - ``student1``, ``2``, ``3``: the same with ``v_f``, fake-score maximisation
 - ``loss_difference``: ``teacher1`` minus ``student1``
 - ``difference1``, ``2``, ``3``: ``|[v_r] - v_f|^2``, ``|v_r - [v_f]|^2``, ``|v_r - v_f|^2``
-- ``ascend_teacher``, ``ascend_student``, ``descend_student``: along ``s_r``, along ``s_f`` and against it, weighted by
-  ``(1 - t)^2``; not in the paper's figure
+- ``ascend_teacher``, ``ascend_student``, ``descend_student``: along ``s_r``, along ``s_f`` and against it, all times
+  alike: the released code's, which are not in the paper's figure. Near the data a score is as large as ``1 / (1 - t)``
 
 Means over points and coordinates. All but ``dmd``, the ``2`` of a flow and the last three take a flow's Jacobian.
 """
@@ -56,9 +56,8 @@ class Draw:
         return field(self.x, self.t)
 
     def score(self, field: matching.Velocity) -> Tensor:
-        """A flow's score times ``(1 - t)^2``, which stays finite at the end of the path."""
-        t = self.t[:, None]
-        return (1 - t) * (t * self.held(field) - self.x.detach())
+        """A flow's score without gradient; times are below 1, where it would be infinite."""
+        return flow.score(self.held(field), self.x.detach(), self.t[:, None])
 
 
 def gap(draw: Draw) -> Tensor:

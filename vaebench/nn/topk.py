@@ -32,3 +32,14 @@ def top_mask(scores: Tensor, k: int) -> Tensor:
     """True at exactly the ``k`` largest entries along the last dimension of ``scores``, ties broken arbitrarily."""
     kept = scores.topk(k, dim=-1, sorted=False).indices
     return torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, kept, True)
+
+
+@torch.no_grad()
+def smallest_positive(scores: Tensor, mask: Tensor) -> Tensor:
+    """The smallest of the ``scores`` under ``mask`` that is above 0, a scalar; 0 if none is.
+
+    A selection of a fixed size has to take zeros where fewer scores are positive, and a threshold made of them would
+    keep everything (the rule of arXiv 2412.06410, whose activations are 0 wherever they are not positive).
+    """
+    kept = scores.masked_fill(~mask | (scores <= 0), torch.inf).amin()
+    return kept.masked_fill(kept.isinf(), 0.0)

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vaebench.infinite import difference
+
 WITHIN = "within"  # of a claim: the two sides differ by its margin at most
 
 
@@ -31,7 +33,7 @@ class Interval:
     @property
     def half(self) -> float | None:
         """Half the width."""
-        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+        return None if self.low is None or self.high is None else difference(self.high, self.low) / 2
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,19 @@ class Verdict:
 def interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
     """The mean of independent repetitions and its two-sided t interval; None without values.
 
-    Without any spread (a deterministic method) the interval has width 0.
+    Without any spread (a deterministic method) the interval has width 0; with infinite values among others it has no
+    bounds.
     """
     count = len(values)
     if count == 0:
         return None
     if count > 1 and min(values) == max(values):
         return Interval(values[0], values[0], values[0], count)
-    mean = math.fsum(values) / count
+    mean = sum(values) / count if math.inf in map(abs, values) else math.fsum(values) / count
     if count == 1:
         return Interval(mean, None, None, 1)
+    if not math.isfinite(mean):
+        return Interval(mean, -math.inf, math.inf, count)
     from scipy.special import stdtrit
 
     variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
@@ -103,7 +108,7 @@ def judge_claim(
     """
     seeds = sorted(left.keys() & right.keys())
     offset = 0.0 if direction == WITHIN else margin
-    found = interval([left[seed] - factor * right[seed] - offset for seed in seeds])
+    found = interval([difference(left[seed], factor * right[seed]) - offset for seed in seeds])
     if found is None:
         return Verdict("not run", "not run"), None
     return judge_within(found, margin) if direction == WITHIN else judge_interval(found, direction)
@@ -123,11 +128,11 @@ def judge_within(found: Interval, margin: float) -> tuple[Verdict, Interval]:
 
 def less(left: Interval, right: Interval) -> Interval:
     """The difference of two independent numbers: half widths add in quadrature; no interval if one has none."""
-    mean, count = left.mean - right.mean, left.count
+    mean, count = difference(left.mean, right.mean), left.count
     if left.low is None or left.high is None or right.low is None or right.high is None:
         return Interval(mean, None, None, count)
-    below = math.hypot(left.mean - left.low, right.high - right.mean)
-    above = math.hypot(left.high - left.mean, right.mean - right.low)
+    below = math.hypot(difference(left.mean, left.low), difference(right.high, right.mean))
+    above = math.hypot(difference(left.high, left.mean), difference(right.mean, right.low))
     return Interval(mean, mean - below, mean + above, count)
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from vaebench.infinite import spelled
 from vaebench.papers.readings import main_effects
 from vaebench.papers.tables import Paper
 from vaebench.papers.verdicts import Interval
@@ -13,7 +14,7 @@ from vaebench.report.summary import Cell, JudgedClaim, Section
 
 
 def render(paper: Paper, sections: Sequence[Section]) -> str:
-    """The paper's sections as indented JSON; a missing number is null."""
+    """The paper's sections as indented JSON; a missing number is null, an infinite one the text ``inf``."""
     content = {
         "paper": paper.name,
         "title": paper.title,
@@ -22,7 +23,7 @@ def render(paper: Paper, sections: Sequence[Section]) -> str:
         "unstated": dict(paper.unstated),
         "sections": [_section(section) for section in sections],
     }
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(spelled(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _section(section: Section) -> dict[str, Any]:

@@ -69,15 +69,19 @@ _FEW_COLOURS = (
 def write(section: Section, store: Path, folder: Path) -> list[Path]:
     """Draw what the store still has the arrays for; returns the files written.
 
-    Where a store has some of the section's runs only, a picture that is there may show the others, and stays.
+    Where a store has some of the section's runs only, a picture that is there may show the others, and stays. Infinite
+    numbers have no place in a picture.
     """
+    import numpy as np
+
     whole, written = is_whole(section, store), []
-    for kind, figure in _drawable(section, store):
-        path = folder / file_name(kind, section)
-        if path.exists() and not whole and kind not in _OF_NUMBERS:
-            continue
-        write_bytes(path, _png(figure, kind in _FEW_COLOURS))
-        written.append(path)
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        for kind, figure in _drawable(section, store):
+            path = folder / file_name(kind, section)
+            if path.exists() and not whole and kind not in _OF_NUMBERS:
+                continue
+            write_bytes(path, _png(figure, kind in _FEW_COLOURS))
+            written.append(path)
     return written
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from vaebench.data.problems import Pair, Problems
 from vaebench.errors import UserError, unknown
+from vaebench.metrics.bounded import Bounded
 from vaebench.sources import checkpoints
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Message = dict[str, str]
 DECODINGS = ("greedy", "top_k", "top_p")
 _WHERE = "dataset.answers"
 _RULE = "-" * 40
+_WORKER = Path(__file__).with_name("template_worker.py")  # it bounds itself; this is for what it cannot bound
+_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -103,61 +104,65 @@ class Prompting:
         """The prompts of the first ``limit`` test problems (None: of all), as the model called ``name`` gets them.
 
         Raises:
-            UserError: there is no chat template, or it does not work on these messages.
+            UserError: there is no chat template, or it does not work on these messages or come to an end.
         """
+        conversations = [self.messages(problem.question, problems.train) for problem in problems.test[:limit]]
         if self.chat_template is not None:
-            render = renderer(self.chat_template, self.date_string)
-        elif tokenizer.chat_template is None:
+            return rendered(self.chat_template, conversations, {"date_string": self.date_string}, of=None)
+        if tokenizer.chat_template is None:
             raise UserError(f"{name} has no chat template; give one in {_WHERE}.chat_template")
-        else:
-            render = lambda messages: _by_tokenizer(tokenizer, messages, self.date_string, name)  # noqa: E731
-        return [render(self.messages(problem.question, problems.train)) for problem in problems.test[:limit]]
+        dated = {} if self.date_string is None else {"date_string": self.date_string}
+        if not _has_usual_templates(tokenizer):
+            return [_by_tokenizer(tokenizer, messages, dated, name) for messages in conversations]
+        variables = {**tokenizer.special_tokens_map, **dated}
+        return rendered(tokenizer.get_chat_template(), conversations, variables, of=name)
 
 
-def renderer(template: str, date_string: str | None) -> Callable[[list[Message]], str]:
-    """Messages -> prompt by a Jinja template, which runs in Jinja's sandbox with the settings of transformers.
+def rendered(
+    template: str, conversations: Sequence[Sequence[Message]], variables: Mapping[str, Any], *, of: str | None
+) -> list[str]:
+    """Prompts by a Jinja template, in a process that ends when one takes too much time or memory.
+
+    ``of``: the model whose own template it is, rendered by transformers; None: one of the configuration, by the same
+    sandbox with the same settings.
 
     Raises:
-        UserError: the template is not valid Jinja, or fails on the messages (when it is called).
+        UserError: the template is not valid Jinja, fails on the messages, or does not come to an end.
     """
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    found = []
+    with Bounded(_WORKER, seconds=_SECONDS) as worker:
+        for messages in conversations:
+            question = {"template": template, "messages": messages, "variables": variables, "library": of is not None}
+            answer = worker.ask(question)
+            text, reason = answer or ("", "does not come to an end, or takes all memory")
+            if reason:
+                raise _refused(reason, of)
+            found.append(text)
+    return found
 
-    def refuse(message: str) -> None:
-        raise TemplateError(message)
 
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+def _refused(reason: str, of: str | None) -> UserError:
+    if of is None:
+        return UserError(f"{_WHERE}.chat_template: {reason}")
+    return UserError(
+        f"the chat template of {of} refuses the messages ({reason}); give another in {_WHERE}.chat_template"
     )
-    environment.globals["raise_exception"] = refuse
-
-    def render(messages: list[Message]) -> str:
-        try:
-            text: str = environment.from_string(template).render(
-                messages=messages, add_generation_prompt=True, date_string=date_string
-            )
-        except (TemplateError, TypeError) as error:
-            raise UserError(f"{_WHERE}.chat_template: {_line(error)}") from error
-        return text
-
-    return render
 
 
-def _by_tokenizer(tokenizer: Any, messages: list[Message], date_string: str | None, name: str) -> str:
-    from jinja2 import TemplateError
+def _has_usual_templates(tokenizer: Any) -> bool:
+    """Whether it renders Jinja as transformers does; a few tokenizers have a method of their own and no Jinja."""
+    from transformers import PreTrainedTokenizerBase
 
-    dated = {} if date_string is None else {"date_string": date_string}
+    usual: bool = type(tokenizer).apply_chat_template is PreTrainedTokenizerBase.apply_chat_template
+    return usual
+
+
+def _by_tokenizer(tokenizer: Any, messages: list[Message], dated: Mapping[str, str], name: str) -> str:
     try:
         text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **dated)
-    except TemplateError as error:
-        raise UserError(
-            f"the chat template of {name} refuses the messages ({_line(error)}); give another in {_WHERE}.chat_template"
-        ) from error
+    except Exception as error:  # of a library of the model's author
+        raise _refused(" ".join(str(error).split()), name) from error
     return text
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def check(sampling: Sampling, prompting: Prompting, **counts: int | None) -> None:

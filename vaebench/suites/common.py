@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import torch
@@ -34,6 +35,23 @@ def some_of_each(labels: Tensor, most: int) -> Tensor:
 def picture(images: Tensor) -> np.ndarray:
     """Images ``[n c h w]`` in any range, clipped to [0, 1], as uint8 ``[n h w c]``."""
     return images.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def eight_bits(images: Tensor, how: Literal["cut", "round"] | None) -> Tensor:
+    """Float images as a file of 8 bits holds them, in [0, 1]: the next level below, or the nearest; None: as they are.
+
+    NaN and infinity stay what they are, for others to find.
+    """
+    if how is None:
+        return images
+    levels = images.clamp(0, 1) * 255
+    stored = (levels.floor() if how == "cut" else levels.round()) / 255
+    return torch.where(images.isfinite(), stored, images)
+
+
+def in_eight_bits(how: Literal["cut", "round"] | None) -> dict[str, str]:
+    """What a protocol has to say of `eight_bits`."""
+    return {} if how is None else {"eight_bits": how}
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vaebench.contracts import GivesLatents, Measurement, SuiteInputs, SuiteResult
 from vaebench.nn.neighbours import nearest
-from vaebench.nn.options import require, whole
 from vaebench.nn.sampling import spread
+from vaebench.signatures import AtLeast2, AtLeast10, Count, Seed
 from vaebench.suites.common import batches, picture
 from vaebench.suites.latents import latents_of
 from vaebench.suites.quality import image_data
@@ -38,19 +38,12 @@ class Compression:
 
     Arrays: ``points`` float32 ``[n 2]``, the first two principal components of the compared images' latents, with their
     ``labels``; ``patterns``, the clusters' centres as pictures.
-
-    Raises `UserError` for options out of range.
     """
 
     requires = (GivesLatents,)
     needs_classifier = False
 
-    def __init__(self, *, patterns: int, seed: int, compared: int, batch_size: int) -> None:
-        require(
-            whole("suite.patterns", patterns, 2),
-            whole("suite.compared", compared, 10),
-            whole("suite.batch_size", batch_size, 1),
-        )
+    def __init__(self, *, patterns: AtLeast2, seed: Seed, compared: AtLeast10, batch_size: Count) -> None:
         self.patterns, self.seed, self.compared, self.batch_size = patterns, seed, compared, batch_size
 
     @torch.no_grad()

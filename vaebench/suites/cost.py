@@ -10,7 +10,7 @@ from torch import nn
 
 from vaebench.contracts import DesignInputs, HasEncoder, Measurement, SuiteResult
 from vaebench.metrics import cost
-from vaebench.nn.options import require, whole
+from vaebench.signatures import Count, CountOrNone
 
 _MIB = 2**20
 
@@ -32,12 +32,7 @@ class Cost:
     needs_classifier = False
     of_design = True
 
-    def __init__(self, *, count_batch: int, measure_steps: int, measure_batch: int) -> None:
-        require(
-            whole("suite.count_batch", count_batch, 1),
-            whole("suite.measure_steps", measure_steps, 0),
-            whole("suite.measure_batch", measure_batch, 1),
-        )
+    def __init__(self, *, count_batch: Count, measure_steps: CountOrNone, measure_batch: Count) -> None:
         self.count_batch = count_batch
         self.measure_steps = measure_steps
         self.measure_batch = measure_batch

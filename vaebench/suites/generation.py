@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from vaebench.contracts import Measurement, Reconstructs, Samples, SuiteInputs, SuiteResult
-from vaebench.errors import UserError
 from vaebench.metrics.finite import require_finite
 from vaebench.metrics.frechet import frechet_distance
-from vaebench.suites.common import batches, picture, seeded
+from vaebench.nn.inception import Resizing
+from vaebench.signatures import AtLeast2, Count, Seed
+from vaebench.suites.common import batches, eight_bits, in_eight_bits, picture, seeded
 from vaebench.suites.judges import judge, observe
 from vaebench.suites.quality import image_data
 from vaebench.suites.references import Split
@@ -26,7 +27,8 @@ class Generation:
     ``features``: ``inception`` (2048 pool features of the FID Inception network: the FID), ``classifier`` (the bench's
     own classifier) or ``cifar10_resnet``; with the last two never comparable with a paper's FID. ``latent``: ``prior``
     (the model's own `sample`) or ``fitted_gaussian`` (decode draws of a Gaussian fitted to the codes of the training
-    images).
+    images). ``eight_bits``: whether and how what is generated is brought to 8 bits before it is looked at; None: by
+    Inception alone, which cuts. ``resize``: how Inception resizes (see `judges.judge`).
     """
 
     def __init__(
@@ -35,18 +37,20 @@ class Generation:
         features: Literal["inception", "classifier", "cifar10_resnet"],
         latent: Literal["prior", "fitted_gaussian"],
         reference: Literal["test", "train"],
-        samples: int,
-        sample_seed: int,
-        batch_size: int,
+        samples: AtLeast2,
+        sample_seed: Seed,
+        batch_size: Count,
+        eight_bits: Literal["cut", "round"] | None,
+        resize: Resizing | None,
     ) -> None:
-        if samples < 2:
-            raise UserError(f"suite.samples={samples}: the Frechet distance needs at least 2")
         self.features = features
         self.latent = latent
         self.reference = reference
         self.samples = samples
         self.sample_seed = sample_seed
         self.batch_size = batch_size
+        self.eight_bits = eight_bits
+        self.resize = resize
 
     @property
     def requires(self) -> tuple[type, ...]:
@@ -60,12 +64,12 @@ class Generation:
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``."""
-        network = judge(self.features, inputs)
+        network = judge(self.features, inputs, self.resize)
         target = Split(inputs, network, self.reference, self.batch_size, "generation").statistics()
         draw = self._sampler(inputs)
         found, shown, done = [], [], 0
         while done < self.samples:
-            images = draw(min(self.batch_size, self.samples - done))
+            images = eight_bits(draw(min(self.batch_size, self.samples - done)), self.eight_bits)
             if done < _SHOWN:
                 shown.append(images[: _SHOWN - done])
             found.append(observe(network, images, self.batch_size).features)
@@ -73,13 +77,13 @@ class Generation:
             inputs.track(done, self.samples)
         value = frechet_distance(target, torch.cat(found))
         protocol = {
-            "features": self.features,
             "latent": self.latent,
             "reference": self.reference,
             "reference_images": target.count,
             "samples": self.samples,
             "sample_seed": self.sample_seed,
-            "features_digest": network.digest,
+            **network.protocol,
+            **in_eight_bits(self.eight_bits),
         }
         return SuiteResult(
             (Measurement("fid", value, self.samples, "", protocol),), {"samples": picture(torch.cat(shown))}

@@ -17,6 +17,7 @@ from vaebench.metrics.features import (
     load_inception,
 )
 from vaebench.nn import cifar_resnet
+from vaebench.nn.inception import Resizing
 
 FEATURES = ("inception", "classifier", "cifar10_resnet")
 
@@ -34,25 +35,34 @@ class Activations:
 class Judge:
     """A network that was trained to classify. ``name``: in the suites' options; ``digest``: identifies its weights.
 
+    ``protocol``: what a measurement by it says of it; more than these two where it does not look as it usually does.
     ``see``: float images ``[b c h w]`` in [0, 1] on any device -> all it has to say of them, in one pass.
     """
 
     name: str
     digest: str
     see: Callable[[Tensor], Activations]
+    resize: Resizing | None = None
+
+    @property
+    def protocol(self) -> dict[str, str]:
+        """Of what it sees; the same for real images and for made ones."""
+        unusual = {} if self.resize is None else {"resize": self.resize}
+        return {"features": self.name, "features_digest": self.digest, **unusual}
 
 
-def judge(features: str, inputs: SuiteInputs) -> Judge:
+def judge(features: str, inputs: SuiteInputs, resize: Resizing | None = None) -> Judge:
     """The network of ``suite.features``, one of `FEATURES`, on ``inputs.device``.
 
     ``inception``: FID's network. ``classifier``: the bench's own, trained on this dataset. ``cifar10_resnet``: a
-    published ResNet-20, for 32 x 32 colour images; no model here was trained against it.
+    published ResNet-20, for 32 x 32 colour images; no model here was trained against it. ``resize``: of Inception
+    (None: ``tensorflow``).
 
     Raises:
         UserError: its weights are missing or wrong, or the images are not what it judges.
     """
     if features == "inception":
-        return _inception(inputs.device)
+        return _inception(inputs.device, resize)
     if features == "cifar10_resnet":
         shape = tuple(getattr(inputs.data, "shape", ()))
         if shape != cifar_resnet.INPUT_SHAPE:
@@ -62,6 +72,10 @@ def judge(features: str, inputs: SuiteInputs) -> Judge:
                 "use classifier or inception"
             )
         return _cifar10_resnet(inputs.device)
+    if getattr(inputs.data, "classes", 2) < 2:
+        raise UserError(
+            f"suite.features=classifier: {inputs.data.name} has no classes that one could be trained on; use inception"
+        )
     assert inputs.classifier is not None, "the caller provides what needs_classifier asks for"
     network, device = inputs.classifier, inputs.device
 
@@ -102,14 +116,14 @@ def _to_cpu(found: Activations) -> Activations:
     return Activations(found.features.float().cpu(), found.logits.float().cpu(), spatial)
 
 
-def _inception(device: torch.device) -> Judge:
-    network = load_inception(device)
+def _inception(device: torch.device, resize: Resizing | None) -> Judge:
+    network = load_inception(device, resize or "tensorflow")
 
     def see(x: Tensor) -> Activations:
         features, spatial = network.both(x.to(device))
         return Activations(features, network.logits(features), spatial)
 
-    return Judge("inception", WEIGHTS_SHA256, see)
+    return Judge("inception", WEIGHTS_SHA256, see, resize)
 
 
 def _cifar10_resnet(device: torch.device) -> Judge:

@@ -14,9 +14,10 @@ from vaebench.metrics.frechet import frechet_distance
 from vaebench.metrics.inception_score import inception_score
 from vaebench.metrics.kid import kernel_distance
 from vaebench.metrics.manifold import precision_recall
+from vaebench.nn.inception import Resizing
 from vaebench.nn.options import require, whole
-from vaebench.nn.samplers import mistakes
-from vaebench.suites.common import picture, seeded
+from vaebench.signatures import AtLeast2, AtLeast10, Count, NonNegative, Positive, Seed, Share
+from vaebench.suites.common import eight_bits, in_eight_bits, picture, seeded
 from vaebench.suites.judges import Activations, Judge, joined, judge, observe
 from vaebench.suites.references import RealImages, Split, StatisticsFile, check_statistics, enough_for_fid
 
@@ -33,8 +34,9 @@ class LatentDiffusion:
     pairs): of at most ``compared`` samples and as many real images; None: all. What a file has no data for is left out.
 
     ``labels``: ``balanced`` (class i mod classes for sample i) or ``random``, drawn before the noise from
-    ``sample_seed``. The other options are those of `Sampling`. With another network than Inception the numbers go by
-    the same names and are never comparable with a paper's.
+    ``sample_seed``. ``eight_bits``: whether and how samples are brought to 8 bits before they are looked at; None: by
+    Inception alone, which cuts. ``resize``: how Inception resizes. The other options are those of `Sampling`. With
+    another network than Inception the numbers go by the same names and are never comparable with a paper's.
 
     Raises `UserError` for options out of range or at odds with each other.
     """
@@ -47,34 +49,33 @@ class LatentDiffusion:
         features: Literal["inception", "classifier", "cifar10_resnet"],
         reference: Literal["test", "train", "file"],
         reference_file: str | None,
-        samples: int,
-        sample_seed: int,
+        samples: AtLeast10,
+        sample_seed: Seed,
         labels: Literal["balanced", "random"],
-        neighbours: int,
-        compared: int | None,
+        neighbours: Count,
+        compared: AtLeast2 | None,
         sampler: Literal["euler", "heun", "sde"],
-        steps: int,
-        shift: float,
-        guidance: float,
-        guidance_from: float,
-        guidance_channels: int | None,
-        batch_size: int,
+        steps: Count,
+        shift: Positive,
+        guidance: NonNegative,
+        guidance_from: Share,
+        guidance_channels: Count | None,
+        batch_size: Count,
+        eight_bits: Literal["cut", "round"] | None,
+        resize: Resizing | None,
     ) -> None:
         sampling = Sampling(sampler, steps, shift, guidance, guidance_from, guidance_channels)
-        fewest = max(neighbours + 1, _SPLITS)
-        reason = "precision and recall need more than the neighbours, the inception score has 10 parts"
+        reason = "more than suite.neighbours"
         require(
-            whole("suite.neighbours", neighbours, 1),
-            whole("suite.samples", samples, fewest, bound=reason),
-            None if compared is None else whole("suite.compared", compared, neighbours + 1),
-            whole("suite.batch_size", batch_size, 1),
-            *mistakes(sampling),
+            whole("suite.samples", samples, neighbours + 1, bound=reason),
+            None if compared is None else whole("suite.compared", compared, neighbours + 1, bound=reason),
             _channels_mistake(guidance, guidance_channels),
             _file_mistake(reference, reference_file, features),
         )
         self.features, self.reference, self.reference_file = features, reference, reference_file
         self.samples, self.sample_seed, self.labels, self.sampling = samples, sample_seed, labels, sampling
         self.neighbours, self.compared, self.batch_size = neighbours, compared, batch_size
+        self.eight_bits, self.resize = eight_bits, resize
 
     @property
     def needs_classifier(self) -> bool:
@@ -89,14 +90,14 @@ class LatentDiffusion:
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``. Raises `UserError` for too few reference images, or what it cannot be asked for."""
-        network = judge(self.features, inputs)
+        network = judge(self.features, inputs, self.resize)
         real = self._real(inputs, network)
         target = real.statistics()
         enough_for_fid(target)
         fake, arrays = self._draw(inputs, network)
         drawn = {
-            "features": self.features,
-            "features_digest": network.digest,
+            **network.protocol,
+            **in_eight_bits(self.eight_bits),
             "samples": self.samples,
             "sample_seed": self.sample_seed,
             "labels": self.labels if inputs.model.classes else "none",
@@ -127,7 +128,7 @@ class LatentDiffusion:
         labels = self._labels(inputs.model.classes, random)
         found, shown, done = [], [], 0
         for part in labels.split(self.batch_size):
-            images = inputs.model.generate(part.to(inputs.device), random, self.sampling)
+            images = eight_bits(inputs.model.generate(part.to(inputs.device), random, self.sampling), self.eight_bits)
             shown.append(images[: max(0, _SHOWN - done)].cpu())
             found.append(observe(network, images, self.batch_size))
             done += len(part)
@@ -172,9 +173,9 @@ class LatentDiffusion:
 
 
 def _channels_mistake(guidance: float, channels: int | None) -> str | None:
-    if channels is not None and guidance == 1:
-        return f"suite.guidance_channels={channels}: there is no guidance to have (suite.guidance=1); leave it out"
-    return None if channels is None else whole("suite.guidance_channels", channels, 1)
+    if channels is None or guidance != 1:
+        return None
+    return f"suite.guidance_channels={channels}: there is no guidance to have (suite.guidance=1); leave it out"
 
 
 def _file_mistake(reference: str, path: str | None, features: str) -> str | None:

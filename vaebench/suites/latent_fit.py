@@ -13,8 +13,7 @@ from torch import Tensor
 
 from vaebench.contracts import Generates, Measurement, ModelsLatents, Sampling, SuiteInputs, SuiteResult
 from vaebench.metrics.frechet import frechet_distance, reference
-from vaebench.nn.options import require, whole
-from vaebench.nn.samplers import mistakes
+from vaebench.signatures import AtLeast2, Count, Positive, Seed
 from vaebench.suites.common import batches, seeded
 from vaebench.suites.quality import image_data
 
@@ -27,8 +26,6 @@ class LatentFit:
     with their labels and without guidance. Both ``@train`` are of as many training images: what the loss gains by
     having seen an image, and how far apart two sets of real latents of that size are. Without training images they are
     left out. ``sampler``, ``steps``, ``shift``: as in `Sampling`.
-
-    Raises `UserError` for options out of range.
     """
 
     requires = (Generates, ModelsLatents)
@@ -37,21 +34,15 @@ class LatentFit:
     def __init__(
         self,
         *,
-        images: int,
-        draws: int,
-        seed: int,
+        images: AtLeast2,
+        draws: Count,
+        seed: Seed,
         sampler: Literal["euler", "heun", "sde"],
-        steps: int,
-        shift: float,
-        batch_size: int,
+        steps: Count,
+        shift: Positive,
+        batch_size: Count,
     ) -> None:
         self.sampling = Sampling(sampler, steps, shift, guidance=1.0, guidance_from=0.0, guidance_channels=None)
-        require(
-            whole("suite.images", images, 2),
-            whole("suite.draws", draws, 1),
-            *mistakes(self.sampling),
-            whole("suite.batch_size", batch_size, 1),
-        )
         self.images, self.draws, self.seed, self.batch_size = images, draws, seed, batch_size
 
     def check(self, model: Generates) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from vaebench.metrics.frechet import frechet_distance, reference
 from vaebench.metrics.two_samples import maximum_mean_discrepancy, median_distance, sliced_wasserstein
 from vaebench.nn.options import require, whole
 from vaebench.nn.sampling import own_draws
+from vaebench.signatures import AtLeast10, Count, Seed, Within
 from vaebench.suites.common import batches, seeded
 from vaebench.suites.quality import image_data
 
@@ -42,7 +43,7 @@ class LatentStructure:
     ``embedding`` (``tsne``, with ``perplexity`` or less where points are few; ``umap``, which needs umap-learn;
     ``none``) and their ``labels``; in the same plane ``reference_points`` and ``reference_labels``, samples of the law.
 
-    Raises `UserError` for options out of range.
+    Raises `UserError` for options at odds with each other.
     """
 
     requires = (Encodes,)
@@ -52,25 +53,17 @@ class LatentStructure:
     def __init__(
         self,
         *,
-        neighbours: int,
-        fitted: int,
-        compared: int,
-        projections: int,
-        seed: int,
+        neighbours: Count,
+        fitted: Count,
+        compared: AtLeast10,
+        projections: Count,
+        seed: Seed,
         embedding: Literal["tsne", "umap", "none"],
-        shown: int,
-        perplexity: float,
-        batch_size: int,
+        shown: AtLeast10,
+        perplexity: Annotated[float, Within(1)],
+        batch_size: Count,
     ) -> None:
-        require(
-            whole("suite.neighbours", neighbours, 1),
-            whole("suite.fitted", fitted, max(1, neighbours), bound="at least the neighbours"),
-            whole("suite.compared", compared, 10),
-            whole("suite.projections", projections, 1),
-            whole("suite.shown", shown, 10),
-            None if 1 <= perplexity < math.inf else f"suite.perplexity={perplexity}: expected a number, 1 or more",
-            whole("suite.batch_size", batch_size, 1),
-        )
+        require(whole("suite.fitted", fitted, neighbours, bound="at least the neighbours"))
         self.neighbours, self.fitted, self.compared, self.projections = neighbours, fitted, compared, projections
         self.seed, self.embedding, self.shown, self.perplexity = seed, embedding, shown, perplexity
         self.batch_size = batch_size

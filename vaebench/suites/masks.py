@@ -8,7 +8,8 @@ import torch
 
 from vaebench.contracts import MasksLatents, Measurement, Reconstructs, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
-from vaebench.metrics.image import mse_per_image, psnr_from_mse
+from vaebench.metrics.image import mean_psnr, mse_per_image
+from vaebench.signatures import Count
 from vaebench.suites.common import batches
 from vaebench.suites.quality import image_data
 
@@ -23,9 +24,9 @@ class Masks:
     requires = (MasksLatents, Reconstructs)
     needs_classifier = False
 
-    def __init__(self, *, batch_sizes: Sequence[int], psnr_batch: int, max_batches: int) -> None:
-        if not batch_sizes or min([*batch_sizes, psnr_batch, max_batches]) < 1:
-            raise UserError(f"suite.batch_sizes={list(batch_sizes)}, psnr_batch={psnr_batch}: each at least 1")
+    def __init__(self, *, batch_sizes: Sequence[Count], psnr_batch: Count, max_batches: Count) -> None:
+        if not batch_sizes or len({*batch_sizes}) < len(batch_sizes):
+            raise UserError(f"suite.batch_sizes={list(batch_sizes)}: expected at least one, each once")
         self.batch_sizes = tuple(batch_sizes)
         self.psnr_batch = psnr_batch
         self.max_batches = max_batches
@@ -50,8 +51,8 @@ class Masks:
             for x in batches(used, self.psnr_batch):
                 mask = model.batch_mask(x) if name == "batch_mask" else ema
                 errors.append(mse_per_image(x, model.decode(model.encode_masked(x, mask))))
-            value = float(psnr_from_mse(torch.cat(errors).double()).mean())
-            protocol = {"batch_size": self.psnr_batch, "average": "images", "split": "test"}
+            value, exact = mean_psnr(torch.cat(errors))
+            protocol = {"batch_size": self.psnr_batch, "average": "images", "split": "test", **exact}
             measurements.append(Measurement(f"psnr@{name}", value, len(used), "dB", protocol))
         arrays = {"importance": model.importance_ema().cpu().numpy(), "mask": ema.cpu().numpy()}
         return SuiteResult(tuple(measurements), arrays)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from vaebench.contracts import Measurement, Reconstructs, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
-from vaebench.metrics.features import as_float
+from vaebench.signatures import Count, NonNegative, Seed
 from vaebench.suites.common import batches, one_per_class, picture, seeded
 from vaebench.suites.quality import image_data
 
@@ -22,15 +23,15 @@ class Noise:
     whether the noisy image is clipped to [0, 1] before it is encoded. ``accuracy@clean`` is the accuracy without noise,
     ``accuracy@classifier`` the classifier's own on the test images.
 
-    Raises `UserError` for a negative sigma or no sigma at all.
+    Raises `UserError` for no sigma at all, or two that are printed alike.
     """
 
     requires = (Reconstructs,)
     needs_classifier = True
 
-    def __init__(self, *, sigmas: Sequence[float], clip: bool, noise_seed: int, batch_size: int) -> None:
-        if not sigmas or min(sigmas) < 0:
-            raise UserError(f"suite.sigmas={list(sigmas)}: needs at least one standard deviation, none below 0")
+    def __init__(self, *, sigmas: Sequence[NonNegative], clip: bool, noise_seed: Seed, batch_size: Count) -> None:
+        if not sigmas or len({f"{sigma:g}" for sigma in sigmas}) < len(sigmas):
+            raise UserError(f"suite.sigmas={list(sigmas)}: expected at least one standard deviation, each once")
         self.sigmas = tuple(sigmas)
         self.clip = clip
         self.noise_seed = noise_seed
@@ -39,10 +40,14 @@ class Noise:
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``."""
         data, model, classifier = image_data(inputs, "noise"), inputs.model, inputs.classifier
+        if data.classes < 2:
+            raise UserError(
+                f"suite noise measures accuracies: {data.name} has no classes; put the images of each in a folder"
+            )
         assert classifier is not None, "the caller provides what needs_classifier asks for"
         random = seeded(self.noise_seed)
         names = [f"{sigma:g}" for sigma in self.sigmas]
-        right = dict.fromkeys([*names, "clean", "classifier"], 0)
+        right: dict[str, float] = dict.fromkeys([*names, "clean", "classifier"], 0)
         shown: dict[str, list[Tensor]] = {}
         rows, start = one_per_class(data), 0
         for x in batches(data.test_x, self.batch_size):
@@ -73,9 +78,10 @@ class Noise:
         return SuiteResult(measurements, {name: _stack(parts) for name, parts in shown.items()})
 
 
-def _right(classifier, x: Tensor, labels: Tensor) -> int:  # type: ignore[no-untyped-def]
-    """How many of the images are classified as their label. Raises `UserError` for images that are not finite."""
-    return int((classifier.logits(as_float(x)).argmax(1) == labels).sum())
+def _right(classifier, x: Tensor, labels: Tensor) -> float:  # type: ignore[no-untyped-def]
+    """How many of the images are classified as their label; NaN if one is no image: argmax would make a class of it."""
+    logits = classifier.logits(x)
+    return int((logits.argmax(1) == labels).sum()) if logits.isfinite().all() else math.nan
 
 
 def _stack(parts: list[Tensor]) -> np.ndarray:

@@ -8,7 +8,7 @@ from vaebench.contracts import HasReference, Measurement, MovesPoints, SuiteInpu
 from vaebench.errors import UserError
 from vaebench.metrics.points import share_near
 from vaebench.metrics.two_samples import sliced_wasserstein
-from vaebench.nn.options import positive, require, whole
+from vaebench.signatures import Count, Positive, Seed
 from vaebench.suites.common import seeded
 
 
@@ -21,17 +21,12 @@ class Points:
 
     Arrays: ``path`` float32 ``[m n 2]`` and ``steps`` ``[m]`` of the moments that were reached, the last positions at
     the end, their ``arrows`` ``[m l k 2]`` at the ``levels`` ``[l]``, and the ``reference`` ``[n 2]``.
-
-    Raises `UserError` for options out of range.
     """
 
     requires = (MovesPoints,)
     needs_classifier = False
 
-    def __init__(self, *, projections: int, radius: float, seed: int) -> None:
-        require(
-            whole("suite.projections", projections, 1), positive("suite.radius", radius), whole("suite.seed", seed, 0)
-        )
+    def __init__(self, *, projections: Count, radius: Positive, seed: Seed) -> None:
         self.projections, self.radius, self.seed = projections, radius, seed
 
     @torch.no_grad()

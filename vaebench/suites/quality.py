@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,8 +10,9 @@ from torch import Tensor
 from vaebench.contracts import Measurement, SuiteInputs
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
-from vaebench.metrics.image import mse_per_image, psnr_from_mse, ssim_per_image
+from vaebench.metrics.image import mean_psnr, mse_per_image, ssim_per_image
 from vaebench.nn import lpips
+from vaebench.suites.common import eight_bits, in_eight_bits
 
 SMALLEST_SSIM_SIDE = 11  # pixels: its window
 _PROTOCOLS: dict[str, dict[str, Any]] = {
@@ -23,25 +24,33 @@ _PROTOCOLS: dict[str, dict[str, Any]] = {
 
 
 class ImageQuality:
-    """Collects batches of test images and their reconstructions.
+    """Collects batches of test images of one size and their reconstructions.
 
-    ``ssim``: whether SSIM is among the measurements. ``perceptual``: what measures LPIPS; None: not measured.
+    ``perceptual``: what measures LPIPS; None: not measured. ``stored``: how reconstructions are brought to 8 bits
+    (`eight_bits`) for the squared error and PSNR; None: they are not. SSIM is left out of images smaller than its
+    window, and everything where a reconstruction holds NaN or infinity: no mean over the others stands for the model.
     """
 
-    def __init__(self, *, ssim: bool, perceptual: lpips.LPIPS | None) -> None:
-        self.ssim = ssim
+    def __init__(self, *, perceptual: lpips.LPIPS | None, stored: Literal["cut", "round"] | None = None) -> None:
         self.perceptual = perceptual
+        self.stored = stored
+        self.left_out: dict[str, str] = {}
         self._values: dict[str, list[Tensor]] = {}
-        self._count = 0
+        self._count = self._diverged = 0
 
     def __len__(self) -> int:
         """How many images there are so far."""
         return self._count
 
     def add(self, x: Tensor, y: Tensor) -> None:
-        """A batch of images ``[b c h w]`` in [0, 1] and their reconstructions. Errors as those of `ssim_per_image`."""
-        found = {"mse": mse_per_image(x, y), "l1": (x - y).abs().mean((1, 2, 3))}
-        if self.ssim:
+        """A batch of images ``[b c h w]`` in [0, 1] and their reconstructions."""
+        self._diverged += int((~y.isfinite()).flatten(1).any(1).sum())
+        found = {"mse": mse_per_image(x, eight_bits(y, self.stored)), "l1": (x - y).abs().mean((1, 2, 3))}
+        if min(x.shape[2:]) < SMALLEST_SSIM_SIDE:
+            side = SMALLEST_SSIM_SIDE
+            why = f"its window needs {side}x{side} pixels, the images have {x.shape[2]}x{x.shape[3]}"
+            self.left_out = dict.fromkeys(("ssim_valid", "ssim_reflect"), why)
+        else:
             found["ssim_valid"] = ssim_per_image(x, y, border="valid")
             found["ssim_reflect"] = ssim_per_image(x, y, border="reflect")
         if self.perceptual is not None:
@@ -51,13 +60,23 @@ class ImageQuality:
         self._count += len(x)
 
     def measurements(self) -> tuple[Measurement, ...]:
-        """Means over images, data range 1: squared error, PSNR (also of the set), L1, SSIM by border rule, LPIPS."""
+        """Means over images, data range 1: squared error, PSNR (also of the set), L1, SSIM by border rule, LPIPS.
+
+        What is not among them is in `left_out`.
+        """
         found = {name: torch.cat(values).double() for name, values in self._values.items()}
+        if self._diverged:
+            why = f"{self._diverged} of {self._count} reconstructions hold NaN or infinity; the model has diverged"
+            self.left_out |= dict.fromkeys(("psnr", "psnr_set", *found), why)
+            return ()
         errors = found.pop("mse")
+        psnr, exact = mean_psnr(errors)
+        pixels = {"data_range": 1, **in_eight_bits(self.stored)}
+        of_set, none_differs = mean_psnr(errors.mean()[None])
         values: dict[str, tuple[float, str, dict[str, Any]]] = {
-            "mse": (float(errors.mean()), "", {"data_range": 1}),
-            "psnr": (float(psnr_from_mse(errors).mean()), "dB", {"data_range": 1, "average": "images"}),
-            "psnr_set": (float(psnr_from_mse(errors.mean())), "dB", {"data_range": 1, "average": "set"}),
+            "mse": (float(errors.mean()), "", pixels),
+            "psnr": (psnr, "dB", {**pixels, "average": "images", **exact}),
+            "psnr_set": (of_set, "dB", {**pixels, "average": "set", **(exact if none_differs else {})}),
         }
         for name, each in found.items():
             values[name] = (float(each.mean()), "", _PROTOCOLS[name])

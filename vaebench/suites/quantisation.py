@@ -13,7 +13,7 @@ from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics.image import mse_per_image, psnr_from_mse
 from vaebench.metrics.speech import log_spectral_distance
-from vaebench.nn.options import require, whole
+from vaebench.signatures import Count
 from vaebench.suites.common import batches
 from vaebench.suites.tokens import own_front
 
@@ -30,8 +30,7 @@ class Quantisation:
     requires = (Tokenizes, Reconstructs, EncodesContinuously)
     needs_classifier = False
 
-    def __init__(self, *, batch_size: int) -> None:
-        require(whole("suite.batch_size", batch_size, 1))
+    def __init__(self, *, batch_size: Count) -> None:
         self.batch_size = batch_size
 
     @torch.no_grad()
@@ -46,8 +45,12 @@ class Quantisation:
         with_codes, without = (float(values.double().mean()) for values in (coded, continuous))
         lost = with_codes - without if name == "lsd" else without - with_codes
         common: dict[str, Any] = {"split": "test", "average": "items", "codebook_size": inputs.model.codebook_size}
-        values = {name: with_codes, f"{name}_continuous": without, change: lost}
-        measured = [Measurement(key, value, len(coded), unit, common) for key, value in values.items()]
+        exact = [int(items.isposinf().sum()) for items in (coded, continuous)]  # PSNR of an exact image
+        values = {name: (with_codes, exact[0]), f"{name}_continuous": (without, exact[1]), change: (lost, sum(exact))}
+        measured = [
+            Measurement(key, value, len(coded), unit, {**common, **({"infinite": n} if n else {})})
+            for key, (value, n) in values.items()
+        ]
         return SuiteResult((*measured, Measurement("error", spread.error(), spread.count, "", common)))
 
 

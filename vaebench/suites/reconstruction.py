@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from vaebench.contracts import Reconstructs, SuiteInputs, SuiteResult
+from vaebench.signatures import Count
 from vaebench.suites.common import batches, one_per_class, picture
 from vaebench.suites.quality import ImageQuality, image_data, perceptual_distance
 
@@ -10,30 +13,31 @@ from vaebench.suites.quality import ImageQuality, image_data, perceptual_distanc
 class Reconstruction:
     """PSNR, SSIM, L1 (data range 1) and LPIPS between test images and ``decode(encode(x))``.
 
-    ``psnr``: mean over images of the image's PSNR. ``psnr_set``: PSNR of the mean squared error of the set.
-    ``ssim_valid``: 11x11 Gaussian window inside the image only (Wang et al.; scikit-image). ``ssim_reflect``: the image
-    padded by reflection (torchmetrics since 1.5). ``l1``: mean absolute difference. ``lpips`` where its weights are at
-    hand and the images have at least 16 x 16 pixels.
+    ``psnr``: mean over images of the image's PSNR, infinite with one exact image: ``infinite`` in the protocol says how
+    many are. ``psnr_set``: PSNR of the mean squared error of the set. ``ssim_valid``: 11x11 Gaussian window inside the
+    image only (Wang et al.; scikit-image). ``ssim_reflect``: the image padded by reflection (torchmetrics since 1.5).
+    Both are left out of smaller images. ``l1``: mean absolute difference. ``lpips`` where its weights are at hand and
+    the images have at least 16 x 16 pixels. ``eight_bits``: whether and how reconstructions are brought to 8 bits for
+    the squared error and PSNR.
     """
 
     requires = (Reconstructs,)
     needs_classifier = False
 
-    def __init__(self, *, batch_size: int) -> None:
+    def __init__(self, *, batch_size: Count, eight_bits: Literal["cut", "round"] | None) -> None:
         self.batch_size = batch_size
+        self.eight_bits = eight_bits
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``."""
         model, data = inputs.model, image_data(inputs, "reconstruction")
         images = data.test_x
-        quality = ImageQuality(ssim=True, perceptual=perceptual_distance(data, inputs.device))
+        quality = ImageQuality(perceptual=perceptual_distance(data, inputs.device), stored=self.eight_bits)
         for chunk in batches(images, self.batch_size):
             x = chunk.to(inputs.device)
             quality.add(x, model.decode(model.encode(x)))
             inputs.track(len(quality), len(images))
         rows = one_per_class(data)
         shown = images[rows.to(images.device)].float().div(255).to(inputs.device)
-        return SuiteResult(
-            quality.measurements(),
-            {"inputs": picture(shown), "reconstructions": picture(model.decode(model.encode(shown)))},
-        )
+        arrays = {"inputs": picture(shown), "reconstructions": picture(model.decode(model.encode(shown)))}
+        return SuiteResult(quality.measurements(), arrays, quality.left_out)

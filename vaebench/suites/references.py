@@ -51,8 +51,7 @@ class Split:
             "form": 1,
             "dataset": data.digest,
             "split": split,
-            "features": judge.name,
-            "features_digest": judge.digest,
+            **judge.protocol,
         }
 
     def statistics(self) -> Reference:
@@ -123,7 +122,8 @@ class StatisticsFile:
                 "[n h w c]"
             )
         rows = spread(len(images), len(images) if most is None else most, torch.device("cpu"))
-        facts = {"form": 1, "file": self.digest, "features_digest": self._judge.digest, "rows": len(rows)}
+        looks = {name: value for name, value in self._judge.protocol.items() if name != "features"}
+        facts = {"form": 1, "file": self.digest, **looks, "rows": len(rows)}
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
         path = _place(self._cache, "features", facts)
         return _kept(path, lambda: observe(self._judge, pixels[rows], self._batch_size).features)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 
 from vaebench.contracts import AnswerInputs, Measurement, ScoresCandidates, SuiteResult
 from vaebench.metrics import association, selection
 from vaebench.metrics.selection import Rule, accuracy
-from vaebench.nn.options import non_negative, require, whole
+from vaebench.signatures import Count, NonNegative, Seed, Within
 from vaebench.suites.candidates import Candidates, Scored, cosines, graded, offer, posterior_means, score
 
 NOISE = 0.01  # nats of spread of the entropy within a question below which picking by it is noise
@@ -51,8 +52,6 @@ class Selection:
     question, null for all. ``shuffle``: whether they are offered in random order. ``order_seed``: of the draw, the
     order and the subsets. ``tie``: see `metrics.selection.lowest`. ``bootstrap``, ``bootstrap_seed``: resamplings.
     ``permutations``: subsets per size in the curves ``accuracy_at_k.<selector>``.
-
-    Raises `UserError` for an option out of range.
     """
 
     requires = (ScoresCandidates,)
@@ -61,23 +60,15 @@ class Selection:
     def __init__(
         self,
         *,
-        k: int | None,
+        k: Count | None,
         shuffle: bool,
-        order_seed: int,
-        tie: float,
-        bootstrap: int,
-        bootstrap_seed: int,
-        permutations: int,
+        order_seed: Seed,
+        tie: NonNegative,
+        bootstrap: Annotated[int, Within(100, 1_000_000)],
+        bootstrap_seed: Seed,
+        permutations: Count,
         needs_model: bool,
     ) -> None:
-        require(
-            None if k is None else whole("suite.k", k, 1),
-            whole("suite.order_seed", order_seed, 0),
-            non_negative("suite.tie", tie),
-            whole("suite.bootstrap", bootstrap, 100),
-            whole("suite.bootstrap_seed", bootstrap_seed, 0),
-            whole("suite.permutations", permutations, 1),
-        )
         self.k = k
         self.shuffle = shuffle
         self.order_seed = order_seed

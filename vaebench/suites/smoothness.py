@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from vaebench.contracts import Completes, GivesLatents, Measurement, SuiteInputs, SuiteResult
+from vaebench.errors import UserError
+from vaebench.infinite import difference
 from vaebench.metrics.frechet import frechet_distance
-from vaebench.metrics.image import mse_per_image, psnr_from_mse
-from vaebench.nn.options import require, whole
-from vaebench.suites.common import batches, picture, seeded, some_of_each
-from vaebench.suites.judges import joined, judge, observe
+from vaebench.metrics.image import mean_psnr, mse_per_image
+from vaebench.nn.inception import Resizing
+from vaebench.signatures import Count, NonNegative, Seed
+from vaebench.suites.common import batches, eight_bits, in_eight_bits, picture, seeded, some_of_each
+from vaebench.suites.judges import Judge, joined, judge, observe
 from vaebench.suites.latents import Latents, latents_of
 from vaebench.suites.quality import image_data
 from vaebench.suites.references import Split, enough_for_fid
@@ -30,11 +33,13 @@ class Smoothness:
     inflates its latents gains nothing. ``n``: unit noise, drawn once from ``noise_seed``, the same for every eps.
     ``rfid@eps``: Frechet distance to the test images themselves in the network ``features`` (see `judges.judge`);
     ``psnr@eps``: mean over images; ``rfid_rise@eps`` and ``psnr_drop@eps``: how much worse they are than at 0.
+    ``eight_bits``: whether and how decoded images are brought to 8 bits before they are measured; None: by Inception
+    alone, which cuts. ``resize``: how Inception resizes.
 
     Arrays, for one image per class and up to ten: ``inputs``, ``at_<eps>``, ``latents`` (uint8 ``[n h w l]``, grey the
     channel's mean, black and white three deviations off) and, of a model that `Completes`, ``masked``, ``completed``.
 
-    Raises `UserError` for epsilons below 0 or without 0.
+    Raises `UserError` for epsilons without 0.
     """
 
     requires = (GivesLatents,)
@@ -43,20 +48,22 @@ class Smoothness:
         self,
         *,
         features: Literal["inception", "classifier", "cifar10_resnet"],
-        epsilons: Sequence[float],
-        noise_seed: int,
-        batch_size: int,
+        epsilons: Sequence[NonNegative],
+        noise_seed: Seed,
+        batch_size: Count,
+        eight_bits: Literal["cut", "round"] | None,
+        resize: Resizing | None,
     ) -> None:
-        wrong = None
-        if 0 not in epsilons or min(epsilons) < 0 or len({f"{eps:g}" for eps in epsilons}) < len(epsilons):
-            wrong = (
-                f"suite.epsilons={list(epsilons)}: expected 0, which the others are compared with, and others above 0"
+        if 0 not in epsilons or len({f"{eps:g}" for eps in epsilons}) < len(epsilons):
+            raise UserError(
+                f"suite.epsilons={list(epsilons)}: expected 0, which the others are compared with, and each once"
             )
-        require(wrong, whole("suite.batch_size", batch_size, 1))
         self.features = features
         self.epsilons = tuple(epsilons)
         self.noise_seed = noise_seed
         self.batch_size = batch_size
+        self.eight_bits = eight_bits
+        self.resize = resize
 
     @property
     def needs_classifier(self) -> bool:
@@ -68,7 +75,7 @@ class Smoothness:
         """Measure ``inputs.model``. Raises `UserError` for too few test images."""
         data = image_data(inputs, "smoothness")
         images, rows = data.test_x, some_of_each(data.test_y, _SHOWN)
-        network = judge(self.features, inputs)
+        network = judge(self.features, inputs, self.resize)
         target = Split(inputs, network, "test", self.batch_size, "smoothness").statistics()
         enough_for_fid(target)
         latents = latents_of(inputs.model, images, self.batch_size, inputs.device)
@@ -83,29 +90,31 @@ class Smoothness:
                 done += len(x)
                 inputs.track(index * len(images) + done, len(self.epsilons) * len(images))
             rfid[eps] = frechet_distance(target, joined(seen).features)
-            psnr[eps] = float(psnr_from_mse(torch.cat(errors).double()).mean())
+            psnr[eps] = mean_psnr(torch.cat(errors))
             arrays[f"at_{eps:g}"] = picture(torch.cat(shown))
-        return SuiteResult(tuple(self._measurements(rfid, psnr, len(images), network.digest)), arrays)
+        return SuiteResult(tuple(self._measurements(rfid, psnr, len(images), network)), arrays)
 
     def _decoded(self, inputs: SuiteInputs, latents: Latents, eps: float) -> Iterator[Tensor]:
         """Images decoded from the latents with noise, a batch at a time."""
         random = seeded(self.noise_seed)
         for z in latents.values.split(self.batch_size):
             noisy = z + eps * latents.std * torch.randn(z.shape, generator=random) if eps else z
-            yield inputs.model.decode(noisy.to(inputs.device))
+            yield eight_bits(inputs.model.decode(noisy.to(inputs.device)), self.eight_bits)
 
     def _measurements(
-        self, rfid: dict[float, float], psnr: dict[float, float], count: int, digest: str
+        self, rfid: dict[float, float], psnr: dict[float, tuple[float, dict[str, int]]], count: int, judge: Judge
     ) -> Iterator[Measurement]:
         common = {"split": "test", "noise_seed": self.noise_seed, "noise_unit": "deviation of the channel"}
-        judged = {**common, "features": self.features, "features_digest": digest}
+        common |= in_eight_bits(self.eight_bits)
+        judged = {**common, **judge.protocol}
         pixels = {**common, "average": "images", "data_range": 1}
         for eps in self.epsilons:
             yield Measurement(f"rfid@{eps:g}", rfid[eps], count, "", judged)
-            yield Measurement(f"psnr@{eps:g}", psnr[eps], count, "dB", pixels)
+            yield Measurement(f"psnr@{eps:g}", psnr[eps][0], count, "dB", pixels | psnr[eps][1])
             if eps:
                 yield Measurement(f"rfid_rise@{eps:g}", rfid[eps] - rfid[0], count, "", judged)
-                yield Measurement(f"psnr_drop@{eps:g}", psnr[0] - psnr[eps], count, "dB", pixels)
+                drop, exact = difference(psnr[0][0], psnr[eps][0]), psnr[0][1] | psnr[eps][1]
+                yield Measurement(f"psnr_drop@{eps:g}", drop, count, "dB", pixels | exact)
 
     def _pictures(self, inputs: SuiteInputs, images: Tensor, latents: Latents, rows: Tensor) -> dict[str, np.ndarray]:
         """The images ``rows`` themselves, their latents, and what a model that completes images makes of them."""

@@ -16,9 +16,9 @@ from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics import codebook, speech
 from vaebench.nn.mel import LogMel
-from vaebench.nn.options import non_negative, require, whole
+from vaebench.signatures import Count, Positive
 from vaebench.suites.common import batches, picture, some_of_each
-from vaebench.suites.quality import SMALLEST_SSIM_SIDE, ImageQuality, perceptual_distance
+from vaebench.suites.quality import ImageQuality, perceptual_distance
 
 _PICTURES = 8
 _SOUNDS, _SOUND_SECONDS = 2, 2.5
@@ -44,26 +44,27 @@ class Tokens:
     over the resolutions ``stft`` (FFT size, window, hop in samples), ``si_sdr``, ``stoi``, ``pesq``; the last two where
     their packages are installed and PESQ knows the sample rate.
 
-    Raises `UserError` for an option out of range.
+    Raises `UserError` for resolutions that are none.
     """
 
     requires = (Tokenizes, Reconstructs)
     needs_classifier = False
 
     def __init__(
-        self, *, batch_size: int, window: float, hop: float, bands: int, floor: float, stft: Sequence[Sequence[int]]
+        self,
+        *,
+        batch_size: Count,
+        window: Positive,
+        hop: Positive,
+        bands: Count,
+        floor: Positive,
+        stft: Sequence[Sequence[Count]],
     ) -> None:
-        bad = [list(found) for found in stft if len(found) != 3 or min(found) < 1 or found[1] > found[0]]
-        require(
-            whole("suite.batch_size", batch_size, 1),
-            whole("suite.bands", bands, 1),
-            non_negative("suite.window", window),
-            non_negative("suite.hop", hop),
-            non_negative("suite.floor", floor),
-            f"suite.stft={bad or list(stft)}: needs (FFT size, window, hop), the window no longer than the FFT"
-            if bad or not stft
-            else None,
-        )
+        bad = [list(found) for found in stft if len(found) != 3 or found[1] > found[0]]
+        if bad or not stft:
+            raise UserError(
+                f"suite.stft={bad or list(stft)}: needs (FFT size, window, hop), the window no longer than the FFT"
+            )
         self.batch_size = batch_size
         self.window, self.hop, self.bands, self.floor = window, hop, bands, floor
         self.stft = tuple(tuple(found) for found in stft)
@@ -76,8 +77,7 @@ class Tokens:
 
     def _images(self, inputs: SuiteInputs, data: ImageData) -> SuiteResult:
         model, images = inputs.model, data.test_x
-        ssim = min(data.shape[1:]) >= SMALLEST_SSIM_SIDE
-        quality = ImageQuality(ssim=ssim, perceptual=perceptual_distance(data, inputs.device))
+        quality = ImageQuality(perceptual=perceptual_distance(data, inputs.device))
         counts = torch.zeros(model.codebook_size, dtype=torch.int64)
         for chunk in batches(images, self.batch_size):
             x = chunk.to(inputs.device)
@@ -89,7 +89,7 @@ class Tokens:
         found = (*_codes(counts, model), *quality.measurements())
         shown = images[some_of_each(data.test_y, _PICTURES).to(images.device)].float().div(255).to(inputs.device)
         arrays = {"inputs": picture(shown), "reconstructions": picture(model.decode(model.encode(shown)))}
-        return SuiteResult(found, {**arrays, "code_counts": counts.numpy()})
+        return SuiteResult(found, {**arrays, "code_counts": counts.numpy()}, quality.left_out)
 
     def _audio(self, inputs: SuiteInputs, data: AudioData) -> SuiteResult:
         model, rate = inputs.model, data.sample_rate
