@@ -25,6 +25,7 @@ METHODS = {"models", "suites", "nn", "sources", "embedders", "references"}
 # The column that meets the methods only in build.
 SPINE = {
     *(
+        "bounds",
         "cli",
         "commands",
         "compose",
@@ -33,11 +34,13 @@ SPINE = {
         "items",
         "listing",
         "matching_requests",
+        "overrides",
         "planning",
         "progress",
         "reproduce",
         "requests",
         "schedules",
+        "terminal",
         "text_requests",
         "titles",
         "trained",
@@ -49,10 +52,13 @@ MAY_IMPORT = {
     "errors": set(),
     "compat": set(),
     "signatures": {"errors"},
+    "bounds": {"errors"},
+    "terminal": {"errors"},
+    "config": {"bounds", "data.download", "data.places", "errors"},
     "contracts": {"contracts", "errors"},
     "nn": {"nn", *LEAVES},
     "metrics": {"metrics", "nn", "data.download", *LEAVES},
-    "data": {"data", "config", *LEAVES},
+    "data": {"data", "config", "terminal", *LEAVES},
     "models": {"nn", "data.arithmetic", *LEAVES},
     "suites": {"suites", "metrics", "nn", "data.images", "data.audio", "data.answers", *LEAVES},
     "sources": {"sources", "data", *LEAVES},
@@ -60,7 +66,7 @@ MAY_IMPORT = {
     "references": {"references", "nn", "data.download", "data.class_names", "data.latents", *LEAVES},
     "papers": {"papers", "config", "errors"},
     "report": {"report", "papers", "config", "store", "errors"},
-    "schedules": {"errors"},
+    "schedules": {"bounds", "config", "errors"},
     "train": {"data", "schedules", *LEAVES},
 }
 
@@ -134,8 +140,8 @@ def test_the_spine_names_no_method():
 
 
 def test_hydra_ends_early():
-    assert importers_of("hydra") <= {"compose", "build"}
-    configured = {"cli", "commands", "compose", "config", "items", "planning", "reproduce"}
+    assert importers_of("hydra") <= {"compose", "overrides", "build"}
+    configured = {"bounds", "cli", "commands", "compose", "config", "items", "planning", "reproduce"}
     configured |= {"requests", "text_requests", "matching_requests"}
     assert importers_of("omegaconf") <= configured | {"papers.tables", "data.fetch"}
 

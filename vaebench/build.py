@@ -6,7 +6,8 @@ mistake of a request (unknown target, unknown, missing or ill-typed argument) is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
@@ -15,7 +16,8 @@ from hydra.utils import get_object, instantiate
 from vaebench import signatures
 from vaebench.config import Request
 from vaebench.contracts import ChecksModel
-from vaebench.errors import UserError, unknown
+from vaebench.errors import UserError, shown, unknown
+from vaebench.nn.options import fraction, non_negative, positive, require
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from vaebench.data.problems import Problems
 
 ALLOWED = ("vaebench.", "torch.optim.")
+# What PyTorch and NumPy say of an array beyond memory or beyond 64 bits.
+_TOO_LARGE = re.compile("allocate|overflow|array is too big|maximum allowed|exceeds the limit", re.IGNORECASE)
+_SHOWN = 3  # options of a leaf that is too large
 # Fields of a leaf that describe it and are not arguments of its constructor.
 _DESCRIPTION = frozenset(
     {"_target_", "version", "data", "needs", "extra", "language_model", "scorers", "contents", "decay_on", "builds_on"}
@@ -95,11 +100,31 @@ def suite(request: Request) -> Suite:
 def optimizers(request: Request, built: nn.Module) -> dict[str, torch.optim.Optimizer]:
     """One optimiser per phase of the model, by the phase's name."""
     spec = request["optim"]
-    decay_on = spec.get("decay_on")
+    require(*_optim_mistakes(spec))
+    group = _matrices_apart if spec.get("decay_on") else list
+    try:
+        return {phase.name: _build("optim", spec, params=group(phase.parameters)) for phase in built.phases}  # type: ignore[union-attr]
+    except InstantiationException as error:  # two options that PyTorch's optimiser does not take together
+        raise UserError(f"optim: {str(error.__cause__ or error).splitlines()[0]}") from error
+
+
+def _optim_mistakes(spec: Mapping[str, Any]) -> Iterator[str | None]:
+    """Of the numbers of an optimiser: the annotations of PyTorch's cannot be read, and its messages name no option."""
+    decay_on, betas = spec.get("decay_on"), spec.get("betas", [0.0, 0.0])
     if decay_on not in (None, "matrices"):
-        raise UserError(unknown("optim.decay_on", str(decay_on), ("matrices", "null")))
-    group = _matrices_apart if decay_on else list
-    return {phase.name: _build("optim", spec, params=group(phase.parameters)) for phase in built.phases}  # type: ignore[union-attr]
+        yield unknown("optim.decay_on", str(decay_on), ("matrices", "null"))
+    if not isinstance(betas, list | tuple) or len(betas) != 2:
+        yield f"optim.betas={shown(betas)}: expected two numbers from 0 up to, not including, 1"
+        betas = []
+    given = {"optim.betas": [(fraction, beta) for beta in betas], "optim.lr": [(positive, spec.get("lr", 1))]}
+    given |= {f"optim.{name}": [(non_negative, spec.get(name, 0))] for name in ("eps", "weight_decay")}
+    for name, checks in given.items():
+        for check_of, value in checks:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            yield check_of(name, value) if is_number else f"{name}={shown(value)}: expected a number"
+    for name in ("fused", "foreach", "amsgrad", "maximize", "capturable", "differentiable"):
+        if spec.get(name) not in (None, True, False):
+            yield f"optim.{name}={shown(spec[name])}: expected true or false"
 
 
 def _matrices_apart(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
@@ -136,9 +161,28 @@ def _build(name: str, leaf: Mapping[str, Any], **extra: Any) -> Any:
     try:
         return instantiate(arguments, _convert_="all", **extra)
     except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):  # a value its constructor refuses
-            raise error.__cause__ from None
+        cause = error.__cause__
+        if isinstance(cause, UserError):  # a value its constructor refuses
+            raise cause from None
+        if isinstance(cause, MemoryError) or _TOO_LARGE.search(str(cause)):
+            raise UserError(too_large(name, leaf, "more than this machine can hold")) from error
         raise
+
+
+def too_large(name: str, leaf: Mapping[str, Any], why: str) -> str:
+    """One line for a leaf that takes too much memory: its largest numbers, one of which it will be."""
+    numbers = [(key, value) for key, value in leaf.items() if key not in _DESCRIPTION and _largest(value) > 1]
+    found = sorted(numbers, key=lambda one: _largest(one[1]), reverse=True)[:_SHOWN]
+    return f"{name}: {why}; look at {', '.join(f'{name}.{key}={shown(value)}' for key, value in found)}"
+
+
+def _largest(value: Any) -> float:
+    """The largest number in an option."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return max(map(_largest, value), default=0)
+    return value if isinstance(value, int | float) else 0
 
 
 def _mistakes(name: str, leaf: Mapping[str, Any]) -> list[str]:

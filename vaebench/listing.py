@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import yaml
-from rich.console import Console
 from rich.table import Table
 
 from vaebench.config import choices, leaf
 from vaebench.errors import UserError, unknown
 from vaebench.store import Store, store_root
+from vaebench.terminal import Terminal
 
 _NO_OPTIONS = frozenset({"_target_", "version", "input_shape", "sample_rate", "data", "needs", "extra", "defaults"})
 _NO_OPTIONS |= {"name", "of", "law", "builds_on", "templates", "fillers"}
@@ -38,7 +38,7 @@ def show(words: list[str]) -> int:
     bad = [word for word in words if word not in sections]
     if bad:
         raise UserError(*(unknown("section", word, sections) for word in bad))
-    console = Console(highlight=False)
+    console = Terminal()
     for name in words or [name for name in sections if name not in ("experiments", "answers", "problems")]:
         console.print(sections[name]())
     return 0

@@ -6,6 +6,7 @@ Finished requests are skipped, so the same command resumes an interrupted reprod
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ def run(cfg: DictConfig, machine: dict[str, Any], console: Console) -> int:
     """``vaebench reproduce``: plan, train, evaluate, collect, report. Returns 1 if some job failed, else 0."""
     plan = planning.make(cfg)
     store = Store(store_root(cfg.store))
+    _check_writable(Path(cfg.results))
     if not cfg.quiet:
         planning.show(plan, store, cfg, console)
     failed: list[Outcome] = []
@@ -39,8 +41,15 @@ def run(cfg: DictConfig, machine: dict[str, Any], console: Console) -> int:
         console.print(f"left out: {len(unmade) - len(failed)} jobs that need a failed one")
     collect(plan, store, cfg, console)
     for outcome in failed:
-        console.print(f"failed: {outcome.job.folder}: {outcome.reason}", markup=False)
+        console.print(f"failed: {outcome.job.folder}: {outcome.reason}")
     return 1 if failed else 0
+
+
+def _check_writable(results: Path) -> None:
+    """Raise an `OSError` now, not after hours, if the results cannot be written where they are wanted."""
+    results.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=results):
+        pass
 
 
 def _ready(plan: Plan, store: Store, failed: list[Outcome]) -> list[Request]:

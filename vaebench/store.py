@@ -24,7 +24,7 @@ from vaebench.errors import UserError
 
 def store_root(configured: str | None = None) -> Path:
     """The store: the configured folder, else $VAEBENCH_HOME, else ``./runs``."""
-    return Path(configured or os.environ.get("VAEBENCH_HOME", "") or "runs").absolute()
+    return Path(configured or os.environ.get("VAEBENCH_HOME", "") or "runs").expanduser().absolute()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

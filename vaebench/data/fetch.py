@@ -171,8 +171,9 @@ def command(words: list[str]) -> int:
 
 
 def _show(found: Sequence[DatasetStatus]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from vaebench.terminal import Terminal
 
     table = Table()
     table.add_column("dataset", no_wrap=True)
@@ -188,7 +189,7 @@ def _show(found: Sequence[DatasetStatus]) -> None:
             shown = "" if folder == before else folder
             table.add_row(*(("", "") if number else (item.name, origin)), entry.file, entry.state, shown)
             before = folder
-    Console(highlight=False).print(table, markup=False)
+    Terminal().print(table)
 
 
 def _find(entry: File) -> Path | None:
