@@ -171,18 +171,23 @@ def _build(name: str, leaf: Mapping[str, Any], **extra: Any) -> Any:
 
 def too_large(name: str, leaf: Mapping[str, Any], why: str) -> str:
     """One line for a leaf that takes too much memory: its largest numbers, one of which it will be."""
-    numbers = [(key, value) for key, value in leaf.items() if key not in _DESCRIPTION and _largest(value) > 1]
-    found = sorted(numbers, key=lambda one: _largest(one[1]), reverse=True)[:_SHOWN]
-    return f"{name}: {why}; look at {', '.join(f'{name}.{key}={shown(value)}' for key, value in found)}"
+    numbers = [
+        one for key, value in leaf.items() if key not in _DESCRIPTION for one in _numbers(f"{name}.{key}", value)
+    ]
+    found = sorted(numbers, key=lambda one: one[1], reverse=True)[:_SHOWN]
+    return f"{name}: {why}; look at {', '.join(f'{key}={value}' for key, value in found)}"
 
 
-def _largest(value: Any) -> float:
-    """The largest number in an option."""
+def _numbers(name: str, value: Any) -> Iterable[tuple[str, float]]:
+    """The numbers in an option, and where they stand."""
     if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return max(map(_largest, value), default=0)
-    return value if isinstance(value, int | float) else 0
+        for key, inner in value.items():
+            yield from _numbers(f"{name}.{key}", inner)
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _numbers(f"{name}[{number}]", inner)
+    elif isinstance(value, int | float):
+        yield name, value
 
 
 def _mistakes(name: str, leaf: Mapping[str, Any]) -> list[str]:

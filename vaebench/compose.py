@@ -109,6 +109,15 @@ def configurations(name: str, words: Sequence[str], *, sweep: bool) -> list[Dict
     return _within_bounds(found, spec)
 
 
+def behind(experiment: str, words: Iterable[str], where: str) -> DictConfig:
+    """An experiment's configuration with overrides that stand in the option ``where``, which every mistake names."""
+    try:
+        options = [option for word in words for option in spelled(str(word), TrainConfig, sweep=False)]
+        return _within_bounds([compose("train", [f"experiment={experiment}", *options])], TrainConfig)[0]
+    except UserError as error:
+        raise UserError(*(f"{where}: {line}" for line in error.lines)) from error
+
+
 def points(words: Iterable[str]) -> list[str]:
     """What to call the points of a sweep, in the order of their `configurations`: the values that differ."""
     axes = [spelled(word, TrainConfig, sweep=True) for word in words]
@@ -169,7 +178,7 @@ def _optional_groups() -> frozenset[str]:
 
 def _mistakes(name: str, defaults: list[str], options_and_choices: list[str]) -> list[str]:
     """Mistakes of each override by itself: group choices first, so that options are looked up in the chosen leaf."""
-    groups = {path.name for path in conf_dir().iterdir() if path.is_dir()}
+    groups = {path.name for path in conf_dir().iterdir() if path.is_dir()} - {"paper"}  # that is reproduce's own
     chosen, options, mistakes = [], [], []
     for text in options_and_choices:
         key, _, value = text.partition("=")

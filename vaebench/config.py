@@ -19,7 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vaebench import bounds
-from vaebench.errors import UserError
+from vaebench.errors import UserError, shown
 
 KEY_LENGTH = 12
 PRECISIONS = ("float32", "bf16")
@@ -271,7 +271,7 @@ def plain(node: Any) -> Any:
     try:
         return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise UserError(f"configuration: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{error.full_key or 'configuration'}: {shown(bounds.first_line(error))}") from error
 
 
 def dataset_leaf(node: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from rich.console import Console
 from vaebench import estimate, executors, planning
 from vaebench.config import Request
 from vaebench.contracts import Job, Outcome
-from vaebench.errors import UserError
+from vaebench.errors import UserError, shown
 from vaebench.items import Item
 from vaebench.papers.tables import load, names
 from vaebench.planning import Plan
@@ -46,10 +46,14 @@ def run(cfg: DictConfig, machine: dict[str, Any], console: Console) -> int:
 
 
 def _check_writable(results: Path) -> None:
-    """Raise an `OSError` now, not after hours, if the results cannot be written where they are wanted."""
-    results.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=results):
-        pass
+    """Raise `UserError` now, not after hours, if the results cannot be written where they are wanted."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results):
+            pass
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise UserError(f"results={shown(results)}: cannot be written ({why}); choose another folder") from error
 
 
 def _ready(plan: Plan, store: Store, failed: list[Outcome]) -> list[Request]:
