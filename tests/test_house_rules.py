@@ -25,6 +25,7 @@ METHODS = {"models", "suites", "nn", "sources", "embedders", "references"}
 # The column that meets the methods only in build.
 SPINE = {
     *(
+        "bounds",
         "cli",
         "commands",
         "compose",
@@ -33,12 +34,14 @@ SPINE = {
         "items",
         "listing",
         "matching_requests",
+        "overrides",
         "planning",
         "progress",
         "reproduce",
         "requests",
         "schedules",
         "targets",
+        "terminal",
         "text_requests",
         "titles",
         "trained",
@@ -53,10 +56,13 @@ MAY_IMPORT = {
     "stopping": set(),
     "signatures": {"errors"},
     "infinite": set(),
+    "bounds": {"errors"},
+    "terminal": {"errors"},
+    "config": {"bounds", "data.download", "data.places", "errors"},
     "contracts": {"contracts", "errors"},
     "nn": {"nn", *LEAVES},
     "metrics": {"metrics", "nn", "data.download", *LEAVES},
-    "data": {"data", "config", *LEAVES},
+    "data": {"data", "config", "terminal", *LEAVES},
     "models": {"nn", "data.arithmetic", *LEAVES},
     "suites": {"suites", "metrics", "nn", "data.images", "data.audio", "data.answers", *LEAVES},
     "sources": {"sources", "data", "metrics.bounded", *LEAVES},
@@ -65,7 +71,7 @@ MAY_IMPORT = {
     "papers": {"papers", "config", "errors", "infinite"},
     "writing": {"errors"},
     "report": {"report", "papers", "config", "store", "writing", "errors", "infinite"},
-    "schedules": {"errors"},
+    "schedules": {"bounds", "config", "errors"},
     "targets": {"config", "errors"},
     "train": {"data", "schedules", *LEAVES},
 }
@@ -140,8 +146,8 @@ def test_the_spine_names_no_method():
 
 
 def test_hydra_ends_early():
-    assert importers_of("hydra") <= {"compose"}
-    configured = {"cli", "commands", "compose", "config", "items", "planning", "reproduce"}
+    assert importers_of("hydra") <= {"compose", "overrides"}
+    configured = {"bounds", "cli", "commands", "compose", "config", "items", "planning", "reproduce"}
     configured |= {"requests", "text_requests", "matching_requests"}
     assert importers_of("omegaconf") <= configured | {"papers.tables", "data.fetch"}
 

@@ -8,13 +8,15 @@ request (unknown target, unknown, missing or ill-typed argument) is collected an
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vaebench import signatures, targets
 from vaebench.config import Request
 from vaebench.contracts import ChecksModel
-from vaebench.errors import UserError, unknown
+from vaebench.errors import UserError, shown, unknown
+from vaebench.nn.options import fraction, non_negative, positive, require
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from vaebench.data.images import ImageData
     from vaebench.data.problems import Problems
 
+# What PyTorch and NumPy say of an array beyond memory or beyond 64 bits.
+_TOO_LARGE = re.compile("allocate|overflow|array is too big|maximum allowed|exceeds the limit", re.IGNORECASE)
+_SHOWN = 3  # options of a leaf that is too large
 # Fields of a leaf that describe it and are not arguments of its constructor.
 _DESCRIPTION = frozenset(
     {"_target_", "version", "data", "needs", "extra", "language_model", "scorers", "decay_on", "builds_on"}
@@ -97,11 +102,35 @@ def suite(request: Request) -> Suite:
 def optimizers(request: Request, built: nn.Module) -> dict[str, torch.optim.Optimizer]:
     """One optimiser per phase of the model, by the phase's name."""
     spec = request["optim"]
-    decay_on = spec.get("decay_on")
+    require(*_optim_mistakes(spec))
+    group = _matrices_apart if spec.get("decay_on") else list
+    try:
+        return {phase.name: _build("optim", spec, params=group(phase.parameters)) for phase in built.phases}  # type: ignore[union-attr]
+    except (
+        ValueError,
+        RuntimeError,
+        TypeError,
+    ) as error:  # two options that do not go together
+        raise UserError(f"optim: {str(error).splitlines()[0]}") from error
+
+
+def _optim_mistakes(spec: Mapping[str, Any]) -> Iterator[str | None]:
+    """Of the numbers of an optimiser: the annotations of PyTorch's cannot be read, and its messages name no option."""
+    decay_on, betas = spec.get("decay_on"), spec.get("betas", [0.0, 0.0])
     if decay_on not in (None, "matrices"):
-        raise UserError(unknown("optim.decay_on", str(decay_on), ("matrices", "null")))
-    group = _matrices_apart if decay_on else list
-    return {phase.name: _build("optim", spec, params=group(phase.parameters)) for phase in built.phases}  # type: ignore[union-attr]
+        yield unknown("optim.decay_on", str(decay_on), ("matrices", "null"))
+    if not isinstance(betas, list | tuple) or len(betas) != 2:
+        yield f"optim.betas={shown(betas)}: expected two numbers from 0 up to, not including, 1"
+        betas = []
+    given = {"optim.betas": [(fraction, beta) for beta in betas], "optim.lr": [(positive, spec.get("lr", 1))]}
+    given |= {f"optim.{name}": [(non_negative, spec.get(name, 0))] for name in ("eps", "weight_decay")}
+    for name, checks in given.items():
+        for check_of, value in checks:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            yield check_of(name, value) if is_number else f"{name}={shown(value)}: expected a number"
+    for name in ("fused", "foreach", "amsgrad", "maximize", "capturable", "differentiable"):
+        if spec.get(name) not in (None, True, False):
+            yield f"optim.{name}={shown(spec[name])}: expected true or false"
 
 
 def _matrices_apart(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
@@ -146,13 +175,39 @@ def _build(name: str, leaf: Mapping[str, Any], *, remote_code: bool = False, **e
     check({name: leaf}, remote_code=remote_code)
     callee = targets.find(name, leaf["_target_"])
     given = {key: copy.deepcopy(value) for key, value in leaf.items() if key not in _DESCRIPTION}
-    built = callee(**given, **signatures.nulls({**given, **extra}, callee), **extra)
+    try:
+        built = callee(**given, **signatures.nulls({**given, **extra}, callee), **extra)
+    except (MemoryError, RuntimeError, ValueError, OverflowError) as error:
+        if isinstance(error, MemoryError) or _TOO_LARGE.search(str(error)):
+            raise UserError(too_large(name, leaf, "more than this machine can hold")) from error
+        raise
     if not hasattr(built, _MADE[name]):
         raise UserError(
             f"{name}._target_={leaf['_target_']}: makes a {type(built).__name__}, which is of another kind "
             f"(it has no {_MADE[name]})"
         )
     return built
+
+
+def too_large(name: str, leaf: Mapping[str, Any], why: str) -> str:
+    """One line for a leaf that takes too much memory: its largest numbers, one of which it will be."""
+    numbers = [
+        one for key, value in leaf.items() if key not in _DESCRIPTION for one in _numbers(f"{name}.{key}", value)
+    ]
+    found = sorted(numbers, key=lambda one: one[1], reverse=True)[:_SHOWN]
+    return f"{name}: {why}; look at {', '.join(f'{key}={value}' for key, value in found)}"
+
+
+def _numbers(name: str, value: Any) -> Iterable[tuple[str, float]]:
+    """The numbers in an option, and where they stand."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _numbers(f"{name}.{key}", inner)
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _numbers(f"{name}[{number}]", inner)
+    elif isinstance(value, int | float):
+        yield name, value
 
 
 def _mistakes(name: str, leaf: Any, remote_code: bool) -> list[str]:

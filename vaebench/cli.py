@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
-from vaebench.errors import UserError, unknown
+from vaebench.errors import UserError, printable, shown, unknown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -46,31 +47,52 @@ _UNWRITABLE = {
     errno.EFBIG: "the file is too large for it",
     errno.EIO: "the disk does not answer",
     errno.ENOTDIR: "a part of the path is no folder",
+    errno.EEXIST: "it is a file, no folder",
+    errno.EISDIR: "it is a folder, no file",
+    errno.ENAMETOOLONG: "a name in it is too long",
+    errno.ELOOP: "its links lead in a circle",
+    errno.EPERM: "not permitted",
 }
+_LONGEST_LINE = 4_000  # of what is printed of a mistake; a list of all experiments is half of that
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit codes: 0 done, 1 some job failed, 2 bad input, 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _never_fail_to_print()
     try:
         return _dispatch(arguments)
-    except UserError as error:
-        for line in error.lines:
-            print(f"error: {line}", file=sys.stderr)  # noqa: T201 (the command line's own voice)
-        return 2
-    except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            raise
-        where = error.filename or "the store"
-        print(  # noqa: T201
-            f"error: {where}: cannot be written, {_UNWRITABLE[error.errno]}; nothing finished is lost: "
-            "make room or choose store=FOLDER, and the same command goes on",
-            file=sys.stderr,
-        )
+    except (UserError, OSError) as error:
+        for line in _lines(error):
+            _say(f"error: {line}")
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)  # noqa: T201
+        _say("interrupted; the same command goes on from here")
         return 130
+
+
+def _never_fail_to_print() -> None:
+    """A terminal that has no sigma shows a question mark: no command fails for that."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _lines(error: UserError | OSError) -> tuple[str, ...]:
+    """What to say of a mistake or of a disk that takes nothing; any other error of the system is raised again."""
+    if isinstance(error, UserError):
+        return error.lines
+    if error.errno not in _UNWRITABLE:
+        raise error
+    return (
+        f"{shown(error.filename or 'the store')}: cannot be written, {_UNWRITABLE[error.errno]}; nothing finished is "
+        "lost: make room or choose store=FOLDER, and the same command goes on",
+    )
+
+
+def _say(line: str) -> None:
+    """One line of the command line's own voice, whatever its values hold."""
+    print(printable(line)[:_LONGEST_LINE], file=sys.stderr)  # noqa: T201
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -85,7 +107,7 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if verb not in VERBS:
         raise UserError(unknown("command", verb, VERBS))
-    if rest and rest[0] in ("-h", "--help"):
+    if "-h" in rest or "--help" in rest:
         sys.stdout.write(HELP)
         return 0
     if verb == "list":
@@ -108,16 +130,28 @@ def _configured(verb: str, rest: list[str]) -> int:
     with compose.session():
         configurations = compose.configurations(config_name, options.overrides, sweep=options.sweep)
         if options.show:
-            from omegaconf import OmegaConf
-
-            sys.stdout.write("\n---\n".join(OmegaConf.to_yaml(cfg, resolve=True) for cfg in configurations))
+            sys.stdout.write("\n---\n".join(map(compose.as_yaml, configurations)))
             return 0
         from vaebench import commands
 
         function: Callable[[DictConfig], int] = getattr(commands, {"eval": "evaluate"}.get(verb, verb))
-        if len(configurations) > 1:
-            commands.check(configurations)
-        return max(function(cfg) for cfg in configurations)
+        if len(configurations) == 1:
+            return function(configurations[0])
+        commands.check(configurations)
+        return _each(function, dict(zip(compose.points(options.overrides), configurations, strict=True)))
+
+
+def _each(function: Callable[[DictConfig], int], points: Mapping[str, DictConfig]) -> int:
+    """Every point of a sweep, whatever becomes of the others; what failed is said at the end. Returns 1 if some did."""
+    failed: list[str] = []
+    for name, cfg in points.items():
+        try:
+            function(cfg)
+        except (UserError, OSError) as error:
+            failed += [f"failed: {name}: {line}" for line in _lines(error)]
+    for line in failed:
+        _say(line)
+    return int(bool(failed))
 
 
 @dataclass(frozen=True)
@@ -146,7 +180,8 @@ def _options(rest: list[str]) -> _Options:
             overrides.append(word)
         else:
             strays.append(
-                f"{word!r}: options are written key=value (like model=batchtopk); flags: -q, -m, --cfg job, --help"
+                f"{shown(word)!r}: options are written key=value (like model=batchtopk); "
+                "flags: -q, -m, --cfg job, --help"
             )
     if strays:
         raise UserError(*strays)

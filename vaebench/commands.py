@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from rich.table import Table
 
 from vaebench import build, executors, requests, targets, text_requests, trying
@@ -16,13 +15,14 @@ from vaebench.config import Request, RuntimeSpec
 from vaebench.contracts import Job
 from vaebench.errors import UserError
 from vaebench.store import Run, Store, store_root
+from vaebench.terminal import Terminal
 from vaebench.titles import title
 
 _SHOWN_LINES = 5
 _ROLES = {"train": "run", "latents": "latents", "reference": "reference"}
 _ROLES |= {"answers": "answers", "embed": "embeddings", "grade": "grades"}
 
-console = Console(highlight=False, soft_wrap=True)
+console = Terminal(soft_wrap=True)
 
 
 def train(cfg: DictConfig) -> int:
@@ -89,7 +89,7 @@ def prompt(cfg: DictConfig) -> int:
     if not requests.is_text(cfg):
         raise UserError(f"dataset={cfg.dataset.name} asks no language model; try dataset=gsm8k")
     request = text_requests.answers(cfg)[-1]
-    console.print(build.prompt(request, remote_code=cfg.runtime.trust_remote_code), markup=False)
+    console.print(build.prompt(request, remote_code=cfg.runtime.trust_remote_code))
     return 0
 
 
@@ -111,7 +111,7 @@ def plan(cfg: DictConfig) -> int:
         if cfg.scale != "paper":
             raise
         for line in error.lines:  # what it would cost can be said without the data
-            console.print(f"not run here: {line}", markup=False)
+            console.print(f"not run here: {line}")
     if cfg.scale == "paper":
         _show_costs(cfg, store)
     return 0
@@ -153,7 +153,7 @@ def _try_out(cfg: DictConfig, chain: list[Request]) -> dict[str, Any]:
     runtime.setup(device=cfg.runtime.device, threads=cfg.runtime.threads)
     warning = runtime.overload_warning(1, cfg.runtime.threads)
     if warning:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(warning)
+        Terminal(stderr=True, soft_wrap=True).print(warning)
     return trying.try_out(chain, remote_code=cfg.runtime.trust_remote_code)
 
 
@@ -189,7 +189,7 @@ def _suite_name(request: Request) -> str:
 
 def _say(cfg: DictConfig, line: str) -> None:
     if not cfg.quiet:
-        console.print(line, markup=False)
+        console.print(line)
 
 
 def _show_training(cfg: DictConfig, run: Run) -> None:
@@ -245,11 +245,11 @@ def _show_measurements(run: Run) -> None:
             value = f"{_shown(one['value'])} {one['unit']}".rstrip()
             table.add_row(one["name"], value, str(one["count"]), *([text] if any(own) else []))
         console.print(table)
-    console.print("; ".join(f"{name}={value}" for name, value in common.items()), markup=False)
+    console.print("; ".join(f"{name}={value}" for name, value in common.items()))
     for name, why in result.get("left_out", {}).items():
-        console.print(f"not measured: {name}: {why}", markup=False)
+        console.print(f"not measured: {name}: {why}")
     if result["dataset"]["note"]:
-        console.print(result["dataset"]["note"], markup=False)
+        console.print(result["dataset"]["note"])
     if result["dataset"]["stand_in"]:
         console.print(f"{result['dataset']['name']} is a stand-in dataset: no paper reports these numbers")
 

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import cache
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from vaebench import bounds
+from vaebench.bounds import first_line
 from vaebench.config import (
     LATENTS,
     ReproduceConfig,
@@ -30,8 +33,10 @@ from vaebench.config import (
     kind_of,
     kinds_of_model,
     leaf,
+    plain,
 )
-from vaebench.errors import UserError, unknown
+from vaebench.errors import UserError, shown, unknown
+from vaebench.overrides import MOST_POINTS, parse, spelled, whole
 
 # Groups whose choices go inside another group's choice.
 _INSIDE = {"answers": "dataset", "problems": "dataset"}
@@ -67,92 +72,127 @@ def compose(name: str, overrides: Iterable[str] = ()) -> DictConfig:
 def _composed(name: str, overrides: tuple[str, ...]) -> DictConfig:
     """A plan asks for the same ones again and again, and composing takes thirty times as long as copying."""
     try:
-        return hydra_compose(name, list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_first_line(error)) from error
+        return hydra_compose(name, [whole(text) for text in overrides])
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a choice that is no text
+        raise UserError(shown(first_line(error))) from error
 
 
-def configurations(name: str, overrides: list[str], *, sweep: bool) -> list[DictConfig]:
+def as_yaml(cfg: DictConfig) -> str:
+    """A configuration as it is shown. Raises `UserError` if a value refers to nothing."""
+    return OmegaConf.to_yaml(OmegaConf.create(plain(cfg)))
+
+
+def configurations(name: str, words: Sequence[str], *, sweep: bool) -> list[DictConfig]:
     """The configurations a command line asks for: one, or with ``sweep`` one per combination of the listed values.
 
     Raises `UserError` with a line for every mistake: syntax, unknown group choice, unknown option, wrong type.
     """
+    spec: type = ReproduceConfig if name == "reproduce" else TrainConfig
+    mistakes: list[str] = []
+    axes: list[list[str]] = []
+    for word in words:
+        try:
+            axes.append(spelled(word, spec, sweep=sweep))
+        except UserError as error:
+            mistakes += error.lines
     if name == "reproduce":
-        return [_spine(overrides)]
-    parsed, mistakes = _parse(overrides)
-    mistakes += [
-        f"{o.input_line}: lists several values; add -m to sweep" for o in parsed if o.is_sweep_override() and not sweep
-    ]
-    axes = [list(_spellings(override)) for override in parsed]
-    defaults = _usual(name, parsed)
+        mistakes += ["-m: sweeps are for train, eval, answers and prompt"] if sweep else []
+        return [_spine([option for axis in axes for option in axis], mistakes)]
+    defaults = _usual(name, words)
     mistakes += _mistakes(name, defaults, [option for axis in axes for option in axis])
+    points = math.prod(map(len, axes))
+    mistakes += [f"-m: {points:,} combinations; at most {MOST_POINTS:,} are run"] if points > MOST_POINTS else []
     if mistakes:
         raise UserError(*dict.fromkeys(mistakes))
-    defaults += _default_dataset(parsed)
-    return [compose(name, [*defaults, *combination]) for combination in itertools.product(*axes)]
+    defaults += _default_dataset(words)
+    found = [compose(name, [*defaults, *_without_nulls(point)]) for point in itertools.product(*axes)]
+    return _within_bounds(found, spec)
 
 
-def _spine(overrides: list[str]) -> DictConfig:
+def behind(experiment: str, words: Iterable[str], where: str) -> DictConfig:
+    """An experiment's configuration with overrides that stand in the option ``where``, which every mistake names."""
+    try:
+        options = [option for word in words for option in spelled(str(word), TrainConfig, sweep=False)]
+        return _within_bounds([compose("train", [f"experiment={experiment}", *options])], TrainConfig)[0]
+    except UserError as error:
+        raise UserError(*(f"{where}: {line}" for line in error.lines)) from error
+
+
+def points(words: Iterable[str]) -> list[str]:
+    """What to call the points of a sweep, in the order of their `configurations`: the values that differ."""
+    axes = [spelled(word, TrainConfig, sweep=True) for word in words]
+    return [" ".join(point) for point in itertools.product(*(axis for axis in axes if len(axis) > 1))]
+
+
+def _spine(options: Iterable[str], mistakes: list[str]) -> DictConfig:
     """The configuration of reproduce, plan and report: typed fields only, nothing is chosen from a group."""
-    spine, mistakes = OmegaConf.structured(ReproduceConfig), []
-    for text in overrides:
-        found = _unknown_option(spine, text.partition("=")[0])
-        try:
-            if not found:
-                spine.merge_with_dotlist([text])
-        except OmegaConfBaseException as error:
-            found = [f"{text}: {_first_line(error)}"]
+    spine = OmegaConf.structured(ReproduceConfig)
+    for text in options:
+        found = _misnamed(spine, text)
+        if not found:
+            key, value = text.partition("=")[0].lstrip("+"), parse(whole(text)).value()
+            try:
+                OmegaConf.update(spine, key, value, merge=True)
+            except (OmegaConfBaseException, ValueError) as error:
+                found = [f"{shown(text)}: {shown(first_line(error))}"]
         mistakes += found
     if mistakes:
-        raise UserError(*mistakes)
-    return spine
+        raise UserError(*dict.fromkeys(mistakes))
+    return _within_bounds([spine], ReproduceConfig)[0]
 
 
-def _parse(overrides: list[str]) -> tuple[list[Override], list[str]]:
-    parser, parsed, mistakes = OverridesParser.create(), [], []
-    for text in overrides:
-        try:
-            parsed.append(parser.parse_override(text))
-        except HydraException as error:
-            mistakes.append(f"{text}: {_first_line(error)}{_quoting(text)}")
-    return parsed, mistakes
+def _within_bounds(found: list[DictConfig], spec: type) -> list[DictConfig]:
+    """The configurations, if no typed field is out of its bounds and nothing stands beside the fields."""
+    mistakes = [line for cfg in found for line in bounds.mistakes(spec, cfg)]
+    valid = [one.name for one in fields(spec)]
+    mistakes += [unknown("option", str(name), valid) for cfg in found for name in cfg if name not in valid]
+    if mistakes:
+        raise UserError(*dict.fromkeys(mistakes))
+    return found
 
 
-def _quoting(text: str) -> str:
-    """What to do where a list holds overrides themselves, which Hydra reads only in quotes."""
-    key, _, value = text.partition("=")
-    if not (value.startswith("[") and "=" in value):
-        return ""
-    quoted = ",".join('"' + item.strip(" '\"") + '"' for item in value.strip("[]").split(","))
-    return f"; overrides in a list are quoted: '{key}=[{quoted}]'"
+def _without_nulls(point: Sequence[str]) -> list[str]:
+    """Hydra has no null for a group: it is left out, and taken out where the experiment has chosen of it."""
+    given = dict(text.partition("=")[::2] for text in point)
+    by_experiment = _experiment_choices(given.get("experiment"))
+    kept = [text for text in point if not _is_null_choice(text)]
+    return kept + [
+        f"~{text.removesuffix('=null')}"
+        for text in point
+        if text.partition("=")[0] in by_experiment and _is_null_choice(text)
+    ]
 
 
-def _spellings(override: Override) -> Iterator[str]:
-    """The override itself, or one override for each value it lists."""
-    if not override.is_sweep_override():
-        yield str(override.input_line)
-        return
-    for value in override.sweep_string_iterator():
-        yield f"{override.get_key_element()}={value}"
+def _is_null_choice(text: str) -> bool:
+    return text in {f"{group}=null" for group in _optional_groups()}
 
 
-def _mistakes(name: str, defaults: list[str], overrides: list[str]) -> list[str]:
+@cache
+def _optional_groups() -> frozenset[str]:
+    """The groups of which nothing may be chosen: those that are null in conf/train.yaml."""
+    entries = yaml.safe_load((conf_dir() / "train.yaml").read_text(encoding="utf-8"))["defaults"]
+    return frozenset(
+        group for entry in entries if isinstance(entry, dict) for group, choice in entry.items() if choice is None
+    )
+
+
+def _mistakes(name: str, defaults: list[str], options_and_choices: list[str]) -> list[str]:
     """Mistakes of each override by itself: group choices first, so that options are looked up in the chosen leaf."""
-    groups = {path.name for path in conf_dir().iterdir() if path.is_dir()}
+    groups = {path.name for path in conf_dir().iterdir() if path.is_dir()} - {"paper"}  # that is reproduce's own
     chosen, options, mistakes = [], [], []
-    for text in overrides:
+    for text in options_and_choices:
         key, _, value = text.partition("=")
-        group = key.lstrip("+~").partition("@")[0]  # answers@dataset.answers=llama: a group inside another's choice
+        group = key.lstrip("+").partition("@")[0]  # answers@dataset.answers=llama: a group inside another's choice
         part = key.rpartition(".")[2]
         if key == "test_on":
-            mistakes.append(f"{text}: another set to test on is chosen as dataset@test_on=NAME")
+            mistakes.append(f"{shown(text)}: another set to test on is chosen as dataset@test_on=NAME")
         elif _is_inside(key, value):
-            mistakes.append(f"{text}: is chosen as {part}@{_INSIDE[part]}.{part}=NAME")
+            mistakes.append(f"{shown(text)}: is chosen as {part}@{_INSIDE[part]}.{part}=NAME")
         elif group not in groups:
             options.append(text)
-        elif value in choices(group) or value == "null":
+        elif value in choices(group):
             chosen.append(text)
-        else:
+        elif not _is_null_choice(text):
             mistakes.append(unknown(key, value, choices(group)))
     by_group = {text.partition("=")[0]: text for text in chosen}  # one choice of a sweep stands for the others
     fixed = [*defaults, *by_group.values()]
@@ -160,9 +200,12 @@ def _mistakes(name: str, defaults: list[str], overrides: list[str]) -> list[str]
         base = compose(name, fixed)
     except UserError as error:  # a part that what is chosen does not have
         return [*mistakes, *(f"{line}: {', '.join(fixed)}" for line in error.lines)]
+    known = []
     for text in options:
-        mistakes += _option_mistakes(name, base, fixed, text)
-    return mistakes
+        found = _misnamed(base, text)
+        mistakes += found
+        known += [] if found else [text]
+    return mistakes + _refused(name, fixed, known)
 
 
 def _is_inside(key: str, value: str) -> bool:
@@ -174,34 +217,60 @@ def _is_inside(key: str, value: str) -> bool:
     return key == part or (key == f"{_INSIDE[part]}.{part}" and (part != "network" or value in choices(part)))
 
 
-def _option_mistakes(name: str, base: DictConfig, chosen: list[str], text: str) -> list[str]:
-    key = text.partition("=")[0]
-    mistakes = [] if key.startswith(("+", "~")) else _unknown_option(base, key)
-    if mistakes:
-        return mistakes
+def _refused(name: str, chosen: list[str], options: list[str]) -> list[str]:
+    """One line for each option that Hydra refuses; one by one they are tried only if it refuses them together."""
+    if _refusal(name, (*chosen, *options)) is None:
+        return []
+    reasons = {text: _refusal(name, (*chosen, text)) for text in options}
+    return [f"{shown(text)}: {reason}" for text, reason in reasons.items() if reason is not None]
+
+
+def _refusal(name: str, overrides: tuple[str, ...]) -> str | None:
     try:
-        hydra_compose(name, [*chosen, text])
-    except (HydraException, OmegaConfBaseException) as error:
-        return [f"{text}: {_first_line(error)}"]
-    return []
+        _composed(name, overrides)
+    except UserError as error:
+        return error.lines[0]
+    return None
 
 
-def _unknown_option(base: DictConfig, key: str) -> list[str]:
-    """One line if the dotted ``key`` is not in ``base``, naming the level at which it leaves it."""
+def _misnamed(base: DictConfig, text: str) -> list[str]:
+    """One line if there is no such option in ``base``, naming the level at which the dotted name leaves it.
+
+    Names can be added (``+``) to and taken out (``~``) of a mapping that is an option's value, and of the arguments of
+    an optimiser of PyTorch, whose YAML has some of them.
+    """
+    key = text.partition("=")[0]
+    sign, names = key[: len(key) - len(key.lstrip("+~"))], key.lstrip("+~").split(".")
     node: object = base
-    walked: list[str] = []
-    for part in key.split("."):
-        if not isinstance(node, DictConfig) or part not in node:
-            names = [str(name) for name in node] if isinstance(node, DictConfig) else []
-            return [unknown("option", ".".join([*walked, part]), [".".join([*walked, name]) for name in names])]
-        walked.append(part)
+    for number, part in enumerate(names):
+        last = number == len(names) - 1
+        walked = ".".join(names[:number])
+        if not isinstance(node, DictConfig):
+            return [f"{shown(text)}: {walked} holds no options but one value; write {walked}=VALUE (a list: [1,2])"]
+        if last and sign and _is_open(node, number):
+            return []
+        if part not in node:
+            return [
+                unknown(
+                    "option", ".".join(names[: number + 1]), [".".join([*names[:number], str(name)]) for name in node]
+                )
+            ]
         node = node._get_node(part)
+    if sign == "~":
+        return [f"{shown(text)}: nothing is taken out here; give {'.'.join(names)} another value, null where it may be"]
     return []
 
 
-def _usual(name: str, parsed: list[Override]) -> list[str]:
+def _is_open(node: DictConfig, depth: int) -> bool:
+    """Whether a mapping in the configuration, so many names deep, takes names that it does not have yet."""
+    typed = OmegaConf.get_type(node) not in (dict, None)
+    target = str(node.get("_target_") or "")
+    return target.startswith("torch.") if target or depth < 2 else not typed
+
+
+def _usual(name: str, words: Sequence[str]) -> list[str]:
     """What goes with the kind of data (R-CVAE with texts), unless the command or its experiment says otherwise."""
-    chosen = _chosen(parsed)
+    chosen = _chosen(words)
     model, dataset = (chosen[g] if chosen.get(g) in choices(g) else "" for g in ("model", "dataset"))
     kinds = kinds_of_model(model) if model else ()
     kind = kind_of(dataset) if dataset else (*kinds, "images")[0]
@@ -216,12 +285,12 @@ def _usual(name: str, parsed: list[Override]) -> list[str]:
     return [f"{group}={choice}" for group, choice in usual.items() if group not in {*chosen, *unfit}]
 
 
-def _default_dataset(parsed: list[Override]) -> list[str]:
+def _default_dataset(words: Sequence[str]) -> list[str]:
     """The model's default kind of data, unless the command or its experiment chooses a dataset.
 
     Images: MNIST if it is at hand or can be downloaded, else the embedded digits. Texts: the embedded ``tiny``.
     """
-    chosen = _chosen(parsed)
+    chosen = _chosen(words)
     if "dataset" in chosen:
         return []
     model = chosen.get("model")
@@ -238,9 +307,9 @@ def _default_dataset(parsed: list[Override]) -> list[str]:
     return ["dataset=digits"]
 
 
-def _chosen(parsed: list[Override]) -> dict[str, str]:
+def _chosen(words: Sequence[str]) -> dict[str, str]:
     """What the command chooses, and what its experiment does where the command is silent."""
-    given = {o.get_key_element().lstrip("+~"): str(o.input_line).partition("=")[2] for o in parsed}
+    given = {key.lstrip("+~"): value for key, _, value in (word.partition("=") for word in words)}
     return {**_experiment_choices(given.get("experiment")), **given}
 
 
@@ -250,9 +319,3 @@ def _experiment_choices(name: str | None) -> dict[str, str]:
         return {}
     defaults = leaf("experiment", str(name)).get("defaults", ())
     return {key.removeprefix("override /"): value for entry in defaults for key, value in entry.items()}
-
-
-def _first_line(error: Exception) -> str:
-    """The cause in one line; Hydra wraps the message that says what is wrong."""
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    return str(cause).strip().splitlines()[0].rstrip(".")

@@ -18,9 +18,17 @@ import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vaebench.errors import UserError
+from vaebench import bounds
+from vaebench.errors import UserError, shown
 
 KEY_LENGTH = 12
+PRECISIONS = ("float32", "bf16")
+SCHEDULES = ("constant", "linear", "onecycle", "cosine")
+KEEPS = ("last", "best")
+EXECUTORS = ("inline", "local")
+FEATURES = ("inception", "classifier", "cifar10_resnet")  # the networks through which samples are judged
+_MOST_SEED = 2**63 - 1  # PyTorch's generators take no more
+_MOST_AT_ONCE = 1024  # threads, or processes; far more than that and the operating system ends the process
 LATENTS = "latents"  # the ``data`` of a model that is trained on what an autoencoder makes of images
 # Where a file is fetched from does not change what it holds (its sha256 stands beside it), so it is no part of the key.
 # ``needs`` and ``data`` describe a leaf: which packages it takes, which kind of data it is for. A ``path`` has its
@@ -33,9 +41,9 @@ class ScaleSpec:
     """How much of a protocol is run: ``seeds`` repetitions 0, 1, ... of ``epochs``, cut at ``max_steps``."""
 
     name: str = MISSING
-    seeds: int = MISSING
-    epochs: int = MISSING
-    max_steps: int | None = None
+    seeds: int = bounds.count(MISSING)
+    epochs: int = bounds.count(MISSING)
+    max_steps: int | None = bounds.count(None)
 
 
 @dataclass
@@ -51,17 +59,17 @@ class TrainSpec:
     ``snapshots``: how many times the weights are kept, evenly along the training; an evaluation can take one.
     """
 
-    epochs: int | None = MISSING
-    max_steps: int | None = None
-    batch_size: int = 128
-    schedule: str = "constant"
-    clip_norm: float | None = None
-    log_every: int = 100
-    precision: str = "float32"
-    keep: str | None = None
-    watch_every: int | None = None
-    warmup_steps: int | None = None
-    snapshots: int | None = None
+    epochs: int | None = bounds.count(MISSING)
+    max_steps: int | None = bounds.count(None)
+    batch_size: int = bounds.count(128)
+    schedule: str = bounds.choice("constant", SCHEDULES)
+    clip_norm: float | None = bounds.number(None, 0, above=True)
+    log_every: int = bounds.count(100)
+    precision: str = bounds.choice("float32", PRECISIONS)
+    keep: str | None = bounds.choice(None, KEEPS)
+    watch_every: int | None = bounds.count(None)
+    warmup_steps: int | None = bounds.count(None)
+    snapshots: int | None = bounds.count(None)
 
 
 @dataclass
@@ -126,8 +134,8 @@ class RuntimeSpec:
     """
 
     device: str = "auto"
-    threads: int = 1
-    checkpoint_seconds: float = 30.0
+    threads: int = bounds.count(1, high=_MOST_AT_ONCE)
+    checkpoint_seconds: float = bounds.number(30.0, 0)
     trust_remote_code: bool = False
 
 
@@ -135,8 +143,8 @@ class RuntimeSpec:
 class ExecutorSpec:
     """Where jobs run: ``inline`` in this process, ``local`` in ``workers`` processes (null: one per free core)."""
 
-    kind: str = "local"
-    workers: int | None = None
+    kind: str = bounds.choice("local", EXECUTORS)
+    workers: int | None = bounds.count(None, high=_MOST_AT_ONCE)
 
 
 @dataclass
@@ -144,7 +152,7 @@ class Common:
     """What every command has. ``store``: the folder of the runs (null: $VAEBENCH_HOME, else ./runs)."""
 
     runtime: RuntimeSpec = field(default_factory=RuntimeSpec)
-    store: str | None = None
+    store: str | None = bounds.folder(None)
     quiet: bool = False
 
 
@@ -170,8 +178,8 @@ class TrainConfig(Common):
     parent: ParentSpec = field(default_factory=ParentSpec)
     stages: StagesSpec = field(default_factory=StagesSpec)
     latents: LatentsSpec = field(default_factory=LatentsSpec)
-    snapshot: int | None = None
-    seed: int = 0
+    snapshot: int | None = bounds.count(None)
+    seed: int = bounds.count(0, 0, _MOST_SEED)
 
 
 @dataclass
@@ -185,11 +193,11 @@ class ReproduceConfig(Common):
     paper: str = "all"
     table: str = "all"
     row: str = "all"
-    scale: str | None = None
-    dataset: str | None = None
-    features: str | None = None
-    seeds: int | None = None
-    results: str = "results"
+    scale: str | None = bounds.choice(None, lambda: choices("scale"))
+    dataset: str | None = bounds.choice(None, lambda: choices("dataset"))
+    features: str | None = bounds.choice(None, FEATURES)
+    seeds: int | None = bounds.count(None)
+    results: str = bounds.folder("results")
     measure: bool = True
     executor: ExecutorSpec = field(default_factory=ExecutorSpec)
 
@@ -266,7 +274,7 @@ def plain(node: Any) -> Any:
     try:
         return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise UserError(f"configuration: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{error.full_key or 'configuration'}: {shown(bounds.first_line(error))}") from error
 
 
 def dataset_leaf(node: Any) -> dict[str, Any]:

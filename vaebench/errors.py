@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+from typing import Any
+
+_LONGEST = 200  # of what a person typed, where a message repeats it
+_TURNED = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they reorder what is around them
 
 
 class UserError(Exception):
@@ -18,9 +23,22 @@ class UserError(Exception):
 def unknown(kind: str, value: str, choices: Iterable[str]) -> str:
     """One line for a name that does not exist: the valid choices and the nearest match."""
     names = sorted(choices)
-    near = difflib.get_close_matches(str(value), names, n=1)
+    near = difflib.get_close_matches(shown(value), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"unknown {kind} {str(value)!r}{hint} Valid: {', '.join(names)}"
+    return f"unknown {shown(kind)} {shown(value)!r}{hint} Valid: {', '.join(names)}"
+
+
+def shown(value: Any) -> str:
+    """A value as a message repeats it: of a long one the beginning and the length."""
+    text = "null" if value is None else str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
+
+
+def printable(text: str) -> str:
+    """The text with its control characters spelled out, as in Python: what comes from data moves no cursor."""
+    if text.isprintable():
+        return text
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNED else c for c in text)
 
 
 class Interrupted(Exception):  # noqa: N818 (not an error: what was done is stored)

@@ -7,6 +7,7 @@ from vaebench.schedules import total_steps
 
 # Items per second and core (float32), for the plan's estimate only; measured on a 2 GHz server core.
 _RATES = {"mlp": 12_000, "conv": 2_000, "classifier": 4_500}
+_OTHER_RATE = 2_000  # of a network that is none of these
 _GRID_RATE = 450  # of a ViT autoencoder at the size of the small tables
 _DIFFUSION_RATE = 900
 _FEATURES_RATE = 2_500  # of the small convolutional encoders, of tokenizers on them and of joint trainings
@@ -54,7 +55,7 @@ def seconds(request: Request) -> float:
     kind = "classifier" if "classes" in model else model.get("network")
     if kind is None:  # fitted in closed form
         return 5.0
-    return 3.0 + steps * spec["batch_size"] / _RATES[kind]
+    return 3.0 + steps * spec["batch_size"] / _RATES.get(kind, _OTHER_RATE)
 
 
 def training_items(request: Request) -> int:

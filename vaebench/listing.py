@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from vaebench.config import choices, leaf
 from vaebench.errors import UserError, unknown
 from vaebench.store import Run, Store, store_root
+from vaebench.terminal import Terminal
 
 _NO_OPTIONS = frozenset({"_target_", "version", "input_shape", "sample_rate", "data", "needs", "extra", "defaults"})
 _NO_OPTIONS |= {"name", "of", "law", "builds_on", "templates", "fillers"}
@@ -38,7 +37,7 @@ def show(words: list[str]) -> int:
     bad = [word for word in words if word not in sections]
     if bad:
         raise UserError(*(unknown("section", word, sections) for word in bad))
-    console = Console(highlight=False)
+    console = Terminal()
     for name in words or [name for name in sections if name not in ("experiments", "answers", "problems")]:
         console.print(sections[name]())
     return 0
@@ -118,10 +117,10 @@ def _runs() -> Table:
             request = run.request()
             state, evaluations = run.state(), _evaluations(run)
         except UserError as error:
-            table.add_row(run.key, "?", Text(" ".join(error.lines)), "damaged", "")
+            table.add_row(run.key, "?", " ".join(error.lines), "damaged", "")
             continue
         what = run.status()["reason"] if state == "damaged" else title(request)
-        table.add_row(run.key, request["verb"], Text(what), state, Text(evaluations))
+        table.add_row(run.key, request["verb"], what, state, evaluations)
     return table
 
 

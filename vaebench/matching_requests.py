@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from vaebench.compose import compose
+from vaebench import compose
 from vaebench.config import LATENTS, Request, StagesSpec, choices, freeze, plain
 from vaebench.data.download import sha256_of
 from vaebench.errors import UserError, unknown
@@ -77,7 +77,7 @@ def behind(
     if idle:
         advice = "is the same for all runs of a chain; give it to the command itself"
         raise UserError(*(f"{where}.overrides: {text}: {advice}" for text in idle))
-    other = compose("train", [f"experiment={experiment}", *overrides])
+    other = compose.behind(experiment, overrides, f"{where}.overrides")
     other.scale, other.seed = cfg.scale, cfg.seed
     if not any(text.startswith("dataset=") for text in overrides):  # a tuning may be at another resolution
         other.dataset = cfg.dataset

@@ -35,19 +35,8 @@ class Plan:
 def make(cfg: DictConfig) -> Plan:
     """The plan of a ``reproduce`` command.
 
-    Raises `UserError` for unknown papers, tables, scales, and for no seeds or workers.
+    Raises `UserError` for unknown papers, tables and rows.
     """
-    mistakes = [
-        unknown(group, cfg[group], choices(group))
-        for group in ("scale", "dataset")
-        if cfg[group] is not None and cfg[group] not in choices(group)
-    ]
-    if cfg.seeds is not None and cfg.seeds < 1:
-        mistakes.append(f"seeds={cfg.seeds}: at least 1")
-    if cfg.executor.workers is not None and cfg.executor.workers < 1:
-        mistakes.append(f"executor.workers={cfg.executor.workers}: at least 1")
-    if mistakes:
-        raise UserError(*mistakes)
     with one_look():
         return _plan(cfg)
 
@@ -242,7 +231,7 @@ def show(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:
         grid.add_row(f"{paper} {table}", scale, source, features, str(len(_behind(items, plan))))
     console.print(grid)
     for line in plan.left_out:
-        console.print(f"left out: {line}", markup=False)
+        console.print(f"left out: {line}")
     todo = [request for request in plan.requests.values() if not store.find(request).done]
     count = workers(cfg)
     minutes = sum(map(estimate.seconds, todo)) / count / 60

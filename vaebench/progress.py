@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from vaebench.contracts import Job, Outcome
+from vaebench.errors import printable
 
 _PLAIN_EVERY = 10.0  # seconds between two plain lines about one job
 
@@ -39,7 +40,7 @@ class Display:
         self.spoken: dict[Path, float] = {}
         self.tasks: dict[Path, int] = {}
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
@@ -74,9 +75,7 @@ class Display:
             self.spoken[job.folder] = now
             rate = (done - first) / (now - since)
             left = (total - done) / rate
-            self.console.print(
-                f"{self._label(job)}: {done}/{total}, {rate:.0f}/s, {_clock(left)} left", highlight=False
-            )
+            self.console.print(f"{self._label(job)}: {done}/{total}, {rate:.0f}/s, {_clock(left)} left")
 
     def finish(self, outcome: Outcome) -> None:
         """One job has ended."""
@@ -89,14 +88,14 @@ class Display:
         if not self.quiet and (not self.bars or outcome.status != "done"):
             reason = f": {outcome.reason}" if outcome.reason else ""
             line = f"[{self.finished}/{self.total}] {outcome.status} {self._label(outcome.job)}{reason}"
-            self.console.print(line, markup=False, highlight=False)
+            self.console.print(line)
 
     def note(self, job: Job, line: str) -> None:
         """Something to know of a job while it lasts, quiet or not: on stderr, above the bars if there are some."""
         sys.stderr.write(f"{self._label(job)}: {line}\n")
 
     def _label(self, job: Job) -> str:
-        return f"{job.verb} {self.labels.get(job.folder, job.folder.name)}"
+        return printable(f"{job.verb} {self.labels.get(job.folder, job.folder.name)}")
 
 
 def _clock(seconds: float) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rich.console import Console
 from vaebench import estimate, executors, planning
 from vaebench.config import Request
 from vaebench.contracts import Job, Outcome
-from vaebench.errors import UserError
+from vaebench.errors import UserError, shown
 from vaebench.infinite import difference
 from vaebench.items import Item
 from vaebench.papers.tables import load, names
@@ -33,6 +34,7 @@ def run(cfg: DictConfig, machine: dict[str, Any], console: Console) -> int:
     """``vaebench reproduce``: plan, train, evaluate, collect, report. Returns 1 if some job failed, else 0."""
     plan = planning.make(cfg)
     store = Store(store_root(cfg.store))
+    _check_writable(Path(cfg.results))
     if not cfg.quiet:
         planning.show(plan, store, cfg, console)
     failed: list[Outcome] = []
@@ -43,12 +45,23 @@ def run(cfg: DictConfig, machine: dict[str, Any], console: Console) -> int:
         console.print(f"left out: {len(unmade) - len(failed)} jobs that need a failed one")
     unreadable = collect(plan, store, cfg, console)
     for line in _left_out(plan, store):
-        console.print(line, markup=False)
+        console.print(line)
     for outcome in failed:
-        console.print(f"failed: {outcome.job.folder}: {outcome.reason}", markup=False)
+        console.print(f"failed: {outcome.job.folder}: {outcome.reason}")
     for line in unreadable:
-        console.print(f"left out: {line}", markup=False)
+        console.print(f"left out: {line}")
     return 1 if failed or unreadable else 0
+
+
+def _check_writable(results: Path) -> None:
+    """Raise `UserError` now, not after hours, if the results cannot be written where they are wanted."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results):
+            pass
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise UserError(f"results={shown(results)}: cannot be written ({why}); choose another folder") from error
 
 
 def _ready(plan: Plan, store: Store, failed: list[Outcome]) -> list[Request]:

@@ -29,7 +29,7 @@ from vaebench.config import (
     plain,
 )
 from vaebench.contracts import Suite
-from vaebench.errors import UserError, unknown
+from vaebench.errors import UserError, shown, unknown
 from vaebench.store import Store, store_root
 from vaebench.targets import called
 from vaebench.text_requests import is_text
@@ -240,6 +240,15 @@ def _check_kinds(cfg: DictConfig) -> None:
             f"model {name} works on {' and '.join(wanted)} and dataset={cfg.dataset.name} holds {held}; "
             f"datasets for it: {', '.join(fitting)}"
         )
+    if held in ("images", "audio"):
+        _check_shape(plain(cfg.dataset.shape), 3 if held == "images" else 2)
+
+
+def _check_shape(shape: Any, numbers: int) -> None:
+    """Raise `UserError` if the shape of an item is not so many whole numbers."""
+    if not (isinstance(shape, list) and len(shape) == numbers and all(type(n) is int and n > 0 for n in shape)):
+        form = {3: "channels, height and width of an image, [1,28,28]", 2: "channel and samples of a clip, [1,8000]"}
+        raise UserError(f"dataset.shape={shown(shape)}: expected {form[numbers]}")
 
 
 def _check_fits(trained: Mapping[str, Any], tested: Mapping[str, Any]) -> None:

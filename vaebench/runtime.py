@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 from vaebench import __version__
-from vaebench.errors import UserError, unknown
+from vaebench.errors import UserError, shown, unknown
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -24,10 +25,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 def setup(*, device: str, threads: int) -> torch.device:
     """Set the thread count, flush denormal numbers (they slow a nearly converged network down) and pick the device.
 
-    Raises `UserError` for a device that this machine has not, or a thread count below one.
+    Raises `UserError` for a device that this machine has not. ``threads``: within the bounds of `RuntimeSpec`.
     """
-    if threads < 1:
-        raise UserError(f"runtime.threads={threads}: at least 1")
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     return resolve_device(device)
@@ -35,13 +34,17 @@ def setup(*, device: str, threads: int) -> torch.device:
 
 def resolve_device(name: str) -> torch.device:
     """``auto``: CUDA if there is one, else the CPU. MPS only by name: it lacks float64, which the FID needs."""
-    kind = name.split(":")[0]
+    kind, colon, number = name.partition(":")
     if kind not in DEVICES:
         raise UserError(unknown("runtime.device", name, DEVICES))
+    if colon and (kind == "auto" or not re.fullmatch("[0-9]{1,2}", number)):
+        raise UserError(f"runtime.device={shown(name)}: behind the colon stands the number of a device, like cuda:0")
     if kind == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present[kind]:
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if kind == "cuda" and not torch.cuda.is_available():
+        counts["cuda"] = 0
+    if int(number or 0) >= counts[kind]:
         raise UserError(
             f"runtime.device={name}: this machine has no such device (torch {torch.__version__}). "
             "Use runtime.device=cpu or auto"

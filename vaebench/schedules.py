@@ -6,46 +6,28 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from vaebench.errors import UserError, unknown
+from vaebench import bounds
+from vaebench.config import SCHEDULES, TrainSpec
+from vaebench.errors import UserError
 
-PRECISIONS = ("float32", "bf16")
-SCHEDULES = ("constant", "linear", "onecycle", "cosine")
 _WARMED_UP = ("constant", "cosine")  # the schedules that ``warmup_steps`` is for
-KEEPS = ("last", "best")
 VALIDATION_SHARE = 0.1  # of the training items, held out with train.keep=best
 _WARM_UP = 0.1  # of the steps of a one-cycle schedule
 
 
 def check_spec(spec: Mapping[str, Any]) -> None:
     """Raise one `UserError` for all values of a `TrainSpec` (as plain data) that make no training."""
-    numbers = (
-        "epochs",
-        "max_steps",
-        "batch_size",
-        "log_every",
-        "clip_norm",
-        "watch_every",
-        "warmup_steps",
-        "snapshots",
-    )
     # Options are absent from requests that were stored before they existed.
-    given = {name: spec[name] for name in numbers if spec.get(name) is not None}
-    mistakes = [f"train.{name}={value}: has to be above 0" for name, value in given.items() if value <= 0]
+    mistakes = bounds.mistakes(TrainSpec, spec, "train.")
     if spec.get("epochs") is None and spec.get("max_steps") is None:
         mistakes.append("train.epochs=null: the training has no end; give train.max_steps")
-    # No keep means the same as "last".
-    chosen = {"precision": spec["precision"], "schedule": spec["schedule"], "keep": spec.get("keep") or "last"}
-    valid = {"precision": PRECISIONS, "schedule": SCHEDULES, "keep": KEEPS}
-    mistakes += [
-        unknown(f"train.{name}", value, valid[name]) for name, value in chosen.items() if value not in valid[name]
-    ]
     if spec.get("warmup_steps") and spec["schedule"] in SCHEDULES and spec["schedule"] not in _WARMED_UP:
         mistakes.append(
             f"train.warmup_steps={spec['warmup_steps']}: is for train.schedule={' or '.join(_WARMED_UP)}, "
             f"not {spec['schedule']}"
         )
     steps, kept = spec.get("max_steps"), spec.get("snapshots")
-    if steps and kept and kept > steps:
+    if not mistakes and steps and kept and kept > steps:
         mistakes.append(too_many_snapshots(kept, steps))
     if mistakes:
         raise UserError(*mistakes)

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from vaebench.errors import unknown
+from vaebench.errors import shown, unknown
+
+_MOST = 2**63 - 1  # what PyTorch and NumPy take as a whole number
 
 _LARGEST = 2**31 - 1  # of what is counted: items, steps, neighbours
 
@@ -66,7 +68,7 @@ def mistakes(
         if parameter.default is inspect.Parameter.empty and key not in given and not _fits(None, hints.get(key, int))
     ]
     lines += [
-        f"{name}.{key}={given[key]!r}: expected {_type_name(hints[key])}"
+        f"{name}.{key}={shown(repr(given[key]))}: expected {_type_name(hints[key])}"
         for key in parameters
         if key in given and key in hints and not _fits(given[key], hints[key])
     ]
@@ -121,9 +123,9 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is bool:
         return isinstance(value, bool)
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and -_MOST <= value <= _MOST
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return _fits(value, int) or (isinstance(value, float) and math.isfinite(value))
     if hint is str or hint is Path:
         return isinstance(value, str)
     if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, typing.Sequence)):

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from vaebench import records
 from vaebench.config import Request
-from vaebench.errors import UserError
+from vaebench.errors import UserError, printable
 from vaebench.writing import TEMPORARY, as_json, write_bytes
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _PATIENCE = 2.0  # seconds of waiting for a lock before one says for whom
 
 def store_root(configured: str | None = None) -> Path:
     """The store: the configured folder, else $VAEBENCH_HOME, else ``./runs``."""
-    return Path(configured or os.environ.get("VAEBENCH_HOME", "") or "runs").absolute()
+    return Path(configured or os.environ.get("VAEBENCH_HOME", "") or "runs").expanduser().absolute()
 
 
 @dataclass(frozen=True)
@@ -292,8 +292,7 @@ class Run:
         facts = self.status()
         try:
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(facts["started"])))
-            host = "".join(letter for letter in str(facts["host"]) if letter.isprintable())
-            return f"pid {int(facts['pid'])} on {host}, since {since}"
+            return printable(f"pid {int(facts['pid'])} on {facts['host']}, since {since}")
         except (KeyError, TypeError, ValueError, OverflowError, OSError):
             return "another process"  # which has not written its status yet
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,6 +12,8 @@ from vaebench.config import Request
 from vaebench.contracts import GivesLatents, Starts, TakesTeacher
 from vaebench.errors import UserError, unknown
 from vaebench.targets import called
+
+_MOST_LAYERS = 5_000  # the largest model of the papers has 750
 
 
 def missing(leaf: Mapping[str, Any]) -> list[str]:
@@ -54,7 +57,9 @@ def _try(request: Request, models: Mapping[str, Any], remote_code: bool) -> Any:
         autoencoder = models.get(parents.get("autoencoder", ""))
         if "latents" in parents and not isinstance(autoencoder, GivesLatents):
             return None  # its mistake has been noted
-        model: Any = build.model(request, latent_shape=autoencoder.latent_shape if autoencoder else None)
+        latent_shape = autoencoder.latent_shape if autoencoder else None
+        _check_size(request, latent_shape)
+        model: Any = build.model(request, latent_shape=latent_shape)
         if "start" in parents and not isinstance(model, Starts):
             name = called(request["model"])
             raise UserError(f"model {name} cannot start from another run; leave parent.experiment and parent.run out")
@@ -77,6 +82,33 @@ def _try(request: Request, models: Mapping[str, Any], remote_code: bool) -> Any:
 
         check(request["scorers"])
     return None
+
+
+def _check_size(request: Request, latent_shape: Sequence[int] | None) -> None:
+    """Raise `UserError` if the model's weights are more than the memory that is free; none of it is taken."""
+    import torch
+    from torch.nn.modules.module import register_module_module_registration_hook
+
+    from vaebench.costs import free_bytes
+    from vaebench.metrics.cost import weightless
+
+    layers = itertools.count()
+
+    def count(module: Any, name: str, layer: Any) -> None:
+        del module, name, layer
+        if next(layers) == _MOST_LAYERS:
+            raise UserError(build.too_large("model", request["model"], f"more than {_MOST_LAYERS:,} layers"))
+
+    hook = register_module_module_registration_hook(count)
+    try:
+        with weightless():
+            model = build.model(request, latent_shape=latent_shape)
+    finally:
+        hook.remove()
+    size, free = sum(one.nbytes for one in (*model.parameters(), *model.buffers())), free_bytes(torch.device("cpu"))
+    if size > free:
+        why = f"its weights take {size / 1e9:,.0f} GB and {free / 1e9:,.0f} GB are free"
+        raise UserError(build.too_large("model", request["model"], why))
 
 
 def _check_embedder(request: Request) -> None:

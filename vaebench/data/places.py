@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from vaebench.data.files import Splits
-from vaebench.errors import UserError
+from vaebench.errors import UserError, printable
 
 # What the files of a set of ordinary folders end in, in lower case, by its kind; and other endings of pictures and
 # sounds, whose files are left alone, counted and named.
@@ -127,8 +127,7 @@ def opened(path: Path) -> BufferedReader:
 
 def shown_path(path: Path | str) -> str:
     """A path as text for a message: bytes that are no UTF-8 and what is not printed are written as escapes."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return printable(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def _first(root: Path, names: str) -> Path | None:

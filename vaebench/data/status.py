@@ -81,9 +81,9 @@ def endings(counts: Mapping[str, int]) -> str:
 
 def show(found: Sequence[DatasetStatus]) -> None:
     """Print a table of the files."""
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
+
+    from vaebench.terminal import Terminal
 
     table = Table()
     table.add_column("dataset", no_wrap=True)
@@ -97,6 +97,6 @@ def show(found: Sequence[DatasetStatus]) -> None:
         for number, entry in enumerate(item.files or (FileStatus("-", "present", None),)):
             folder = shown_path(entry.where.parent) if entry.where else "-"
             row = (*(("", "") if number else (item.name, origin)), shown_path(entry.file), entry.state)
-            table.add_row(*map(Text, (*row, "" if folder == before else folder)))
+            table.add_row(*row, "" if folder == before else folder)
             before = folder
-    Console(highlight=False).print(table)
+    Terminal().print(table)

@@ -9,11 +9,10 @@ from typing import Any
 
 from rich.console import Console
 
+from vaebench.config import EXECUTORS
 from vaebench.contracts import Executor, Job, Outcome
 from vaebench.errors import UserError, unknown
 from vaebench.progress import Display
-
-KINDS = ("inline", "local")
 
 
 def run(
@@ -53,4 +52,4 @@ def _executor(kind: str, workers: int, machine: dict[str, Any], display: Display
         from vaebench.executors.local import Local
 
         return Local(workers=workers, machine=machine, track=display.track, note=display.note)
-    raise UserError(unknown("executor.kind", kind, KINDS))
+    raise UserError(unknown("executor.kind", kind, EXECUTORS))

@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.errors import UserError
-from vaebench.report.text import plain, plain_json
+from vaebench.errors import UserError, printable
 from vaebench.writing import write_bytes
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class Cells:
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); remove it and run again") from error
         except (ValueError, OverflowError, RecursionError) as error:
-            reason = plain((str(error).splitlines() or [type(error).__name__])[0][:200])
+            reason = printable((str(error).splitlines() or [type(error).__name__])[0][:200])
             raise UserError(f"{path}: is damaged ({reason}); remove it and run again") from error
         return cls(frame.assign(**numbers))
 
@@ -88,7 +87,7 @@ class Cells:
 
 
 def _checked(path: Path, frame: DataFrame) -> DataFrame:
-    """The file's texts without control characters. Raises `UserError` for a name that is none, `ValueError`."""
+    """The file's texts `printable`. Raises `UserError` for a name that is none, `ValueError` for what is no JSON."""
     for column in _NAMES:
         for number, value in enumerate(frame[column], 1):
             if not (_NAME.fullmatch(value) or (column == "run" and not value)):
@@ -96,9 +95,27 @@ def _checked(path: Path, frame: DataFrame) -> DataFrame:
                     f"{path}: entry {number}: {value!r:.60} is no {column} (letters, digits, then . @ + - too); "
                     "remove the entry and run again"
                 )
-    protocol = [plain_json(text, dict) for text in frame["protocol"]]
-    by_seed = [plain_json(text, list) for text in frame["by_seed"]]
-    return frame.apply(lambda column: column.map(plain)).assign(protocol=protocol, by_seed=by_seed)
+    protocol = [_printable_json(text, dict) for text in frame["protocol"]]
+    by_seed = [_printable_json(text, list) for text in frame["by_seed"]]
+    return frame.apply(lambda column: column.map(printable)).assign(protocol=protocol, by_seed=by_seed)
+
+
+def _printable_json(text: str, kind: type) -> str:
+    """JSON of a ``kind`` (dict or list) whose texts are `printable`. Raises `ValueError` if it is something else."""
+    found = json.loads(text)
+    if not isinstance(found, kind):
+        raise ValueError(f"{text!r:.40} is no {kind.__name__}")
+    return json.dumps(_printable(found), sort_keys=True)
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    if isinstance(value, dict):
+        return {printable(name): _printable(item) for name, item in value.items()}
+    return value
 
 
 def _float(text: str) -> float:

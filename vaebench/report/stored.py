@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TypeVar
 
-from vaebench.errors import UserError
+from vaebench.errors import UserError, printable
 
 T = TypeVar("T")
 
@@ -24,4 +24,4 @@ def or_none(read: Callable[[], T]) -> T | None:
 @cache
 def say(line: str) -> None:
     """Say once what is left out."""
-    sys.stderr.write(f"left out: {line}\n")
+    sys.stderr.write(f"left out: {printable(line)}\n")
