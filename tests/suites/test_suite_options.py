@@ -101,8 +101,8 @@ def test_every_number_in_a_suites_signature_says_its_range(suite):
         ("generation", {"samples": 1}, "suite.samples=1: expected a whole number, 2 to 2147483647"),
         (
             "noise",
-            {"sigmas": [0.1, math.nan]},
-            "suite.sigmas=[0.1, nan]: expected a list of numbers, finite and 0 or more",
+            {"sigmas": [0.1, -0.5]},
+            "suite.sigmas=[0.1, -0.5]: expected a list of numbers, finite and 0 or more",
         ),
         ("noise", {"sigmas": []}, "suite.sigmas=[]: expected at least one standard deviation, each once"),
         (

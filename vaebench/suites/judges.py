@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vaebench.contracts import SuiteInputs
+from vaebench.contracts import HasClasses, SuiteInputs
 from vaebench.errors import UserError
 from vaebench.metrics.features import (
     WEIGHTS_SHA256,
@@ -72,7 +72,7 @@ def judge(features: str, inputs: SuiteInputs, resize: Resizing | None = None) ->
                 "use classifier or inception"
             )
         return _cifar10_resnet(inputs.device)
-    if getattr(inputs.data, "classes", 2) < 2:
+    if isinstance(inputs.data, HasClasses) and inputs.data.classes < 2:
         raise UserError(
             f"suite.features=classifier: {inputs.data.name} has no classes that one could be trained on; use inception"
         )
