@@ -301,3 +301,26 @@ def test_cells_that_are_no_file_are_refused(tmp_path: Path) -> None:
     cells_path(tmp_path, "toy").mkdir(parents=True)
     with pytest.raises(UserError, match=r"cells.csv: cannot be read"):
         Cells.read(cells_path(tmp_path, "toy"))
+
+
+@pytest.mark.parametrize("change", ["absent", "other", "more", "link", "hidden"])
+def test_a_folder_for_other_code_holds_what_it_was_finished_with(change: str, request_: Request, home: Path) -> None:
+    run = Store(home).open(request_)
+    for name in ("pretrained/config.json", "pretrained/inner/weights"):
+        run.path(name).parent.mkdir(parents=True, exist_ok=True)
+        run.path(name).write_text(name)
+    run.finish()
+    assert run.check_folder("pretrained") == run.path("pretrained")
+    path = run.path("pretrained/inner/weights")
+    if change == "absent":
+        path.unlink()
+    elif change == "other":
+        path.write_text("pretrained/inner/Weights")
+    elif change == "link":
+        path = path.with_name("code.py")
+        path.symlink_to(run.path("request.yaml"))
+    else:
+        path = path.with_name(".code.py" if change == "hidden" else "code.py")
+        path.touch()
+    with pytest.raises(UserError, match=f"{path}: is "):
+        run.check_folder("pretrained")

@@ -220,7 +220,8 @@ def write_report(cfg: DictConfig, console: Console) -> int:
     """``vaebench report``: write the tables and pictures of every paper that has cells."""
     from vaebench import report
 
-    results, written, wrong = Path(cfg.results), 0, []
+    results, written = Path(cfg.results), 0
+    wrong: list[str] = []
     papers = planning.chosen("paper", cfg.paper, names())
     if not any(os.path.lexists(cells_path(results, paper)) for paper in papers):
         raise UserError(f"{results}: no cells.csv of any paper yet; run vaebench reproduce first")

@@ -164,8 +164,9 @@ class Run:
     def check_folder(self, name: str) -> Path:
         """A folder of a finished run that other code reads. Raises `UserError` if a file in it is another or new."""
         sums, whole = self._sums()
-        found = {each for each in [*self._files(), *sums] if each.startswith(f"{name}/")}
-        for each in sorted(found):
+        there = (path for path in self.path(name).rglob("*") if path.is_symlink() or not path.is_dir())
+        found = {str(path.relative_to(self.folder)) for path in there}
+        for each in sorted(found | {each for each in sums if each.startswith(f"{name}/")}):
             self._compared(each, sums, whole)
         return self.path(name)
 

@@ -126,7 +126,7 @@ class Local:
         for worker in self.crew:
             if worker.leaves_by is None:
                 status = Run(worker.job.folder).status()
-                if status["status"] == "running" and {"step", "total"} <= status.keys():
+                if status.get("status") == "running" and {"step", "total"} <= status.keys():
                     self.track(worker.job, status["step"], status["total"])
 
     @contextmanager
