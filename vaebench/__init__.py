@@ -1,3 +1,3 @@
 """vaebench: reproduces the tables of papers on variational autoencoders and says, cell by cell, what holds."""
 
-__version__ = "0.5.1"
+__version__ = "0.6.0"

@@ -115,7 +115,8 @@ def options(suite: str, **changes: Any) -> dict[str, Any]:
 
 def measured(suite: Any, model: nn.Module, data: Any, cache: Path) -> dict[str, float]:
     inputs = SuiteInputs(model=model.eval(), data=data, device=CPU, cache=cache, classifier=Classifier())
-    return {found.name: found.value for found in suite.run(inputs).measurements}
+    result = suite.run(inputs)
+    return {found.name: found.value for found in result.measurements} | dict.fromkeys(result.left_out, math.nan)
 
 
 SUITES = {

@@ -97,6 +97,7 @@ class Generation:
         images = image_data(inputs, "generation").train_x
         codes = torch.cat([model.encode(x).cpu() for x in batches(images, self.batch_size)]).double()
         require_finite(codes, "codes of the training images")
+        shape, codes = codes.shape[1:], codes.flatten(1)
         mean, covariance = codes.mean(0), codes.T.cov()
         # eigh rather than Cholesky: a masked or unused dimension has no variance at all.
         values, vectors = torch.linalg.eigh(covariance)
@@ -104,7 +105,7 @@ class Generation:
 
         def draw(count: int) -> Tensor:
             z = mean + torch.randn(count, len(mean), generator=random, dtype=torch.float64) @ root.T
-            decoded: Tensor = model.decode(z.float().to(inputs.device))
+            decoded: Tensor = model.decode(z.float().view(count, *shape).to(inputs.device))
             return decoded
 
         return draw
