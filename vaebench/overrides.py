@@ -38,11 +38,10 @@ def spelled(word: str, spec: type, *, sweep: bool) -> list[str]:
         texts = [text.strip() for text in value.split(",")] if sweep else [value]
         return [f"{key}={_quoted(text)}" for text in texts]
     override = parse(word)
-    if not override.is_sweep_override():
-        return [word]
-    if not sweep:
+    if override.is_sweep_override() and not sweep:
         raise UserError(f"{shown(word)}: lists several values; add -m to sweep")
-    return [f"{key}={text}" for text in _values(override, word)]
+    found = [f"{key}={text}" for text in _values(override, word)] if override.is_sweep_override() else [word]
+    return list(map(whole, found)) if bounds.is_whole(spec, key.lstrip("+")) else found
 
 
 def parse(word: str) -> Override:
