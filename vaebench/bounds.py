@@ -123,10 +123,20 @@ def typed_fields(spec: Any) -> Iterator[tuple[Field[Any], Any]]:
 
 def is_text(spec: type, key: str) -> bool:
     """Whether the dotted ``key`` is a typed field that holds a text."""
+    return str in _kinds(spec, key)
+
+
+def is_whole(spec: type, key: str) -> bool:
+    """Whether the dotted ``key`` is a typed field that holds a whole number."""
+    return int in _kinds(spec, key)
+
+
+def _kinds(spec: type, key: str) -> tuple[Any, ...]:
+    """The types of which the value of a typed field may be; none of what is no typed field, or holds a list."""
     hint: Any = spec
     for part in key.split("."):
         hint = {one.name: kind for one, kind in typed_fields(hint)}.get(part) if is_dataclass(hint) else None
-    return hint is str or (str in typing.get_args(hint) and typing.get_origin(hint) is not list)
+    return () if typing.get_origin(hint) is list else typing.get_args(hint) or (hint,)
 
 
 def first_line(error: Exception) -> str:

@@ -103,6 +103,8 @@ def optimizers(request: Request, built: nn.Module) -> dict[str, torch.optim.Opti
     """One optimiser per phase of the model, by the phase's name."""
     spec = request["optim"]
     require(*_optim_mistakes(spec))
+    if "betas" in spec:  # PyTorch wants no whole numbers here
+        spec = {**spec, "betas": [float(beta) for beta in spec["betas"]]}
     group = _matrices_apart if spec.get("decay_on") else list
     try:
         return {phase.name: _build("optim", spec, params=group(phase.parameters)) for phase in built.phases}  # type: ignore[union-attr]

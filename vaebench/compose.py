@@ -19,7 +19,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vaebench import bounds
@@ -72,7 +72,7 @@ def compose(name: str, overrides: Iterable[str] = ()) -> DictConfig:
 def _composed(name: str, overrides: tuple[str, ...]) -> DictConfig:
     """A plan asks for the same ones again and again, and composing takes thirty times as long as copying."""
     try:
-        return hydra_compose(name, [whole(text) for text in overrides])
+        return hydra_compose(name, list(overrides))
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a choice that is no text
         raise UserError(shown(first_line(error))) from error
 
@@ -99,12 +99,14 @@ def configurations(name: str, words: Sequence[str], *, sweep: bool) -> list[Dict
         mistakes += ["-m: sweeps are for train, eval, answers and prompt"] if sweep else []
         return [_spine([option for axis in axes for option in axis], mistakes)]
     defaults = _usual(name, words)
-    mistakes += _mistakes(name, defaults, [option for axis in axes for option in axis])
+    base, refused = _looked_up(name, defaults, [option for axis in axes for option in axis])
+    mistakes += refused
     points = math.prod(map(len, axes))
     mistakes += [f"-m: {points:,} combinations; at most {MOST_POINTS:,} are run"] if points > MOST_POINTS else []
-    if mistakes:
+    if mistakes or base is None:
         raise UserError(*dict.fromkeys(mistakes))
     defaults += _default_dataset(words)
+    axes = [[whole(option) if _is_counted(base, option) else option for option in axis] for axis in axes]
     found = [compose(name, [*defaults, *_without_nulls(point)]) for point in itertools.product(*axes)]
     return _within_bounds(found, spec)
 
@@ -130,7 +132,7 @@ def _spine(options: Iterable[str], mistakes: list[str]) -> DictConfig:
     for text in options:
         found = _misnamed(spine, text)
         if not found:
-            key, value = text.partition("=")[0].lstrip("+"), parse(whole(text)).value()
+            key, value = text.partition("=")[0].lstrip("+"), parse(text).value()
             try:
                 OmegaConf.update(spine, key, value, merge=True)
             except (OmegaConfBaseException, ValueError) as error:
@@ -176,8 +178,20 @@ def _optional_groups() -> frozenset[str]:
     )
 
 
-def _mistakes(name: str, defaults: list[str], options_and_choices: list[str]) -> list[str]:
-    """Mistakes of each override by itself: group choices first, so that options are looked up in the chosen leaf."""
+def _is_counted(base: DictConfig, option: str) -> bool:
+    """Whether the option holds a whole number, or a list of them."""
+    try:
+        value = OmegaConf.select(base, option.partition("=")[0].lstrip("+"))
+    except OmegaConfBaseException:  # a group, a name that is added
+        return False
+    return all(type(item) is int for item in (value if isinstance(value, ListConfig) else [value]))
+
+
+def _looked_up(name: str, defaults: list[str], options_and_choices: list[str]) -> tuple[DictConfig | None, list[str]]:
+    """The configuration that is chosen, and the mistakes of each override by itself.
+
+    Choices of groups come first, so that options are looked up in the chosen leaf.
+    """
     groups = {path.name for path in conf_dir().iterdir() if path.is_dir()} - {"paper"}  # that is reproduce's own
     chosen, options, mistakes = [], [], []
     for text in options_and_choices:
@@ -199,13 +213,13 @@ def _mistakes(name: str, defaults: list[str], options_and_choices: list[str]) ->
     try:
         base = compose(name, fixed)
     except UserError as error:  # a part that what is chosen does not have
-        return [*mistakes, *(f"{line}: {', '.join(fixed)}" for line in error.lines)]
+        return None, [*mistakes, *(f"{line}: {', '.join(fixed)}" for line in error.lines)]
     known = []
     for text in options:
         found = _misnamed(base, text)
         mistakes += found
         known += [] if found else [text]
-    return mistakes + _refused(name, fixed, known)
+    return base, mistakes + _refused(name, fixed, known)
 
 
 def _is_inside(key: str, value: str) -> bool:

@@ -35,13 +35,13 @@ def spelled(word: str, spec: type, *, sweep: bool) -> list[str]:
         raise UserError(f"{shown(word)}: is too long; at most {_LONGEST:,} characters are read")
     key, _, value = word.partition("=")
     if _is_text(spec, key, value, sweep):
-        return [f"{key}={_quoted(text.strip())}" for text in (value.split(",") if sweep else [value])]
+        texts = [text.strip() for text in value.split(",")] if sweep else [value]
+        return [f"{key}={_quoted(text)}" for text in texts]
     override = parse(word)
-    if not override.is_sweep_override():
-        return [word]
-    if not sweep:
+    if override.is_sweep_override() and not sweep:
         raise UserError(f"{shown(word)}: lists several values; add -m to sweep")
-    return [f"{key}={text}" for text in _values(override, word)]
+    found = [f"{key}={text}" for text in _values(override, word)] if override.is_sweep_override() else [word]
+    return list(map(whole, found)) if bounds.is_whole(spec, key.lstrip("+")) else found
 
 
 def parse(word: str) -> Override:
@@ -59,8 +59,8 @@ def parse(word: str) -> Override:
 
 def whole(word: str) -> str:
     """The override with its whole numbers written as such: 1000 for 1e3, 8 for 8.0."""
-    key, _, value = word.partition("=")
-    if "'" in value or '"' in value or "{" in value:
+    key, equals, value = word.partition("=")
+    if not equals or any(mark in value for mark in "'\"{"):
         return word
     return f"{key}={_WHOLE_FLOAT.sub(lambda found: _digits(found.group()), value)}"
 

@@ -211,7 +211,7 @@ def _batches(
     """Steps and the rows of their batches; an epoch's order depends on (seed, epoch) alone, so any step can resume."""
     per_epoch = count // batch_size
     for epoch in range(first // per_epoch, math.ceil(total / per_epoch)):
-        shuffle = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        shuffle = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
         order = torch.randperm(count, generator=shuffle).to(device)
         for step in range(max(first, epoch * per_epoch), min(total, (epoch + 1) * per_epoch)):
             start = (step - epoch * per_epoch) * batch_size

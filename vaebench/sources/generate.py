@@ -124,7 +124,7 @@ class Generate:
         found: list[Row] = []
         cuda = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda), torch.inference_mode():
-            torch.manual_seed(self.seed * 1_000_003 + rows.start)
+            torch.manual_seed((self.seed * 1_000_003 + rows.start) % 2**63)
             for start in range(0, len(wanted), together):
                 found += self._answer(wanted[start : start + together])
         return answers(sorted(found))
