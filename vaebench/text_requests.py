@@ -19,6 +19,7 @@ from vaebench.config import Request, freeze, plain
 from vaebench.contracts import Suite
 from vaebench.data.download import sha256_of
 from vaebench.data.files import check_fields
+from vaebench.data.lines import paths
 from vaebench.errors import UserError
 
 # Seconds a scorer may spend on one answer before it counts as wrong.
@@ -99,10 +100,14 @@ def _fingerprinted(leaf: dict[str, Any]) -> dict[str, Any]:
     """A file of the user's own is known by what it holds, not by where it lies."""
     if not leaf.get("path"):
         return leaf
-    path = Path(leaf["path"]).expanduser().absolute()
-    if not path.is_file():
-        raise UserError(f"dataset.answers.path={leaf['path']}: there is no such file")
-    return {**leaf, "path": str(path), "sha256": leaf["sha256"] or sha256_of(path)}
+    found = [path.absolute() for path in paths(leaf["path"], "dataset.answers.path")]
+    missing = [f"dataset.answers.path={path}: there is no such file" for path in found if not path.is_file()]
+    if missing:
+        raise UserError(*missing)
+    sha256 = leaf["sha256"] or [sha256_of(path) for path in found]
+    if isinstance(leaf["path"], str):
+        return {**leaf, "path": str(found[0]), "sha256": sha256 if leaf["sha256"] else sha256[0]}
+    return {**leaf, "path": [str(path) for path in found], "sha256": sha256}
 
 
 def _folder_digest(model: str | None) -> str | None:

@@ -16,10 +16,11 @@ import pytest
 
 from vaebench.data.problems import last_box
 from vaebench.errors import UserError
-from vaebench.metrics import answers, math_verify_worker
+from vaebench.metrics import answers, bounded, math_verify_worker, number_answers
 from vaebench.metrics.answers import SCORERS, check, grade
 from vaebench.metrics.bounded import Bounded
 from vaebench.metrics.latex_answers import normalise, number_text
+from vaebench.metrics.marks import last_field
 
 RECORDED = Path(os.environ.get("VAEBENCH_DATA", "")) / "candidates"
 recorded = pytest.mark.skipif(not RECORDED.is_dir(), reason="needs the recorded answers under VAEBENCH_DATA")
@@ -228,7 +229,6 @@ def test_different_answers_stay_different():
         "x=1,x=2",
         "a+b=1",
         "3/0",
-        r"\frac{3}{0}",
         "1_3",
         "Ab",
         "ab",
@@ -376,7 +376,7 @@ def test_where_number_and_flexible_differ():
         if number[row] and normalise(flexible[row]) == number[row]:
             kind = "the same number"
         else:
-            assert answers.last_field(texts[row]) is not None or answers._PHRASE.search(texts[row]), texts[row][-200:]
+            assert last_field(texts[row]) is not None or number_answers._PHRASE.search(texts[row]), texts[row][-200:]
             kind = "marked"
         kinds[kind, bool(by_number[row])] += 1
     assert kinds == {("the same number", True): 247, ("marked", True): 39, ("marked", False): 57}
@@ -427,7 +427,7 @@ JUDGED = (
     ("1,2", r"\boxed{2,1}", True),
     (r"\text{Evelyn}", r"\boxed{Evelyn}", True),
     ("5", "so x is 5 in the end", True),
-    ("6", "so it is 2+4", False),
+    ("6", "so it is 2+4", True),
     ("6", '{"answer": "6√2"}', False),
     ("5", r"\boxed{6}", False),
     ("5", r"\boxed{", False),
@@ -449,14 +449,12 @@ def test_a_huge_power_costs_its_seconds_and_no_more():
     thread = threading.Thread(  # workers do not run in the main thread alone
         target=lambda: results.append(grade(texts, golds, "math_verify", seconds=1, track=lambda done, total: None))
     )
-    started = time.monotonic()
     thread.start()
     thread.join()
     ((final, marks, given_up),) = results
     assert marks.tolist() == [True, False, False, True, False, True]
     assert final[0] == final[3] == final[5] == "5"
     assert given_up == 2
-    assert time.monotonic() - started < 60
 
 
 def test_no_text_is_run_as_code():
@@ -481,14 +479,17 @@ def test_no_text_is_run_as_code():
 
 
 SCRIPT = """
-import json, sys, time
+import json, signal, sys, time
 print("null", flush=True)
 for line in sys.stdin:
     seconds, question = json.loads(line)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     while question == "loop":
         pass
     if question == "die":
         sys.exit(3)
+    if question in ("wait", "hang"):
+        time.sleep(3 * seconds if question == "wait" else 60)
     print(json.dumps([seconds, question]), flush=True)
 """
 
@@ -501,12 +502,19 @@ def test_a_process_that_loops_or_dies_is_replaced(tmp_path):
         process = bounded._process
         assert bounded.ask("\ud800 second" + "x" * 200_000) == [0.5, "\ud800 second" + "x" * 200_000]
         assert bounded._process is process
-        started = time.monotonic()
         assert bounded.ask("loop") is None
-        assert 0.4 < time.monotonic() - started < 5
         assert bounded.ask("third") == [0.5, "third"]
         assert bounded.ask("die") is None
         assert bounded.ask("fourth") == [0.5, "fourth"]
+
+
+def test_a_busy_machine_costs_no_answer_and_a_process_that_hangs_is_killed(tmp_path, monkeypatch):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    with Bounded(script, seconds=0.1) as bounded_by_processor_time:
+        assert bounded_by_processor_time.ask("wait") == [0.1, "wait"]  # longer by the clock than it may compute
+        monkeypatch.setattr(bounded, "_PATIENCE", 5.0)
+        assert bounded_by_processor_time.ask("hang") is None
 
 
 def test_a_script_that_does_not_start_says_why(tmp_path):

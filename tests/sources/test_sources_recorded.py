@@ -41,7 +41,11 @@ def given(tmp_path, monkeypatch) -> Path:
 
 
 def options(**changed):
-    return {"sources": None, "k": None, "max_left_out": 0.05, "shard": 8} | changed
+    return {"sources": None, "k": None, "max_left_out": 0.05, "max_missing": None, "shard": 8} | changed
+
+
+def own_options(**changed):
+    return options(**{"sha256": None, "field": None, "first_id": None} | changed)
 
 
 def own(tmp_path: Path, lines: list[object], **changed) -> Own:
@@ -50,7 +54,7 @@ def own(tmp_path: Path, lines: list[object], **changed) -> Own:
     path.write_bytes(
         b"".join((line if isinstance(line, bytes) else json.dumps(line).encode()) + b"\n" for line in lines)
     )
-    return Own(**{"path": str(path), "sha256": None} | options(**changed))
+    return Own(**own_options(path=str(path), **changed))
 
 
 def recorded(given: Path, layout: str, contents: dict[str, bytes], **changed) -> Recorded:
@@ -129,10 +133,15 @@ FAULTS = {
     b'{"answer": "2"}': "neither question nor id (its fields: 'answer')",
     b'{"id": null}': "neither question nor id (it has no fields)",
     b'{"prompt": 1, "reply": 2, "by": 3, "at": 4}': "(its fields: 'prompt', 'reply', 'by' and 1 more)",
-    b'{"question": "What is 1 plus 1?"}': "no field answer",
+    b'{"question": "What is 1 plus 1?", "reply": "2"}': "no field answer (its fields: 'question', 'reply'); name",
     b'{"question": 5, "answer": "2"}': "question is a number and should be text",
     b'{"question": "What is 1 plus 1?", "answer": null}': "answer is null and should be text",
-    b'{"question": "What is 1 plus 1?", "answer": ["2"]}': "answer is a list and should be text",
+    b'{"question": "What is 1 plus 1?", "answer": []}': "answer is an empty list",
+    b'{"question": "What is 1 plus 1?", "answer": [3]}': "answer[0] is a number and should be text",
+    b'{"question": "What is 1 plus 1?", "answer": {"text": "2"}}': "answer is an object and should be text",
+    b'{"question": "What is 1 plus 1?", "answer": [[[3]]]}': "answer[0][0] is a list and should be text",
+    b'{"question": "What is 1 plus 1?", "answer": ["2"], "logprob": -1}': "logprob should be a list, as long as answer",
+    b'{"question": "What is 1 plus 1?", "answer": ["2", "2"], "tokens": [7]}': "tokens should be a list, as long as",
     b'{"question": "What is 1 plus 1?", "answer": "\\ud800"}': "half a surrogate pair",
     b'{"question": "Who?", "answer": "2"}': "question 'Who?' is not one of the 40 problems",
     b'{"id": 7, "answer": "2"}': "id '7' is not one of the 40 problems (like 100)",
@@ -184,7 +193,7 @@ def test_an_empty_file(tmp_path, problems, lines):
 def test_the_end_of_a_file_that_is_cut_off(tmp_path, problems):
     path = tmp_path / "cut.jsonl"
     path.write_bytes(jsonl([good(row) for row in range(COUNT)]) + b'{"question": "What')
-    source = Own(path=str(path), sha256=None, **options())
+    source = Own(**own_options(path=str(path)))
     opened(source, problems)
     assert source.left_out == ["cut.jsonl:41: not JSON (cut off after character 18)"]
 
@@ -202,7 +211,7 @@ def test_a_list_that_is_empty_or_cut_off(tmp_path, problems, content, message):
     path = tmp_path / "mine.json"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message):
-        opened(Own(path=str(path), sha256=None, **options()), problems)
+        opened(Own(**own_options(path=str(path))), problems)
 
 
 @pytest.mark.parametrize("lines", [[b"{"], [b"\x00" * 1000]], ids=["broken", "zeros"])
@@ -222,9 +231,12 @@ def test_problems_with_fewer_answers_are_left_out_and_named(tmp_path, problems):
     assert len(source.answer(range(5, 6))) == 0
     with pytest.raises(UserError) as error:
         opened(own(tmp_path, lines, max_left_out=0.04), problems)
-    for part in ("2 of 40 problems have fewer than 4 answers", "#105, #117", "k=3", "max_left_out=0.05 to use"):
+    for part in ("2 of 40 problems have fewer than 4 answers", "#105, #117", "k=3", "max_missing=0.05 to use"):
         assert part in str(error.value)
     assert len(opened(own(tmp_path, lines, max_left_out=0, k=3), problems)) == 3 * COUNT
+    assert len(opened(own(tmp_path, lines, max_left_out=0, max_missing=0.05), problems)) == 4 * (COUNT - 2)
+    with pytest.raises(UserError, match=r"more than dataset\.answers\.max_missing=0\.04 allows"):
+        opened(own(tmp_path, lines, max_left_out=1, max_missing=0.04), problems)
 
 
 def test_more_answers_than_others_have_are_not_used(tmp_path, problems):
@@ -271,18 +283,145 @@ def test_a_choice_of_sources(tmp_path, problems):
         opened(own(tmp_path, lines, sources=["bb"]), problems)
 
 
+def test_samples_of_one_line(tmp_path, problems):
+    lines = [good(row, answer=[f"{row}.0", f"{row}.1"], logprob=[-1, -2], tokens=[3, 4]) for row in range(COUNT)]
+    found = opened(own(tmp_path, lines), problems)
+    assert found.text == tuple(f"{row}.{sample}" for row in range(COUNT) for sample in range(2))
+    assert found.logprob.tolist() == [-1, -2] * COUNT
+    assert found.tokens.tolist() == [3, 4] * COUNT
+    outputs = [{"problem": f"What is {row} plus 1?", "outputs": ["a", "b", "c"]} for row in range(COUNT)]
+    assert opened(own(tmp_path, outputs, field="outputs"), problems).text == ("a", "b", "c") * COUNT
+    with pytest.raises(UserError, match=r"no field answer \(its fields: 'problem', 'outputs'\)"):
+        opened(own(tmp_path, outputs), problems)
+    again = own(tmp_path, [*lines, lines[7]])
+    assert len(opened(again, problems)) == 2 * COUNT
+    assert again.left_out == ["mine.jsonl:41: duplicate: there is an answer to problem #107 before"] * 2
+
+
+def test_several_files_are_several_sources(tmp_path, problems):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_bytes(jsonl([good(row, answer=f"{name} {row}") for row in range(COUNT)]))
+    files = [str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")]
+    found = opened(Own(**own_options(path=files)), problems)
+    assert found.source == ("a", "b") * COUNT
+    assert found.text[:2] == ("a 0", "b 0")
+    assert set(opened(Own(**own_options(path=files, sources=["b"])), problems).source) == {"b"}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.jsonl").write_bytes((tmp_path / "a.jsonl").read_bytes())
+    twins = [files[0], str(tmp_path / "other" / "a.jsonl")]
+    assert opened(Own(**own_options(path=twins)), problems).source == (f"{tmp_path.name}/a", "other/a") * COUNT
+    sums = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]
+    assert len(opened(Own(**own_options(path=files, sha256=sums)), problems)) == 2 * COUNT
+    with pytest.raises(UserError, match=r"b\.jsonl: its sha256 is .* the file has changed"):
+        opened(Own(**own_options(path=files, sha256=[sums[0], "0" * 64])), problems)
+    with pytest.raises(UserError, match=r"dataset\.answers\.sha256: 1 for 2 files"):
+        opened(Own(**own_options(path=files, sha256=sums[:1])), problems)
+
+
+def log_lines(filters: tuple[str, ...], responses: int) -> list[dict]:
+    """A sample log of lm-evaluation-harness, as it writes one."""
+    return [
+        {
+            "doc_id": row,
+            "doc": {"question": f"What is {row} plus 1?", "answer": f"It is #### {row + 1}"},
+            "target": f"It is #### {row + 1}",
+            "arguments": {"gen_args_0": {"arg_0": f"Question: What is {row} plus 1?\nAnswer:", "arg_1": {}}},
+            "resps": [[f"{row}.{number}" for number in range(responses)]],
+            "filtered_resps": [f"{row}"],
+            "filter": name,
+            "metrics": ["exact_match"],
+            "exact_match": 0.0,
+        }
+        for name in filters
+        for row in range(COUNT)
+    ]
+
+
+@pytest.mark.parametrize("filters", [("none",), ("strict-match", "flexible-extract")])
+def test_a_sample_log_of_the_harness(tmp_path, problems, filters):
+    source = own(tmp_path, [*log_lines(filters, 3), b"{"])
+    found = opened(source, problems)
+    assert found.text == tuple(f"{row}.{sample}" for row in range(COUNT) for sample in range(3))
+    assert source.left_out == [f"mine.jsonl:{COUNT * len(filters) + 1}: not JSON (cut off after character 1)"]
+    assert source.notes == []
+
+
+def test_a_question_in_other_quotes_dashes_and_blanks(tmp_path):
+    asked = 'Tom\'s "big" dog -- a 3-year-old -- eats `two` meals\u2026'
+    test = tuple(Problem(str(row), f"{row} {asked}", "1") for row in range(3))
+    spelt = "Tom\u2019s \u201cBig\u201d dog \u2014 a 3\u2011year\u2010old \u2013 eats\u00a0\u2018two\u2019 meals..."
+    lines = [{"question": f"{row}\u200b {spelt}", "answer": f"{row}"} for row in range(3)]
+    found = opened(own(tmp_path, lines), Problems("x", (Pair("a", "b"),), test, "embedded", "0" * 16))
+    assert found.text == ("0", "1", "2")
+
+
+def test_fields_that_were_not_read_are_named(tmp_path, problems):
+    source = own(tmp_path, [good(row, outputs=["x"], **({"seed": 1} if row else {})) for row in range(COUNT)])
+    opened(source, problems)
+    assert source.notes == ["fields that were not read: 'outputs' (in 40 lines), 'seed' (in 39 lines)"]
+
+
+@pytest.mark.parametrize(
+    "written", ["{gold}", "{gold}.", "Count. So it is:\n#### {gold}", "It is $\\boxed{{{gold}}}$."]
+)
+def test_answers_that_are_the_reference_are_refused(tmp_path, problems, written):
+    lines = [good(row, answer=written.format(gold=row + 1), outputs=["a", "b"]) for row in range(COUNT)]
+    with pytest.raises(UserError) as error:
+        opened(own(tmp_path, lines), problems)
+    (message,) = error.value.lines
+    for part in (
+        "40 of 40 answers are the right final answer",
+        "'outputs' (in 40 lines)",
+        "field=NAME",
+        "field=answer",
+    ):
+        assert part in message
+    assert opened(own(tmp_path, lines, field="outputs"), problems).text == ("a", "b") * COUNT
+    assert len(opened(own(tmp_path, lines, field="answer"), problems)) == COUNT
+    wrong = [line | {"answer": "Count.\n#### 0"} if row < 4 else line for row, line in enumerate(lines)]
+    assert len(opened(own(tmp_path, wrong), problems)) == COUNT
+
+
+def test_the_reference_among_other_sources_is_refused(tmp_path, problems):
+    lines = [good(row, source="model") for row in range(COUNT)]
+    lines += [good(row, answer=str(row + 1), source="gold") for row in range(COUNT)]
+    with pytest.raises(UserError, match=r"40 of 40 answers of 'gold' are the right"):
+        opened(own(tmp_path, lines), problems)
+
+
+def numbered(first: int, rows: range, wrong: int = 0) -> list[dict]:
+    """Answers by ids that count from ``first``; the first few are wrong."""
+    lines = [{"id": row + first, "answer": f"{row} plus 1 is {row + 1}, so #### {row + 1}!"} for row in rows]
+    return [line | {"answer": "#### 7777"} if at < wrong else line for at, line in enumerate(lines)]
+
+
+@pytest.mark.parametrize("rows", [range(300), range(50, 150)], ids=["all", "a part"])
+@pytest.mark.parametrize("wrong", [0, 60])
+def test_ids_that_count_from_one_are_refused(tmp_path, rows, wrong):
+    test = tuple(Problem(str(row), f"What is {row} plus 1?", str(row + 1)) for row in range(300))
+    sums = Problems("sums", (Pair("a", "b"),), test, "embedded", "0" * 16)
+    some = {"max_missing": 1.0}
+    with pytest.raises(UserError, match=r"the ids seem to count from 1 .*dataset\.answers\.first_id=1"):
+        opened(own(tmp_path, numbered(1, rows, wrong), **some), sums)
+    shifted = opened(own(tmp_path, numbered(1, rows, wrong), first_id=1, **some), sums)
+    straight = opened(own(tmp_path, numbered(0, rows, wrong), **some), sums)
+    assert shifted.problem.tolist() == straight.problem.tolist() == list(rows)
+    assert shifted.text == straight.text
+    assert opened(own(tmp_path, numbered(1, rows[:-1], wrong), first_id=0, **some), sums).problem[0] == rows[0] + 1
+
+
 def test_the_file_has_to_be_there_and_unchanged(tmp_path, problems):
     source = own(tmp_path, [good(row) for row in range(COUNT)])
     path = tmp_path / "mine.jsonl"
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert len(opened(Own(path=str(path), sha256=found, **options()), problems)) == COUNT
+    assert len(opened(Own(**own_options(path=str(path), sha256=found)), problems)) == COUNT
     path.write_bytes(path.read_bytes() + b"\n")
     with pytest.raises(UserError, match=f"dataset.answers.sha256 is {found}: the file has changed"):
-        opened(Own(path=str(path), sha256=found, **options()), problems)
+        opened(Own(**own_options(path=str(path), sha256=found)), problems)
     path.unlink()
     for wrong, message in ((path, "there is no such file"), (tmp_path, "is a folder; name the file with your answers")):
         with pytest.raises(UserError, match=message):
-            opened(Own(path=str(wrong), sha256=None, **options()), problems)
+            opened(Own(**own_options(path=str(wrong))), problems)
     assert len(source.answer(range(COUNT))) == 0
 
 
@@ -295,11 +434,15 @@ def test_the_file_has_to_be_there_and_unchanged(tmp_path, problems):
         ({"max_left_out": -0.1}, "dataset.answers.max_left_out=-0.1: expected a number from 0 to 1"),
         ({"max_left_out": math.nan}, "dataset.answers.max_left_out=nan"),
         ({"sources": []}, "dataset.answers.sources=[]: name at least one"),
+        ({"max_missing": 1.5}, "dataset.answers.max_missing=1.5: expected a number from 0 to 1"),
+        ({"first_id": 2}, "dataset.answers.first_id=2: expected 0, 1 or null"),
+        ({"path": 5}, "dataset.answers.path=5: expected the name of a file, or a list of them"),
+        ({"path": ["a.jsonl", 5]}, "dataset.answers.path=['a.jsonl', 5]: expected the name"),
     ],
 )
 def test_options_of_ones_own(changed, message):
     with pytest.raises(UserError) as error:
-        Own(**{"path": "mine.jsonl", "sha256": None} | options(**changed))
+        Own(**own_options(**{"path": "mine.jsonl"} | changed))
     assert message in str(error.value)
 
 

@@ -6,6 +6,7 @@ What is read is plain data; nothing in it is ever run.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ from typing import Any
 from vaebench.errors import UserError
 
 _SHOWN = 3  # how many faults a message names
+_QUOTES = re.compile("[\"'`\u0301\u2018-\u201f\u2039\u203a\u00ab\u00bb\u2032\u2033]+")
+_DASHES = re.compile("[-\u2010-\u2015\u2212\ufe58\ufe63\uff0d]+")
+_UNSEEN = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")  # soft hyphens and blanks without width
 
 
 class Unusable(Exception):  # noqa: N818 (not an error: the record is left out and the rest is used)
@@ -51,6 +55,18 @@ def read(path: Path) -> Iterator[Record]:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
+def paths(value: Any, name: str) -> list[Path]:
+    """The files that an option of this name names: one, or a list of several.
+
+    Raises:
+        UserError: it names none.
+    """
+    several = [value] if isinstance(value, str) else value
+    if not isinstance(several, list | tuple) or not several or not all(isinstance(one, str) and one for one in several):
+        raise UserError(f"{name}={value}: expected the name of a file, or a list of them")
+    return [Path(one).expanduser() for one in several]
+
+
 def text(record: Mapping[str, Any], *names: str) -> str:
     """The text in the first of these fields that the record has.
 
@@ -81,8 +97,12 @@ def kind(value: Any) -> str:
 
 
 def same(question: str) -> str:
-    """What two spellings of one question have in common: its characters without white space and case."""
-    return "".join(unicodedata.normalize("NFKC", question).casefold().split())
+    """What two spellings of one question have in common: its characters without white space and case.
+
+    All quotation marks are one, and so are all dashes.
+    """
+    text = _UNSEEN.sub("", "".join(unicodedata.normalize("NFKC", question).casefold().split()))
+    return _DASHES.sub("-", _QUOTES.sub("'", text))
 
 
 def some(items: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ import importlib.util
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,23 +20,16 @@ import numpy as np
 
 from vaebench.errors import UserError, unknown
 from vaebench.metrics.bounded import Bounded
-from vaebench.metrics.latex_answers import (
-    as_number,
-    last_box,
-    last_field,
-    last_match,
-    marked,
-    normalise,
-    number_text,
-    plain_signs,
-    tidy,
-)
+from vaebench.metrics.latex_answers import LONGEST, normalise
+from vaebench.metrics.marks import last_match, marked, said
+from vaebench.metrics.number_answers import gold_number, number_answer
 
 Track = Callable[[int, int], None]
 Graded = tuple[tuple[str, ...], np.ndarray, int]
 
 _EVERY = 256  # answers between two reports of progress
 _TAIL = 2_000  # characters at the end of an answer without a box in which math-verify looks for LaTeX
+_BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 
 
 @dataclass(frozen=True)
@@ -94,16 +88,6 @@ _STRICT = re.compile(r"#### (-?[0-9.,]+)")
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
 _IGNORED = re.compile(r"[,$]")
 
-# A minus that follows a word, a number or a bracket subtracts.
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
-_SIGNED = rf"(?P<minus>(?<![\w)\]}}%.])-)?(?:\\?[$€£]\s?)?(?P<digits>(?>{_DIGITS}))"
-_NUMBER = re.compile(_SIGNED)
-_MARK = re.compile(rf"####[ \t]*\**[ \t]*{_SIGNED}(?![.):]\s+\S)")  # "#### 3. Add them up" is a heading
-_PHRASE = re.compile(
-    rf"(?i:\banswer)[ \t]{{0,3}}(?:\bis\b|=|:)(?:[ \t:*($]|\\[(\[$]|about|approximately){{0,8}}{_SIGNED}"
-)
-_LINE = re.compile(r"^[ \t]*A:([^\n]*)$", re.MULTILINE)
-
 
 def strict_answer(text: str) -> str:
     """The number after the first ``#### ``, cleaned as the harness does; ``""`` if there is none.
@@ -131,67 +115,22 @@ def exact_match(text: str) -> str:
     return re.sub(r"\.$", "", text).lower()
 
 
-def number_answer(text: str) -> str:
-    r"""The final answer of a word problem, as a number in its shortest form; ``""`` if there is none.
-
-    The first of these that the text has: the last ``#### N``; the last ``\boxed{}``; the last JSON field ``"answer"``;
-    the last ``answer is N`` or ``answer: N``; the last line ``A: N``; the last number of the text. What is in a box or
-    field is the answer, even if it is no number. Of several numbers there (``18 dollars per day for 7 days``) the first
-    after the last ``=`` counts.
-    """
-    text = plain_signs(text)
-    mark = _last(_MARK, text)
-    if mark:
-        return mark
-    for held in (last_box(text), last_field(text)):
-        if held is not None:
-            return _value(held)
-    lines = _LINE.findall(text)
-    return _last(_PHRASE, text) or (_value(lines[-1]) if lines else "") or _last(_NUMBER, text)
-
-
-def gold_number(gold: str) -> str:
-    """The right answer of a word problem in the form of `number_answer`."""
-    return _value(plain_signs(gold))
-
-
-def _value(held: str) -> str:
-    """The number that a few words state: all of them if they are one number, else the first after the last ``=``."""
-    held = held.rpartition("=")[2]
-    text = normalise(held)
-    if as_number(text) is not None:
-        return text
-    found = _NUMBER.search(held)
-    return _number(found) if found else ""
-
-
-def _last(pattern: re.Pattern[str], text: str) -> str:
-    found = last_match(pattern, text)
-    return _number(found) if found else ""
-
-
-def _number(found: re.Match[str]) -> str:
-    value = as_number(found["digits"])
-    minus = found["minus"] or ""
-    return minus + found["digits"] if value is None else number_text(-value if minus else value)
-
-
 # MATH
 
 
 def boxed_answer(text: str) -> str:
-    r"""What the last ``\boxed{}`` or, without one, the last JSON field ``"answer"`` holds, normalised; else ``""``.
+    r"""What the last ``\boxed{}``, ``<answer>`` or JSON field ``"answer"`` holds, normalised; ``""`` without any.
 
     The rules are those of `vaebench.metrics.latex_answers.normalise`: Hendrycks et al. and numbers as numbers.
     """
-    return normalise(marked(text) or "")
+    return normalise(marked(said(text)) or "")
 
 
 # Ways to grade
 
 
-def _by_text(final: Callable[[str], str], reference: Callable[[str], str]) -> Scorer:
-    """The scorer, of version 1, by which an answer is right if its final answer is the text of the reference."""
+def _by_text(version: int, final: Callable[[str], str], reference: Callable[[str], str]) -> Scorer:
+    """The scorer by which an answer is right if its final answer is the text of the reference."""
 
     def graded(texts: Sequence[str], golds: Sequence[str], seconds: float, track: Track) -> Graded:
         del seconds  # the rules take linear time
@@ -205,44 +144,48 @@ def _by_text(final: Callable[[str], str], reference: Callable[[str], str]) -> Sc
         right = [bool(found) and found == wanted[gold] for found, gold in zip(finals, golds, strict=True)]
         return tuple(finals), np.array(right, dtype=bool), 0
 
-    return Scorer(1, graded)
+    return Scorer(version, graded)
 
 
 def _by_mathematics(texts: Sequence[str], golds: Sequence[str], seconds: float, track: Track) -> Graded:
-    r"""Math-verify's verdict on the last box, else the JSON field ``"answer"``, else the end of the text.
+    r"""Math-verify's verdict on the answer of ``boxed``, without one on what it finds at the end of the text.
 
-    The final answer is what was looked at, by the rules of ``boxed``: math-verify may hold two such texts equal.
+    Equal normal forms are right. Else the forms themselves are compared, so the verdict depends on the final answer
+    alone; one that is longer than `LONGEST` characters is wrong.
     """
     if importlib.util.find_spec("math_verify") is None:
         raise UserError(
             "scorer math_verify: the package math-verify is missing; pip install 'vaebench[reasoning]', or take "
             "math_verify out of dataset.problems.scorers"
         )
-    verdicts: dict[tuple[str, str, bool], tuple[str, bool] | None] = {}
+    wanted = {gold: normalise(gold) for gold in set(golds)}
     finals, right, given_up = [], [], 0
     with Bounded(Path(__file__).with_name("math_verify_worker.py"), seconds=seconds) as worker:
+        ask = lru_cache(maxsize=None)(lambda *question: worker.ask(question))
         for done, (text, gold) in enumerate(zip(texts, golds, strict=True)):
             if done % _EVERY == 0:
                 track(done, len(texts))
-            held = marked(text)
-            asked = (f"${tidy(gold)}$", text[-_TAIL:] if held is None else f"${tidy(held)}$", held is None)
-            if asked not in verdicts:
-                verdicts[asked] = worker.ask(asked)
-            verdict = verdicts[asked]
-            given_up += verdict is None
-            written, same = verdict or ("", False)
-            finals.append(normalise(written if held is None else held) if verdict else "")
-            right.append(same)
+            answer = said(text)
+            held = marked(answer)
+            found = ask("find", _BOLD.sub(r"\1", answer[-_TAIL:])) if held is None else held
+            final = normalise(found or "")
+            same: bool | None = bool(final) and final == wanted[gold]
+            if final and not same and len(final) <= LONGEST:
+                same = ask("compare", wanted[gold], final)
+            gone = found is None or same is None
+            given_up += gone
+            finals.append("" if gone else final)
+            right.append(bool(same))
     track(len(texts), len(texts))
     return tuple(finals), np.array(right, dtype=bool), given_up
 
 
 SCORERS: Mapping[str, Scorer] = MappingProxyType(
     {
-        "gsm8k_strict": _by_text(strict_answer, exact_match),
-        "gsm8k_flexible": _by_text(flexible_answer, exact_match),
-        "gsm8k_number": _by_text(number_answer, gold_number),
-        "boxed": _by_text(boxed_answer, normalise),
-        "math_verify": Scorer(1, _by_mathematics),
+        "gsm8k_strict": _by_text(1, strict_answer, exact_match),
+        "gsm8k_flexible": _by_text(1, flexible_answer, exact_match),
+        "gsm8k_number": _by_text(2, number_answer, gold_number),
+        "boxed": _by_text(2, boxed_answer, normalise),
+        "math_verify": Scorer(2, _by_mathematics),
     }
 )

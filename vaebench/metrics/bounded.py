@@ -1,4 +1,4 @@
-"""Questions to a Python file in a process of its own, which is killed and replaced when it thinks for too long.
+"""Questions to a Python file in a process of its own, which ends and is replaced when it thinks for too long.
 
 A time limit by signal reaches neither C code nor threads other than the first; the end of a process reaches all.
 """
@@ -15,14 +15,16 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 _SECONDS_TO_START = 120.0  # of importing what the file needs, on a busy machine
+_PATIENCE = 30.0  # seconds by the clock for each of processor time, before a process that does not end is killed
 
 
 class Bounded:
-    """Asks a Python file, a line of JSON for a line of JSON, at most ``seconds`` for each.
+    """Asks a Python file, a line of JSON for a line of JSON, at most ``seconds`` of processor time for each.
 
     The file writes one line when it is ready, ``null`` or why it cannot be, and then a line for each
-    ``[seconds, question]`` it reads. It starts with the first question, without the caller's modules; one process
-    serves them all.
+    ``[seconds, question]`` it reads; it ends itself when it computes for longer (``signal.ITIMER_PROF``). One that does
+    not, where there is no such timer or because it sleeps, is killed much later by the clock. It starts with the first
+    question, without the caller's modules; one process serves them all.
     """
 
     def __init__(self, script: Path, *, seconds: float) -> None:
@@ -50,7 +52,7 @@ class Bounded:
             assert process.stdin is not None
             process.stdin.write(json.dumps([self._seconds, question]) + "\n")
             process.stdin.flush()
-            line = self._lines.get(timeout=self._seconds)
+            line = self._lines.get(timeout=self._seconds * _PATIENCE)
         except (queue.Empty, OSError):
             line = ""
         if not line:

@@ -5,13 +5,14 @@ What is never evaluated, and how that is made sure (math-verify 0.9.0, latex2sym
 - The ANTLR grammar of latex2sympy2_extended builds SymPy objects node by node, but makes its numbers by
   ``sympy.Number(text)``, which ends in SymPy's ``parse_expr`` and so in Python's ``eval``. ``ExprExtractionConfig``
   hands the digits and operators that it finds in prose to ``parse_expr`` too. So ``parse_expr`` is replaced, before a
-  model's text is looked at, by a function that knows numbers and refuses all else: ``2+3`` in prose is not read.
+  model's text is looked at, by a function that knows numbers and refuses all else; what it refuses is found as a text,
+  and compared as LaTeX.
 - SymPy writes and runs code of its own. An audit hook refuses to compile or run code that comes from no file, and to
   start programs: what needs that counts as not equal. The products of monomials, written for a number of variables, are
   let through.
 
 Powers and factorials stay unevaluated when parsed, but comparing may evaluate them (``10^{10^{10}}``, ``99999999!``):
-the caller kills this process then, an alarm does if the caller is gone, and memory is limited.
+an alarm ends this process then. It counts processor time, so a busy machine changes no verdict. Memory is limited.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-Judge = Callable[[str, str, bool], tuple[str, bool]]
+Judge = Callable[..., Any]
 
 _PLAIN_NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,9})?")
 # Comparisons that make SymPy import what it only imports when needed: there it parses texts of its own.
 _LOADS = (
-    ("$x^2+2x+1$", "$(x+1)^2$"),
-    ("$x>2$", "$2<x$"),
-    ("$y=2x+1$", "$2x-y=-1$"),
-    (r"$\frac{1}{\sqrt{2}}$", r"$\sin(\pi/4)$"),
-    (r"$\{1,2\}\cup[3,4)$", r"$x\in[3,4)$"),
-    (r"$\begin{pmatrix}1\\x\end{pmatrix}$", r"$\begin{pmatrix}1\\2\end{pmatrix}$"),
-    (r"$\sum_{i=1}^{n} i$", r"$\int_0^1 x dx$"),
-    (r"$\log_2 8$", r"$2^{x}$"),
+    ("x^2+2x+1", "(x+1)^2"),
+    ("x>2", "2<x"),
+    ("y=2x+1", "2x-y=-1"),
+    (r"\frac{1}{\sqrt{2}}", r"\sin(\pi/4)"),
+    (r"\{1,2\}\cup[3,4)", r"x\in[3,4)"),
+    (r"\begin{pmatrix}1\\x\end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+    (r"\sum_{i=1}^{n} i", r"\int_0^1 x dx"),
+    (r"\log_2 8", r"2^{x}"),
 )
 _MOST_MEMORY = 4 << 30  # bytes of addresses
 _MAKES_MONOMIALS = os.path.join("sympy", "polys", "monomials.py")  # noqa: PTH118 (how frames name their files)
@@ -60,7 +61,7 @@ def main() -> None:
     out.flush()
     for line in sys.stdin:
         seconds, question = json.loads(line)
-        _alarm(seconds + 1)
+        _alarm(seconds)
         answer = judge(*question)
         _alarm(0)
         out.write(json.dumps(answer) + "\n")
@@ -68,27 +69,36 @@ def main() -> None:
 
 
 def _judge() -> Judge:
-    """``judge(gold, text, prose)``: what was found in the text and whether it equals the gold. Raises ImportError.
+    """A function of ``"find"`` and a text or ``"compare"``, a gold and an answer. Raises ImportError.
 
-    The gold is a formula; the text is one too, or ``prose`` in which formulas and numbers are to be found.
+    It gives the last formula or number of the text, ``""`` if there is none, or whether the two formulas are equal.
     """
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, parser, verify
 
-    formula, prose_too = [LatexExtractionConfig()], [LatexExtractionConfig(), ExprExtractionConfig()]
-    reference = lru_cache(maxsize=256)(lambda gold: parse(gold, formula, parsing_timeout=None))
+    formula, prose = [LatexExtractionConfig()], [LatexExtractionConfig(), ExprExtractionConfig()]
+    read = lru_cache(maxsize=256)(lambda latex: parse(f"${latex}$", formula, parsing_timeout=None))
 
-    def judge(gold: str, text: str, prose: bool) -> tuple[str, bool]:
+    def find(text: str) -> str:
         try:
-            answer = parse(text, prose_too if prose else formula, parsing_timeout=None)
-            written = next((part for part in reversed(answer) if isinstance(part, str)), "")
-            return written, bool(answer) and verify(reference(gold), answer, timeout_seconds=None)
+            parts = parse(text, prose, parsing_timeout=None)
+        except Exception:  # what cannot be read is not found
+            return ""
+        return next((part for part in reversed(parts) if isinstance(part, str)), "")
+
+    def compare(gold: str, answer: str) -> bool:
+        try:
+            return bool(verify(read(gold), read(answer), timeout_seconds=None))
         except Exception:  # what cannot be compared is wrong
-            return "", False
+            return False
+
+    def judge(what: str, *texts: str) -> Any:
+        return find(*texts) if what == "find" else compare(*texts)
 
     for gold, text in _LOADS:
-        judge(gold, text, False)
+        compare(gold, text)
+        find(f"It is ${text}$, or 2/3.")
     parser.parse_expr = parser.sympy.parsing.sympy_parser.parse_expr = _only_numbers
-    reference.cache_clear()
+    read.cache_clear()
     return judge
 
 
@@ -123,9 +133,9 @@ def _limit_memory() -> None:
 
 
 def _alarm(seconds: float) -> None:
-    """End this process after so many seconds, whatever it is doing; 0 calls it off."""
+    """End this process after so many seconds of computing, whatever it is doing; 0 calls it off."""
     if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ A reader uses what it can of a line and names the rest. What it reads is plain d
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import nan
 from pathlib import Path
@@ -18,6 +18,7 @@ OPENAI_SOURCES = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_v
 SHOWN = 40  # characters of a name in a message
 _LOWEST_LOGPROB = -1e30
 _MOST_TOKENS = 2**31 - 1
+_OWN = ("question", "problem", "id", "source", "logprob", "tokens", "finished")
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a line, named by ``where``, gave: its answers, and why others of it cannot be used."""
+    """What a line, named by ``where``, gave: its answers, why others cannot be used, and fields that were not read."""
 
     where: str
     found: tuple[Found, ...]
     faults: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 Reader = Callable[[Path, str, Collection[str]], Iterator[Reading]]
@@ -70,10 +72,25 @@ def qwen(path: Path, role: str, sources: Collection[str]) -> Iterator[Reading]:
         yield _reading(record, lambda value: _responses(value, role))
 
 
-def own(path: Path) -> Iterator[Reading]:
-    """The user's own answers, one a line: see `vaebench.sources.recorded.Own`."""
+def own(path: Path, field: str | None, source: str) -> Iterator[Reading]:
+    """The user's own answers: see `vaebench.sources.recorded.Own`.
+
+    Args:
+        path: the file.
+        field: what holds the model's text; None for ``answer``, and ``resps`` in sample logs of lm-evaluation-harness.
+        source: who answered where a line does not say so.
+    """
+    first = None  # of the filters, whose lines all have the same responses
     for record in read(path):
-        yield _reading(record, lambda value: [partial(_own, value)])
+        logged = "resps" in record.value and isinstance(record.value.get("doc"), Mapping)
+        if logged:
+            first = record.value.get("filter") if first is None else first
+            if record.value.get("filter") != first:
+                continue
+        name = field or ("resps" if logged else "answer")
+        reading = _reading(record, lambda value, name=name: _own(value, name, source))  # type: ignore[misc]
+        unread = () if logged else tuple(key for key in record.value if key not in (*_OWN, name))
+        yield Reading(reading.where, reading.found, reading.faults, unread)
 
 
 READERS: Mapping[str, Reader] = {"openai_gsm8k": openai_gsm8k, "zeroeval": zeroeval, "qwen": qwen}
@@ -131,27 +148,75 @@ def _list(value: Mapping[str, Any], name: str) -> list[Any]:
     return list(value[name])
 
 
-def _own(value: Mapping[str, Any]) -> Found:
-    question = None if value.get("question") is None else text(value, "question")
+def _own(value: Mapping[str, Any], name: str, source: str) -> list[Callable[[], Found]]:
+    """The answers of a line, in the field ``name``: a text, or a list of samples."""
+    doc = value["doc"] if isinstance(value.get("doc"), Mapping) else {}
+    asked = next((held for held in (value, doc) for key in ("question", "problem") if held.get(key) is not None), None)
+    question = (
+        None if asked is None else text(asked, *(key for key in ("question", "problem") if asked.get(key) is not None))
+    )
     if question is None and value.get("id") is None:
-        fields = some([repr(name[:SHOWN]) for name, held in value.items() if held is not None])
-        raise Unusable(f"neither question nor id ({f'its fields: {fields}' if fields else 'it has no fields'})")
-    logprob, tokens, finished = (value.get(name) for name in ("logprob", "tokens", "finished"))
+        raise Unusable(f"neither question nor id ({_fields(value)})")
+    if name not in value:
+        raise Unusable(f"no field {name} ({_fields(value)}); name the model's text by dataset.answers.field")
+    who = source if value.get("source") is None else text(value, "source")
+    texts, several = _flat(value[name], name), isinstance(value[name], list)
+    if not texts:
+        raise Unusable(f"{name} is an empty list")
+    known = {key: value[key] for key in ("logprob", "tokens", "finished") if value.get(key) is not None}
+    for key, held in known.items():
+        if several and not (isinstance(held, list) and len(held) == len(texts)):
+            raise Unusable(f"{key} should be a list, as long as {name}")
+    return [
+        partial(
+            _sample,
+            Found(question, None, who, ""),
+            value.get("id"),
+            said,
+            where,
+            known if not several else {key: held[number] for key, held in known.items()},
+        )
+        for number, (where, said) in enumerate(texts)
+    ]
+
+
+def _flat(value: Any, name: str) -> list[tuple[str, Any]]:
+    """What a field holds, each with its place: itself, or the items of its list and of the lists in that."""
+    if not isinstance(value, list):
+        return [(name, value)]
+    found: list[tuple[str, Any]] = []
+    for number, item in enumerate(value):
+        where = f"{name}[{number}]"
+        found += (
+            [(f"{where}[{place}]", inner) for place, inner in enumerate(item)]
+            if isinstance(item, list)
+            else [(where, item)]
+        )
+    return found
+
+
+def _sample(asked: Found, number: Any, said: Any, where: str, known: Mapping[str, Any]) -> Found:
+    """One answer of a line: ``said``, which stands at ``where``, with what is ``known`` of it beside."""
+    logprob, tokens, finished = (known.get(name) for name in ("logprob", "tokens", "finished"))
     if logprob is not None and not (_number(logprob) and _LOWEST_LOGPROB <= logprob <= 0):
         raise Unusable("logprob should be a number, 0 at most")
     if tokens is not None and not (_whole(tokens) and 0 <= tokens <= _MOST_TOKENS):
         raise Unusable("tokens should be a whole number, 0 or more")
     if finished is not None and not isinstance(finished, bool):
         raise Unusable("finished should be true or false")
-    return Found(
-        question,
-        _id(value.get("id")),
-        "" if value.get("source") is None else text(value, "source"),
-        text(value, "answer"),
-        nan if logprob is None else float(logprob),
-        -1 if tokens is None else tokens,
-        -1 if finished is None else int(finished),
+    return replace(
+        asked,
+        id=_id(number),
+        text=whole_text(said, where),
+        logprob=nan if logprob is None else float(logprob),
+        tokens=-1 if tokens is None else tokens,
+        finished=-1 if finished is None else int(finished),
     )
+
+
+def _fields(value: Mapping[str, Any]) -> str:
+    fields = some([repr(name[:SHOWN]) for name, held in value.items() if held is not None])
+    return f"its fields: {fields}" if fields else "it has no fields"
 
 
 def _id(value: Any) -> str | None:
