@@ -38,6 +38,7 @@ SPINE = {
         "reproduce",
         "requests",
         "schedules",
+        "serve",
         "text_requests",
         "titles",
         "trained",
@@ -173,6 +174,10 @@ def test_quick_commands_import_nothing_heavy(argument, tmp_path):
 def test_papers_and_report_load_without_torch(part, tmp_path):
     modules = sorted(module_name(path) for path in SOURCES if part_of(module_name(path)) == part)
     assert "torch" not in loaded_after(f"import {', '.join(modules)}", tmp_path)
+
+
+def test_a_worker_watches_its_parent_before_anything_heavy_is_imported(tmp_path):
+    assert not loaded_after("import vaebench.serve", tmp_path) & {"torch", "numpy", "omegaconf", "rich"}
 
 
 def calls(path: Path) -> Iterator[tuple[ast.Call, str]]:

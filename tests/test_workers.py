@@ -20,12 +20,11 @@ import pytest
 import torch
 
 from benchmarks import kill_workers
-from vaebench import progress, stopping, store, worker
+from vaebench import progress, serve, stopping, store, worker
 from vaebench.compose import configurations, session
 from vaebench.config import Request, freeze
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import Interrupted
-from vaebench.executors import process
 from vaebench.executors.inline import Inline
 from vaebench.executors.local import Local
 from vaebench.store import Run, Store
@@ -178,8 +177,8 @@ def test_a_job_that_runs_out_of_memory_is_tried_again_too(
 
     monkeypatch.setattr(worker, "work", work)
     job = Job("train", tmp_path)
-    assert process._outcome(job, MACHINE, lambda line: None, lambda: False).status == status
-    assert process._outcome(job, MACHINE, lambda line: None, lambda: True) == Outcome(job, "interrupted", "not started")
+    assert serve._outcome(job, MACHINE, lambda line: None, lambda: False).status == status
+    assert serve._outcome(job, MACHINE, lambda line: None, lambda: True) == Outcome(job, "interrupted", "not started")
 
 
 SCRIPT = """
