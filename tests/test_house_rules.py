@@ -40,6 +40,7 @@ SPINE = {
         "reproduce",
         "requests",
         "schedules",
+        "serve",
         "targets",
         "terminal",
         "text_requests",
@@ -58,7 +59,7 @@ MAY_IMPORT = {
     "infinite": set(),
     "bounds": {"errors"},
     "terminal": {"errors"},
-    "config": {"bounds", "data.download", "data.places", "errors"},
+    "config": {"bounds", "data.contents", "data.download", "data.files", "data.places", "errors"},
     "contracts": {"contracts", "errors"},
     "nn": {"nn", *LEAVES},
     "metrics": {"metrics", "nn", "data.download", *LEAVES},
@@ -184,6 +185,10 @@ def test_quick_commands_import_nothing_heavy(argument, tmp_path):
 def test_papers_and_report_load_without_torch(part, tmp_path):
     modules = sorted(module_name(path) for path in SOURCES if part_of(module_name(path)) == part)
     assert "torch" not in loaded_after(f"import {', '.join(modules)}", tmp_path)
+
+
+def test_a_worker_watches_its_parent_before_anything_heavy_is_imported(tmp_path):
+    assert not loaded_after("import vaebench.serve", tmp_path) & {"torch", "numpy", "omegaconf", "rich"}
 
 
 def calls(path: Path) -> Iterator[tuple[ast.Call, str]]:

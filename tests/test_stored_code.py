@@ -16,7 +16,7 @@ import yaml
 
 from chains import MACHINE
 from vaebench import build, cli, commands, config, requests, stages, targets, titles, trying, worker
-from vaebench.checkpoint import save_weights
+from vaebench.checkpoint import weights_bytes
 from vaebench.compose import compose, session
 from vaebench.config import Request, choices, leaf
 from vaebench.contracts import Job
@@ -60,7 +60,7 @@ vaebench.evaluate.np.load vaebench.evaluate.evaluate vaebench.evaluate.io.open v
 vaebench.sources.checkpoints.load vaebench.sources.checkpoints.tokenizer vaebench.sources.generate.load
 vaebench.cli.main vaebench.cli.sys.exit vaebench.__main__.main vaebench.worker.work vaebench.worker.os.system
 vaebench.store.write_bytes vaebench.store.write_json vaebench.store.Store vaebench.store.os.remove
-vaebench.store.tempfile.mkstemp vaebench.store.yaml.unsafe_load vaebench.checkpoint.save_weights
+vaebench.store.tempfile.mkstemp vaebench.store.yaml.unsafe_load vaebench.checkpoint.load_weights
 vaebench.checkpoint.pickle.load vaebench.checkpoint.load_checkpoint vaebench.data.download.download
 vaebench.data.download.Thread vaebench.data.fetch.obtain vaebench.data.images.np.load vaebench.data.images.gzip.open
 vaebench.build.import_module vaebench.build.targets.import_module vaebench.targets.find vaebench.targets.import_module
@@ -403,7 +403,7 @@ def test_a_parents_parent_is_refused(home: Path, honest: dict[str, Any], untouch
     data = {**honest, "model": model, "optim": optim, "train": train, "parents": behind}
     run = finished(home, data)
     weights = build.model(Request(data), latent_shape=[4, 1, 1])
-    save_weights(run.path("model.safetensors"), weights)
+    run.path("model.safetensors").write_bytes(weights_bytes(weights))
     suite = {"_target_": "vaebench.suites.latent_diffusion.LatentDiffusion", **leaf("suite", "latent_diffusion")}
     evaluation = Store(home).open(Request({"verb": "eval", "suite": suite, "parents": {"run": run.key}}))
     outcome = worker.work(Job("eval", evaluation.folder), MACHINE)

@@ -52,7 +52,10 @@ def test_audio_brings_its_model_its_network_and_its_suite(capsys: pytest.Capture
         ),
         (["model=fsq", "dataset=digits", "model.levels=[4,1]"], "model.levels=[4, 1]"),
         (["model=fsq", "dataset=digits", "model.codebook_size=300"], "model.codebook_size=300"),
-        (["model=vp_vae", "dataset=digits", "train.watch_every=0"], "train.watch_every=0: has to be above 0"),
+        (
+            ["model=vp_vae", "dataset=digits", "train.watch_every=0"],
+            "train.watch_every=0: expected a whole number, at least 1",
+        ),
     ],
 )
 def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], home: Path, words: list[str], line: str) -> None:

@@ -20,12 +20,11 @@ import pytest
 import torch
 
 from benchmarks import kill_workers
-from vaebench import progress, stopping, store, worker
+from vaebench import progress, serve, stopping, store, worker
 from vaebench.compose import configurations, session
 from vaebench.config import Request, freeze
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import Interrupted
-from vaebench.executors import process
 from vaebench.executors.inline import Inline
 from vaebench.executors.local import Local
 from vaebench.store import Run, Store
@@ -178,8 +177,8 @@ def test_a_job_that_runs_out_of_memory_is_tried_again_too(
 
     monkeypatch.setattr(worker, "work", work)
     job = Job("train", tmp_path)
-    assert process._outcome(job, MACHINE, lambda line: None, lambda: False).status == status
-    assert process._outcome(job, MACHINE, lambda line: None, lambda: True) == Outcome(job, "interrupted", "not started")
+    assert serve._outcome(job, MACHINE, lambda line: None, lambda: False).status == status
+    assert serve._outcome(job, MACHINE, lambda line: None, lambda: True) == Outcome(job, "interrupted", "not started")
 
 
 SCRIPT = """
@@ -318,7 +317,7 @@ def test_who_waits_for_a_run_says_for_whom(home: Path, monkeypatch: pytest.Monke
         inline = Inline(machine=MACHINE, track=lambda *_: None, note=lambda job, line: notes.append(line))
         assert [outcome.status for outcome in inline.submit([Job("train", short.folder)])] == ["done"]
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(0.0))
-    assert notes == [f"waiting for pid {holder.pid} on faraway, since {since}, which makes the same run"]
+    assert notes == [f"waiting for pid {holder.pid} on far\\x1baway, since {since}, which makes the same run"]
 
 
 @pytest.mark.parametrize("quiet", [False, True])

@@ -128,7 +128,7 @@ def _optim_mistakes(spec: Mapping[str, Any]) -> Iterator[str | None]:
     given |= {f"optim.{name}": [(non_negative, spec.get(name, 0))] for name in ("eps", "weight_decay")}
     for name, checks in given.items():
         for check_of, value in checks:
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            is_number = signatures.fits(value, float)
             yield check_of(name, value) if is_number else f"{name}={shown(value)}: expected a number"
     for name in ("fused", "foreach", "amsgrad", "maximize", "capturable", "differentiable"):
         if spec.get(name) not in (None, True, False):

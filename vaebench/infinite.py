@@ -21,12 +21,14 @@ def spelled(content: Any) -> Any:
 
 
 def number(value: Any) -> Any:
-    """A stored number, or a list of them, read back. Raises `ValueError` for any other text."""
+    """A stored number or None, or a list of such, read back. Raises `ValueError` for anything else."""
     if isinstance(value, list):
         return [number(item) for item in value]
-    if isinstance(value, str) and value not in ("inf", "-inf"):
-        raise ValueError(f"{value[:40]!r} is no number")
-    return float(value) if isinstance(value, str) else value
+    if value in ("inf", "-inf"):
+        return float(value)
+    if not (value is None or isinstance(value, int | float)):
+        raise ValueError(f"{value!r:.40} is no number")
+    return value
 
 
 def difference(left: float, right: float) -> float:

@@ -19,7 +19,7 @@ from vaebench import estimate, executors, planning
 from vaebench.config import Request
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import UserError, shown
-from vaebench.infinite import difference
+from vaebench.infinite import difference, spelled
 from vaebench.items import Item
 from vaebench.papers.tables import load, names
 from vaebench.planning import Plan
@@ -197,7 +197,7 @@ def _cells(item: Item, store: Store, wrong: dict[str, None]) -> Iterator[dict[st
             "value": found["value"],
             "low": found.get("low"),
             "high": found.get("high"),
-            "by_seed": json.dumps(found.get("by_seed", [])),
+            "by_seed": json.dumps(spelled(found.get("by_seed", []))),
             "count": found["count"],
             "unit": found["unit"],
             "measurement": found["name"],

@@ -65,16 +65,16 @@ def mistakes(
     lines += [
         f"{name}.{key}: missing; {needed_by} needs it"
         for key, parameter in parameters.items()
-        if parameter.default is inspect.Parameter.empty and key not in given and not _fits(None, hints.get(key, int))
+        if parameter.default is inspect.Parameter.empty and key not in given and not fits(None, hints.get(key, int))
     ]
     lines += [
         f"{name}.{key}={shown(repr(given[key]))}: expected {_type_name(hints[key])}"
         for key in parameters
-        if key in given and key in hints and not _fits(given[key], hints[key])
+        if key in given and key in hints and not fits(given[key], hints[key])
     ]
     ranges = _hints(callee, include_extras=True)
     for key in parameters:
-        if key in given and key in hints and _fits(given[key], hints[key]):
+        if key in given and key in hints and fits(given[key], hints[key]):
             lines += dict.fromkeys(
                 f"{name}.{key}={given[key]!r}: expected {_type_name(hints[key])}, {wanted}"
                 for wanted in _missed(given[key], ranges[key])
@@ -88,7 +88,7 @@ def nulls(given: Mapping[str, Any], callee: Callable[..., Any]) -> dict[str, Non
     return {
         key: None
         for key, parameter in parameters.items()
-        if key not in given and parameter.default is inspect.Parameter.empty and _fits(None, hints.get(key, int))
+        if key not in given and parameter.default is inspect.Parameter.empty and fits(None, hints.get(key, int))
     }
 
 
@@ -111,11 +111,11 @@ def _hints(callee: Callable[..., Any], *, include_extras: bool = False) -> dict[
         return {}
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def fits(value: Any, hint: Any) -> bool:
     """Whether plain data (numbers, text, lists, mappings) can be passed where ``hint`` is asked for; True if unsure."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, option) for option in arguments)
+        return any(fits(value, option) for option in arguments)
     if origin is typing.Literal:
         return value in arguments
     if hint in (None, type(None)):
@@ -125,11 +125,11 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool) and -_MOST <= value <= _MOST
     if hint is float:
-        return _fits(value, int) or (isinstance(value, float) and math.isfinite(value))
+        return fits(value, int) or (isinstance(value, float) and math.isfinite(value))
     if hint is str or hint is Path:
         return isinstance(value, str)
     if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, typing.Sequence)):
-        return isinstance(value, list | tuple) and all(_fits(item, arguments[0]) for item in value if arguments)
+        return isinstance(value, list | tuple) and all(fits(item, arguments[0]) for item in value if arguments)
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         return isinstance(value, Mapping)
     return True

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import connection, parent_process
 from types import FrameType
 
@@ -43,6 +43,12 @@ def stop_on_signal(say: str = "") -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def signal_group(leader: int, number: signal.Signals) -> None:
+    """Send a signal to every process of the group that ``leader`` leads, if there is one."""
+    with suppress(OSError):
+        os.killpg(leader, number)
 
 
 def when_parent_ends(do: Callable[[], None]) -> None:

@@ -49,6 +49,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
         lambda m, r, y: frechet_distance(Reference(m, r, 30), y),
         ((6,), (6, 3), SETS),
     ),
+    "image.mean_psnr": (lambda x: image.mean_psnr(x)[0], ((5,),)),
     "image.mse_per_image": (image.mse_per_image, (IMAGES, IMAGES)),
     "image.psnr_from_mse": (image.psnr_from_mse, ((5,),)),
     "image.psnr_from_mse of a number": (lambda x: image.psnr_from_mse(float(x)), ((),)),

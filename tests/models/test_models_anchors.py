@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from vaebench.checkpoint import load_weights, save_weights
+from vaebench.checkpoint import load_weights, weights_bytes
 from vaebench.contracts import Batch
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
@@ -126,7 +126,7 @@ def test_a_classifier_has_as_many_outputs_as_the_data_has_classes(make, tmp_path
     assert moved.shape == (13, 128)
     assert not torch.equal(moved[:10], usual.head[-1].weight)
     assert (moved[:10] - usual.head[-1].weight).abs().max() < 0.01  # the first ten began as they always do
-    save_weights(tmp_path / "weights", model)
+    (tmp_path / "weights").write_bytes(weights_bytes(model))
     again = make("classifier")
     load_weights(tmp_path / "weights", again)
     x = data.test_x.float() / 255

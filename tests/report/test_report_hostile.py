@@ -38,7 +38,7 @@ def test_names_that_leave_their_folder_are_refused(measure, results, tmp_path, c
         assert (code, said.count("\n"), "\x1b" in said) == (2, 1, False)
         assert f"is no {column}" in said
         assert "cells.csv" in said
-    assert sorted(path.name for path in folder.iterdir()) == ["batchtopk"], "nothing was written"
+    assert {path.name for path in folder.iterdir()} <= {"batchtopk", ".lock"}, "nothing was written"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_damaged_field_is_one_line(column, value, measure, results):
 
 
 def test_a_folder_in_place_of_the_file_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="is damaged"):
+    with pytest.raises(UserError, match="cannot be read"):
         Cells.read(tmp_path)
 
 

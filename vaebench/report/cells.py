@@ -97,6 +97,8 @@ def _checked(path: Path, frame: DataFrame) -> DataFrame:
                 )
     protocol = [_printable_json(text, dict) for text in frame["protocol"]]
     by_seed = [_printable_json(text, list) for text in frame["by_seed"]]
+    for text in set(by_seed):
+        number(json.loads(text))
     return frame.apply(lambda column: column.map(printable)).assign(protocol=protocol, by_seed=by_seed)
 
 

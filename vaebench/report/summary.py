@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from vaebench.infinite import number
 from vaebench.papers.readings import Ranking, rank
 from vaebench.papers.tables import Claim, Column, Paper, Table
 from vaebench.papers.verdicts import (
@@ -222,7 +223,7 @@ def _cell(row: str, name: str, column: Column, frame: DataFrame | None, reported
     protocols = [{**json.loads(line["protocol"]), **{fact: line[fact] for fact in _FACTS}} for line in lines]
     ours = interval(list(values.values()))
     if pooled is not None:
-        values = dict(enumerate(json.loads(pooled["by_seed"])))
+        values = dict(enumerate(number(json.loads(pooled["by_seed"]))))
         ours = _own_interval(pooled, list(values.values()))
         protocols = [{**json.loads(pooled["protocol"]), "dataset": pooled["dataset"], "count": pooled["count"]}]
     digests = tuple(dict.fromkeys(line["protocol_digest"] for line in lines))
