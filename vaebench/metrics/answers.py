@@ -20,7 +20,7 @@ import numpy as np
 
 from vaebench.errors import UserError, unknown
 from vaebench.metrics.bounded import Bounded
-from vaebench.metrics.latex_answers import LONGEST, normalise
+from vaebench.metrics.latex_answers import normalise
 from vaebench.metrics.marks import last_match, marked, said
 from vaebench.metrics.number_answers import gold_number, number_answer
 
@@ -29,6 +29,7 @@ Graded = tuple[tuple[str, ...], np.ndarray, int]
 
 _EVERY = 256  # answers between two reports of progress
 _TAIL = 2_000  # characters at the end of an answer without a box in which math-verify looks for LaTeX
+_COMPARED = 400  # characters of the longest final answer that math-verify compares
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 
 
@@ -151,7 +152,7 @@ def _by_mathematics(texts: Sequence[str], golds: Sequence[str], seconds: float, 
     r"""Math-verify's verdict on the answer of ``boxed``, without one on what it finds at the end of the text.
 
     Equal normal forms are right. Else the forms themselves are compared, so the verdict depends on the final answer
-    alone; one that is longer than `LONGEST` characters is wrong.
+    alone; one that is longer than a few hundred characters is wrong.
     """
     if importlib.util.find_spec("math_verify") is None:
         raise UserError(
@@ -170,7 +171,7 @@ def _by_mathematics(texts: Sequence[str], golds: Sequence[str], seconds: float, 
             found = ask("find", _BOLD.sub(r"\1", answer[-_TAIL:])) if held is None else held
             final = normalise(found or "")
             same: bool | None = bool(final) and final == wanted[gold]
-            if final and not same and len(final) <= LONGEST:
+            if final and not same and len(final) <= _COMPARED:
                 same = ask("compare", wanted[gold], final)
             gone = found is None or same is None
             given_up += gone

@@ -57,7 +57,7 @@ _THOUSANDS = re.compile(r"(?<=\d)(?: ?\{, ?\}| ?\\,|,? ?(?:\\!)+) ?(?=\d{3}(?!\d
 _UNIT = re.compile(r"(?<=[\d}])\s*\\text\s*\{[^{}]*\}(?:\^\{?\d\}?)?$|(?<=.)\\text\{ .*$", re.DOTALL)
 _ORDINAL = re.compile(r"(?<=\d)(?:\^\s?\{?\s?)?\\text\s*\{\s*(?:st|nd|rd|th)\s*\}\}?")
 _SPACE = re.compile(r"(?<!\\)\\ ")
-_AND = re.compile(r"\\text\s*\{\s*(?:and|or|,)\s*\}|(?<=[\d})]) (?:and|or) (?=[-\d\\(])")
+_AND = re.compile(r"\\text\s*\{\s*(?:and|or|,)\s*\}|(?<=[\d}),]) (?:and|or) (?=[-\d\\(])")
 _COMMAS = re.compile(r",(?: ?,)+")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _MIXED = re.compile(r"(?<![\w.,/^{}_])(\d++) (\d++)/(\d++)(?![\d/])")

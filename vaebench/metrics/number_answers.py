@@ -126,7 +126,7 @@ def _after_phrase(mark: str, filler: str, rest: str) -> str:
     if not _BEGINS.match(rest) or ("\n" in filler and _HEADING.match(rest)):
         return ""
     sentence = _SENTENCE.split(rest, maxsplit=1)[0]
-    if mark.endswith(":") and "=" in sentence and "=" in rest[len(sentence) :]:
+    if mark.rstrip().endswith(":") and "=" in sentence and "=" in rest[len(sentence) :]:
         return ""  # the working begins here, not the answer
     return stated(sentence)
 
