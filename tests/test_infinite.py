@@ -109,6 +109,7 @@ def test_verdicts_on_infinite_numbers():
 def test_cells_keep_infinity(tmp_path):
     numbers = {"seed": 0, "value": INF, "count": 1, "stand_in": 0, "epochs": 1.0, "train_images": 1}
     line = {name: numbers.get(name, math.nan if name in ("low", "high") else "x") for name in COLUMNS}
+    line |= {"protocol": "{}", "by_seed": "[]"}
     path = tmp_path / "cells.csv"
     Cells.read(path).merged([line]).write(path)
     assert float(Cells.read(path).frame["value"][0]) == INF

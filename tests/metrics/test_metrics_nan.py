@@ -90,7 +90,7 @@ WITHOUT = {
     "selection": {"against_k", "majority", "pass_at_k", "share", "uniform"},
     "speech": {"is_silent", "is_there"},
 }
-MODULES_WITHOUT = {"answers", "bounded", "cost", "latex_answers", "math_verify_worker"}
+MODULES_WITHOUT = {"answers", "bounded", "cost", "latex_answers", "marks", "math_verify_worker", "number_answers"}
 
 
 def arguments(shapes: tuple[tuple[int, ...], ...]) -> list[Tensor]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.errors import UserError, printable
+from vaebench.infinite import number
 from vaebench.writing import write_bytes
 
 if TYPE_CHECKING:
@@ -89,10 +90,10 @@ class Cells:
 def _checked(path: Path, frame: DataFrame) -> DataFrame:
     """The file's texts `printable`. Raises `UserError` for a name that is none, `ValueError` for what is no JSON."""
     for column in _NAMES:
-        for number, value in enumerate(frame[column], 1):
+        for entry, value in enumerate(frame[column], 1):
             if not (_NAME.fullmatch(value) or (column == "run" and not value)):
                 raise UserError(
-                    f"{path}: entry {number}: {value!r:.60} is no {column} (letters, digits, then . @ + - too); "
+                    f"{path}: entry {entry}: {value!r:.60} is no {column} (letters, digits, then . @ + - too); "
                     "remove the entry and run again"
                 )
     protocol = [_printable_json(text, dict) for text in frame["protocol"]]
