@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString, RangeSweep
 from hydra.errors import HydraException
 
 from vaebench import bounds
@@ -67,7 +66,7 @@ def whole(word: str) -> str:
 
 def _values(override: Override, word: str) -> list[str]:
     try:
-        found = list(itertools.islice(_strings(override), MOST_POINTS + 1))
+        found = list(itertools.islice(_in_order(override).sweep_string_iterator(), MOST_POINTS + 1))
     except (HydraException, ValueError, ArithmeticError) as error:
         raise UserError(
             f"{shown(word)}: {shown(bounds.first_line(error))}; write the values, separated by commas"
@@ -79,10 +78,11 @@ def _values(override: Override, word: str) -> list[str]:
     return found
 
 
-def _strings(override: Override) -> Iterator[str]:
-    if override.is_range_sweep() and override.value().shuffle:  # type: ignore[union-attr]
-        override.value().shuffle = False  # type: ignore[union-attr]  # it would be listed whole
-    yield from override.sweep_string_iterator()
+def _in_order(override: Override) -> Override:
+    """Without shuffle(): every point is run, and an endless range would be listed whole."""
+    if isinstance(override.value(), ChoiceSweep | RangeSweep):
+        override.value().shuffle = False  # type: ignore[union-attr]
+    return override
 
 
 def _is_text(spec: type, key: str, value: str, sweep: bool) -> bool:

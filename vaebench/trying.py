@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -101,8 +102,12 @@ def _check_size(request: Request, latent_shape: Sequence[int] | None) -> None:
 
     hook = register_module_module_registration_hook(count)
     try:
-        with weightless():
+        with weightless(), warnings.catch_warnings(action="ignore"):
             model = build.model(request, latent_shape=latent_shape)
+    except UserError:
+        raise
+    except Exception:  # a constructor that needs values, like those of a file: it is built with them next
+        return
     finally:
         hook.remove()
     size, free = sum(one.nbytes for one in (*model.parameters(), *model.buffers())), free_bytes(torch.device("cpu"))

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from vaebench.errors import printable
 from vaebench.papers.verdicts import Verdict
 from vaebench.report import words
 from vaebench.report.summary import Section
@@ -20,8 +21,9 @@ _SHOWN_READINGS = 5
 
 def show(section: Section, console: Console) -> None:
     """Print one section: the paper's cells with verdicts, the controls, the claims; a study as its nearest readings."""
-    console.print(Text(f"\n{section.key}: {section.table.caption}", style="bold"))
-    console.print(Text("; ".join((section.place, *section.stand_ins)), style="dim"))
+    console.print()
+    console.print(Text(printable(f"{section.key}: {section.table.caption}"), style="bold"))
+    console.print(Text(printable("; ".join((section.place, *section.stand_ins))), style="dim"))
     if section.ranking is not None:
         _show_readings(section, console)
         return
@@ -46,7 +48,7 @@ def _show_printed(section: Section, console: Console) -> None:
     if cells:
         console.print(grid)
     for reason in words.reasons(section):
-        console.print(Text(f"  not comparable: {reason}", style="dim"))
+        console.print(Text(printable(f"  not comparable: {reason}"), style="dim"))
 
 
 def _show_controls(section: Section, console: Console) -> None:
@@ -77,8 +79,8 @@ def _show_readings(section: Section, console: Console) -> None:
         grid.add_row(str(line["rank"]), *answers, f"{line['distance']:.2f}", f"{line['cells']} of {ranking.wanted}")
     console.print(grid)
     left_out = f"; left out: {', '.join(ranking.left_out)}" if ranking.left_out else ""
-    console.print(Text(f"  {len(ranked)} of {len(ranking.frame)} readings measured{left_out}"))
+    console.print(Text(printable(f"  {len(ranked)} of {len(ranking.frame)} readings measured{left_out}")))
 
 
 def _verdict(verdict: Verdict, text: str) -> Text:
-    return Text(text, style=_STYLES.get(verdict.kind, "dim"))
+    return Text(printable(text), style=_STYLES.get(verdict.kind, "dim"))
