@@ -288,7 +288,6 @@ SAME = (
     (r"\emptyset", r"\varnothing", "∅"),
     ("1_3",),
     ("200000000000", "2e+11", r"2 \times 10^{11}"),
-    ("2e + 11", "2 e+11"),
     (r"\frac{1}{x}", "1/x"),
     (r"3\cdot\frac{1}{2}",),
 )
@@ -311,17 +310,18 @@ def test_no_two_answers_are_one():
     forms = [normalise(row[0]) for row in rows_that_differ()]
     assert len(set(forms)) == len(forms)
     assert all(forms)
+    assert normalise("2e + 11") != normalise("2e+11")  # a sum
 
 
 @pytest.mark.parametrize("scorer", ["boxed", "math_verify"])
 def test_what_is_right_and_what_is_not(scorer):
     rows = rows_that_differ()
     same = [(row[0], rf"so it is \boxed{{{text}}}") for row in rows for text in row]
-    finals, right = graded(same, scorer)
-    assert [pair for pair, good in zip(same, right, strict=True) if not good] == []
     other = [(a[0], rf"\boxed{{{b[-1]}}}") for a, b in itertools.pairwise(rows)]
-    assert [pair for pair, good in zip(other, graded(other, scorer)[1], strict=True) if good] == []
-    assert len({(gold, final) for (gold, _), final in zip(same, finals, strict=True)}) == len(rows)
+    finals, right = graded(same + other, scorer)
+    assert [pair for pair, good in zip(same, right[: len(same)], strict=True) if not good] == []
+    assert [pair for pair, good in zip(other, right[len(same) :], strict=True) if good] == []
+    assert len({(gold, final) for (gold, _), final in zip(same, finals[: len(same)], strict=True)}) == len(rows)
 
 
 MARKS = (
@@ -342,9 +342,10 @@ MARKS = (
 def test_where_the_answer_stands(scorer):
     answers = ("x^{2}+1", "1 1/2", "(1,2)", "5.", r"\\frac{1}{3}")
     pairs = [(answer, mark % answer) for answer in answers for mark in MARKS]
-    assert [pair for pair, good in zip(pairs, graded(pairs, scorer)[1], strict=True) if not good] == []
     other = [("7", text) for _, text in pairs] + [("27", r"\boxed{18}, then \boxed{27"), ("5", "5, \\boxed{")]
-    assert not any(graded(other, scorer)[1])
+    _, right = graded(pairs + other, scorer)
+    assert [pair for pair, good in zip(pairs, right, strict=False) if not good] == []
+    assert not any(right[len(pairs) :])
 
 
 # Pairs of which it is known how public graders judge: the harness, Hendrycks et al., Minerva, Qwen2.5-Math, math-verify
@@ -375,7 +376,7 @@ KNOWN = (
         ("1", r"1\sqrt{19}", False),
     ),
     *(("x+2n+1", "x+1", False), ("4", "4 4/9", False), (r"\frac{40}{9}", "4 4/9", True), ("10", "11 7/6", False)),
-    *(("2x+4y-3", "3", False), ("1", "2x + z = 1", False), ("5.5", "5.51", False), ("6+9.2i", "6.0+9.1i", False)),
+    *(("2x+4y-3", "3", False), ("2x + z = 1", "1", False), ("5.5", "5.51", False), ("6+9.2i", "6.0+9.1i", False)),
 )
 BY_MATHEMATICS = (
     *((r"\frac{x+2}{7}", r"\frac{x}{7}+\frac{2}{7}", True), ("2x(15x^2-4x+10)", "2x(10-4x+15x^2)", True)),
@@ -397,14 +398,13 @@ def test_pairs_that_public_graders_judge(scorer):
     assert list(zip(pairs, right, strict=True)) == [(pair, same) for pair, (*_, same) in zip(pairs, known, strict=True)]
 
 
-@pytest.mark.parametrize("scorer", ["math_verify"])
-def test_answers_in_prose(scorer):
+def test_answers_in_prose():
     pairs = [("7", "The result is **7**."), ("7", "The result is 7."), (r"\frac{2}{3}", "So the probability is 2/3.")]
     pairs += [(r"\frac{2}{3}", "So it is **2/3**"), ("9", "Answer $ 9 $"), ("1000.99", "which is 1,000.99")]
-    finals, right = graded(pairs, scorer)
-    assert right == [True] * len(pairs)
-    assert finals == ["7", "7", "2/3", "2/3", "9", "1000.99"]
-    assert graded([("2", "So the probability is 2/3."), ("7", "the result is **8**")], scorer)[1] == [False, False]
+    wrong = [("2", "So the probability is 2/3."), ("7", "the result is **8**")]
+    finals, right = graded(pairs + wrong, "math_verify")
+    assert right == [True] * len(pairs) + [False] * len(wrong)
+    assert finals == ["7", "7", "2/3", "2/3", "9", "1000.99", "2/3", "8"]
 
 
 @pytest.mark.parametrize("scorer", list(SCORERS))
@@ -412,7 +412,10 @@ def test_answers_that_pool_are_right_or_wrong_together(scorer):
     texts = [text for _, text in FINALS]
     texts += [rf"\boxed{{{text}}}" for row in SAME for text in row]
     texts += [rf"\boxed{{{text}}}" for _, text, _ in KNOWN + BY_MATHEMATICS] + [f"it is {text}" for _, text, _ in KNOWN]
-    for gold in ("18", r"\frac{3}{2}", "5", "x^2+1", "2,1") if scorer != "math_verify" else (r"\frac{3}{2}", "2,1"):
+    golds = ("18", r"\frac{3}{2}", "5", "x^2+1", "2,1")
+    if scorer == "math_verify":
+        texts, golds = texts[::4], ("2,1",)  # it takes a while for each
+    for gold in golds:
         finals, right = graded([(gold, text) for text in texts], scorer)
         verdicts: dict[str, set[bool]] = {}
         for final, good in zip(finals, right, strict=True):
@@ -422,7 +425,7 @@ def test_answers_that_pool_are_right_or_wrong_together(scorer):
 
 
 def test_the_order_of_answers_changes_no_verdict():
-    texts = [rf"\boxed{{{text}}}" for row in SAME[:12] for text in row]
+    texts = [rf"\boxed{{{text}}}" for row in SAME[:6] for text in row]
     forth, back = (graded([(r"\sqrt{2}", text) for text in order], "math_verify") for order in (texts, texts[::-1]))
     assert forth == (back[0][::-1], back[1][::-1])
 
