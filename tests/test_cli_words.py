@@ -91,7 +91,7 @@ def test_a_file_of_answers_is_a_path_or_several(capsys: pytest.CaptureFixture[st
     assert given(TrainConfig, "dataset.answers.path=null") is None
     code, _, error = run("answers", "dataset=recorded", "dataset.answers.path=[no] it's.jsonl", capsys=capsys)
     assert code == 2
-    assert error == "error: dataset.answers.path=[no] it's.jsonl: there is no such file\n"
+    assert error.endswith("/[no] it's.jsonl: there is no such file\n")
 
 
 def test_a_quoted_path_and_a_path_with_a_variable_are_what_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +213,7 @@ def test_a_network_of_another_kind_takes_some_time() -> None:
     [
         (["model.latent_dim=10000000000"], "model.latent_dim=10000000000"),
         (["model=vmae", "model.network.patch=7", "model.network.depth=1000000000"], "model.network.depth=1000000000"),
-        (["dataset.shape=[1,99999999,99999999]"], "more than this machine can hold"),
+        (["dataset.shape=[1,99999999,99999999]"], "numbers in one item; at most 67,108,864"),
     ],
 )
 def test_what_no_machine_holds_is_named(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -319,7 +319,7 @@ def test_overrides_of_another_run_are_checked_where_they_stand(capsys: pytest.Ca
         ("5", "parent.overrides: 5: "),
         ("+foo=1", "parent.overrides: unknown option 'foo'"),
         ("train.epochs=-1", "parent.overrides: train.epochs=-1: expected a whole number, at least 1"),
-        ("model=x", "parent.overrides: In 'train': Could not find 'model/x'"),
+        ("model=x", "parent.overrides: unknown model 'x'. Valid: ae"),
     ):
         code, _, error = run(*base, f"parent.overrides=['{word}']", capsys=capsys)
         assert code == 2

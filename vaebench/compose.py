@@ -115,6 +115,9 @@ def behind(experiment: str, words: Iterable[str], where: str) -> DictConfig:
     """An experiment's configuration with overrides that stand in the option ``where``, which every mistake names."""
     try:
         options = [option for word in words for option in spelled(str(word), TrainConfig, sweep=False)]
+        _, refused = _looked_up("train", [f"experiment={experiment}"], options)
+        if refused:
+            raise UserError(*refused)
         return _within_bounds([compose("train", [f"experiment={experiment}", *options])], TrainConfig)[0]
     except UserError as error:
         raise UserError(*(f"{where}: {line}" for line in error.lines)) from error
