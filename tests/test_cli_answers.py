@@ -144,9 +144,9 @@ REFUSED: list[tuple[Callable[[list[Line]], list[Line]], list[str], str]] = [
     (
         lambda lines: [line for number, line in enumerate(lines) if number % 6],
         [],
-        "10 of 20 problems have fewer than 3 answers, more than dataset.answers.max_left_out=0.05 allows: "
+        "10 of 20 problems have fewer than 3 answers, more than dataset.answers.max_missing=0.05 allows: "
         "#arithmetic/0, #arithmetic/2, #arithmetic/4 and 7 more; set dataset.answers.k=2 or set "
-        "dataset.answers.max_left_out=0.5 to use the others",
+        "dataset.answers.max_missing=0.5 to use the others",
     ),
     (list, ["dataset.answers.k=5"], "20 of 20 problems have fewer than 5 answers"),
     (list, ["dataset.answers.sources=[rigt]"], "unknown dataset.answers.sources 'rigt'; did you mean 'right'? Valid: "),

@@ -382,9 +382,20 @@ def test_answers_that_are_the_reference_are_refused(tmp_path, problems, written)
     assert len(opened(own(tmp_path, wrong), problems)) == COUNT
 
 
+def test_right_answers_are_doubted_only_where_no_model_would_have_them(tmp_path):
+    test = tuple(Problem(str(row), f"What is {row} plus 1?", str(row + 1)) for row in range(300))
+    sums = Problems("sums", (Pair("a", "b"),), test, "embedded", "0" * 16)
+    right = [good(row, answer=f"#### {row + 1}", model="gpt") for row in range(300)]
+    with pytest.raises(UserError, match=r"300 of 300 answers are the right final answer to the letter"):
+        opened(own(tmp_path, right), sums)
+    assert len(opened(own(tmp_path, right[:100], max_missing=1), sums)) == 100  # a good model on a few
+    few_wrong = [good(row, answer="#### 7777") if row < 9 else line for row, line in enumerate(right)]
+    assert len(opened(own(tmp_path, few_wrong), sums)) == 300
+
+
 def test_the_reference_among_other_sources_is_refused(tmp_path, problems):
     lines = [good(row, source="model") for row in range(COUNT)]
-    lines += [good(row, answer=str(row + 1), source="gold") for row in range(COUNT)]
+    lines += [good(row, answer=str(row + 1), source="gold", samples=["a", "b"]) for row in range(COUNT)]
     with pytest.raises(UserError, match=r"40 of 40 answers of 'gold' are the right"):
         opened(own(tmp_path, lines), problems)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vaebench.data.lines import same, some
 from vaebench.data.problems import Problems
 from vaebench.errors import UserError
-from vaebench.sources.layouts import SHOWN, Found, Reading
+from vaebench.sources.layouts import SHOWN, Found, Reading, looks_like_answers
 
 LONGEST = 100_000  # characters of an answer; the rest is cut off
 
@@ -52,13 +52,15 @@ class Collected:
         self._lines = 0
         self._faulty: set[str] = set()
         self._unread: Counter[str] = Counter()
+        self.samples_unread = False  # whether a field that was not read looks like answers
         self.unknown_ids: set[str] = set()
 
     def take(self, readings: Iterable[Reading], *, once: bool) -> None:
         """Take what the files hold. ``once``: all that a source has to say of a problem stands in one line."""
         for reading in readings:
             self._lines += 1
-            self._unread.update(reading.unread)
+            self._unread.update(reading.unread.keys())
+            self.samples_unread |= any(map(looks_like_answers, reading.unread.values()))
             for fault in reading.faults:
                 self._leave(reading.where, fault)
             for found in reading.found:

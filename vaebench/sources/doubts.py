@@ -9,24 +9,26 @@ from vaebench.data.problems import Problem, last_box
 from vaebench.errors import UserError
 from vaebench.sources.layouts import Found
 
-_FEWEST = 20  # answers from which a share says something
-_BARE = 0.95  # the share of answers that are nothing but the right final answer; no model is that terse and that right
-_WORKED = 0.995  # the share that end in the right final answer, as the set itself writes it; no model is that right
+_FEWEST = 20  # answers from which a share says something of ids
+_MANY, _ALL = 200, 0.985  # answers of which no model has such a share right to the letter: sets have that many errors
+_SOME, _MOST = 5, 0.95  # the same where other fields of the lines look like answers
 _BEFORE = 0.2  # the share that hold the right final answer of the problem before
 _TAIL = 300  # characters at the end of an answer in which its final answer is looked for
 _MARK = re.compile(r"####[^\S\n]*(\S+)\s*$")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
-def check(label: str, answered: Sequence[tuple[int, Found]], test: Sequence[Problem], field: str, unread: str) -> None:
+def check(
+    label: str, answered: Sequence[tuple[int, Found]], test: Sequence[Problem], *, unread: str, samples: bool
+) -> None:
     """Raise `UserError` if the answers of a source are the reference.
 
     Args:
         label: what the answers are called.
         answered: the answers, each with the row of its problem.
         test: the problems.
-        field: which field of a line was read.
-        unread: the fields that were not, for the message.
+        unread: the fields of the lines that were not read, for the message.
+        samples: whether one of them looks like answers.
     """
     by_source: dict[str, list[tuple[int, Found]]] = {}
     for row, found in answered:
@@ -34,13 +36,14 @@ def check(label: str, answered: Sequence[tuple[int, Found]], test: Sequence[Prob
     for source, several in by_source.items():
         bare = sum(_plain(found.text) == _plain(test[row].gold) for row, found in several)
         worked = sum(_final(found.text) == _plain(test[row].gold) for row, found in several)
-        if len(several) >= _FEWEST and (bare >= _BARE * len(several) or worked >= _WORKED * len(several)):
+        fewest, share = (_SOME, _MOST) if samples else (_MANY, _ALL)
+        if len(several) >= fewest and max(bare, worked) >= share * len(several):
             other = f" (not read: {unread})" if unread else ""
             who = f" of {source[:40]!r}" if source else ""
             raise UserError(
                 f"answers {label}: {max(bare, worked):,} of {len(several):,} answers{who} are the right final answer "
-                f"to the letter, so {field!r} seems to hold the reference and not what a model said{other}; name the "
-                f"model's text by dataset.answers.field=NAME, or set dataset.answers.field={field} if it is"
+                f"to the letter, so 'answer' seems to hold the reference and not what a model said{other}; name the "
+                f"model's text by dataset.answers.field=NAME, or set dataset.answers.field=answer if it is"
             )
 
 

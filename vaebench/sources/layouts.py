@@ -6,7 +6,7 @@ A reader uses what it can of a line and names the rest. What it reads is plain d
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import nan
 from pathlib import Path
@@ -44,7 +44,7 @@ class Reading:
     where: str
     found: tuple[Found, ...]
     faults: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
+    unread: Mapping[str, Any] = field(default_factory=dict)
 
 
 Reader = Callable[[Path, str, Collection[str]], Iterator[Reading]]
@@ -72,12 +72,12 @@ def qwen(path: Path, role: str, sources: Collection[str]) -> Iterator[Reading]:
         yield _reading(record, lambda value: _responses(value, role))
 
 
-def own(path: Path, field: str | None, source: str) -> Iterator[Reading]:
+def own(path: Path, text_field: str | None, source: str) -> Iterator[Reading]:
     """The user's own answers: see `vaebench.sources.recorded.Own`.
 
     Args:
         path: the file.
-        field: what holds the model's text; None for ``answer``, and ``resps`` in sample logs of lm-evaluation-harness.
+        text_field: what holds the model's text; None for ``answer``, in logs of lm-evaluation-harness for ``resps``.
         source: who answered where a line does not say so.
     """
     first = None  # of the filters, whose lines all have the same responses
@@ -87,13 +87,19 @@ def own(path: Path, field: str | None, source: str) -> Iterator[Reading]:
             first = record.value.get("filter") if first is None else first
             if record.value.get("filter") != first:
                 continue
-        name = field or ("resps" if logged else "answer")
+        name = text_field or ("resps" if logged else "answer")
         reading = _reading(record, lambda value, name=name: _own(value, name, source))  # type: ignore[misc]
-        unread = () if logged else tuple(key for key in record.value if key not in (*_OWN, name))
+        unread = {} if logged else {key: held for key, held in record.value.items() if key not in (*_OWN, name)}
         yield Reading(reading.where, reading.found, reading.faults, unread)
 
 
 READERS: Mapping[str, Reader] = {"openai_gsm8k": openai_gsm8k, "zeroeval": zeroeval, "qwen": qwen}
+
+
+def looks_like_answers(value: Any) -> bool:
+    """Whether a field that was not read may hold what a model said: a list of texts, or a long one."""
+    several = isinstance(value, list) and bool(value) and all(isinstance(one, str | list) for one in value)
+    return several or (isinstance(value, str) and len(value) > SHOWN)
 
 
 def _reading(record: Record, split: Callable[[Mapping[str, Any]], Sequence[Callable[[], Found]]]) -> Reading:

@@ -163,7 +163,7 @@ class Own:
         label = self._paths[0].name + (f" and {len(names) - 1} more" if len(names) > 1 else "")
         answered = list(collected.by_row())
         if self._field is None:
-            doubts.check(label, answered, problems.test, "answer", collected.unread())
+            doubts.check(label, answered, problems.test, unread=collected.unread(), samples=collected.samples_unread)
         if self._first_id is None:
             doubts.check_ids(label, answered, collected.unknown_ids, problems.test)
         self._kept = collected.choose(label, self._rules)
