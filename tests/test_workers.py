@@ -167,18 +167,15 @@ def test_a_worker_that_cannot_even_start_fails_its_job(home: Path, monkeypatch: 
         (KeyboardInterrupt(), "interrupted"),
     ],
 )
-def test_a_job_that_runs_out_of_memory_is_tried_again_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, status: str
-) -> None:
+def test_a_job_that_runs_out_of_memory_is_tried_again_too(tmp_path: Path, error: BaseException, status: str) -> None:
     """It may have been for the others' sake."""
 
-    def work(*_: object, **__: object) -> Outcome:
+    def work() -> Outcome:
         raise error
 
-    monkeypatch.setattr(worker, "work", work)
     job = Job("train", tmp_path)
-    assert serve._outcome(job, MACHINE, lambda line: None, lambda: False).status == status
-    assert serve._outcome(job, MACHINE, lambda line: None, lambda: True) == Outcome(job, "interrupted", "not started")
+    assert serve._outcome(job, work, lambda: False).status == status
+    assert serve._outcome(job, work, lambda: True) == Outcome(job, "interrupted", "not started")
 
 
 SCRIPT = """
@@ -303,14 +300,13 @@ def held(run: Run) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_who_waits_for_a_run_says_for_whom(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once; then it finds the other's work done."""
+    """Once; then it has the run."""
     monkeypatch.setattr(store, "_PATIENCE", 0.01)
     (short,) = [Store(home).open(request) for request in requests(SHORT)]
     notes: list[str] = []
 
     def release() -> None:
         until(lambda: len(notes))
-        short.set_status("done")
         holder.kill()
 
     with held(short) as holder, beside(release):

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
@@ -27,12 +29,18 @@ def serve(connection: Connection, machine: dict[str, Any]) -> None:
     """A worker's life: jobs come in, lines for the user and outcomes go out, until the connection is closed."""
     with suppress(OSError):
         os.setpgid(0, 0)
+    working = threading.Event()
     with stop_on_signal() as asked:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        when_parent_ends(_store_and_end)
+        when_parent_ends(lambda: _end(working))
         try:
             while True:
-                connection.send(_outcome(connection.recv(), machine, connection.send, asked))
+                job = connection.recv()
+                from vaebench.worker import work  # takes its time, in which there is nothing to store
+
+                working.set()
+                connection.send(_outcome(job, partial(work, job, machine, note=connection.send, stop=asked), asked))
+                working.clear()
         except (EOFError, OSError, KeyboardInterrupt):
             pass
     parent = parent_process()
@@ -40,21 +48,20 @@ def serve(connection: Connection, machine: dict[str, Any]) -> None:
         signal_group(os.getpid(), signal.SIGKILL)
 
 
-def _store_and_end() -> None:
-    """Nobody waits for this process any more: ask it to store, to stop at once, and then end it."""
-    for seconds in (_TO_STORE, _TO_DROP):
+def _end(working: threading.Event) -> None:
+    """Nobody waits for this process any more: if it works, ask it to store, then to stop at once; then end it."""
+    for seconds in (_TO_STORE, _TO_DROP) if working.is_set() else ():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(seconds)
     signal_group(os.getpid(), signal.SIGKILL)
     os._exit(1)
 
 
-def _outcome(job: Job, machine: dict[str, Any], note: Callable[[str], None], asked: Callable[[], bool]) -> Outcome:
+def _outcome(job: Job, work: Callable[[], Outcome], asked: Callable[[], bool]) -> Outcome:
     from vaebench.contracts import Outcome
-    from vaebench.worker import work
 
     try:
-        return Outcome(job, "interrupted", "not started") if asked() else work(job, machine, note=note, stop=asked)
+        return Outcome(job, "interrupted", "not started") if asked() else work()
     except KeyboardInterrupt:
         return Outcome(job, "interrupted")
     except Exception as error:
