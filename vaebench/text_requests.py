@@ -100,10 +100,11 @@ def _fingerprinted(leaf: dict[str, Any]) -> dict[str, Any]:
     """A file of the user's own is known by what it holds, not by where it lies."""
     if not leaf.get("path"):
         return leaf
-    found = [path.absolute() for path in paths(leaf["path"], "dataset.answers.path")]
-    missing = [f"dataset.answers.path={path}: there is no such file" for path in found if not path.is_file()]
+    named = paths(leaf["path"], "dataset.answers.path")
+    missing = [f"dataset.answers.path={path}: there is no such file" for path in named if not path.is_file()]
     if missing:
         raise UserError(*missing)
+    found = [path.absolute() for path in named]
     sha256 = leaf["sha256"] or [sha256_of(path) for path in found]
     if isinstance(leaf["path"], str):
         return {**leaf, "path": str(found[0]), "sha256": sha256 if leaf["sha256"] else sha256[0]}
