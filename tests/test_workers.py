@@ -147,13 +147,13 @@ def test_a_job_that_kills_its_worker_twice_has_failed_and_stops_nobody(home: Pat
 
 
 def test_a_worker_that_cannot_even_start_fails_its_job(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice, instead of being waited for."""
+    """Twice before it is the job's fault and twice then, instead of being waited for."""
     resource_tracker.ensure_running()  # is started by the same program
     monkeypatch.setattr(spawn, "_python_exe", os.fsencode(shutil.which("false") or ""))
     (short,) = [Store(home).open(request) for request in requests(SHORT)]
     outcomes, notes = submit([short], 1)
     assert "exit code 1 (the second time" in outcomes[short.key].reason
-    assert len(notes) == 1
+    assert ["before it began" in note for note in notes] == [True, True, False]
     assert short.status()["status"] == "failed"
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # From the death of its parent a worker has these seconds to store what it does, then these to drop it.
 _TO_STORE, _TO_DROP = 4.0, 3.0
+BEGUN = True  # said of a job whose process has started and has all it needs: what happens now may be the job's doing
 
 
 def serve(connection: Connection, machine: dict[str, Any]) -> None:
@@ -39,6 +40,7 @@ def serve(connection: Connection, machine: dict[str, Any]) -> None:
                 from vaebench.worker import work  # takes its time, in which there is nothing to store
 
                 working.set()
+                connection.send(BEGUN)
                 connection.send(_outcome(job, partial(work, job, machine, note=connection.send, stop=asked), asked))
                 working.clear()
         except (EOFError, OSError, KeyboardInterrupt):

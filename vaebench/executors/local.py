@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -19,6 +19,7 @@ from vaebench.store import Run
 
 _TICK = 0.2  # seconds between two looks at whether one was asked to stop
 _REPORT_EVERY = 1.0  # seconds
+_UNBEGUN = 2  # processes that may die before they began a job without it being the job's fault
 
 
 class Local:
@@ -43,6 +44,7 @@ class Local:
         self.waiting: deque[Job] = deque()
         self.again: deque[Job] = deque()
         self.lost: set[Job] = set()
+        self.unbegun: Counter[Job] = Counter()
 
     def submit(self, jobs: list[Job]) -> Iterator[Outcome]:
         """Yield each job's outcome when it has ended. Asked to stop, let the jobs store and raise KeyboardInterrupt."""
@@ -87,7 +89,7 @@ class Local:
             if said.status in ("lost", "interrupted"):
                 worker.bury()  # with all that it started, and its memory
                 self.crew.remove(worker)
-                yield from self._once_more(said, stopping=stopping)
+                yield from self._once_more(said, begun=worker.begun, stopping=stopping)
                 return
             if self.waiting and not stopping:
                 worker.give(self.waiting.popleft())
@@ -97,9 +99,14 @@ class Local:
         if worker.gone():
             self.crew.remove(worker)
 
-    def _once_more(self, ended: Outcome, *, stopping: bool) -> Iterator[Outcome]:
+    def _once_more(self, ended: Outcome, *, begun: bool, stopping: bool) -> Iterator[Outcome]:
         """What becomes of a job that did not come to its end."""
         job, reason = ended.job, ended.reason or "the worker process was asked to stop"
+        if not (begun or stopping) and self.unbegun[job] < _UNBEGUN:
+            self.unbegun[job] += 1
+            (self.again if job in self.lost else self.waiting).appendleft(job)
+            self.note(job, f"{reason} before it began; another one takes it")
+            return
         status = "failed" if job in self.lost and not stopping else "interrupted"
         if ended.status == "lost" or status == "failed":
             _mark(job, status, reason)

@@ -32,7 +32,7 @@ class Worker:
 
     def give(self, job: Job) -> None:
         """Hand it a job. If it has just died, `hear` says so."""
-        self.job = job
+        self.job, self.begun = job, False
         with suppress(OSError):
             self.connection.send(job)
 
@@ -40,8 +40,11 @@ class Worker:
         """What it says next: a line for the user, or how its job ended, ``lost`` if it died with it; None: nothing."""
         ended = self.process.exitcode is not None  # asked first: what it said last is still to be heard
         try:
-            if self.connection.poll():
-                return self.connection.recv()
+            while self.connection.poll():
+                said: str | Outcome | bool = self.connection.recv()
+                if not isinstance(said, bool):
+                    return said
+                self.begun = said
         except (EOFError, OSError):
             self.process.join(_TO_END)
             ended = True
