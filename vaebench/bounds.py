@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from vaebench.errors import shown, unknown
@@ -94,6 +94,8 @@ def mistakes(spec: type, given: Mapping[str, Any], where: str = "") -> list[str]
             continue
         try:
             value = given[one.name]
+            if isinstance(value, ListConfig) and not all(isinstance(item, str) for item in value):
+                lines.append(f"{name}={shown(value)}: expected a list of texts")
         except OmegaConfBaseException as error:
             raw = given._get_node(one.name) if isinstance(given, DictConfig) else None
             lines.append(f"{name}={shown(raw)}: {shown(first_line(error))}")

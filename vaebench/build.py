@@ -179,7 +179,7 @@ def _build(name: str, leaf: Mapping[str, Any], *, remote_code: bool = False, **e
     given = {key: copy.deepcopy(value) for key, value in leaf.items() if key not in _DESCRIPTION}
     try:
         built = callee(**given, **signatures.nulls({**given, **extra}, callee), **extra)
-    except (MemoryError, RuntimeError, ValueError, OverflowError) as error:
+    except (MemoryError, RuntimeError, ValueError, TypeError, OverflowError) as error:
         if isinstance(error, MemoryError) or _TOO_LARGE.search(str(error)):
             raise UserError(too_large(name, leaf, "more than this machine can hold")) from error
         raise

@@ -270,7 +270,9 @@ def _canonical(value: Any) -> Any:
 
 
 def plain(node: Any) -> Any:
-    """An OmegaConf node as dicts and lists, interpolations resolved."""
+    """An OmegaConf node as dicts and lists, interpolations resolved; any other value as it is."""
+    if not OmegaConf.is_config(node):
+        return node
     try:
         return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:

@@ -126,9 +126,11 @@ class LSA:
         """Read what `save` wrote: `embed` then gives the same bits. Raises `UserError` if that cannot be read."""
         try:
             terms = json.loads((folder / _TERMS).read_text(encoding="utf-8"))
+            if not isinstance(terms, list) or not all(isinstance(term, str) for term in terms):
+                raise ValueError("its terms are no list of texts")
             arrays = load_file(folder / _TENSORS)
             idf, components = arrays["idf"], arrays["components"]
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, RecursionError, SafetensorError) as error:
             raise UserError(
                 f"{folder}: its embedder cannot be read ({error}); remove the folder and run again"
             ) from error
