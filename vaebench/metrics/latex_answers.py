@@ -29,7 +29,6 @@ _COMMANDS = {
 _COMMANDS |= {"∩": "cap", "≤": "le", "≥": "ge", "≠": "ne", "∈": "in", "∅": "emptyset"}
 _SIGNS = _MINUS | {ord("°"): ""} | {ord(sign): rf"\{name} " for sign, name in _COMMANDS.items()}
 _SPACES = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))")  # that separate thousands
-_OTHER = re.compile(r"[^\x00-\x7f]")
 
 # In this order; an empty text removes. The first group is what Hendrycks et al. replace.
 _REPLACED = (
@@ -98,7 +97,7 @@ def plain_signs(text: str) -> str:
     if text.isascii():
         return text
     text = _SPACES.sub("", text.translate(_MINUS))
-    return _OTHER.sub(lambda sign: str(unicodedata.decimal(sign[0], sign[0])), text)
+    return text.translate({ord(sign): str(unicodedata.decimal(sign, sign)) for sign in set(text) if sign > "\x7f"})
 
 
 def plain_thousands(text: str) -> str:
