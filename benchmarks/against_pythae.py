@@ -28,7 +28,7 @@ from benchmarks.networks import (
     mlp,
 )
 from vaebench.data.images import ImageData
-from vaebench.train import fit
+from vaebench.engine.loop import fit
 
 # Network, images per round, goals in float32 and bf16. A convolutional epoch of 20,000 images would take ten minutes.
 CASES = (("MLP", mlp, 12_800, 1.25, 1.9), ("ConvNet", conv, 384, 1.0, 1.5))

@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.measure import Row, Variant, compare, interleave
-from vaebench import build, requests
-from vaebench.compose import compose, session
-from vaebench.config import Request
+from vaebench.chains import requests
+from vaebench.config.compose import compose, session
+from vaebench.config.request import Request
 from vaebench.contracts import Batch
 from vaebench.data.images import ImageData
+from vaebench.engine.loop import fit
 from vaebench.metrics import cost
 from vaebench.models.dmvae import DMVAE
 from vaebench.models.feature_ae import FeatureAutoencoder
-from vaebench.train import fit
+from vaebench.runs import build
 
 BATCH, CYCLES, RATE, DATASET = 128, 2, 3e-4, "mnist"
 GOAL = 0.9

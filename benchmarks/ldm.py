@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from benchmarks.measure import Row, Variant, compare, interleave
 from benchmarks.networks import copy_weights
-from vaebench import build
 from vaebench.compat import ensure_torchvision
-from vaebench.compose import compose, session
-from vaebench.config import freeze
+from vaebench.config.compose import compose, session
+from vaebench.config.request import freeze
 from vaebench.contracts import Batch, Sampling
 from vaebench.models.ldm import LDM
 from vaebench.models.vmae import VMAE
+from vaebench.runs import build
 
 BATCH, STEPS, DRAWN = 64, 4, 32
 LATENT, CLASSES, WIDTH, DEPTH, HEADS = (4, 8, 8), 10, 96, 4, 4  # of model=ldm on the small VMAE's latents

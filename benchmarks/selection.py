@@ -13,8 +13,8 @@ from benchmarks.measure import Row, Variant, compare, interleave
 from vaebench.contracts import Batch, Work
 from vaebench.data import arithmetic
 from vaebench.data.embeddings import Pairs
+from vaebench.engine.loop import fit
 from vaebench.models.rcvae import RCVAE
-from vaebench.train import fit
 
 WIDTH, LATENT, BATCH, STEPS, GOAL = 384, 256, 128, 40, 0.95
 EPOCHS = 5  # in a turn: a training looks at all its data once, and has 50 epochs to do so
@@ -132,9 +132,9 @@ def _scoring(model: RCVAE) -> Variant:
 
 
 def _embedding_and_scoring(model: RCVAE) -> Variant:
-    from vaebench import build
-    from vaebench.compose import compose, session
-    from vaebench.config import Request, plain
+    from vaebench.config.compose import compose, session
+    from vaebench.config.request import Request, plain
+    from vaebench.runs import build
 
     with session():
         leaf = plain(compose("train", ["embedder=minilm", "dataset=tiny", "model=rcvae"]).embedder)

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks.measure import Row, Variant, interleave
-from vaebench import build
-from vaebench.compose import compose, session
-from vaebench.config import freeze
+from vaebench.config.compose import compose, session
+from vaebench.config.request import freeze
 from vaebench.data.images import ImageData
 from vaebench.nn.tokenizer import Tokenizer
+from vaebench.runs import build
 
 BATCH, STEPS = 32, 5
 WARM_UP = 20  # steps, unmeasured: the queue is no longer all draws of N(0, I)

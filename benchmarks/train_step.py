@@ -12,8 +12,8 @@ from benchmarks.measure import Row, Variant, compare, interleave
 from benchmarks.networks import BATCH, LATENT, copy_weights, images
 from vaebench.contracts import Batch
 from vaebench.data.images import ImageData
+from vaebench.engine.loop import fit
 from vaebench.models.beta_vae import BetaVAE
-from vaebench.train import fit
 
 BETA, LEARNING_RATE, GOAL = 0.001, 1e-3, 0.95
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import cli, store
-from vaebench.store import Run
+from vaebench.cli import main as cli
+from vaebench.runs import store
+from vaebench.runs.store import Run
 
 FAST = ["dataset=digits", "train.max_steps=3", "train.batch_size=32"]
 

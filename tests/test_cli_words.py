@@ -15,12 +15,18 @@ import torch
 from omegaconf import OmegaConf
 from rich.table import Table
 
-from vaebench import build, cli, commands, compose, estimate, progress
-from vaebench.config import ReproduceConfig, Request, TrainConfig, freeze
+from vaebench.cli import commands
+from vaebench.cli import main as cli
+from vaebench.cli.terminal import Terminal
+from vaebench.config import compose
+from vaebench.config.overrides import parse, spelled
+from vaebench.config.request import Request, freeze
+from vaebench.config.spine import ReproduceConfig, TrainConfig
 from vaebench.contracts import Job, Outcome, Phase
 from vaebench.errors import UserError
-from vaebench.overrides import parse, spelled
-from vaebench.terminal import Terminal
+from vaebench.reproduce import estimate
+from vaebench.runs import build
+from vaebench.runs.executors import progress
 
 ROOT = Path(__file__).resolve().parent.parent
 FAST = ["dataset=digits", "scale=smoke", "train.max_steps=1", "train.batch_size=32"]
@@ -186,7 +192,7 @@ def test_results_that_cannot_be_written_are_noticed_first(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("computed first")
 
-    monkeypatch.setattr("vaebench.executors.run", never)
+    monkeypatch.setattr("vaebench.runs.executors.run", never)
     (tmp_path / "file").touch()
     code, _, error = run("reproduce", "-q", *SMALLEST, f"results={tmp_path / inside}", capsys=capsys)
     assert code == 2
@@ -262,7 +268,7 @@ def test_a_terminal_without_utf8_shows_what_it_can(encoding: str, tmp_path: Path
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT), "VAEBENCH_HOME": str(tmp_path)}
     for words in (["list", "papers"], ["train", "dataset=\u03c3"]):
         done = subprocess.run(
-            [sys.executable, "-m", "vaebench.cli", *words],
+            [sys.executable, "-m", "vaebench", *words],
             capture_output=True,
             cwd=tmp_path,
             env=environment,
@@ -306,7 +312,7 @@ def test_optimisers_take_numbers_in_range() -> None:
     ],
 )
 def test_a_device_that_is_none(device: str, message: str) -> None:
-    from vaebench import runtime
+    from vaebench.engine import runtime
 
     assert runtime.resolve_device("cpu:0") == torch.device("cpu:0")
     with pytest.raises(UserError, match=message):

@@ -6,13 +6,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from vaebench import build, requests, trying
-from vaebench.compose import compose, configurations, session
-from vaebench.config import Request, choices, conf_dir, freeze, kinds, leaf
+from vaebench.chains import check, requests
+from vaebench.config.choices import choices, conf_dir, kinds, leaf
+from vaebench.config.compose import compose, configurations, session
+from vaebench.config.request import Request, freeze
 from vaebench.data.embeddings import Pairs
 from vaebench.data.latents import LatentData
+from vaebench.engine.loop import fit
 from vaebench.errors import UserError
-from vaebench.train import fit
+from vaebench.runs import build
 
 EMBEDDED = {"images": "digits", "text": "tiny", "tokens": "arithmetic", "audio": "tones", "points": "s_curve"}
 
@@ -71,7 +73,7 @@ def test_every_experiment_takes_a_real_step(name: str) -> None:
         chain = requests.training(cfg)
     torch.manual_seed(0)
     *_, request = chain
-    models = trying.try_out([one for one in chain if one["verb"] != "embed"])
+    models = check.try_out([one for one in chain if one["verb"] != "embed"])
     model, parents = models[request.key], request.data.get("parents", {})
     if "perceptual" in parents:
         model.perceive(models[parents["perceptual"]])

@@ -12,11 +12,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from vaebench import build, costs, requests
-from vaebench.compose import compose, session
-from vaebench.config import Request
+from vaebench.chains import requests
+from vaebench.config.compose import compose, session
+from vaebench.config.request import Request
 from vaebench.errors import UserError
 from vaebench.metrics import cost
+from vaebench.reproduce import costs
+from vaebench.runs import build
 
 CPU = torch.device("cpu")
 SMALL = ["dataset=digits", "scale=smoke", "train.max_steps=100", "train.batch_size=16"]

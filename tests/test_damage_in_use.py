@@ -12,14 +12,15 @@ import pytest
 import torch
 
 from chains import MACHINE, do
-from vaebench import cli, worker
-from vaebench.checkpoint import checkpoint_bytes, load_checkpoint
-from vaebench.compose import compose, session
-from vaebench.config import Request, freeze
+from vaebench.cli import main as cli
+from vaebench.config.compose import compose, session
+from vaebench.config.request import Request, freeze
 from vaebench.contracts import Job, Outcome
+from vaebench.engine.checkpoint import checkpoint_bytes, load_checkpoint
 from vaebench.errors import UserError
-from vaebench.report.cells import COLUMNS, Cells, cells_path
-from vaebench.store import Run, Store
+from vaebench.papers.cells import COLUMNS, Cells, cells_path
+from vaebench.runs import worker
+from vaebench.runs.store import Run, Store
 from vaebench.writing import TEMPORARY, locked, remove_unfinished, write_bytes
 
 WORDS = ["model=batchtopk", "model.hidden=[8]", "dataset=digits", "train.max_steps=6", "train.log_every=1"]

@@ -89,7 +89,7 @@ def module_name(path: Path) -> str:
 
 
 def part_of(module: str) -> str:
-    """``vaebench.models.ae`` -> ``models``; ``vaebench.train`` -> ``train``."""
+    """``vaebench.models.ae`` -> ``models``; ``vaebench.engine.loop`` -> ``train``."""
     return module.split(".")[1] if "." in module else ""
 
 
@@ -225,7 +225,7 @@ def test_a_name_becomes_code_in_one_place():
         for _, name in calls(path)
         if name.split(".")[-1] in lookups
     }
-    assert callers == {("vaebench.targets", "import_module"), ("vaebench.embedders.sentence", "import_module")}
+    assert callers == {("vaebench.config.targets", "import_module"), ("vaebench.embedders.sentence", "import_module")}
 
 
 def test_no_default_hides_in_a_lookup():

@@ -11,13 +11,15 @@ import yaml
 from safetensors.torch import load_file
 
 from chains import MACHINE, do, files, stop_and_resume
-from vaebench import build, cli, requests, stages, trying, worker
-from vaebench.checkpoint import weights_bytes
-from vaebench.compose import compose, session
-from vaebench.config import Request
+from vaebench.chains import check, requests
+from vaebench.cli import main as cli
+from vaebench.config.compose import compose, session
+from vaebench.config.request import Request
 from vaebench.contracts import Job
+from vaebench.engine.checkpoint import weights_bytes
 from vaebench.errors import UserError
-from vaebench.store import Run, Store
+from vaebench.runs import build, stages, worker
+from vaebench.runs.store import Run, Store
 
 NETWORK = ["model.network.patch=7", "model.network.width=8", "model.network.depth=1", "model.network.heads=2"]
 NETWORK += ["model.network.decoder_width=8", "model.network.decoder_depth=1", "model.network.decoder_heads=2"]
@@ -153,12 +155,12 @@ def test_parents_that_cannot_be(options: list[str], message: str) -> None:
 def test_latents_that_are_no_grid_are_refused_before_anything_runs() -> None:
     cfg = compose("train", [*DIFFUSION, "parent.experiment=batchtopk/ae_256"])
     with pytest.raises(UserError, match="parent: the latents of Autoencoder are no grid"):
-        trying.try_out(requests.training(cfg))
+        check.try_out(requests.training(cfg))
     with pytest.raises(UserError, match=r"unknown latents.dtype 'int8'.*float32"):
-        trying.try_out(chain("latents.dtype=int8"))
+        check.try_out(chain("latents.dtype=int8"))
     cfg = compose("train", ["model=ae", "dataset=digits", "parent.experiment=ldmae/vmae", *PARENT])
     with pytest.raises(UserError, match="model ae cannot start from another run"):
-        trying.try_out(requests.training(cfg))
+        check.try_out(requests.training(cfg))
 
 
 @pytest.mark.usefixtures("composing")

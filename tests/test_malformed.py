@@ -15,8 +15,10 @@ from typing import Any, get_args
 import pytest
 from omegaconf import DictConfig, ListConfig
 
-from vaebench import bounds, cli, compose
-from vaebench.config import ReproduceConfig, TrainConfig, leaf
+from vaebench.cli import main as cli
+from vaebench.config import bounds, compose
+from vaebench.config.choices import leaf
+from vaebench.config.spine import ReproduceConfig, TrainConfig
 
 FAST = 6  # commands of each kind in the fast test; the slow one takes all of them
 BASE = {
@@ -47,7 +49,7 @@ def _nothing_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def stop(*_: Any, **__: Any) -> None:
         raise Reached
 
-    monkeypatch.setattr("vaebench.executors.run", stop)
+    monkeypatch.setattr("vaebench.runs.executors.run", stop)
     monkeypatch.chdir(tmp_path)
 
 

@@ -11,12 +11,15 @@ import torch
 from safetensors.torch import load_file
 
 from chains import MACHINE, do, files, stop_and_resume
-from vaebench import cli, matching_requests, requests, trained, trying, worker
-from vaebench.compose import compose
-from vaebench.config import Request, choices
+from vaebench.chains import check, matching, requests
+from vaebench.cli import main as cli
+from vaebench.config.choices import choices
+from vaebench.config.compose import compose
+from vaebench.config.request import Request
 from vaebench.contracts import Job
 from vaebench.errors import UserError
-from vaebench.store import Store
+from vaebench.runs import load, worker
+from vaebench.runs.store import Store
 
 SHORT = ["train.max_steps=4", "train.batch_size=32", "train.log_every=1"]
 SCORE = ["train.epochs=null", "model.width=16", "model.depth=1", "model.heads=2", *SHORT]
@@ -129,7 +132,7 @@ def test_all_stages_run_and_resume_to_the_same_bytes(home: Path, tmp_path: Path,
     tuned = ["experiment=dmvae/tune", f"reference={reference}", *SHORT, "dataset=digits", *STAGES]
     joint = f"stages.joint.overrides={listed(MATCHED[:-1])}"
     wanted = list({one.key: one for one in requests.training(compose("train", [*tuned, joint]))}.values())
-    trying.try_out(wanted)
+    check.try_out(wanted)
     whole = do(home, *wanted)
     for one, request in zip(whole, wanted, strict=True):
         # Of the joint training's 12 steps the 8th: between two turns of the autoencoder. A stage here has one shard.
@@ -156,10 +159,10 @@ def test_a_reference_lies_in_the_units_of_the_tokenizer(home: Path) -> None:
 def test_an_evaluation_finds_the_reference_of_a_matched_model_and_of_its_tuning(home: Path) -> None:
     wanted = chain("reference=gaussian", "reference.samples=64")
     runs = do(home, *{one.key: one for one in wanted}.values())
-    found = trained.reference_run(runs[-1], Store(home))
+    found = load.reference_run(runs[-1], Store(home))
     assert found is not None
     assert found.key == wanted[-3].key
-    assert trained.reference_run(runs[1], Store(home)) is None
+    assert load.reference_run(runs[1], Store(home)) is None
 
 
 @composed
@@ -266,8 +269,8 @@ def test_a_model_without_an_experiment_begins_with_the_tokenizer_and_asks_for_a_
 
 
 def test_stage_names_are_those_of_the_configuration() -> None:
-    assert matching_requests.stages()[-1] == "reference"
-    assert {"encoder", "tokenizer", "teacher", "joint"} <= set(matching_requests.stages())
+    assert matching.stages()[-1] == "reference"
+    assert {"encoder", "tokenizer", "teacher", "joint"} <= set(matching.stages())
 
 
 def test_a_mistake_in_a_run_of_the_chain_says_which(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from vaebench import costs, planning
-from vaebench.compose import session
-from vaebench.config import ReproduceConfig
+from vaebench.config.compose import session
+from vaebench.config.spine import ReproduceConfig
 from vaebench.metrics import cost
+from vaebench.reproduce import costs, planning
 
 CPU = torch.device("cpu")
 

@@ -9,12 +9,15 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from vaebench import cli, executors, items, reproduce
-from vaebench.compose import configurations, session
-from vaebench.config import freeze
+from vaebench.cli import main as cli
+from vaebench.config.compose import configurations, session
+from vaebench.config.request import freeze
 from vaebench.contracts import Job
-from vaebench.report.cells import COLUMNS, KEY
-from vaebench.store import Store
+from vaebench.papers.cells import COLUMNS, KEY
+from vaebench.reproduce import collect as reproduce
+from vaebench.reproduce import rows as items
+from vaebench.runs import executors
+from vaebench.runs.store import Store
 
 WORDS = ["paper=batchtopk", "table=masks", "scale=smoke", "dataset=digits"]
 MACHINE = {"device": "cpu", "threads": 1, "checkpoint_seconds": 30.0}

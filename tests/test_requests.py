@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import build, items, planning, requests, trying
-from vaebench import text_requests as texts
-from vaebench.compose import compose, configurations, session
-from vaebench.config import Request, choices, kind_of, plain
+from vaebench.chains import check, requests, texts
+from vaebench.config.choices import choices, kind_of
+from vaebench.config.compose import compose, configurations, session
+from vaebench.config.request import Request, plain
 from vaebench.errors import UserError
 from vaebench.papers.tables import load
-from vaebench.store import Store
-from vaebench.titles import title
+from vaebench.reproduce import planning
+from vaebench.reproduce import rows as items
+from vaebench.runs import build
+from vaebench.runs.store import Store
+from vaebench.runs.titles import title
 
 TEXT = [name for name in choices("dataset") if kind_of(name) == "text"]
 
@@ -154,7 +157,7 @@ def test_every_mistake_of_a_chain_is_shown_before_anything_is_made() -> None:
             compose("eval", ["experiment=rcvae/rcvae", "dataset=tiny", "suite=selection", *options])
         )
         with pytest.raises(UserError) as caught:
-            trying.try_out(found[0])
+            check.try_out(found[0])
     text = "\n".join(caught.value.lines)
     assert "embedder.ngrams=0" in text
     assert "model.beta=-1" in text
@@ -190,7 +193,7 @@ def test_every_row_of_the_paper_is_planned_or_said_to_be_left_out(monkeypatch: p
 
 def test_an_embedder_that_is_not_installed_leaves_its_rows_out(monkeypatch: pytest.MonkeyPatch) -> None:
     items._chain.cache_clear()
-    monkeypatch.setattr(trying, "find_spec", lambda name: None)
+    monkeypatch.setattr(check, "find_spec", lambda name: None)
     found = plan("scale=smoke", "table=health")
     assert {item.row for item in found.items} == {"rcvae_lsa"}
     assert found.left_out == (

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from vaebench import build, cli, requests, staged, stages
-from vaebench import text_requests as texts
-from vaebench.compose import compose, session
+from vaebench.chains import requests, texts
+from vaebench.cli import main as cli
+from vaebench.config.compose import compose, session
 from vaebench.contracts import Job
 from vaebench.errors import Interrupted, UserError
-from vaebench.store import Run, Store
-from vaebench.worker import work
+from vaebench.runs import build, staged, stages
+from vaebench.runs.store import Run, Store
+from vaebench.runs.worker import work
 
 SMALL = [
     *("model=rcvae", "dataset=recorded", "problems@dataset.problems=arithmetic", "dataset.answers.shard=7"),
@@ -130,7 +131,7 @@ def test_a_stopped_stage_goes_on_behind_its_last_shard_to_the_same_files(answers
 
 def test_a_killed_embedding_resumes_to_the_same_files(answers: Path, tmp_path: Path) -> None:
     words = [*SMALL, f"dataset.answers.path={answers}", "embedder.shard=4"]
-    command = [sys.executable, "-m", "vaebench.cli", "train", *words]
+    command = [sys.executable, "-m", "vaebench", "train", *words]
 
     def start(store: Path) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "VAEBENCH_HOME": str(store)}

@@ -13,10 +13,10 @@ import torch
 import yaml
 from torch import nn
 
-from vaebench.checkpoint import checkpoint_bytes, load_checkpoint, load_weights, weights_bytes
-from vaebench.config import Request
+from vaebench.config.request import Request
+from vaebench.engine.checkpoint import checkpoint_bytes, load_checkpoint, load_weights, weights_bytes
 from vaebench.errors import UserError
-from vaebench.store import Run, Store
+from vaebench.runs.store import Run, Store
 from vaebench.writing import write_bytes, write_json
 
 REQUEST = Request(

@@ -13,14 +13,16 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from vaebench import cli, estimate, planning, worker
-from vaebench.compose import configurations, session
-from vaebench.config import freeze
+from vaebench.chains.requests import evaluation
+from vaebench.cli import main as cli
+from vaebench.config.compose import configurations, session
+from vaebench.config.request import freeze
 from vaebench.contracts import Job
 from vaebench.errors import UserError
 from vaebench.papers.tables import load
-from vaebench.requests import evaluation
-from vaebench.store import Store
+from vaebench.reproduce import estimate, planning
+from vaebench.runs import worker
+from vaebench.runs.store import Store
 
 FAST = ["train.max_steps=12", "train.batch_size=8", "train.log_every=4", "model.codebook_size=64"]
 VP = ["model=vp_vae", "dataset=digits", *FAST, "model.rate=4", "model.codebook_latents=2000"]
@@ -201,7 +203,7 @@ def test_a_table_from_its_yaml_to_its_files(
     short = {"smoke": ("autoencoder@model.autoencoder=mel", "train.max_steps=5", "model.codebook_size=64")}
     table = paper.tables["table5"]
     monkeypatch.setattr(
-        "vaebench.items._base",
+        "vaebench.reproduce.rows._base",
         lambda row, table, setting: [
             *(f"experiment={row.experiment}", f"dataset={setting.dataset}", "scale=smoke"),
             *(*short["smoke"], *row.overrides),

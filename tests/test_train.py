@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.data.images import ImageData
+from vaebench.engine.loop import Hooks, Interrupted, fit
+from vaebench.engine.schedules import rate_factor, total_steps
 from vaebench.errors import UserError
-from vaebench.schedules import rate_factor, total_steps
-from vaebench.train import Hooks, Interrupted, fit
 
 
 def data(count: int = 50) -> ImageData:

@@ -20,14 +20,16 @@ import pytest
 import torch
 
 from benchmarks import kill_workers
-from vaebench import progress, serve, stopping, store, worker
-from vaebench.compose import configurations, session
-from vaebench.config import Request, freeze
+from vaebench import stopping
+from vaebench.config.compose import configurations, session
+from vaebench.config.request import Request, freeze
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import Interrupted
-from vaebench.executors.inline import Inline
-from vaebench.executors.local import Local
-from vaebench.store import Run, Store
+from vaebench.runs import store, worker
+from vaebench.runs.executors import progress, serve
+from vaebench.runs.executors.inline import Inline
+from vaebench.runs.executors.local import Local
+from vaebench.runs.store import Run, Store
 
 MACHINE = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
 LONG = "model=batchtopk model.hidden=[16] dataset=digits train.max_steps=400 train.epochs=60 train.log_every=20".split()

@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from vaebench import config
+from vaebench.config import choices as config
 from vaebench.data import fetch
 
 

@@ -14,7 +14,8 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from vaebench.config import Request, dataset_leaf, leaf
+from vaebench.config.choices import leaf
+from vaebench.config.request import Request, dataset_leaf
 from vaebench.data import contents as module
 from vaebench.data import fetch
 from vaebench.data.contents import contents, one_look
@@ -333,7 +334,7 @@ def test_an_item_fits_into_memory():
     ],
 )
 def test_a_field_out_of_bounds_is_one_line(name, changed):
-    from vaebench import build
+    from vaebench.runs import build
 
     with pytest.raises(UserError, match=next(iter(changed))) as error:
         build.dataset(Request({"dataset": leaf("dataset", name) | changed}))

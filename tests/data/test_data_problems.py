@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vaebench import config
+from vaebench.config import choices as config
 from vaebench.data import lines, problems
 from vaebench.errors import UserError
 

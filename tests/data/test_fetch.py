@@ -10,7 +10,7 @@ from threading import Event
 import pytest
 import yaml
 
-from vaebench import config
+from vaebench.config import choices as config
 from vaebench.data import download, fetch, files
 from vaebench.errors import UserError
 

@@ -20,6 +20,7 @@ from vaebench.contracts import (
     TakesTeacher,
 )
 from vaebench.data.images import ImageData
+from vaebench.engine.loop import Hooks, fit
 from vaebench.errors import Interrupted, UserError
 from vaebench.models.classifier import Classifier
 from vaebench.models.dmvae import DMVAE
@@ -27,7 +28,6 @@ from vaebench.models.feature_ae import FeatureAutoencoder
 from vaebench.models.ldm import LDM
 from vaebench.nn import laws
 from vaebench.nn.patch_discriminator import hinge_loss
-from vaebench.train import Hooks, fit
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
 LEVELS = {"kind": "conv", "version": 1, "strides": [2, 2], "width": 4, "widest": 2, "blocks": 0, "groups": 2}

@@ -6,11 +6,11 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from vaebench.checkpoint import load_weights, weights_bytes
 from vaebench.contracts import Batch
 from vaebench.data.images import ImageData
+from vaebench.engine.checkpoint import load_weights, weights_bytes
+from vaebench.engine.loop import fit
 from vaebench.errors import UserError
-from vaebench.train import fit
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:

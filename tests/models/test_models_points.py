@@ -9,10 +9,10 @@ import torch
 
 from vaebench.contracts import Averages, Finishes, MovesPoints, Starts
 from vaebench.data.points import PointData, s_curve
+from vaebench.engine.loop import Hooks, fit
 from vaebench.errors import Interrupted, UserError
 from vaebench.models.point_flow import PointFlow
 from vaebench.models.points import Points
-from vaebench.train import Hooks, fit
 
 NETWORK = {"width": 16, "depth": 2, "time_scale": 1000.0}
 DATA = s_curve(name="s", count=256, seed=0)

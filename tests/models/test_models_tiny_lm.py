@@ -10,9 +10,9 @@ import torch
 
 from vaebench.contracts import Batch, Exports, LooksAtData
 from vaebench.data import arithmetic
+from vaebench.engine.loop import fit
 from vaebench.errors import UserError
 from vaebench.models.tiny_lm import TinyLM
-from vaebench.train import fit
 
 OPTIONS = {"vocabulary": 128, "width": 16, "hidden": 24, "layers": 1, "heads": 2, "context": 128}
 DATA = {"name": "arithmetic", "train": 64, "test": 8, "seed": 0, "steps": [1, 2], "largest": 9, "most": 20}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vaebench import requests
-from vaebench.compose import compose, session
-from vaebench.config import freeze_eval, plain
+from vaebench.chains import requests
+from vaebench.config.compose import compose, session
+from vaebench.config.request import freeze_eval, plain
 from vaebench.papers.tables import load
 
 TABLES = load("batchtopk").tables

@@ -8,13 +8,14 @@ from itertools import pairwise
 import pytest
 import torch
 
-from vaebench import items, requests
-from vaebench.compose import compose, session
-from vaebench.config import choices
-from vaebench.evaluate import evaluate
-from vaebench.items import Item, Setting
+from vaebench.chains import requests
+from vaebench.config.choices import choices
+from vaebench.config.compose import compose, session
 from vaebench.papers.tables import Claim, load
-from vaebench.store import Store
+from vaebench.reproduce import rows as items
+from vaebench.reproduce.rows import Item, Setting
+from vaebench.runs.evaluate import evaluate
+from vaebench.runs.store import Store
 
 METHODS = ("ae", "dae", "vae", "sdvae", "vmae")
 LADDER = ("mse", "mask", "reg", "vmae")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vaebench.papers.cells import Cells, cells_path, digest
 from vaebench.papers.tables import Column, Row, load
-from vaebench.report.cells import Cells, cells_path, digest
 
 Measure = Callable[..., list[dict]]
 

@@ -14,9 +14,9 @@ import pytest
 from rich.console import Console
 
 from vaebench import report
+from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load, parse
 from vaebench.report import html, markdown
-from vaebench.report.cells import Cells, cells_path
 from vaebench.report.summary import sections
 
 

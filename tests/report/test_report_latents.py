@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from vaebench import report
+from vaebench.papers.cells import POOLED, Cells, cells_path, digest
 from vaebench.papers.tables import load
 from vaebench.report import latent_plots
-from vaebench.report.cells import POOLED, Cells, cells_path, digest
 from vaebench.report.summary import sections
 
 LEVELS = ("0", "0.01", "0.05", "0.1", "0.2", "0.3", "0.5", "1")

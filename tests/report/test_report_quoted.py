@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import planning
-from vaebench.compose import configurations, session
+from vaebench.config.compose import configurations, session
+from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load
 from vaebench.report import data, html, latex, markdown
-from vaebench.report.cells import Cells, cells_path
 from vaebench.report.summary import Section, counts, sections
+from vaebench.reproduce import planning
 
 PAPER = load("dmvae")
 TABLE = PAPER.tables["headline"]

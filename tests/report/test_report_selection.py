@@ -14,14 +14,14 @@ import yaml
 from torch import nn
 
 from vaebench import report
-from vaebench.config import Request
+from vaebench.config.request import Request
 from vaebench.contracts import AnswerInputs
 from vaebench.data.answers import Grades, answers
 from vaebench.data.problems import Problems
+from vaebench.papers.cells import Cells, cells_path, digest
 from vaebench.papers.tables import Row, load
 from vaebench.papers.verdicts import Interval
 from vaebench.report import figures, selection_plots
-from vaebench.report.cells import Cells, cells_path, digest
 from vaebench.report.summary import sections
 from vaebench.suites.selection import Selection
 

@@ -19,10 +19,10 @@ import pytest
 from PIL import Image
 
 from vaebench import report
+from vaebench.papers.cells import Cells, cells_path, digest
 from vaebench.papers.tables import Row, load
 from vaebench.papers.verdicts import Interval
 from vaebench.report import figures, html, listen, markdown, token_plots
-from vaebench.report.cells import Cells, cells_path, digest
 from vaebench.report.summary import sections
 from vaebench.report.token_plots import Entry
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from vaebench import config
+from vaebench.config import choices as config
 from vaebench.contracts import Work
 from vaebench.data import problems as sets
 from vaebench.data.problems import Pair, Problem, Problems

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vaebench import build
-from vaebench.compose import compose, session
-from vaebench.config import Request, plain
+from vaebench.config.compose import compose, session
+from vaebench.config.request import Request, plain
 from vaebench.contracts import Batch, DesignInputs, HasEncoder, LossOutput, Phase
 from vaebench.errors import UserError
 from vaebench.metrics import cost
+from vaebench.runs import build
 from vaebench.suites.cost import Cost, stored_numbers
 
 OPTIONS = {"count_batch": 2, "measure_steps": 0, "measure_batch": 3}

@@ -10,13 +10,13 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from vaebench.build import check_capabilities
-from vaebench.config import conf_dir
+from vaebench.config.choices import conf_dir
 from vaebench.contracts import Generates, ModelsLatents, Sampling, SuiteInputs, SuiteResult
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics.frechet import frechet_distance, reference
 from vaebench.models.ldm import LDM
+from vaebench.runs.build import check_capabilities
 from vaebench.suites.latent_fit import LatentFit
 
 CPU = torch.device("cpu")

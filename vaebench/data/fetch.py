@@ -24,7 +24,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from vaebench import config
+from vaebench.config import choices as config
 from vaebench.data.download import answering, download, sha256_of
 from vaebench.data.files import File, Files, Spec, Splits, entries, specification, split_names
 from vaebench.data.places import READ, Tree, cache, find_tree, given, others, shown_path

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from vaebench import config
+from vaebench.config import choices as config
 from vaebench.errors import UserError, unknown
 
 # role -> {file: name, sha256: hex digits} and, if need be, {md5: hex digits, folder: another than the set's}

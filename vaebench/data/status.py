@@ -83,7 +83,7 @@ def show(found: Sequence[DatasetStatus]) -> None:
     """Print a table of the files."""
     from rich.table import Table
 
-    from vaebench.terminal import Terminal
+    from vaebench.cli.terminal import Terminal
 
     table = Table()
     table.add_column("dataset", no_wrap=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vaebench.report import latent_plots, plots, point_plots, selection_plots, structure_plots, token_plots
 from vaebench.report.stored import or_none, say
 from vaebench.report.summary import Cell, Section, dataset_name
-from vaebench.store import Run
+from vaebench.runs.store import Run
 from vaebench.writing import write_bytes
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import AtLeast10, Count, Seed, Within
 from vaebench.contracts import Encodes, Measurement, Normalised, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
 from vaebench.metrics.finite import require_finite
@@ -20,7 +21,6 @@ from vaebench.metrics.frechet import frechet_distance, reference
 from vaebench.metrics.two_samples import maximum_mean_discrepancy, median_distance, sliced_wasserstein
 from vaebench.nn.options import require, whole
 from vaebench.nn.sampling import own_draws
-from vaebench.signatures import AtLeast10, Count, Seed, Within
 from vaebench.suites.common import batches, seeded
 from vaebench.suites.quality import image_data
 

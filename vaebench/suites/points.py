@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from vaebench.config.signatures import Count, Positive, Seed
 from vaebench.contracts import HasReference, Measurement, MovesPoints, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
 from vaebench.metrics.points import share_near
 from vaebench.metrics.two_samples import sliced_wasserstein
-from vaebench.signatures import Count, Positive, Seed
 from vaebench.suites.common import seeded
 
 

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import numpy as np
 
+from vaebench.config.signatures import Count, NonNegative, Seed, Within
 from vaebench.contracts import AnswerInputs, Measurement, ScoresCandidates, SuiteResult
 from vaebench.metrics import association, selection
 from vaebench.metrics.selection import Rule, accuracy
-from vaebench.signatures import Count, NonNegative, Seed, Within
 from vaebench.suites.candidates import Candidates, Scored, cosines, graded, offer, posterior_means, score
 
 NOISE = 0.01  # nats of spread of the entropy within a question below which picking by it is noise

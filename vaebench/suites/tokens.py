@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vaebench.config.signatures import Count, Positive
 from vaebench.contracts import Measurement, Reconstructs, SuiteInputs, SuiteResult, Tokenizes
 from vaebench.data.audio import AudioData
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics import codebook, speech
 from vaebench.nn.mel import LogMel
-from vaebench.signatures import Count, Positive
 from vaebench.suites.common import batches, picture, some_of_each
 from vaebench.suites.quality import ImageQuality, perceptual_distance
 

@@ -1,0 +1,189 @@
+"""The typed spine of the configuration: what every command has, and the only place where its defaults stand.
+
+Leaves (model, dataset, optim, suite) are plain YAML with a ``_target_``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from omegaconf import MISSING
+
+from vaebench.config import bounds
+from vaebench.config.choices import choices
+
+PRECISIONS = ("float32", "bf16")
+SCHEDULES = ("constant", "linear", "onecycle", "cosine")
+KEEPS = ("last", "best")
+EXECUTORS = ("inline", "local")
+FEATURES = ("inception", "classifier", "cifar10_resnet")  # the networks through which samples are judged
+_MOST_SEED = 2**63 - 1  # PyTorch's generators take no more
+_MOST_AT_ONCE = 1024  # threads, or processes; far more than that and the operating system ends the process
+
+
+@dataclass
+class ScaleSpec:
+    """How much of a protocol is run: ``seeds`` repetitions 0, 1, ... of ``epochs``, cut at ``max_steps``."""
+
+    name: str = MISSING
+    seeds: int = bounds.count(MISSING)
+    epochs: int = bounds.count(MISSING)
+    max_steps: int | None = bounds.count(None)
+
+
+@dataclass
+class TrainSpec:
+    """The training loop. A step is one batch; the last, incomplete batch of an epoch is dropped.
+
+    It ends after ``epochs`` or ``max_steps``, whichever comes first; either can be null, not both.
+    ``schedule``: the learning rate stays (``constant``), falls to zero over the training (``linear``), falls along half
+    a cosine (``cosine``), or rises for a tenth of it and falls along a cosine (``onecycle``). ``warmup_steps``: over
+    which a ``constant`` or ``cosine`` rate rises first. ``watch_every``: steps between two looks at a model's own
+    numbers (codebook usage).
+    ``keep``: the weights after the ``last`` step, or those with the ``best`` loss on a held-out tenth of the data.
+    ``snapshots``: how many times the weights are kept, evenly along the training; an evaluation can take one.
+    """
+
+    epochs: int | None = bounds.count(MISSING)
+    max_steps: int | None = bounds.count(None)
+    batch_size: int = bounds.count(128)
+    schedule: str = bounds.choice("constant", SCHEDULES)
+    clip_norm: float | None = bounds.number(None, 0, above=True)
+    log_every: int = bounds.count(100)
+    precision: str = bounds.choice("float32", PRECISIONS)
+    keep: str | None = bounds.choice(None, KEEPS)
+    watch_every: int | None = bounds.count(None)
+    warmup_steps: int | None = bounds.count(None)
+    snapshots: int | None = bounds.count(None)
+
+
+@dataclass
+class ParentSpec:
+    """The run that a model builds on: an autoencoder under a diffusion model, the run that a tuning starts from.
+
+    ``experiment``: composed for the same dataset, scale and seed, with ``overrides``; or ``run``: the key of a finished
+    run in the store; or ``stage``: one of `StagesSpec`, or ``reference``.
+    """
+
+    experiment: str | None = None
+    run: str | None = None
+    stage: str | None = None
+    overrides: list[str] = field(default_factory=list)
+
+
+@dataclass
+class StageSpec:
+    """A run in a long chain: an ``experiment`` with ``overrides``, or the key of a finished ``run``."""
+
+    experiment: str = MISSING
+    run: str | None = None
+    overrides: list[str] = field(default_factory=list)
+
+
+@dataclass
+class StagesSpec:
+    """The runs that latents matched with a reference distribution build on (DMVAE), each in one place.
+
+    ``encoder`` -> ``tokenizer`` -> (with the reference) ``teacher`` -> ``joint``. Of some references:
+    ``features_encoder`` -> ``features``, another tokenizer; ``autoencoder`` -> ``diffusion``, a latent diffusion model.
+    """
+
+    encoder: StageSpec = field(default_factory=partial(StageSpec, "dmvae/ssl"))
+    tokenizer: StageSpec = field(default_factory=partial(StageSpec, "dmvae/tokenizer"))
+    teacher: StageSpec = field(default_factory=partial(StageSpec, "dmvae/teacher"))
+    joint: StageSpec = field(default_factory=partial(StageSpec, "dmvae/joint"))
+    features_encoder: StageSpec = field(default_factory=partial(StageSpec, "dmvae/supervised"))
+    features: StageSpec = field(default_factory=partial(StageSpec, "dmvae/tokenizer"))
+    autoencoder: StageSpec = field(default_factory=partial(StageSpec, "dmvae/kl"))
+    diffusion: StageSpec = field(default_factory=partial(StageSpec, "dmvae/diffusion"))
+
+
+@dataclass
+class LatentsSpec:
+    """How an autoencoder's latents are stored for a diffusion model: ``float32`` or ``float16``.
+
+    ``flip``: those of the mirrored image too, one of the two is drawn at each reading.
+    """
+
+    flip: bool = False
+    dtype: str = "float32"
+
+
+@dataclass
+class RuntimeSpec:
+    """The machine: nothing here is part of a request's key.
+
+    One thread by default: results stay equal bit for bit on any machine, and two threads on a busy machine are slower.
+    ``trust_remote_code``: whether code that comes with a language model may run; asked anew of every command, whatever
+    a stored request says.
+    """
+
+    device: str = "auto"
+    threads: int = bounds.count(1, high=_MOST_AT_ONCE)
+    checkpoint_seconds: float = bounds.number(30.0, 0)
+    trust_remote_code: bool = False
+
+
+@dataclass
+class ExecutorSpec:
+    """Where jobs run: ``inline`` in this process, ``local`` in ``workers`` processes (null: one per free core)."""
+
+    kind: str = bounds.choice("local", EXECUTORS)
+    workers: int | None = bounds.count(None, high=_MOST_AT_ONCE)
+
+
+@dataclass
+class Common:
+    """What every command has. ``store``: the folder of the runs (null: $VAEBENCH_HOME, else ./runs)."""
+
+    runtime: RuntimeSpec = field(default_factory=RuntimeSpec)
+    store: str | None = bounds.folder(None)
+    quiet: bool = False
+
+
+@dataclass
+class TrainConfig(Common):
+    """``vaebench train`` and ``vaebench eval``. ``test_on``: another dataset to evaluate on (out of domain).
+
+    ``reference``: the distribution that latents are matched with, ``stages`` the runs behind that.
+
+    ``snapshot``: evaluate the model as it was after so many of the parts that `TrainSpec.snapshots` cuts its training
+    into.
+    """
+
+    model: Any = MISSING
+    dataset: Any = MISSING
+    optim: Any = MISSING
+    suite: Any = None
+    test_on: Any = None
+    embedder: Any = None
+    reference: Any = None
+    scale: ScaleSpec = field(default_factory=ScaleSpec)
+    train: TrainSpec = field(default_factory=TrainSpec)
+    parent: ParentSpec = field(default_factory=ParentSpec)
+    stages: StagesSpec = field(default_factory=StagesSpec)
+    latents: LatentsSpec = field(default_factory=LatentsSpec)
+    snapshot: int | None = bounds.count(None)
+    seed: int = bounds.count(0, 0, _MOST_SEED)
+
+
+@dataclass
+class ReproduceConfig(Common):
+    """``vaebench reproduce``, ``plan`` and ``report``. ``seeds`` overrides the scale's number of seeds.
+
+    ``row``: only these rows of the tables, to give some of them more seeds. ``measure``: `plan` at ``scale=paper`` runs
+    a few steps of each training on random tensors; without, it counts only.
+    """
+
+    paper: str = "all"
+    table: str = "all"
+    row: str = "all"
+    scale: str | None = bounds.choice(None, lambda: choices("scale"))
+    dataset: str | None = bounds.choice(None, lambda: choices("dataset"))
+    features: str | None = bounds.choice(None, FEATURES)
+    seeds: int | None = bounds.count(None)
+    results: str = bounds.folder("results")
+    measure: bool = True
+    executor: ExecutorSpec = field(default_factory=ExecutorSpec)

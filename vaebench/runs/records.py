@@ -1,0 +1,294 @@
+"""What is read back from a run's folder, each kind of file in one place: its content is checked before it is used.
+
+A reader raises a `UserError` of one line, "PATH: what is wrong with it"; who asked adds what to do. Nothing read here
+runs code, hangs, or is read beyond a bound.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import yaml
+
+from vaebench.contracts import infinite
+from vaebench.data.download import sha256_of
+from vaebench.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+STATES = ("done", "running", "failed", "interrupted")  # the words of a status.json
+KEY = re.compile(r"[0-9a-f]{12}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MOST_BYTES = {".yaml": 1 << 20, ".json": 64 << 20, ".jsonl": 512 << 20}
+_MOST_VALUES, _DEEPEST = 100_000, 50  # of a request, aliases counted as often as they are used
+_summed: dict[tuple[str, int, int, int], str] = {}  # sha256 of what this process has read once
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same values, several times faster
+
+_NUMBER = (int, float)
+_LEAF = {"_target_": str}
+_STATUS = {
+    "status": str,
+    "reason?": str,
+    "host?": str,
+    "pid?": int,
+    "started?": _NUMBER,
+    "heartbeat?": _NUMBER,
+    "step?": int,
+    "total?": int,
+    "files?": dict,
+}
+_TRAIN = {
+    "batch_size": int,
+    "precision": str,
+    "schedule": str,
+    "log_every": int,
+    "keep?": (str, type(None)),
+    "clip_norm?": (*_NUMBER, type(None)),
+    **{f"{name}?": (int, type(None)) for name in ("epochs", "max_steps", "watch_every", "warmup_steps", "snapshots")},
+}
+# By the verb of a request, what the commands and the worker take from it; its leaves are checked by `build`.
+_REQUESTS: dict[str, dict[str, Any]] = {
+    "train": {"model": _LEAF, "optim": _LEAF, "train": _TRAIN, "dataset": {"name": str}, "seed": int},
+    "eval": {"suite": _LEAF, "parents": dict, "snapshot?": int, "shape?": [int], "model?": _LEAF, "train?": dict},
+    "answers": {"answers": _LEAF, "problems": {"name": str}, "parents": dict},
+    "embed": {"embedder": {**_LEAF, "dim": int}, "problems": {"name": str}},
+    "grade": {"scorers": dict, "seconds": _NUMBER, "problems": {"name": str}, "parents": {"answers": str}},
+    "latents": {"latents": {"flip": bool, "dtype": str}, "parents": {"autoencoder": str}},
+    "reference": {
+        **{"name": str, "seed": int, "labelled": bool, "reference": _LEAF, "dataset": str},
+        "parents": {"autoencoder": str},
+    },
+}
+_MEASURED_ON = {"name": str, "digest": str, "note": str, "stand_in": bool}
+_ABOUT = {**_MEASURED_ON, "source": str}
+_OF_PROBLEMS = {
+    **{"problems": str, "problems_digest": str, "train_items": int, "test_items": int},
+    **{"note": str, "stand_in": bool, "source": str},
+}
+_VALUE = (*_NUMBER, str)  # infinity is a text
+_MEASUREMENT = {
+    **{"name": str, "value": _VALUE, "count": int, "unit": str, "protocol": dict},
+    **{"low?": (*_VALUE, type(None)), "high?": (*_VALUE, type(None)), "by_seed?": [_VALUE]},
+}
+_NUMBERS = ("value", "low", "high", "by_seed")  # of a measurement
+_LATENTS = {"shape": [int], "images": int, "of": _ABOUT}
+_RESULTS: dict[str, dict[str, Any]] = {
+    "train": {"steps": int, "epochs": _NUMBER, "parameters": int, "dataset_digest": str},
+    "eval": {"measurements": [_MEASUREMENT], "left_out?": dict, "dataset": _MEASURED_ON}
+    | {"provenance": {"commit": str, "device": str}},
+    "answers": {**_OF_PROBLEMS, "answers": int, "problems_answered": int, "sources": [str]}
+    | {"left_out": [str], "notes": [str]},
+    "embed": {**_OF_PROBLEMS, "texts": int, "dim": int, "truncated": {"questions": int, "solutions": int}},
+    "grade": {**_OF_PROBLEMS, "answers": int, "right": dict, "no_final_answer": dict, "timeouts": dict},
+    "latents": _LATENTS,
+    "reference": _LATENTS,
+}
+
+
+def content(path: Path) -> bytes:
+    """A regular file's bytes (or those of one that a link leads to), as many as a file of its kind can have."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            _wrong(path, "is no file")
+        most = _MOST_BYTES.get(path.suffix, math.inf)
+        if found.st_size > most:
+            _wrong(path, f"has {found.st_size:,} bytes, which is too much for such a file")
+        return path.read_bytes()
+    except FileNotFoundError:
+        _wrong(path, "is missing")
+    except OSError as error:
+        _wrong(path, f"cannot be read ({error.strerror})")
+
+
+def status(path: Path) -> dict[str, Any]:
+    """``{"status": one of STATES, ...}``; of a finished run with ``files``: sha256 and bytes of each, by name."""
+    found = _object(path, _STATUS)
+    if found["status"] not in STATES:
+        _wrong(path, f"says {str(found['status'])[:40]!r}, which is none of {', '.join(STATES)}")
+    for name, facts in found.get("files", {}).items():
+        inside = not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
+        if not inside or mistake(facts, {"sha256": str, "bytes": int}) or not _SHA256.fullmatch(facts["sha256"]):
+            _wrong(path, f"has no checksum for {name[:80]!r}")
+    return found
+
+
+def request(path: Path) -> dict[str, Any]:
+    """A request as plain data: text, numbers, lists and mappings, with the fields that its verb needs."""
+    try:
+        found = _LOADER(content(path).decode()).get_single_data()
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        _wrong(path, f"cannot be read ({type(error).__name__})")
+    wrong = _not_plain(found) or mistake(found, {"verb": str})
+    wrong = wrong or (f"asks for {found['verb'][:40]!r}" if found["verb"] not in _REQUESTS else "")
+    wrong = wrong or mistake(found, {**_REQUESTS[found["verb"]], "parents?": dict})
+    wrong = wrong or next(
+        (f"parents.{role} is no run's key" for role, key in found.get("parents", {}).items() if not is_key(key)), ""
+    )
+    if wrong:
+        _wrong(path, f"is not a request ({wrong})")
+    return dict(found)
+
+
+def is_key(key: Any) -> bool:
+    """Whether that can be the name of a run: 12 hexadecimal digits."""
+    return isinstance(key, str) and bool(KEY.fullmatch(key))
+
+
+def result(path: Path, verb: str) -> dict[str, Any]:
+    """What a job of that verb came to."""
+    found = _object(path, _RESULTS[verb])
+    if verb != "eval":
+        return found
+    if not found["measurements"]:
+        _wrong(path, "is damaged (no measurements)")
+    try:
+        measured = [
+            each | {name: infinite.number(each[name]) for name in _NUMBERS if name in each}
+            for each in found["measurements"]
+        ]
+    except ValueError as error:
+        _wrong(path, f"is damaged ({error})")
+    return found | {"measurements": measured}
+
+
+def provenance(path: Path) -> dict[str, Any]:
+    """Where and with what a run was made; of a training with ``note``, what is worth knowing of its data."""
+    return _object(path, {"commit": str, "device": str, "note?": (str, type(None))})
+
+
+def ledger(path: Path) -> dict[str, str]:
+    """sha256 by the name of a file."""
+    found = _object(path, {})
+    for name, value in found.items():
+        if not isinstance(value, str) or not _SHA256.fullmatch(value):
+            _wrong(path, f"has no checksum for {name[:80]!r}")
+    return found
+
+
+def log(path: Path) -> list[dict[str, float]]:
+    """The entries of a training's log: ``step`` and numbers by name, NaN among them where a term was none."""
+    entries = []
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            _wrong(path, f"line {number} is not JSON")
+        wrong = mistake(entry, {"step": int}) or next(
+            (f"{name[:80]!r} is no number" for name, value in entry.items() if mistake(value, _NUMBER)), ""
+        )
+        if wrong:
+            _wrong(path, f"line {number} is no entry ({wrong})")
+        entries.append(entry)
+    return entries
+
+
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` by name; never objects, which would be pickles."""
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    faults = (OSError, ValueError, KeyError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return dict(stored)
+    except (*faults, TypeError, AttributeError) as error:  # the last two: it holds one array
+        _wrong(path, f"holds no arrays ({type(error).__name__})")
+
+
+def checksum(path: Path) -> str:
+    """The sha256 of a file, which is read once in a process as long as it stays as it is."""
+    found = path.stat()
+    place = (str(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    if place not in _summed:
+        _summed[place] = sha256_of(path)
+    return _summed[place]
+
+
+def mistake(value: Any, form: Any, where: str = "") -> str:
+    """What is wrong with plain data, in a few words; empty if nothing is.
+
+    ``form``: a type or several; ``[form]``, a list of such; ``{field: form}``, a mapping that has these fields among
+    others, those with a ``?`` perhaps.
+    """
+    if isinstance(form, list):
+        if not isinstance(value, list):
+            return f"{where or 'it'} is no list"
+        return next((found for each in value if (found := mistake(each, form[0], f"an item of {where}"))), "")
+    if isinstance(form, dict):
+        if not isinstance(value, dict):
+            return f"{where or 'it'} is no mapping"
+        for field, inner in form.items():
+            name = field.removesuffix("?")
+            if name not in value and field == name:
+                return f"{where + '.' if where else ''}{name} is missing"
+            found = mistake(value[name], inner, f"{where + '.' if where else ''}{name}") if name in value else ""
+            if found:
+                return found
+        return ""
+    kinds = form if isinstance(form, tuple) else (form,)
+    fits = isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
+    return "" if fits else f"{where or 'it'} is {_called(value)}"
+
+
+def _called(value: Any) -> str:
+    """A value's kind in a word."""
+    names = {type(None): "null", bool: "true or false", str: "text", dict: "a mapping", list: "a list"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _not_plain(data: Any) -> str:
+    """What in a loaded YAML is more than text, finite numbers, lists and mappings, or more than a request can be."""
+    pending, seen = [(data, 0)], 0
+    while pending:
+        value, depth = pending.pop()
+        seen += 1
+        if seen > _MOST_VALUES or depth > _DEEPEST:  # an alias inside itself is endless
+            return "it is too large or too deep"
+        if isinstance(value, dict):
+            if not all(isinstance(name, str | int | float) for name in value):
+                return "a name in it is no text"
+            pending += [(each, depth + 1) for each in value.values()]
+        elif isinstance(value, list):
+            pending += [(each, depth + 1) for each in value]
+        elif isinstance(value, float) and not math.isfinite(value):
+            return f"it holds {value}"
+        elif not isinstance(value, str | int | float | None):
+            return f"it holds {_called(value)}"
+    return ""
+
+
+def _text(path: Path) -> str:
+    try:
+        return content(path).decode()
+    except UnicodeDecodeError:
+        _wrong(path, "is not text")
+
+
+def _object(path: Path, form: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object of a form."""
+    try:
+        found = json.loads(_text(path), parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        _wrong(path, "is not JSON")
+    wrong = mistake(found, dict(form))
+    if wrong:
+        _wrong(path, f"is damaged ({wrong})")
+    return dict(found)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _wrong(path: Path, what: str) -> NoReturn:
+    raise UserError(f"{path}: {what}")
