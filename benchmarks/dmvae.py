@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.measure import Row, Variant, compare, interleave
-from vaebench.chains import requests
+from vaebench.chains.chain import training
 from vaebench.config.compose import compose, session
 from vaebench.config.request import Request
 from vaebench.contracts import Batch
@@ -38,8 +38,8 @@ def rows() -> Iterator[Row]:
 def designs() -> tuple[list[Request], Request]:
     """The chain that ends with a joint training matched with ssl features, and the tokenizer trained whole."""
     with session():
-        chain = requests.training(compose("train", ["experiment=dmvae/joint", f"dataset={DATASET}", "reference=ssl"]))
-        plain = requests.training(compose("train", ["experiment=dmvae/plain", f"dataset={DATASET}"]))
+        chain = training(compose("train", ["experiment=dmvae/joint", f"dataset={DATASET}", "reference=ssl"]))
+        plain = training(compose("train", ["experiment=dmvae/plain", f"dataset={DATASET}"]))
     return chain, plain[-1]
 
 
@@ -48,7 +48,7 @@ def joint_model(chain: Sequence[Request]) -> DMVAE:
     torch.manual_seed(0)
     model = build.model(chain[-1])
     assert isinstance(model, DMVAE)
-    model.teach(build.model(chain[-2], model.latent_shape))
+    model.adopt("teacher", build.model(chain[-2], model.latent_shape))
     return model.train()
 
 

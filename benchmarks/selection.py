@@ -133,11 +133,11 @@ def _scoring(model: RCVAE) -> Variant:
 
 def _embedding_and_scoring(model: RCVAE) -> Variant:
     from vaebench.config.compose import compose, session
-    from vaebench.config.request import Request, plain
+    from vaebench.config.request import Request
     from vaebench.runs import build
 
     with session():
-        leaf = plain(compose("train", ["embedder=minilm", "dataset=tiny", "model=rcvae"]).embedder)
+        leaf = compose("train", ["embedder=minilm", "dataset=tiny", "model=rcvae"]).embedder
     embedder = build.embedder(Request({"embedder": leaf}))
     embedder.open(Work({}, torch.device("cpu")))
     problems = arithmetic.problems(name="arithmetic", train=128, test=8, seed=0, steps=[1, 3], largest=20, most=99)

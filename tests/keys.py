@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest import mock
 
-from vaebench.chains import check, requests
+from vaebench.chains.chain import training
 from vaebench.config.choices import choices
 from vaebench.config.compose import compose, configurations, session
 from vaebench.config.request import Request
@@ -38,7 +38,7 @@ def anywhere() -> Iterator[None]:
     cached = (planning._features, items._dataset, items._chain, items._suite_leaf)
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(planning, "available", where))
-        stack.enter_context(mock.patch.object(check, "missing", return_value=[]))
+        stack.enter_context(mock.patch("vaebench.runs.build.missing", return_value=[]))
         stack.enter_context(mock.patch("vaebench.data.contents.contents", return_value="the same files"))
         stack.enter_context(mock.patch("vaebench.metrics.features.inception_available", return_value=True))
         stack.enter_context(mock.patch("vaebench.metrics.features.cifar10_resnet_available", return_value=True))
@@ -68,11 +68,11 @@ def of_paper(paper: str, scale: str) -> dict[str, str]:
 
 
 def of_experiments() -> dict[str, str]:
-    """Of every experiment the keys of its training and of all it builds on, parents first, at the default scale."""
+    """Of every experiment the key of its training and those of all it builds on, at the default scale."""
     found = {}
     for name in choices("experiment"):
-        cfg = compose("train", [f"experiment={name}"])
-        found[name] = " ".join(request.key for request in requests.training(cfg))
+        *before, request = training(compose("train", [f"experiment={name}"]))
+        found[name] = " ".join([request.key, *sorted({one.key for one in before})])
     return found
 
 

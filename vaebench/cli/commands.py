@@ -7,30 +7,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from vaebench.chains import check, requests, texts
+from vaebench.chains import check, texts
+from vaebench.chains.chain import checked
+from vaebench.chains.chain import evaluation as evaluation_of
 from vaebench.cli.terminal import Terminal
 from vaebench.config import targets
 from vaebench.config.request import Request
-from vaebench.config.spine import RuntimeSpec
+from vaebench.config.spine import Common, ReproduceConfig, TrainConfig
 from vaebench.contracts import Job
 from vaebench.errors import UserError
-from vaebench.runs import build, executors
+from vaebench.runs import build, executors, kinds
+from vaebench.runs.kinds import title
 from vaebench.runs.store import Run, Store, store_root
-from vaebench.runs.titles import title
 
 _SHOWN_LINES = 5
-_ROLES = {"train": "run", "latents": "latents", "reference": "reference"}
-_ROLES |= {"answers": "answers", "embed": "embeddings", "grade": "grades"}
 
 console = Terminal(soft_wrap=True)
 
 
-def train(cfg: DictConfig) -> int:
+def train(cfg: TrainConfig) -> int:
     """``vaebench train``: make the run of this configuration, or show it if it is there."""
-    *before, request = requests.checked(cfg)
+    *before, request = checked(cfg)
     _try_out(cfg, [*before, request])
     store = Store(store_root(cfg.store))
     run = store.find(request)
@@ -44,10 +43,10 @@ def train(cfg: DictConfig) -> int:
     return 0
 
 
-def evaluate(cfg: DictConfig) -> int:
+def evaluate(cfg: TrainConfig) -> int:
     """``vaebench eval``: evaluate the run that ``vaebench train`` makes of the same configuration."""
-    request = requests.checked(cfg)[-1]
-    (*before, evaluation), suite = requests.evaluation(cfg)
+    request = checked(cfg)[-1]
+    (*before, evaluation), suite = evaluation_of(cfg)
     models = _try_out(cfg, before)
     build.check_capabilities(_suite_name(evaluation), suite, models.get(request.key) or build.model(request))
     store = Store(store_root(cfg.store))
@@ -63,22 +62,22 @@ def evaluate(cfg: DictConfig) -> int:
     return 0
 
 
-def check_all(configurations: list[DictConfig]) -> None:
+def check_all(configurations: list[TrainConfig]) -> None:
     """Every point of a sweep, before the first one is run. Raises `UserError` with all that is wrong."""
     lines: list[str] = []
     for cfg in configurations:
         try:
-            check.try_out(requests.checked(cfg), remote_code=cfg.runtime.trust_remote_code)
+            check.try_out(checked(cfg), remote_code=cfg.runtime.trust_remote_code)
         except UserError as error:
             lines += error.lines
     if lines:
         raise UserError(*dict.fromkeys(lines))
 
 
-def answers(cfg: DictConfig) -> int:
+def answers(cfg: TrainConfig) -> int:
     """``vaebench answers``: collect or generate a text dataset's answers, or show what is there."""
-    if not requests.is_text(cfg):
-        raise UserError(f"dataset={cfg.dataset.name} holds no questions; try dataset=tiny or dataset=gsm8k")
+    if not texts.is_text(cfg):
+        raise UserError(f"dataset={cfg.dataset['name']} holds no questions; try dataset=tiny or dataset=gsm8k")
     chain = texts.answers(cfg)
     _try_out(cfg, chain)
     store = Store(store_root(cfg.store))
@@ -87,23 +86,23 @@ def answers(cfg: DictConfig) -> int:
     return 0
 
 
-def prompt(cfg: DictConfig) -> int:
+def prompt(cfg: TrainConfig) -> int:
     """``vaebench prompt``: the exact prompt of the first problem and the sampling parameters; nothing is generated."""
-    if not requests.is_text(cfg):
-        raise UserError(f"dataset={cfg.dataset.name} asks no language model; try dataset=gsm8k")
+    if not texts.is_text(cfg):
+        raise UserError(f"dataset={cfg.dataset['name']} asks no language model; try dataset=gsm8k")
     request = texts.answers(cfg)[-1]
     console.print(build.prompt(request, remote_code=cfg.runtime.trust_remote_code))
     return 0
 
 
-def reproduce(cfg: DictConfig) -> int:
+def reproduce(cfg: ReproduceConfig) -> int:
     """``vaebench reproduce``: a paper's tables."""
     from vaebench.reproduce import collect as module
 
     return module.run(cfg, machine(cfg), console)
 
 
-def plan(cfg: DictConfig) -> int:
+def plan(cfg: ReproduceConfig) -> int:
     """``vaebench plan``: what `reproduce` would do; at ``scale=paper`` also what each training costs on this device."""
     from vaebench.reproduce import planning
 
@@ -120,13 +119,13 @@ def plan(cfg: DictConfig) -> int:
     return 0
 
 
-def _show_costs(cfg: DictConfig, store: Store) -> None:
+def _show_costs(cfg: ReproduceConfig, store: Store) -> None:
     """The cost of every training of the tables, from a few steps on random tensors unless ``measure=false``."""
     from vaebench.engine import runtime
     from vaebench.reproduce import costs, planning
 
     device = runtime.setup(device=cfg.runtime.device, threads=cfg.runtime.threads)
-    trainings, behind = planning.trainings(cfg)
+    trainings, behind = planning.trainings(cfg, "paper")
     if cfg.measure and not cfg.quiet:
         console.print("measuring a few steps of each training on random tensors (measure=false: count only) ...")
     found = costs.of(trainings, behind, device=device, cache=store.root / "cache" if cfg.measure else None)
@@ -136,21 +135,19 @@ def _show_costs(cfg: DictConfig, store: Store) -> None:
         console.print(f"{sum(map(float, hours)):,.0f} hours in all, one seed each")  # type: ignore[arg-type]
 
 
-def report(cfg: DictConfig) -> int:
+def report(cfg: ReproduceConfig) -> int:
     """``vaebench report``: tables and pictures from what is stored."""
     from vaebench.reproduce import collect as module
 
     return module.write_report(cfg, console)
 
 
-def machine(cfg: DictConfig) -> dict[str, Any]:
+def machine(cfg: Common) -> dict[str, Any]:
     """The runtime part of a configuration as plain data, all a worker needs to know of the machine."""
-    spec = OmegaConf.to_object(cfg.runtime)
-    assert isinstance(spec, RuntimeSpec)
-    return asdict(spec)
+    return asdict(cfg.runtime)
 
 
-def _try_out(cfg: DictConfig, chain: list[Request]) -> dict[str, Any]:
+def _try_out(cfg: TrainConfig, chain: list[Request]) -> dict[str, Any]:
     """Look at the device and build what the requests name, so that a bad value is an error before a folder is made."""
     from vaebench.engine import runtime
 
@@ -161,18 +158,18 @@ def _try_out(cfg: DictConfig, chain: list[Request]) -> dict[str, Any]:
     return check.try_out(chain, remote_code=cfg.runtime.trust_remote_code)
 
 
-def _make_first(cfg: DictConfig, store: Store, wanted: list[Request]) -> None:
+def _make_first(cfg: TrainConfig, store: Store, wanted: list[Request]) -> None:
     """Make what is not there yet, one after the other, and say so."""
     for request in wanted:
         if not store.find(request).done:
-            _say(cfg, f"{_ROLES[request['verb']]} {request.key} ({title(request)}) is not there yet: making it")
+            _say(cfg, f"{kinds.of(request['verb']).ROLE} {request.key} ({title(request)}) is not there yet: making it")
             try:
                 _make(cfg, store, [request])
             except UserError as error:  # which of the runs it is in is half of what there is to say
                 raise UserError(*(f"{line} (in: {title(request)})" for line in error.lines)) from error
 
 
-def _make(cfg: DictConfig, store: Store, wanted: list[Request]) -> None:
+def _make(cfg: TrainConfig, store: Store, wanted: list[Request]) -> None:
     """Run the requests here. Raises `UserError` with the reason of one that failed."""
     runs = [store.open(request) for request in wanted]
     jobs = [Job(request["verb"], run.folder) for request, run in zip(wanted, runs, strict=True)]
@@ -191,12 +188,12 @@ def _suite_name(request: Request) -> str:
     return targets.called(request["suite"])
 
 
-def _say(cfg: DictConfig, line: str) -> None:
+def _say(cfg: Common, line: str) -> None:
     if not cfg.quiet:
         console.print(line)
 
 
-def _show_training(cfg: DictConfig, run: Run) -> None:
+def _show_training(cfg: TrainConfig, run: Run) -> None:
     if cfg.quiet:
         return
     result = run.result()

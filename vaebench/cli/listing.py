@@ -12,7 +12,7 @@ from vaebench.errors import UserError, unknown
 from vaebench.runs.store import Run, Store, store_root
 
 _NO_OPTIONS = frozenset({"_target_", "version", "input_shape", "sample_rate", "data", "needs", "extra", "defaults"})
-_NO_OPTIONS |= {"name", "of", "law", "builds_on", "templates", "fillers"}
+_NO_OPTIONS |= {"name", "parents", "embedded", "law", "builds_on", "templates", "fillers"}
 
 
 def show(words: list[str]) -> int:
@@ -108,7 +108,7 @@ def _experiments() -> Table:
 
 
 def _runs() -> Table:
-    from vaebench.runs.titles import title
+    from vaebench.runs.kinds import title
 
     store = Store(store_root())
     table = Table("run", "verb", "what", "status", "evaluations", title=f"runs in {store.root.name}/")

@@ -7,12 +7,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
-from typing import TYPE_CHECKING
+from typing import Any
 
 from vaebench.errors import UserError, printable, shown, unknown
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 HELP = """\
 vaebench: reproduces the tables of papers on variational autoencoders and says, cell by cell, what holds.
@@ -134,14 +131,14 @@ def _configured(verb: str, rest: list[str]) -> int:
             return 0
         from vaebench.cli import commands
 
-        function: Callable[[DictConfig], int] = getattr(commands, {"eval": "evaluate"}.get(verb, verb))
+        function: Callable[[Any], int] = getattr(commands, {"eval": "evaluate"}.get(verb, verb))
         if len(configurations) == 1:
             return function(configurations[0])
         commands.check_all(configurations)
         return _each(function, dict(zip(compose.points(options.overrides), configurations, strict=True)))
 
 
-def _each(function: Callable[[DictConfig], int], points: Mapping[str, DictConfig]) -> int:
+def _each(function: Callable[[Any], int], points: Mapping[str, Any]) -> int:
     """Every point of a sweep, whatever becomes of the others; what failed is said at the end. Returns 1 if some did."""
     failed: list[str] = []
     for name, cfg in points.items():

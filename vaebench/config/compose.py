@@ -1,18 +1,21 @@
 """Composition of configurations with Hydra, after every override of a command has been checked at once.
 
 Hydra's own entry point is not used: it stops at the first mistake, prints it in its own words and exits with 1.
+What leaves here is plain: the records of `spine`, whose leaves are dicts and lists with every reference looked up.
 """
 
 from __future__ import annotations
 
 import copy
 import itertools
+import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import cache
+from typing import Any
 
 import yaml
 from hydra import compose as hydra_compose
@@ -26,55 +29,59 @@ from vaebench.config import bounds
 from vaebench.config.bounds import first_line
 from vaebench.config.choices import LATENTS, choices, conf_dir, kind_of, kinds_of_model, leaf
 from vaebench.config.overrides import MOST_POINTS, parse, spelled, whole
-from vaebench.config.request import plain
-from vaebench.config.spine import ReproduceConfig, TrainConfig
+from vaebench.config.spine import ReproduceConfig, ScaleSpec, TrainConfig
 from vaebench.errors import UserError, shown, unknown
 
 # Groups whose choices go inside another group's choice.
 _INSIDE = {"answers": "dataset", "problems": "dataset"}
 _INSIDE |= dict.fromkeys(("autoencoder", "network", "encoder", "decoder"), "model")
-# The dataset a model of this kind takes where none is chosen.
-_EMBEDDED = {"text": "tiny", "tokens": "arithmetic", "audio": "tones", "points": "s_curve"}
-# What is chosen for a kind of data where the command is silent; images have the defaults of conf/train.yaml.
-_AUTOENCODER = "autoencoder@model.autoencoder"
-_USUAL = {
-    "text": {"model": "rcvae", "suite": "selection"},
-    "tokens": {"model": "tiny_lm"},
-    "points": {"model": "points", "suite": "points"},
-    "audio": {"model": "vp_vae", "suite": "tokens", _AUTOENCODER: "mel"},
-}
 
 
 @contextmanager
 def session() -> Iterator[None]:
     """Inside it configurations can be composed."""
-    _composed.cache_clear()
+    for function in (_composed, _resolved, _behind):
+        function.cache_clear()
     store = ConfigStore.instance()
     store.store(name="spine_train", node=TrainConfig)
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         yield
 
 
-def compose(name: str, overrides: Iterable[str] = ()) -> DictConfig:
-    """One configuration. Raises `UserError` in one line where Hydra raises in several."""
-    return copy.deepcopy(_composed(name, tuple(overrides)))
+def compose(name: str, overrides: Iterable[str] = ()) -> TrainConfig:
+    """One configuration of train or eval. Raises `UserError` in one line where Hydra raises in several."""
+    return copy.deepcopy(_resolved(name, tuple(overrides)))
+
+
+@cache
+def _resolved(name: str, overrides: tuple[str, ...]) -> TrainConfig:
+    """A plan asks for the same ones again and again, and composing takes thirty times as long as copying."""
+    found: TrainConfig = _plain(_composed(name, overrides))
+    return found
+
+
+def _plain(cfg: DictConfig) -> Any:
+    """A configuration as records and plain data. Raises `UserError` if a value refers to nothing or is missing."""
+    try:
+        return OmegaConf.to_object(cfg)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key or 'configuration'}: {shown(first_line(error))}") from error
 
 
 @cache
 def _composed(name: str, overrides: tuple[str, ...]) -> DictConfig:
-    """A plan asks for the same ones again and again, and composing takes thirty times as long as copying."""
     try:
         return hydra_compose(name, list(overrides))
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a choice that is no text
         raise UserError(shown(first_line(error))) from error
 
 
-def as_yaml(cfg: DictConfig) -> str:
-    """A configuration as it is shown. Raises `UserError` if a value refers to nothing."""
-    return OmegaConf.to_yaml(OmegaConf.create(plain(cfg)))
+def as_yaml(cfg: TrainConfig | ReproduceConfig) -> str:
+    """A configuration as it is shown."""
+    return OmegaConf.to_yaml(OmegaConf.create(asdict(cfg)))
 
 
-def configurations(name: str, words: Sequence[str], *, sweep: bool) -> list[DictConfig]:
+def configurations(name: str, words: Sequence[str], *, sweep: bool) -> list[Any]:
     """The configurations a command line asks for: one, or with ``sweep`` one per combination of the listed values.
 
     Raises `UserError` with a line for every mistake: syntax, unknown group choice, unknown option, wrong type.
@@ -99,20 +106,43 @@ def configurations(name: str, words: Sequence[str], *, sweep: bool) -> list[Dict
         raise UserError(*dict.fromkeys(mistakes))
     defaults += _default_dataset(words)
     axes = [[whole(option) if _is_counted(base, option) else option for option in axis] for axis in axes]
-    found = [compose(name, [*defaults, *_without_nulls(point)]) for point in itertools.product(*axes)]
-    return _within_bounds(found, spec)
+    found = [_composed(name, (*defaults, *_without_nulls(point))) for point in itertools.product(*axes)]
+    return [_plain(cfg) for cfg in _within_bounds(found, spec)]
 
 
-def behind(experiment: str, words: Iterable[str], where: str) -> DictConfig:
-    """An experiment's configuration with overrides that stand in the option ``where``, which every mistake names."""
+def behind(
+    experiment: str, words: Sequence[str], where: str, scale: ScaleSpec, dataset: Mapping[str, Any] | None
+) -> TrainConfig:
+    """The configuration of an experiment that another one builds on, for its ``scale`` and ``dataset``.
+
+    ``words``: overrides that stand in the option ``where``, which every mistake names; those of ``dataset`` are of the
+    given one. ``dataset``: None for the experiment's own.
+    """
+    found = _behind(experiment, tuple(map(str, words)), where, json.dumps([asdict(scale), dataset]))
+    return copy.deepcopy(found)
+
+
+@cache
+def _behind(experiment: str, words: tuple[str, ...], where: str, other: str) -> TrainConfig:
+    """The rows and seeds of a plan build on the same runs."""
+    scale, dataset = json.loads(other)
     try:
-        options = [option for word in words for option in spelled(str(word), TrainConfig, sweep=False)]
-        _, refused = _looked_up("train", [f"experiment={experiment}"], options)
-        if refused:
+        options = [option for word in words for option in spelled(word, TrainConfig, sweep=False)]
+        cfg, refused = _looked_up("train", [f"experiment={experiment}"], options)
+        if refused or cfg is None:
             raise UserError(*refused)
-        return _within_bounds([compose("train", [f"experiment={experiment}", *options])], TrainConfig)[0]
+        cfg = copy.deepcopy(
+            _within_bounds([_composed("train", (f"experiment={experiment}", *options))], TrainConfig)[0]
+        )
     except UserError as error:
         raise UserError(*(f"{where}: {line}" for line in error.lines)) from error
+    cfg.scale = ScaleSpec(**scale)
+    if dataset is not None:
+        cfg.dataset = dataset
+        # The same set, perhaps in another size: dataset.shape=[3,128,128].
+        cfg.merge_with_dotlist([word for word in words if word.startswith("dataset.")])
+    found: TrainConfig = _plain(cfg)
+    return found
 
 
 def points(words: Iterable[str]) -> list[str]:
@@ -121,7 +151,7 @@ def points(words: Iterable[str]) -> list[str]:
     return [" ".join(point) for point in itertools.product(*(axis for axis in axes if len(axis) > 1))]
 
 
-def _spine(options: Iterable[str], mistakes: list[str]) -> DictConfig:
+def _spine(options: Iterable[str], mistakes: list[str]) -> ReproduceConfig:
     """The configuration of reproduce, plan and report: typed fields only, nothing is chosen from a group."""
     spine = OmegaConf.structured(ReproduceConfig)
     for text in options:
@@ -135,7 +165,8 @@ def _spine(options: Iterable[str], mistakes: list[str]) -> DictConfig:
         mistakes += found
     if mistakes:
         raise UserError(*dict.fromkeys(mistakes))
-    return _within_bounds([spine], ReproduceConfig)[0]
+    cfg: ReproduceConfig = _plain(_within_bounds([spine], ReproduceConfig)[0])
+    return cfg
 
 
 def _within_bounds(found: list[DictConfig], spec: type) -> list[DictConfig]:
@@ -206,7 +237,7 @@ def _looked_up(name: str, defaults: list[str], options_and_choices: list[str]) -
     by_group = {text.partition("=")[0]: text for text in chosen}  # one choice of a sweep stands for the others
     fixed = [*defaults, *by_group.values()]
     try:
-        base = compose(name, fixed)
+        base = _composed(name, tuple(fixed))
     except UserError as error:  # a part that what is chosen does not have
         return None, [*mistakes, *(f"{line}: {', '.join(fixed)}" for line in error.lines)]
     known = []
@@ -278,20 +309,34 @@ def _is_open(node: DictConfig, depth: int) -> bool:
 
 
 def _usual(name: str, words: Sequence[str]) -> list[str]:
-    """What goes with the kind of data (R-CVAE with texts), unless the command or its experiment says otherwise."""
+    """What goes with the kind of data or with the model, unless the command or its experiment says otherwise."""
     chosen = _chosen(words)
     model, dataset = (chosen[g] if chosen.get(g) in choices(g) else "" for g in ("model", "dataset"))
+    about = leaf("model", model) if model else {}
     kinds = kinds_of_model(model) if model else ()
     kind = kind_of(dataset) if dataset else (*kinds, "images")[0]
-    usual = _USUAL.get(kind, {})
-    if kind == "images" and "audio" in kinds:  # a tokenizer, on images too
-        usual = {"suite": "tokens"}
-    if model and leaf("model", model).get("data") == LATENTS:
-        usual = {"suite": "latent_diffusion"}
+    usual = {group: choice for group, choice in _of_kind(kind).items() if group != "dataset"}
+    if kind == "images" and "audio" in kinds:
+        usual = {"suite": _of_kind("audio")["suite"]}
+    if about.get("data") == LATENTS:
+        usual = _of_kind(LATENTS)
+    if "builds_on" in about and "chain" not in chosen:
+        usual |= dict(zip(("chain", "link"), about["builds_on"].split("/"), strict=True))
     unfit = {"suite"} if name != "eval" else set()
-    if "model" in chosen and kind not in kinds:  # no tokenizer: it has no autoencoder to choose
-        unfit.add(_AUTOENCODER)
+    if "model" in chosen and kind not in kinds:  # it does not have the part that would be chosen
+        unfit |= {group for group in usual if "@model." in group}
     return [f"{group}={choice}" for group, choice in usual.items() if group not in {*chosen, *unfit}]
+
+
+@cache
+def _usual_choices() -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = yaml.safe_load((conf_dir() / "usual.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def _of_kind(kind: str) -> dict[str, str]:
+    """What is usually chosen for a kind of data."""
+    return dict(_usual_choices().get(kind, {}))
 
 
 def _default_dataset(words: Sequence[str]) -> list[str]:
@@ -305,7 +350,7 @@ def _default_dataset(words: Sequence[str]) -> list[str]:
     model = chosen.get("model")
     kind = kinds_of_model(str(model))[0] if model in choices("model") else "images"
     if kind != "images":
-        return [f"dataset={_EMBEDDED[kind]}"]
+        return [f"dataset={_of_kind(kind)['dataset']}"]
     from vaebench.data.fetch import available
 
     if available("mnist") != "unavailable":

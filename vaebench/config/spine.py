@@ -6,7 +6,6 @@ Leaves (model, dataset, optim, suite) are plain YAML with a ``_target_``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from omegaconf import MISSING
@@ -64,40 +63,28 @@ class ParentSpec:
     """The run that a model builds on: an autoencoder under a diffusion model, the run that a tuning starts from.
 
     ``experiment``: composed for the same dataset, scale and seed, with ``overrides``; or ``run``: the key of a finished
-    run in the store; or ``stage``: one of `StagesSpec`, or ``reference``.
+    run in the store; or ``link``: one of the configuration's ``chain``.
     """
 
     experiment: str | None = None
     run: str | None = None
-    stage: str | None = None
+    link: str | None = None
     overrides: list[str] = field(default_factory=list)
 
 
 @dataclass
-class StageSpec:
-    """A run in a long chain: an ``experiment`` with ``overrides``, or the key of a finished ``run``."""
+class LinkSpec:
+    """A run of a chain: an ``experiment`` with ``overrides``, or the key of a finished ``run`` in its place.
 
-    experiment: str = MISSING
-    run: str | None = None
-    overrides: list[str] = field(default_factory=list)
-
-
-@dataclass
-class StagesSpec:
-    """The runs that latents matched with a reference distribution build on (DMVAE), each in one place.
-
-    ``encoder`` -> ``tokenizer`` -> (with the reference) ``teacher`` -> ``joint``. Of some references:
-    ``features_encoder`` -> ``features``, another tokenizer; ``autoencoder`` -> ``diffusion``, a latent diffusion model.
+    ``parents``: by role, the links it builds on; ``LINK.ROLE`` is what that link builds on in that role.
+    ``kind``: of the run, where it is no training.
     """
 
-    encoder: StageSpec = field(default_factory=partial(StageSpec, "dmvae/ssl"))
-    tokenizer: StageSpec = field(default_factory=partial(StageSpec, "dmvae/tokenizer"))
-    teacher: StageSpec = field(default_factory=partial(StageSpec, "dmvae/teacher"))
-    joint: StageSpec = field(default_factory=partial(StageSpec, "dmvae/joint"))
-    features_encoder: StageSpec = field(default_factory=partial(StageSpec, "dmvae/supervised"))
-    features: StageSpec = field(default_factory=partial(StageSpec, "dmvae/tokenizer"))
-    autoencoder: StageSpec = field(default_factory=partial(StageSpec, "dmvae/kl"))
-    diffusion: StageSpec = field(default_factory=partial(StageSpec, "dmvae/diffusion"))
+    experiment: str | None = None
+    kind: str = "train"
+    parents: dict[str, str] = field(default_factory=dict)
+    run: str | None = None
+    overrides: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -147,7 +134,8 @@ class Common:
 class TrainConfig(Common):
     """``vaebench train`` and ``vaebench eval``. ``test_on``: another dataset to evaluate on (out of domain).
 
-    ``reference``: the distribution that latents are matched with, ``stages`` the runs behind that.
+    ``reference``: the distribution that latents are matched with. ``chain``: the runs that need each other, of which
+    this one is ``link``.
 
     ``snapshot``: evaluate the model as it was after so many of the parts that `TrainSpec.snapshots` cuts its training
     into.
@@ -163,7 +151,8 @@ class TrainConfig(Common):
     scale: ScaleSpec = field(default_factory=ScaleSpec)
     train: TrainSpec = field(default_factory=TrainSpec)
     parent: ParentSpec = field(default_factory=ParentSpec)
-    stages: StagesSpec = field(default_factory=StagesSpec)
+    chain: dict[str, LinkSpec] = field(default_factory=dict)
+    link: str | None = None
     latents: LatentsSpec = field(default_factory=LatentsSpec)
     snapshot: int | None = bounds.count(None)
     seed: int = bounds.count(0, 0, _MOST_SEED)

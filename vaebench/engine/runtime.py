@@ -119,3 +119,14 @@ def overload_warning(workers: int, threads: int) -> str | None:
         f"warning: {cores} cores, load {load:.1f}, and this run wants {workers} x {threads} threads: "
         f"expect it to be slow{fewer}"
     )
+
+
+def free_bytes(device: torch.device) -> int:
+    """The memory of the GPU that is free, or what this machine can give a new process."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.is_file():
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024

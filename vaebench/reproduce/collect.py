@@ -12,26 +12,27 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
 from rich.console import Console
 
 from vaebench.config.request import Request
+from vaebench.config.spine import ReproduceConfig
 from vaebench.config.targets import called
 from vaebench.contracts import Job, Outcome
 from vaebench.contracts.infinite import difference, spelled
 from vaebench.errors import UserError, shown
 from vaebench.papers.cells import POOLED, Cells, cells_path, digest
 from vaebench.papers.tables import load, names
-from vaebench.reproduce import estimate, planning
+from vaebench.reproduce import planning
+from vaebench.reproduce.durations import learnt
 from vaebench.reproduce.planning import Plan
 from vaebench.reproduce.rows import Item
 from vaebench.runs import executors
+from vaebench.runs.kinds import title
 from vaebench.runs.store import Run, Store, store_root
-from vaebench.runs.titles import title
 from vaebench.writing import locked
 
 
-def run(cfg: DictConfig, machine: dict[str, Any], console: Console) -> int:
+def run(cfg: ReproduceConfig, machine: dict[str, Any], console: Console) -> int:
     """``vaebench reproduce``: plan, train, evaluate, collect, report. Returns 1 if some job failed, else 0."""
     plan = planning.make(cfg)
     store = Store(store_root(cfg.store))
@@ -76,11 +77,11 @@ def _ready(plan: Plan, store: Store, failed: list[Outcome]) -> list[Request]:
         and done.issuperset(request.data.get("parents", {}).values())
         and store.find(request).folder not in given_up
     ]
-    return sorted(ready, key=estimate.seconds, reverse=True)
+    return sorted(ready, key=learnt(store, ready), reverse=True)
 
 
 def _wave(
-    ready: list[Request], plan: Plan, store: Store, cfg: DictConfig, machine: dict[str, Any], console: Console
+    ready: list[Request], plan: Plan, store: Store, cfg: ReproduceConfig, machine: dict[str, Any], console: Console
 ) -> list[Outcome]:
     """Run these requests; returns those that failed."""
     runs = [store.open(request) for request in ready]
@@ -107,7 +108,7 @@ def _label(request: Request, plan: Plan) -> str:
     return title(request)
 
 
-def collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> list[str]:
+def collect(plan: Plan, store: Store, cfg: ReproduceConfig, console: Console) -> list[str]:
     """Put every finished cell of the plan into ``results/<paper>/cells.csv`` and write the report again.
 
     Returns what is wrong with the runs that cannot be read, a line each; the others are there.
@@ -116,7 +117,7 @@ def collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> list
         return _collect(plan, store, cfg, console)
 
 
-def _collect(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> list[str]:
+def _collect(plan: Plan, store: Store, cfg: ReproduceConfig, console: Console) -> list[str]:
     from vaebench import report
 
     results, wrong = Path(cfg.results), dict[str, None]()
@@ -217,7 +218,7 @@ def _cells(item: Item, store: Store, wrong: dict[str, None]) -> Iterator[dict[st
         }
 
 
-def write_report(cfg: DictConfig, console: Console) -> int:
+def write_report(cfg: ReproduceConfig, console: Console) -> int:
     """``vaebench report``: write the tables and pictures of every paper that has cells."""
     from vaebench import report
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -22,14 +21,14 @@ from vaebench import __version__
 from vaebench.config import targets
 from vaebench.config.choices import LATENTS
 from vaebench.config.request import Request
-from vaebench.contracts import Perceives
 from vaebench.data.latents import DTYPES
 from vaebench.engine import runtime
 from vaebench.engine.schedules import total_steps
 from vaebench.errors import UserError
 from vaebench.metrics import cost
-from vaebench.reproduce import estimate
 from vaebench.runs import build
+from vaebench.runs.design import Design, without_weights
+from vaebench.runs.kinds.train import items
 from vaebench.writing import write_json
 
 _STEPS = 3  # measured, and none begins after so many seconds
@@ -71,42 +70,6 @@ class Cost:
         if self.measured is None:
             return None
         return self.steps * self.batch_size / self.micro_batch * self.measured.seconds / 3600
-
-
-@dataclass(frozen=True)
-class Design:
-    """A training's model with fresh weights, as its loss needs it; picklable.
-
-    ``shape``: (c, h, w) of an item, of a latent with ``latents``. ``judge``: the request of the classifier that a loss
-    perceives with. In place of LPIPS there is a network of the same size, so that no file is needed. ``teacher``: of a
-    training that follows one.
-    """
-
-    request: Request
-    shape: tuple[int, ...]
-    judge: Request | None
-    latents: bool
-    teacher: Request | None = None
-
-    def build(self) -> nn.Module:
-        """A new model, on the current default device."""
-        model: Any = build.model(_without_weights(self.request), self.shape if self.latents else None)
-        by_lpips = self.request["model"].get("perceptual") == "lpips"
-        if isinstance(model, Perceives) and (by_lpips or self.judge is not None):
-            model.perceive(build.model(self.judge) if self.judge else cost.Vgg16())
-        if self.teacher is not None:
-            model.teach(build.model(self.teacher, model.latent_shape))
-        return model
-
-    def optimizers(self, model: nn.Module) -> Mapping[str, torch.optim.Optimizer]:
-        """One per phase of a model that was built."""
-        return build.optimizers(self.request, model)
-
-
-def _without_weights(request: Request) -> Request:
-    """The same model without a need for the file of LPIPS."""
-    leaf = request["model"]
-    return Request({"model": {**leaf, "perceptual": "classifier"}}) if leaf.get("perceptual") == "lpips" else request
 
 
 def of(
@@ -155,7 +118,7 @@ def _stored(latents: Request) -> Mapping[str, Any]:
 def _cost(request: Request, requests: Mapping[str, Request]) -> tuple[Cost, Design | None] | None:
     """Counted, without labels, and its design if it could be; None for a model that is not trained by steps."""
     spec = request["train"]
-    steps = total_steps(estimate.training_items(request), spec["batch_size"], spec["epochs"], spec["max_steps"])
+    steps = total_steps(items(request), spec["batch_size"], spec["epochs"], spec["max_steps"])
     name = targets.called(request["model"])
     bare = Cost((), f"{name} on {_of(request, request['dataset']['shape'])}", steps, spec["batch_size"])
     try:
@@ -180,17 +143,18 @@ def _design(request: Request, requests: Mapping[str, Request]) -> tuple[Design, 
     parents = request.data.get("parents", {})
     shape = tuple(request["dataset"]["shape"])
     if request["model"].get("data") != LATENTS:
-        judge, teacher = (requests.get(parents.get(role, "")) for role in ("perceptual", "teacher"))
-        return Design(request, shape, judge, latents=False, teacher=teacher), 0
+        # What it begins with costs no step.
+        looked_at = {role: requests[key] for role, key in parents.items() if role not in ("start", "encoder")}
+        return Design(request, shape, parents=looked_at), 0
     with cost.weightless():
-        autoencoder: Any = build.model(_without_weights(requests[parents["autoencoder"]]))
+        autoencoder: Any = build.model(without_weights(requests[parents["autoencoder"]]))
         moments = 1 if _without_variance(autoencoder, shape) else 2
     latent = tuple(autoencoder.latent_shape)
     stored = _stored(requests[parents["latents"]])
     views = 2 if stored["flip"] else 1
     numbers = math.prod(latent) * moments * views
-    size = numbers * DTYPES[stored["dtype"]].itemsize * estimate.training_items(request)
-    return Design(request, latent, None, latents=True), size
+    size = numbers * DTYPES[stored["dtype"]].itemsize * items(request)
+    return Design(request, latent, latents=True), size
 
 
 def _without_variance(autoencoder: Any, shape: tuple[int, ...]) -> bool:
@@ -223,7 +187,7 @@ def _measured(counted: Cost, design: Design, device: torch.device, cache: Path) 
     with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or damaged: measured again
         known = json.loads(path.read_bytes())
         return replace(counted, micro_batch=known["micro_batch"], measured=cost.Measured(**known["measured"]))
-    free = free_bytes(device)
+    free = runtime.free_bytes(device)
     micro_batch = _micro_batch(counted, free, device)
     if not micro_batch:
         needed = counted.state_bytes + counted.kept_bytes / counted.batch_size + _PROCESS_BYTES
@@ -261,20 +225,9 @@ def _key(design: Design, device: torch.device) -> str:
     """Of all that decides how long a step takes."""
     facts = {name: design.request[name] for name in ("model", "optim")}
     spec = {name: design.request["train"][name] for name in ("batch_size", "precision")}
-    judge = design.judge["model"] if design.judge else None
+    looked_at = {role: parent["model"] for role, parent in design.parents.items()}
     where = [runtime.device_name(device), torch.get_num_threads(), torch.__version__, __version__]
-    return Request({**facts, **spec, "judge": judge, "shape": design.shape, "where": where}).key
-
-
-def free_bytes(device: torch.device) -> int:
-    """The memory of the GPU that is free, or what this machine can give a new process."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.is_file():
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-    return int(lines["MemAvailable"].split()[0]) * 1024
+    return Request({**facts, **spec, "parents": looked_at, "shape": design.shape, "where": where}).key
 
 
 def grid(costs: Iterable[Cost], device: torch.device) -> Grid:

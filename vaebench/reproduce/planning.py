@@ -6,18 +6,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table as Grid
 
 from vaebench.config.choices import choices, kind_of, leaf
 from vaebench.config.compose import compose
 from vaebench.config.request import Request
+from vaebench.config.spine import ReproduceConfig
 from vaebench.data.contents import one_look
 from vaebench.data.fetch import available
 from vaebench.errors import UserError, unknown
 from vaebench.papers.tables import Paper, Table, load, names
-from vaebench.reproduce import estimate
+from vaebench.reproduce.durations import learnt
 from vaebench.reproduce.rows import Item, Setting, of_design
 from vaebench.reproduce.rows import of_row as items_of_row
 from vaebench.reproduce.rows import trainings as trainings_of_row
@@ -34,7 +34,7 @@ class Plan:
     left_out: tuple[str, ...] = ()
 
 
-def make(cfg: DictConfig) -> Plan:
+def make(cfg: ReproduceConfig) -> Plan:
     """The plan of a ``reproduce`` command.
 
     Raises `UserError` for unknown papers, tables and rows.
@@ -43,7 +43,7 @@ def make(cfg: DictConfig) -> Plan:
         return _plan(cfg)
 
 
-def _plan(cfg: DictConfig) -> Plan:
+def _plan(cfg: ReproduceConfig) -> Plan:
     papers = [load(name) for name in chosen("paper", cfg.paper, names())]
     rows = _rows(cfg, papers)
     items: list[Item] = []
@@ -76,7 +76,7 @@ class NothingToRun(UserError):  # noqa: N818  # it is said as it is read
     """None of the tables can be run here; a line for each says why."""
 
 
-def trainings(cfg: DictConfig) -> tuple[list[tuple[str, Request]], dict[str, Request]]:
+def trainings(cfg: ReproduceConfig, scale: str) -> tuple[list[tuple[str, Request]], dict[str, Request]]:
     """All trainings of the tables with what to call each, and the requests they build on; the data need not be here."""
     papers = [load(name) for name in chosen("paper", cfg.paper, names())]
     rows = _rows(cfg, papers)
@@ -87,9 +87,9 @@ def trainings(cfg: DictConfig) -> tuple[list[tuple[str, Request]], dict[str, Req
             table = paper.tables[key]
             if of_design(table) or kind_of(table.dataset) != "images":
                 continue
-            for name in (one for one in table.run_at(cfg.scale) if one in rows):
-                dataset = next(iter(table.sets(cfg.scale)), table.dataset)
-                setting = Setting(cfg.scale, dataset, dataset not in table.own, "", 1)
+            for name in (one for one in table.run_at(scale) if one in rows):
+                dataset = next(iter(table.sets(scale)), table.dataset)
+                setting = Setting(scale, dataset, dataset not in table.own, "", 1)
                 chain = trainings_of_row(name, table, setting)
                 behind |= {request.key: request for request in chain}
                 label = table.rows[name].label
@@ -113,19 +113,19 @@ def _tables(paper: Paper, value: str) -> list[str]:
     return chosen("table", value, list(paper.tables))
 
 
-def _rows(cfg: DictConfig, papers: list[Paper]) -> set[str]:
+def _rows(cfg: ReproduceConfig, papers: list[Paper]) -> set[str]:
     """The rows to run, of whatever table has them."""
     there = [name for paper in papers for key in _tables(paper, cfg.table) for name in paper.tables[key].rows]
     return set(chosen("row", cfg.row, list(dict.fromkeys(there))))
 
 
-def _scale(cfg: DictConfig, tables: list[Table]) -> str:
+def _scale(cfg: ReproduceConfig, tables: list[Table]) -> str:
     """``small`` where some table's own data is at hand, ``smoke`` where there are stand-ins only."""
     found = (name for table in tables for name in _there(table, [cfg.dataset] if cfg.dataset else table.sets("small")))
     return "small" if any(available(name) != "embedded" for name in found) else "smoke"
 
 
-def _settings(cfg: DictConfig, table: Table, scale: str) -> list[Setting]:
+def _settings(cfg: ReproduceConfig, table: Table, scale: str) -> list[Setting]:
     """The sets a table is measured on, one setting each; none if it is not run here."""
     wanted = table.sets(scale)
     if of_design(table):
@@ -176,7 +176,7 @@ def _why_not_on(dataset: str, table: Table) -> str:
     return ""
 
 
-def _why_not(cfg: DictConfig, paper: str, key: str, table: Table, scale: str) -> str:
+def _why_not(cfg: ReproduceConfig, paper: str, key: str, table: Table, scale: str) -> str:
     name = f"{paper} {key}"
     if cfg.dataset and not _why_not_on(cfg.dataset, table):
         return f"{name} on {cfg.dataset} needs models trained on {table.trained_on(cfg.dataset)}, which is not here"
@@ -214,7 +214,7 @@ def _features(scale: str, device: str, wanted: str, dataset: str) -> str:
     return "inception" if worth_it and inception_available() else "classifier"
 
 
-def show(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:
+def show(plan: Plan, store: Store, cfg: ReproduceConfig, console: Console) -> None:
     """Print what will be run: tables, scale, where the data comes from, device, what is left and how long it takes."""
     from vaebench.engine.runtime import overload_warning
 
@@ -236,7 +236,7 @@ def show(plan: Plan, store: Store, cfg: DictConfig, console: Console) -> None:
         console.print(f"left out: {line}")
     todo = [request for request in plan.requests.values() if not store.find(request).done]
     count = workers(cfg)
-    minutes = sum(map(estimate.seconds, todo)) / count / 60
+    minutes = sum(map(learnt(store, todo), todo)) / count / 60
     left = f"about {max(1, round(minutes))} min on a CPU core each" if todo else "nothing to compute"
     console.print(
         f"device {_device(cfg)}, {count} worker{'s' * (count > 1)} of {cfg.runtime.threads} thread; "
@@ -263,13 +263,13 @@ def _behind(items: list[Item], plan: Plan) -> set[str]:
     return keys
 
 
-def _device(cfg: DictConfig) -> str:
+def _device(cfg: ReproduceConfig) -> str:
     from vaebench.engine import runtime
 
     return runtime.device_name(runtime.resolve_device(cfg.runtime.device))
 
 
-def workers(cfg: DictConfig) -> int:
+def workers(cfg: ReproduceConfig) -> int:
     """How many jobs run at a time."""
     from vaebench.engine import runtime
 

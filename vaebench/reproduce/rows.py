@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from omegaconf import DictConfig, open_dict
-
-from vaebench.chains import check, requests
+from vaebench.chains.chain import classifier, design, evaluation, on, training
 from vaebench.config.choices import kind_of, leaf
 from vaebench.config.compose import compose
-from vaebench.config.request import Request, dataset_leaf, freeze_eval, plain
+from vaebench.config.request import Request
+from vaebench.config.spine import TrainConfig
+from vaebench.data.contents import dataset_leaf
 from vaebench.papers.cells import POOLED
 from vaebench.papers.tables import Column, Row, Table
 from vaebench.runs import build
+from vaebench.runs.kinds.eval import request as evaluation_request
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ def _items_by_seed(
     row = table.rows[row_name]
     columns = _columns(row, table)
     cfg, stages = _configurations(row, table, setting)
-    other = None if cfg.dataset.name == setting.dataset else dataset_leaf(_dataset(setting.dataset))
-    judge = requests.classifier(cfg) if any(_suite(c, row, table, setting)[1] for c in columns.values()) else None
+    other = None if cfg.dataset["name"] == setting.dataset else dataset_leaf(_dataset(setting.dataset))
+    judge = classifier(cfg) if any(_suite(c, row, table, setting)[1] for c in columns.values()) else None
     items, behind = [], [judge] if judge else []
     for seed in range(setting.seeds):
         chains = _chains(cfg, stages, seed)
@@ -84,7 +85,7 @@ def _items_by_seed(
         for name, column in columns.items():
             suite, needs_judge = _suite(column, row, table, setting)
             run = chains[column.stage][-1]
-            evaluations[name] = freeze_eval(suite, run, judge if needs_judge else None, other, column.snapshot)
+            evaluations[name] = evaluation_request(suite, run, judge if needs_judge else None, other, column.snapshot)
         items.append(Item(paper, key, row_name, setting, seed, chains[""][-1], evaluations))
         behind += [*(request for chain in chains.values() for request in chain), *evaluations.values()]
     return items, behind
@@ -94,9 +95,7 @@ def trainings(row_name: str, table: Table, setting: Setting) -> list[Request]:
     """All trainings behind a row with seed 0 and what they build on, on data that need not be here."""
     cfg, stages = _configurations(table.rows[row_name], table, setting)
     for one in (cfg, *stages.values()):
-        if "splits" in one.dataset:  # of folders, which would be looked into
-            with open_dict(one.dataset):
-                del one.dataset.splits
+        one.dataset.pop("splits", None)  # of folders, which would be looked into
     return [request for chain in _chains(cfg, stages, 0).values() for request in chain]
 
 
@@ -105,7 +104,7 @@ def _columns(row: Row, table: Table) -> dict[str, Column]:
     return {name: column for name, column in table.columns.items() if not row.columns or name in row.columns}
 
 
-def _configurations(row: Row, table: Table, setting: Setting) -> tuple[DictConfig, dict[str, DictConfig]]:
+def _configurations(row: Row, table: Table, setting: Setting) -> tuple[TrainConfig, dict[str, TrainConfig]]:
     """Of the row's training, and by name of the stages on it that its columns need."""
     dataset = table.trained_on(setting.dataset)
     here = [f"dataset={dataset}", f"scale={setting.scale}", *table.stage_overrides.get(setting.scale, ())]
@@ -114,12 +113,12 @@ def _configurations(row: Row, table: Table, setting: Setting) -> tuple[DictConfi
     return compose("train", _base(row, table, setting)), stages
 
 
-def _chains(cfg: DictConfig, stages: Mapping[str, DictConfig], seed: int) -> dict[str, list[Request]]:
+def _chains(cfg: TrainConfig, stages: Mapping[str, TrainConfig], seed: int) -> dict[str, list[Request]]:
     """A row's training behind what it needs (""), and each stage behind it."""
     for one in (cfg, *stages.values()):
         one.seed = seed
-    found = {"": requests.training(cfg)}
-    return found | {name: requests.diffusion(stage, found[""]) for name, stage in stages.items()}
+    found = {"": training(cfg)}
+    return found | {name: on(stage, found[""]) for name, stage in stages.items()}
 
 
 def _design_items(
@@ -130,7 +129,7 @@ def _design_items(
     row = table.rows[row_name]
     cfg = compose("train", _base(row, table, setting))
     columns = _columns(row, table)
-    evaluations = {name: requests.design(cfg, _suite(c, row, table, setting)[0]) for name, c in columns.items()}
+    evaluations = {name: design(cfg, _suite(c, row, table, setting)[0]) for name, c in columns.items()}
     return [Item(paper, key, row_name, setting, POOLED, None, evaluations)], list(evaluations.values())
 
 
@@ -156,21 +155,22 @@ def _text_items(
 
 
 @cache
-def _dataset(name: str) -> DictConfig:
+def _dataset(name: str) -> dict[str, Any]:
     """A dataset's leaf; what its folders hold is not part of it and may change."""
-    return compose("train", [f"dataset={name}"]).dataset
+    found: dict[str, Any] = compose("train", [f"dataset={name}"]).dataset
+    return found
 
 
 @cache
 def _chain(overrides: tuple[str, ...], seeds: int) -> tuple[list[Request], dict[str, str], str]:
     """An evaluation of texts behind all it needs, its scorers by role, and which packages it lacks."""
     cfg = compose("eval", overrides)
-    chain, suite = requests.evaluation(cfg, range(seeds))
-    leaf = plain(cfg.embedder) if getattr(suite, "needs_model", False) else {}
-    scorers = list(plain(cfg.dataset.problems)["scorers"])
+    chain, suite = evaluation(cfg, range(seeds))
+    leaf = cfg.embedder if getattr(suite, "needs_model", False) else {}
+    scorers = list(cfg.dataset["problems"]["scorers"])
     roles = {"main": scorers[0], "other": scorers[min(1, len(scorers) - 1)], "strict": scorers[-1]}
     hint = f"(pip install 'vaebench[{leaf.get('extra', 'reasoning')}]')"
-    lacking = check.missing(leaf)
+    lacking = build.missing(leaf)
     return chain, roles, f"needs {', '.join(lacking)} {hint}" if lacking else ""
 
 
@@ -187,12 +187,12 @@ def of_design(table: Table) -> bool:
 
 @cache
 def _isof_design(suite: str) -> bool:
-    found = build.suite(Request({"suite": plain(compose("eval", ["dataset=digits", f"suite={suite}"]).suite)}))
+    found = build.suite(Request({"suite": compose("eval", ["dataset=digits", f"suite={suite}"]).suite}))
     return bool(getattr(found, "of_design", False))
 
 
 @cache
 def _suite_leaf(overrides: tuple[str, ...]) -> tuple[dict[str, Any], bool]:
     """A suite as plain data, and whether it asks for the classifier. Raises `UserError` for options it refuses."""
-    leaf: dict[str, Any] = plain(compose("eval", ["dataset=digits", *overrides]).suite)
+    leaf: dict[str, Any] = compose("eval", ["dataset=digits", *overrides]).suite
     return leaf, build.suite(Request({"suite": leaf})).needs_classifier

@@ -10,9 +10,11 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from vaebench.config import signatures, targets
+from vaebench.config.choices import choices, leaf
 from vaebench.config.request import Request
 from vaebench.contracts import ChecksModel
 from vaebench.errors import UserError, shown, unknown
@@ -163,6 +165,30 @@ def check_capabilities(suite_name: str, built: Suite, built_model: nn.Module) ->
         )
     if isinstance(built, ChecksModel):
         built.check(built_model)
+
+
+def completed(
+    options: Mapping[str, Any], parents: Mapping[str, Request], reference: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """A model's options with those that follow from what it builds on, by role (`Completed`)."""
+    complete = getattr(targets.find("model", options["_target_"]), "completed", None)
+    if complete is None:
+        return dict(options)
+    found: dict[str, Any] = complete(options, {role: parent.data for role, parent in parents.items()}, reference)
+    return found
+
+
+def models_that(capability: type) -> list[str]:
+    """The choices of conf/model that have a capability, a Protocol of methods."""
+    leaves = {name: leaf("model", name) for name in choices("model")}
+    found = {name: targets.find("model", one["_target_"]) for name, one in leaves.items()}
+    return [name for name, made in found.items() if isinstance(made, type) and issubclass(made, capability)]
+
+
+def missing(leaf: Mapping[str, Any]) -> list[str]:
+    """The packages that a leaf needs and that are not installed."""
+    # Only the package itself is looked for: to find what is in it, find_spec would import it.
+    return [name for name in leaf.get("needs") or () if find_spec(name.partition(".")[0]) is None]
 
 
 def _leaf(request: Request, name: str) -> Mapping[str, Any]:

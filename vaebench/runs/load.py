@@ -10,22 +10,15 @@ from torch import nn
 
 from vaebench.runs import build
 from vaebench.engine.checkpoint import load_weights
-from vaebench.contracts import (
-    Generates,
-    GivesLatents,
-    LoadsPretrained,
-    NormalisesLike,
-    Perceives,
-    Starts,
-    TakesEncoder,
-    TakesTeacher,
-)
+from vaebench.contracts import Adopts, GivesLatents, LoadsPretrained
 from vaebench.errors import UserError
 from vaebench.runs.store import Run, Store
 
 if TYPE_CHECKING:
     from vaebench.data.images import ImageData
 
+# Roles of parents that a model is trained on: it may have a use for their models, or not.
+_DATA = frozenset({"latents", "autoencoder", "pairs", "answers"})
 
 def parents(run: Run, store: Store) -> dict[str, Path]:
     """The folders of the runs this one builds on, by role."""
@@ -42,7 +35,7 @@ def check_parents(run: Run, store: Store) -> None:
 
 
 def load_model(run: Run, device: torch.device, snapshot: int | None = None) -> nn.Module:
-    """The trained model of a finished run, in eval mode on ``device``; a generator of latents with its decoder.
+    """The trained model of a finished run, in eval mode on ``device``, with the parents that it keeps.
 
     ``snapshot``: as it was after that part of its training.
     """
@@ -51,8 +44,9 @@ def load_model(run: Run, device: torch.device, snapshot: int | None = None) -> n
     store = Store(run.folder.parent)
     model = build.model(run.request(), latent_shape=_latent_shape(run, store))
     load_weights(run.intact("model.safetensors" if snapshot is None else snapshot_name(snapshot)), model)
-    if isinstance(model, Generates):
-        model.decode_with(load_model(Run(parents(run, store)["autoencoder"]), device))
+    for role, folder in parents(run, store).items():
+        if role in getattr(model, "keeps", ()):
+            adopt(model, role, load_model(Run(folder), device))
     return model.to(device).eval()
 
 
@@ -70,41 +64,45 @@ def dataset_of(run: Run) -> ImageData:
 def with_grid(model: object, whose: str) -> GivesLatents:
     """``model``, whose latents a diffusion model can take. Raises `UserError`, beginning with ``whose``, if not."""
     if not isinstance(model, GivesLatents):
+        fitting = ", ".join(build.models_that(GivesLatents))
         raise UserError(
             f"{whose}: the latents of {type(model).__name__} are no grid; a diffusion model is trained on those of "
-            "grid_ae, dae, vae, sdvae, vmae (parent.experiment=ldmae/vmae), feature_ae or dmvae"
+            f"{fitting} (parent.experiment=NAME)"
         )
     return model
+
+
+def adopt(model: nn.Module, role: str, parent: nn.Module) -> None:
+    """Hand a model the one of a run it builds on. Raises `UserError` if it has no use for it, or it does not fit."""
+    if isinstance(model, Adopts) and role in model.adopts:
+        model.adopt(role, parent)
+    elif role not in _DATA:
+        raise UserError(
+            f"model {type(model).__name__} cannot take another run as its {role}; leave parent.experiment and "
+            "parent.run out"
+        )
 
 
 def fresh_model(run: Run, store: Store, device: torch.device) -> nn.Module:
     """The model of a run that is about to be trained, with what it takes from its parents."""
     model = build.model(run.request(), latent_shape=_latent_shape(run, store))
     folders = parents(run, store)
-    if "start" in folders:
-        trained = load_model(Run(folders["start"]), torch.device("cpu"))
-        if not isinstance(model, Starts):
-            raise UserError(f"{type(model).__name__} cannot start from another run; leave parent out")
-        model.start(trained)
-    elif isinstance(model, LoadsPretrained):
+    if "start" not in folders and isinstance(model, LoadsPretrained):
         model.load_pretrained()
-    if "encoder" in folders and isinstance(model, TakesEncoder):
-        model.take_encoder(load_model(Run(folders["encoder"]), torch.device("cpu")))
-    if "teacher" in folders and isinstance(model, TakesTeacher):
-        model.teach(load_model(Run(folders["teacher"]), device))
-    if "latents" in folders and isinstance(model, NormalisesLike):
-        model.normalise_like(load_model(Run(folders["autoencoder"]), torch.device("cpu")))
-    if "perceptual" in folders and isinstance(model, Perceives):
-        model.perceive(load_model(Run(folders["perceptual"]), device))
+    for role, folder in folders.items():
+        if role in getattr(model, "adopts", ()) or role not in _DATA:
+            adopt(model, role, load_model(Run(folder), device))
     return model.to(device)
 
 
 def reference_run(run: Run, store: Store) -> Run | None:
-    """The stage that drew from the distribution that a run's latents were matched with, if they were."""
+    """The run that drew from the distribution that a run's latents were matched with, if they were."""
+    if run.request()["verb"] == "reference":
+        return run
     folders = parents(run, store)
-    if "teacher" in folders:
-        return Run(parents(Run(folders["teacher"]), store)["latents"])
-    return reference_run(Run(folders["start"]), store) if "start" in folders else None
+    looked_at = sorted(folders.keys() - {"autoencoder"}, key=lambda role: (role == "start", role))
+    found = (reference_run(Run(folders[role]), store) for role in looked_at)
+    return next((one for one in found if one is not None), None)
 
 
 def snapshot_name(number: int) -> str:

@@ -10,12 +10,13 @@ import json
 import math
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
+from vaebench.config.request import KEY_LENGTH
 from vaebench.contracts import infinite
 from vaebench.data.download import sha256_of
 from vaebench.errors import UserError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 STATES = ("done", "running", "failed", "interrupted")  # the words of a status.json
-KEY = re.compile(r"[0-9a-f]{12}")
+KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_BYTES = {".yaml": 1 << 20, ".json": 64 << 20, ".jsonl": 512 << 20}
 _MOST_VALUES, _DEEPEST = 100_000, 50  # of a request, aliases counted as often as they are used
@@ -32,7 +33,6 @@ _summed: dict[tuple[str, int, int, int], str] = {}  # sha256 of what this proces
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same values, several times faster
 
 _NUMBER = (int, float)
-_LEAF = {"_target_": str}
 _STATUS = {
     "status": str,
     "reason?": str,
@@ -44,52 +44,7 @@ _STATUS = {
     "total?": int,
     "files?": dict,
 }
-_TRAIN = {
-    "batch_size": int,
-    "precision": str,
-    "schedule": str,
-    "log_every": int,
-    "keep?": (str, type(None)),
-    "clip_norm?": (*_NUMBER, type(None)),
-    **{f"{name}?": (int, type(None)) for name in ("epochs", "max_steps", "watch_every", "warmup_steps", "snapshots")},
-}
-# By the verb of a request, what the commands and the worker take from it; its leaves are checked by `build`.
-_REQUESTS: dict[str, dict[str, Any]] = {
-    "train": {"model": _LEAF, "optim": _LEAF, "train": _TRAIN, "dataset": {"name": str}, "seed": int},
-    "eval": {"suite": _LEAF, "parents": dict, "snapshot?": int, "shape?": [int], "model?": _LEAF, "train?": dict},
-    "answers": {"answers": _LEAF, "problems": {"name": str}, "parents": dict},
-    "embed": {"embedder": {**_LEAF, "dim": int}, "problems": {"name": str}},
-    "grade": {"scorers": dict, "seconds": _NUMBER, "problems": {"name": str}, "parents": {"answers": str}},
-    "latents": {"latents": {"flip": bool, "dtype": str}, "parents": {"autoencoder": str}},
-    "reference": {
-        **{"name": str, "seed": int, "labelled": bool, "reference": _LEAF, "dataset": str},
-        "parents": {"autoencoder": str},
-    },
-}
-_MEASURED_ON = {"name": str, "digest": str, "note": str, "stand_in": bool}
-_ABOUT = {**_MEASURED_ON, "source": str}
-_OF_PROBLEMS = {
-    **{"problems": str, "problems_digest": str, "train_items": int, "test_items": int},
-    **{"note": str, "stand_in": bool, "source": str},
-}
-_VALUE = (*_NUMBER, str)  # infinity is a text
-_MEASUREMENT = {
-    **{"name": str, "value": _VALUE, "count": int, "unit": str, "protocol": dict},
-    **{"low?": (*_VALUE, type(None)), "high?": (*_VALUE, type(None)), "by_seed?": [_VALUE]},
-}
 _NUMBERS = ("value", "low", "high", "by_seed")  # of a measurement
-_LATENTS = {"shape": [int], "images": int, "of": _ABOUT}
-_RESULTS: dict[str, dict[str, Any]] = {
-    "train": {"steps": int, "epochs": _NUMBER, "parameters": int, "dataset_digest": str},
-    "eval": {"measurements": [_MEASUREMENT], "left_out?": dict, "dataset": _MEASURED_ON}
-    | {"provenance": {"commit": str, "device": str}},
-    "answers": {**_OF_PROBLEMS, "answers": int, "problems_answered": int, "sources": [str]}
-    | {"left_out": [str], "notes": [str]},
-    "embed": {**_OF_PROBLEMS, "texts": int, "dim": int, "truncated": {"questions": int, "solutions": int}},
-    "grade": {**_OF_PROBLEMS, "answers": int, "right": dict, "no_final_answer": dict, "timeouts": dict},
-    "latents": _LATENTS,
-    "reference": _LATENTS,
-}
 
 
 def content(path: Path) -> bytes:
@@ -120,15 +75,20 @@ def status(path: Path) -> dict[str, Any]:
     return found
 
 
-def request(path: Path) -> dict[str, Any]:
-    """A request as plain data: text, numbers, lists and mappings, with the fields that its verb needs."""
+def request(path: Path, form_of: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:
+    """A request as plain data: text, numbers, lists and mappings, with the fields that its verb needs.
+
+    ``form_of``: what these are; raises `UserError` for a verb that there is none of.
+    """
     try:
         found = _LOADER(content(path).decode()).get_single_data()
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         _wrong(path, f"cannot be read ({type(error).__name__})")
     wrong = _not_plain(found) or mistake(found, {"verb": str})
-    wrong = wrong or (f"asks for {found['verb'][:40]!r}" if found["verb"] not in _REQUESTS else "")
-    wrong = wrong or mistake(found, {**_REQUESTS[found["verb"]], "parents?": dict})
+    try:
+        wrong = wrong or mistake(found, {**form_of(found["verb"]), "parents?": dict})
+    except UserError:
+        wrong = f"asks for {found['verb'][:40]!r}"
     wrong = wrong or next(
         (f"parents.{role} is no run's key" for role, key in found.get("parents", {}).items() if not is_key(key)), ""
     )
@@ -142,10 +102,10 @@ def is_key(key: Any) -> bool:
     return isinstance(key, str) and bool(KEY.fullmatch(key))
 
 
-def result(path: Path, verb: str) -> dict[str, Any]:
-    """What a job of that verb came to."""
-    found = _object(path, _RESULTS[verb])
-    if verb != "eval":
+def result(path: Path, form: Mapping[str, Any]) -> dict[str, Any]:
+    """What a job came to; ``form``: of its kind."""
+    found = _object(path, form)
+    if "measurements" not in form:
         return found
     if not found["measurements"]:
         _wrong(path, "is damaged (no measurements)")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 from filelock import FileLock, Timeout
 
-from vaebench.runs import records
+from vaebench.runs import kinds, records
 from vaebench.config.request import Request
 from vaebench.errors import UserError, printable
 from vaebench.writing import TEMPORARY, as_json, write_bytes
@@ -35,7 +35,8 @@ T = TypeVar("T")
 
 _BEFORE_0_6 = re.compile(r"\..+\.[a-z0-9_]{8}")  # how it was called then: .checkpoint.pt.k2x8_a0q
 _SURELY_DEAD = 3600.0  # seconds after which a file that is still being written has lost its writer
-_NOT_STORED = frozenset({"status.json", "checkpoint.pt"})  # of a folder's files, those that no checksum is kept of
+CHECKPOINT = "checkpoint.pt"
+_NOT_STORED = frozenset({"status.json", CHECKPOINT})  # of a folder's files, those that no checksum is kept of
 
 _PATIENCE = 2.0  # seconds of waiting for a lock before one says for whom
 
@@ -64,7 +65,7 @@ class Run:
         """The stored request. Raises `UserError` if it is unreadable or not the one the folder is named by."""
         path = self.path("request.yaml")
         try:
-            request = Request(records.request(path))
+            request = Request(records.request(path, lambda verb: kinds.of(verb).REQUEST))
         except UserError as error:
             raise UserError(f"{error}; remove the folder and run again") from error
         if request.key != self.key:
@@ -123,8 +124,8 @@ class Run:
 
     def result(self) -> dict[str, Any]:
         """``result.json`` of a finished run. Raises `UserError` if it is gone or damaged."""
-        verb = self.request()["verb"]
-        return self._read("result.json", lambda path: records.result(path, verb))
+        form = kinds.of(self.request()["verb"]).RESULT
+        return self._read("result.json", lambda path: records.result(path, form))
 
     def provenance(self) -> dict[str, Any]:
         """``provenance.json`` of a finished run. Raises `UserError` as `result` does."""
@@ -181,7 +182,7 @@ class Run:
         if "files" in status:
             return {name: facts["sha256"] for name, facts in status["files"].items()}, True
         try:
-            old = records.result(self.path("result.json"), self.request()["verb"])
+            old = records.result(self.path("result.json"), kinds.of(self.request()["verb"]).RESULT)
         except UserError:  # who reads that says so
             return {}, False
         weights = {"model.safetensors": old["weights_sha256"]} if "weights_sha256" in old else {}
