@@ -25,7 +25,8 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from vaebench.chains import matching, requests, texts
+from vaebench.chains import chain as requests
+from vaebench.chains import texts
 from vaebench.cli import main as cli
 from vaebench.config import compose
 from vaebench.config.request import Request
@@ -69,7 +70,7 @@ def quick() -> Iterator[None]:
         plain, several = compose.compose, compose.configurations
         one = cache(lambda name, words: plain(name, list(words)))
         many = cache(lambda name, words, sweep: several(name, list(words), sweep=sweep))
-        for module in (compose, requests, texts, matching):
+        for module in (compose, requests, texts):
             if getattr(module, "compose", None) is plain:
                 patch.setattr(module, "compose", lambda name, words: copy.deepcopy(one(name, tuple(words))))
         patch.setattr(

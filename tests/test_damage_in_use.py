@@ -14,12 +14,13 @@ import torch
 from chains import MACHINE, do
 from vaebench.cli import main as cli
 from vaebench.config.compose import compose, session
-from vaebench.config.request import Request, freeze
+from vaebench.config.request import Request
 from vaebench.contracts import Job, Outcome
 from vaebench.engine.checkpoint import checkpoint_bytes, load_checkpoint
 from vaebench.errors import UserError
 from vaebench.papers.cells import COLUMNS, Cells, cells_path
 from vaebench.runs import worker
+from vaebench.runs.kinds import train as trainings
 from vaebench.runs.store import Run, Store
 from vaebench.writing import TEMPORARY, locked, remove_unfinished, write_bytes
 
@@ -30,7 +31,7 @@ WORDS += ["train.snapshots=3", "train.batch_size=32"]
 @pytest.fixture(scope="module")
 def request_() -> Request:
     with session():
-        return freeze(compose("train", WORDS))
+        return trainings.request(compose("train", WORDS), {})
 
 
 def stopped(home: Path, request: Request, steps: int = 4) -> Run:

@@ -29,7 +29,7 @@ latent = ["model=ldm", "dataset=digits_small", "parent.experiment=patchwise", "t
 assert main(["train", *latent, "model.width=16", "model.depth=1", "parent.overrides=['train.max_steps=2']"]) == 0
 assert main(["eval", "suite=compression", "model=patchwise", "dataset=digits_small", "train.max_steps=2"]) == 0
 short = ["train.max_steps=2"]
-chain = [f"stages.{name}.overrides={short}" for name in ("encoder", "tokenizer", "teacher")]
+chain = [f"chain.{name}.overrides={short}" for name in ("encoder", "tokenizer", "teacher")]
 matched = ["experiment=dmvae/joint", "reference=box", "reference.samples=300", "dataset=digits", *short, *chain]
 assert main(["train", *matched, "quiet=true"]) == 0
 assert "rae" in load("batchtopk").tables["table1"].rows

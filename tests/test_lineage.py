@@ -11,14 +11,16 @@ import yaml
 from safetensors.torch import load_file
 
 from chains import MACHINE, do, files, stop_and_resume
-from vaebench.chains import check, requests
+from vaebench.chains import chain as requests
+from vaebench.chains import check
 from vaebench.cli import main as cli
 from vaebench.config.compose import compose, session
 from vaebench.config.request import Request
 from vaebench.contracts import Job
 from vaebench.engine.checkpoint import weights_bytes
 from vaebench.errors import UserError
-from vaebench.runs import build, stages, worker
+from vaebench.runs import build, worker
+from vaebench.runs.kinds import latents as latent_runs
 from vaebench.runs.store import Run, Store
 
 NETWORK = ["model.network.patch=7", "model.network.width=8", "model.network.depth=1", "model.network.heads=2"]
@@ -63,7 +65,7 @@ def test_a_loss_that_perceives_has_its_own_classifier_as_parent() -> None:
 
 @pytest.mark.usefixtures("composing")
 def test_all_stages_run_resume_and_are_reused(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "_IMAGES_PER_SHARD", 500)
+    monkeypatch.setattr(latent_runs, "IMAGES_PER_SHARD", 500)
     wanted = chain("train.snapshots=3")
     whole = do(home, *wanted)
     folder = whole[1].folder
@@ -85,7 +87,7 @@ def test_all_stages_run_resume_and_are_reused(home: Path, tmp_path: Path, monkey
 
 @pytest.mark.usefixtures("composing")
 def test_damaged_latents_are_made_again_and_only_those(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "_IMAGES_PER_SHARD", 500)
+    monkeypatch.setattr(latent_runs, "IMAGES_PER_SHARD", 500)
     wanted = chain()
     _, stored = do(home, *wanted[:2])
     path = stored.path("latents-00001.safetensors")

@@ -209,8 +209,8 @@ def grammar() -> Iterator[Command]:
 def unknown_names() -> Iterator[Command]:
     """Names that do not exist, at every depth, added, forced, and into what holds no options."""
     for verb, sign in itertools.product(TRAINING[:2], ["", "+", "++"]):
-        names = ["neu", "neu.neu", "model.neu", "train.neu", "optim.neu", "dataset.neu", "scale.neu", "stages.neu"]
-        names += ["runtime.neu", "parent.neu", "embedder.neu", "stages.encoder.neu", "model.k.neu", "seed.neu"]
+        names = ["neu", "neu.neu", "model.neu", "train.neu", "optim.neu", "dataset.neu", "scale.neu", "chain.neu"]
+        names += ["runtime.neu", "parent.neu", "embedder.neu", "chain.encoder.neu", "model.k.neu", "seed.neu"]
         for name in [*names, "model.hidden.0", "dataset.shape.0", "model..k", ".model", "model.", "MODEL.K"]:
             yield verb, *BASE[verb], f"{sign}{name}=3"
     for verb, sign in itertools.product(REPORTING, ["", "+", "++"]):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from vaebench.config.compose import session
 from vaebench.config.spine import ReproduceConfig
@@ -17,8 +16,8 @@ CPU = torch.device("cpu")
 def designs() -> dict[str, costs.Design]:
     """A training of each model of the tables at scale=paper, by the model's name."""
     with session():
-        cfg = OmegaConf.structured(ReproduceConfig(paper="ldmae", scale="paper", table="generation,ablation"))
-        trainings, behind = planning.trainings(cfg)
+        cfg = ReproduceConfig(paper="ldmae", table="generation,ablation")
+        trainings, behind = planning.trainings(cfg, "paper")
     found: dict[str, costs.Design] = {}
     for _, request in trainings:
         name = str(request["model"]["_target_"]).split(".")[2]

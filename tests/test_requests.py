@@ -6,17 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from vaebench.chains import check, requests, texts
+from vaebench.chains import chain as requests
+from vaebench.chains import check, texts
 from vaebench.config.choices import choices, kind_of
 from vaebench.config.compose import compose, configurations, session
-from vaebench.config.request import Request, plain
+from vaebench.config.request import Request
 from vaebench.errors import UserError
 from vaebench.papers.tables import load
 from vaebench.reproduce import planning
 from vaebench.reproduce import rows as items
 from vaebench.runs import build
+from vaebench.runs.kinds import title
 from vaebench.runs.store import Store
-from vaebench.runs.titles import title
 
 TEXT = [name for name in choices("dataset") if kind_of(name) == "text"]
 
@@ -77,7 +78,7 @@ def test_every_text_dataset_binds(name: str) -> None:
     with session():
         cfg = compose("train", [f"dataset={name}", "model=rcvae"])
         request = requests.training(cfg)[0]
-        leaves = {part: plain(cfg.dataset[part]) for part in ("problems", "answers")}
+        leaves = {part: cfg.dataset[part] for part in ("problems", "answers")}
     build.check(leaves)
     assert leaves["problems"]["scorers"]
     assert request["verb"] == "embed"
@@ -87,7 +88,7 @@ def test_every_text_dataset_binds(name: str) -> None:
 def test_every_embedder_binds(name: str) -> None:
     with session():
         cfg = compose("train", ["dataset=tiny", "model=rcvae", f"embedder={name}"])
-        assert requests.checked(cfg)[-1]["model"]["embedding_dim"] == cfg.embedder.dim
+        assert requests.checked(cfg)[-1]["model"]["embedding_dim"] == cfg.embedder["dim"]
 
 
 def test_a_model_of_another_kind_of_data_is_named() -> None:
@@ -116,7 +117,7 @@ def test_the_default_dataset_is_of_the_models_kind() -> None:
 def test_a_group_inside_a_choice_can_be_chosen_and_a_wrong_one_is_named() -> None:
     with session():
         found = configurations("train", ["model=rcvae", "dataset=gsm8k", "answers@dataset.answers=llama"], sweep=False)
-        assert "llama" in found[0].dataset.answers.model.lower()
+        assert "llama" in found[0].dataset["answers"]["model"].lower()
         with pytest.raises(UserError, match="unknown answers@dataset"):
             configurations("train", ["dataset=gsm8k", "answers@dataset.answers=nobody"], sweep=False)
 
@@ -169,7 +170,7 @@ def test_on_texts_model_and_suite_are_those_for_texts() -> None:
         cfg = configurations("eval", ["dataset=tiny", "model.beta=0.5"], sweep=False)[0]
     assert "rcvae" in cfg.model["_target_"]
     assert "selection" in cfg.suite["_target_"]
-    assert cfg.model.beta == 0.5
+    assert cfg.model["beta"] == 0.5
 
 
 def plan(*overrides: str) -> planning.Plan:

@@ -16,7 +16,8 @@ import torch
 import yaml
 
 from chains import MACHINE
-from vaebench.chains import check, requests
+from vaebench.chains import chain as requests
+from vaebench.chains import check
 from vaebench.cli import commands
 from vaebench.cli import main as cli
 from vaebench.config import choices as config
@@ -27,7 +28,7 @@ from vaebench.config.request import Request
 from vaebench.contracts import Job
 from vaebench.engine.checkpoint import weights_bytes
 from vaebench.errors import UserError
-from vaebench.runs import build, stages, titles, worker
+from vaebench.runs import build, kinds, worker
 from vaebench.runs.store import Run, Store
 
 WHERE = {
@@ -321,7 +322,7 @@ def a_model_with_code(folder: Path) -> Path:
 
 
 DOORS = [
-    {"_target_": "vaebench.runs.evaluate.np.load", "file": "canary.npy", "allow_pickle": True},
+    {"_target_": "vaebench.runs.kinds.eval.math.inf", "file": "canary.npy", "allow_pickle": True},
     {"_target_": "vaebench.sources.checkpoints.load", "place": "own", "revision": None, "dtype": "auto"}
     | {"trust_remote_code": True},
     {"_target_": "torch.optim.optimizer.torch.hub.download_url_to_file", "url": "file:///etc/hostname"}
@@ -385,7 +386,7 @@ def test_in_a_process_of_its_own(home: Path, honest: dict[str, Any], tmp_path: P
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     (line,) = (line for line in done.stderr.splitlines() if not line.startswith("warning:"))
-    assert line.startswith("error: model._target_='vaebench.runs.evaluate.np.load': is not built")
+    assert line.startswith("error: model._target_='vaebench.runs.kinds.eval.math.inf': is not built")
     assert not (tmp_path / "canary").exists()
     assert len(list(home.iterdir())) == 1
 
@@ -451,7 +452,7 @@ def test_nothing_is_looked_up_for_what_a_stored_run_hands_on(home: Path, monkeyp
     run = finished(home, data)
     with pytest.raises(UserError, match=r"nothing is looked up for a stored run") as caught:
         requests.training(
-            compose("train", ["experiment=dmvae/tokenizer", "dataset=digits", f"stages.encoder.run={run.key}"])
+            compose("train", ["experiment=dmvae/tokenizer", "dataset=digits", f"chain.encoder.run={run.key}"])
         )
     assert "canary" not in str(caught.value)
 
@@ -483,7 +484,7 @@ def test_any_leaf_has_a_name(target: Any) -> None:
     name = targets.called({"_target_": target})
     assert name == "unknown"
     request = Request({"verb": "eval", "suite": {"_target_": target}, "parents": {"run": "0" * 12}})
-    assert titles.title(request) == f"unknown of {'0' * 12}"
+    assert kinds.title(request) == f"unknown of {'0' * 12}"
     assert targets.called({"_target_": "vaebench.models.fsq.fsq"}) == "fsq"
 
 
@@ -533,7 +534,7 @@ def test_a_worker_asks_its_command_and_not_the_stored_request(home: Path, owned:
         assert "add runtime.trust_remote_code=true" in outcome.reason
         assert not owned.exists()
     with pytest.raises(UserError, match=r"add runtime\.trust_remote_code=true"):
-        stages.answers(run, Store(home), device=torch.device("cpu"), track=lambda *_: None, stop=lambda: False)
+        kinds.of("answers").work(run, kinds.Setup(Store(home), torch.device("cpu"), lambda *_: None, lambda: False))
     worker.work(Job("answers", run.folder), {**MACHINE, "trust_remote_code": True})
     assert owned.exists(), "else this test could not fail"
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from chains import do
 
+from chains import do
 from vaebench.chains.chain import evaluation, training
 from vaebench.config.compose import compose
 from vaebench.runs.kinds import embed, latents, title

@@ -13,15 +13,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from vaebench.chains.requests import evaluation
+from vaebench.chains.chain import evaluation
 from vaebench.cli import main as cli
 from vaebench.config.compose import configurations, session
-from vaebench.config.request import freeze
 from vaebench.contracts import Job
 from vaebench.errors import UserError
 from vaebench.papers.tables import load
-from vaebench.reproduce import estimate, planning
-from vaebench.runs import worker
+from vaebench.reproduce import planning
+from vaebench.runs import kinds, worker
+from vaebench.runs.kinds import train as trainings
 from vaebench.runs.store import Store
 
 FAST = ["train.max_steps=12", "train.batch_size=8", "train.log_every=4", "model.codebook_size=64"]
@@ -118,7 +118,7 @@ def test_a_stopped_vp_vae_goes_on_to_the_same_bits(
     """Weights, queue, its pointer, the codebook and the log, on both sides of an interruption."""
     with session():
         words = [*VP, "train.watch_every=5", *options]
-        request = freeze(configurations("train", words, sweep=False)[0])
+        request = trainings.request(configurations("train", words, sweep=False)[0], {})
     whole = Store(home / "whole").open(request)
     machine = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
     assert worker.work(Job("train", whole.folder), machine).status == "done"
@@ -167,7 +167,7 @@ def test_a_table_out_of_domain_measures_the_same_trainings_on_another_set() -> N
         assert one[row].evaluations["cvu"].key != two[row].evaluations["cvu"].key
     assert {item.setting.dataset for item in two.values()} == {"photos"}
     assert all("dataset" not in item.evaluations["cvu"].data for item in one.values())
-    assert all(estimate.seconds(request) > 0 for request in found.requests.values())
+    assert all(kinds.of(request["verb"]).seconds(request) > 0 for request in found.requests.values())
 
 
 def test_rows_are_run_at_their_scales_only() -> None:

@@ -22,13 +22,14 @@ import torch
 from benchmarks import kill_workers
 from vaebench import stopping
 from vaebench.config.compose import configurations, session
-from vaebench.config.request import Request, freeze
+from vaebench.config.request import Request
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import Interrupted
 from vaebench.runs import store, worker
 from vaebench.runs.executors import progress, serve
 from vaebench.runs.executors.inline import Inline
 from vaebench.runs.executors.local import Local
+from vaebench.runs.kinds import train as trainings
 from vaebench.runs.store import Run, Store
 
 MACHINE = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
@@ -40,7 +41,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="proc
 
 def requests(*lists: list[str]) -> list[Request]:
     with session():
-        return [freeze(configurations("train", words, sweep=False)[0]) for words in lists]
+        return [trainings.request(configurations("train", words, sweep=False)[0], {}) for words in lists]
 
 
 def until(found: Callable[[], int]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from vaebench.contracts import Averages, Finishes, MovesPoints, Starts
+from vaebench.contracts import Adopts, Averages, Finishes, MovesPoints
 from vaebench.data.points import PointData, s_curve
 from vaebench.engine.loop import Hooks, fit
 from vaebench.errors import Interrupted, UserError
@@ -40,7 +40,7 @@ def points(teacher: PointFlow | None = None, **options: Any) -> Points:
     torch.manual_seed(1)
     model = Points(**{**defaults, **NETWORK, **options})
     if teacher is not None:
-        model.start(teacher)
+        model.adopt("start", teacher)
     return model
 
 
@@ -72,7 +72,7 @@ def test_the_teachers_loss_is_flow_matchings():
 def test_points_begin_in_the_square_and_start_from_the_teacher(teacher):
     model = points(teacher, count=4000)
     assert isinstance(model, MovesPoints)
-    assert isinstance(model, Starts)
+    assert isinstance(model, Adopts)
     assert isinstance(model, Finishes)
     start = model.points.detach()
     assert float(start.abs().max()) <= 1.5
@@ -173,7 +173,7 @@ def test_it_needs_a_teacher_that_fits(teacher):
     with pytest.raises(UserError, match=r"'width': 8.*'width': 16.*make them equal"):
         points(teacher, width=8)
     with pytest.raises(UserError, match="starts from a trained model point_flow, not from Linear"):
-        points().start(torch.nn.Linear(2, 2))
+        points().adopt("start", torch.nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vaebench.chains import requests
+from vaebench.chains import chain as requests
 from vaebench.config.compose import compose, session
-from vaebench.config.request import freeze_eval, plain
 from vaebench.papers.tables import load
+from vaebench.runs.kinds import eval as evaluations
 
 TABLES = load("batchtopk").tables
 
@@ -40,7 +40,7 @@ def test_columns_and_rows_choose_their_evaluations():
         keys = {}
         for name in ("beta_vae", "beta_vae_fitted"):
             options = ("dataset=digits", "suite=generation", *table.rows[name].eval_overrides)
-            keys[name] = freeze_eval(plain(compose("eval", options).suite), run, None).key
+            keys[name] = evaluations.request(compose("eval", options).suite, run, None).key
     assert keys["beta_vae"] != keys["beta_vae_fitted"]
 
 

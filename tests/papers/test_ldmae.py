@@ -8,13 +8,13 @@ from itertools import pairwise
 import pytest
 import torch
 
-from vaebench.chains import requests
+from vaebench.chains import chain as requests
 from vaebench.config.choices import choices
 from vaebench.config.compose import compose, session
 from vaebench.papers.tables import Claim, load
 from vaebench.reproduce import rows as items
 from vaebench.reproduce.rows import Item, Setting
-from vaebench.runs.evaluate import evaluate
+from vaebench.runs import kinds
 from vaebench.runs.store import Store
 
 METHODS = ("ae", "dae", "vae", "sdvae", "vmae")
@@ -292,7 +292,7 @@ def test_the_printed_sizes_and_operations_come_out(tmp_path):
     for (_, row), item in planned("smoke", "efficiency").items():
         assert item.train is None
         run = store.open(next(iter(item.evaluations.values())))
-        evaluate(run, store, device=torch.device("cpu"), track=lambda done, total: None)
+        kinds.of("eval").work(run, kinds.Setup(store, torch.device("cpu"), lambda *_: None, lambda: False))
         measured = {found["name"]: found for found in run.result()["measurements"]}
         for name in ("size_mib", "encoder_gmacs") if row in table.reported else ():
             column = table.columns[name]

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from vaebench.chains import requests
+from vaebench.chains import chain as requests
 from vaebench.config.choices import choices, kinds_of_model
 from vaebench.config.compose import compose, session
 from vaebench.papers.tables import Claim, Table, load

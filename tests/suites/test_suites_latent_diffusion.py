@@ -53,8 +53,6 @@ class Generator(nn.Module):
 
     def check(self, sampling: Sampling) -> None: ...
 
-    def decode_with(self, autoencoder: nn.Module) -> None: ...
-
     def sample_latents(self, labels: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor:
         return torch.rand(len(labels), 1, 8, 8, generator=generator)
 

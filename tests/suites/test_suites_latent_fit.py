@@ -67,8 +67,6 @@ class Known(nn.Module):
     def check(self, sampling: Sampling) -> None:
         self.sampling = sampling
 
-    def decode_with(self, autoencoder: nn.Module) -> None: ...
-
     def generate(self, labels: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor:
         raise NotImplementedError
 
@@ -113,7 +111,7 @@ def ldm(spread: float | None = None) -> LDM:
     model = LDM(**LDM_OPTIONS)
     model.mean.fill_(2.5)
     model.std.fill_(0.7)
-    model.decode_with(Pool(spread))
+    model.adopt("autoencoder", Pool(spread))
     with torch.no_grad():
         for weight in model.averaged.network.buffers():
             weight.add_(0.1 * torch.randn(weight.shape) if weight.is_floating_point() else 0)
