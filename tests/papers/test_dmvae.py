@@ -10,7 +10,7 @@ from vaebench import items
 from vaebench.compose import session
 from vaebench.config import Request, choices
 from vaebench.items import Item, Setting
-from vaebench.nn.point_objectives import OBJECTIVES
+from vaebench.nn.flows.point_objectives import OBJECTIVES
 from vaebench.papers.tables import Claim, load
 from vaebench.schedules import total_steps
 
