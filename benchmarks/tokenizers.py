@@ -11,7 +11,7 @@ import torch
 from benchmarks.measure import Row, Variant, interleave
 from vaebench.config.compose import compose, session
 from vaebench.data.images import ImageData
-from vaebench.nn.tokenizer import Tokenizer
+from vaebench.nn.tokenizers.tokenizer import Tokenizer
 from vaebench.runs import build
 from vaebench.runs.kinds import train
 

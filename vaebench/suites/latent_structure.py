@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
-from vaebench.config.signatures import AtLeast10, Count, Seed, Within
+from vaebench.config.signatures import AtLeast10, Count, Seed
 from vaebench.contracts import Encodes, Measurement, Normalised, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
 from vaebench.metrics.finite import require_finite
@@ -60,7 +61,7 @@ class LatentStructure:
         seed: Seed,
         embedding: Literal["tsne", "umap", "none"],
         shown: AtLeast10,
-        perplexity: Annotated[float, Within(1)],
+        perplexity: Annotated[float, Ge(1)],
         batch_size: Count,
     ) -> None:
         require(whole("suite.fitted", fitted, neighbours, bound="at least the neighbours"))
