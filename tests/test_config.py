@@ -7,8 +7,9 @@ import torch
 from omegaconf import OmegaConf
 
 from vaebench import build, requests, trying
+from vaebench.choices import choices, conf_dir, leaf
 from vaebench.compose import compose, configurations, session
-from vaebench.config import Request, choices, conf_dir, freeze, kinds, leaf
+from vaebench.config import Request, freeze, kinds
 from vaebench.data.embeddings import Pairs
 from vaebench.data.latents import LatentData
 from vaebench.errors import UserError

@@ -16,7 +16,8 @@ import pytest
 from omegaconf import DictConfig, ListConfig
 
 from vaebench import bounds, cli, compose
-from vaebench.config import ReproduceConfig, TrainConfig, leaf
+from vaebench.choices import leaf
+from vaebench.config import ReproduceConfig, TrainConfig
 
 FAST = 6  # commands of each kind in the fast test; the slow one takes all of them
 BASE = {

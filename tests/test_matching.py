@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from chains import MACHINE, do, files, stop_and_resume
 from vaebench import cli, matching_requests, requests, trained, trying, worker
+from vaebench.choices import choices
 from vaebench.compose import compose
-from vaebench.config import Request, choices
+from vaebench.config import Request
 from vaebench.contracts import Job
 from vaebench.errors import UserError
 from vaebench.store import Store

@@ -8,8 +8,9 @@ import pytest
 
 from vaebench import build, items, planning, requests, trying
 from vaebench import text_requests as texts
+from vaebench.choices import choices
 from vaebench.compose import compose, configurations, session
-from vaebench.config import Request, choices, kind_of, plain
+from vaebench.config import Request, kind_of, plain
 from vaebench.errors import UserError
 from vaebench.papers.tables import load
 from vaebench.store import Store

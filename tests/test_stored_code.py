@@ -16,10 +16,11 @@ import torch
 import yaml
 
 from chains import MACHINE
-from vaebench import build, cli, commands, config, requests, stages, targets, titles, trying, worker
+from vaebench import build, cli, commands, requests, stages, targets, titles, trying, worker
 from vaebench.checkpoint import weights_bytes
+from vaebench.choices import choices, leaf
 from vaebench.compose import compose, session
-from vaebench.config import Request, choices, leaf
+from vaebench.config import Request
 from vaebench.contracts import Job
 from vaebench.errors import UserError
 from vaebench.store import Run, Store
@@ -148,8 +149,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A configuration of our own, whose models name what a careless hand might write."""
     folder = tmp_path / "conf"
     (folder / "model").mkdir(parents=True)
-    monkeypatch.setattr(config, "conf_dir", lambda: folder)
-    monkeypatch.setattr(targets.config, "conf_dir", lambda: folder)
+    monkeypatch.setattr(targets.choices, "conf_dir", lambda: folder)
     return folder / "model"
 
 

@@ -24,15 +24,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vaebench import bounds
 from vaebench.bounds import first_line
+from vaebench.choices import choices, conf_dir, leaf
 from vaebench.config import (
     LATENTS,
     ReproduceConfig,
     TrainConfig,
-    choices,
-    conf_dir,
     kind_of,
     kinds_of_model,
-    leaf,
     plain,
 )
 from vaebench.errors import UserError, shown, unknown

@@ -14,11 +14,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vaebench import bounds
+from vaebench.choices import choices, leaf
 from vaebench.errors import UserError, shown
 
 KEY_LENGTH = 12
@@ -200,26 +200,6 @@ class ReproduceConfig(Common):
     results: str = bounds.folder("results")
     measure: bool = True
     executor: ExecutorSpec = field(default_factory=ExecutorSpec)
-
-
-def conf_dir() -> Path:
-    """The folder of the YAML files: inside an installed package, beside it in a checkout."""
-    here = Path(__file__).resolve().parent
-    for folder in (here / "conf", here.parent / "conf"):
-        if (folder / "train.yaml").is_file():
-            return folder
-    raise UserError(f"the configuration folder is missing: neither {here / 'conf'} nor {here.parent / 'conf'} exists")
-
-
-def choices(group: str) -> list[str]:
-    """What can be chosen of a group: its YAML files, subfolders with a slash."""
-    folder = conf_dir() / group
-    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
-
-
-def leaf(group: str, name: str) -> dict[str, Any]:
-    """A choice's YAML as it is written, before composition."""
-    return dict(yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")) or {})
 
 
 def kind_of(name: str) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 from omegaconf import DictConfig, open_dict
 
 from vaebench import build, requests, trying
+from vaebench.choices import leaf
 from vaebench.compose import compose
-from vaebench.config import Request, dataset_leaf, freeze_eval, kind_of, leaf, plain
+from vaebench.config import Request, dataset_leaf, freeze_eval, kind_of, plain
 from vaebench.papers.tables import Column, Row, Table
 from vaebench.report.cells import POOLED
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rich.table import Table
 
-from vaebench.config import choices, leaf
+from vaebench.choices import choices, leaf
 from vaebench.errors import UserError, unknown
 from vaebench.store import Run, Store, store_root
 from vaebench.terminal import Terminal

@@ -15,7 +15,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vaebench import compose
-from vaebench.config import LATENTS, Request, StagesSpec, choices, freeze, plain
+from vaebench.choices import choices
+from vaebench.config import LATENTS, Request, StagesSpec, freeze, plain
 from vaebench.data.download import sha256_of
 from vaebench.errors import UserError, unknown
 from vaebench.targets import called

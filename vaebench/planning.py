@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from vaebench import estimate, executors
+from vaebench.choices import choices, leaf
 from vaebench.compose import compose
-from vaebench.config import Request, choices, kind_of, leaf
+from vaebench.config import Request, kind_of
 from vaebench.data.contents import one_look
 from vaebench.data.fetch import available
 from vaebench.errors import UserError, unknown

@@ -15,11 +15,11 @@ from omegaconf import DictConfig, OmegaConf
 from vaebench import build
 from vaebench import matching_requests as matching
 from vaebench import text_requests as texts
+from vaebench.choices import choices
 from vaebench.compose import compose
 from vaebench.config import (
     LATENTS,
     Request,
-    choices,
     dataset_leaf,
     freeze,
     freeze_design,

@@ -16,9 +16,7 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
-import yaml
-
-from vaebench import config
+from vaebench import choices
 from vaebench.errors import UserError
 
 # The group of a leaf whose place has another name.
@@ -34,10 +32,10 @@ def find(where: str, target: Any) -> Callable[..., Any]:
     group = _GROUPS.get(where, where)
     if group == "optim" and isinstance(target, str) and target in _optimizers():
         return _optimizers()[target]
-    if not isinstance(target, str) or target not in _named(config.conf_dir() / group):
+    if not isinstance(target, str) or target not in _named(choices.conf_dir() / group):
         raise UserError(
             f"{where}._target_={shortened(target)}: is not built, no file of conf/{group} names it; valid is what "
-            f"these name: {', '.join(config.choices(group))}; choose one, or remove the stored run that asks for it"
+            f"these name: {', '.join(choices.choices(group))}; choose one, or remove the stored run that asks for it"
         )
     module, _, name = target.rpartition(".")
     try:
@@ -63,14 +61,10 @@ def called(leaf: Mapping[str, Any]) -> str:
 def _named(folder: Path) -> frozenset[str]:
     """The targets that the files of a group name."""
     found = set()
-    for name in config.choices(folder.name):
+    for name in choices.choices(folder.name):
         try:
-            target = config.leaf(folder.name, name).get("_target_")
-        except (
-            yaml.YAMLError,
-            ValueError,
-            TypeError,
-        ):
+            target = choices.leaf(folder.name, name).get("_target_")
+        except UserError:
             continue  # a file with a mistake names nothing; who chooses it hears of it
         found |= {target} if isinstance(target, str) else set()
     return frozenset(found)

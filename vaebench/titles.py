@@ -7,7 +7,8 @@ from functools import cache
 from typing import Any
 
 from vaebench import build
-from vaebench.config import Request, choices, leaf
+from vaebench.choices import choices, leaf
+from vaebench.config import Request
 from vaebench.targets import called
 
 _ALWAYS_SHOWN = ("latent_dim", "k", "codebook_size")  # of a model's options, in its title

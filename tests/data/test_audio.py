@@ -14,7 +14,8 @@ import torch
 import yaml
 from scipy.io import wavfile
 
-from vaebench.config import Request, conf_dir
+from vaebench.choices import conf_dir
+from vaebench.config import Request
 from vaebench.contracts import TrainingData
 from vaebench.data import waves
 from vaebench.data.audio import AudioData, Clips, assemble, clips, fsdd

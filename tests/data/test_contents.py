@@ -14,7 +14,8 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from vaebench.config import Request, dataset_leaf, leaf
+from vaebench.choices import leaf
+from vaebench.config import Request, dataset_leaf
 from vaebench.data import contents as module
 from vaebench.data import fetch
 from vaebench.data.contents import contents, one_look

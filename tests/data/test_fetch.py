@@ -10,7 +10,7 @@ from threading import Event
 import pytest
 import yaml
 
-from vaebench import config
+from vaebench.choices import choices, leaf
 from vaebench.data import download, fetch, files
 from vaebench.errors import UserError
 
@@ -154,9 +154,9 @@ def test_another_file_than_promised_is_not_taken(places, mirror, put):
 
 @pytest.mark.network
 def test_a_real_mirror(places):
-    leaf = yaml.safe_load((config.conf_dir() / "dataset" / "mnist.yaml").read_text())
-    labels = {"test_labels": leaf["files"]["test_labels"]}
-    assert fetch.obtain(name="mnist", files=labels, mirrors=leaf["mirrors"]).source == "download"
+    mnist = leaf("dataset", "mnist")
+    labels = {"test_labels": mnist["files"]["test_labels"]}
+    assert fetch.obtain(name="mnist", files=labels, mirrors=mnist["mirrors"]).source == "download"
 
 
 def test_what_a_killed_download_left_is_not_taken(places, mirror, put):
@@ -433,7 +433,7 @@ def test_the_command_shows_a_folder_once(conf, places, put, capsys, monkeypatch)
 
 
 def test_every_dataset_of_ours_is_well_described():
-    for name in config.choices("dataset"):
+    for name in choices("dataset"):
         described = files.specification(name).files
         assert all(len(entry.sha256) == 64 for entry in described)
         assert len({(entry.folder, entry.file) for entry in described}) == len(described)

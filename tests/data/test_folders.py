@@ -452,7 +452,8 @@ def test_other_formats_without_soundfile(sounds, places, monkeypatch):
 @pytest.mark.parametrize("name", ["coco", "imagenet", "librispeech", "common_voice"])
 def test_the_sets_of_ours(places, name):
     from vaebench import build
-    from vaebench.config import Request, leaf
+    from vaebench.choices import leaf
+    from vaebench.config import Request
 
     for split in ("train", "test"):
         if name in ("coco", "imagenet"):

@@ -14,7 +14,8 @@ import pytest
 import torch
 import yaml
 
-from vaebench.config import Request, conf_dir
+from vaebench.choices import conf_dir
+from vaebench.config import Request
 from vaebench.data.image_files import read_idx
 from vaebench.data.images import cifar10, digits, idx, photos
 from vaebench.errors import UserError

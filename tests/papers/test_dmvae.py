@@ -7,8 +7,9 @@ from functools import cache
 import pytest
 
 from vaebench import items
+from vaebench.choices import choices
 from vaebench.compose import session
-from vaebench.config import Request, choices
+from vaebench.config import Request
 from vaebench.items import Item, Setting
 from vaebench.nn.point_objectives import OBJECTIVES
 from vaebench.papers.tables import Claim, load

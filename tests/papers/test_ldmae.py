@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from vaebench import items, requests
+from vaebench.choices import choices
 from vaebench.compose import compose, session
-from vaebench.config import choices
 from vaebench.evaluate import evaluate
 from vaebench.items import Item, Setting
 from vaebench.papers.tables import Claim, load

@@ -8,8 +8,9 @@ from itertools import product
 import pytest
 
 from vaebench import requests
+from vaebench.choices import choices
 from vaebench.compose import compose, session
-from vaebench.config import choices, kinds_of_model
+from vaebench.config import kinds_of_model
 from vaebench.papers.tables import Claim, Table, load
 
 METHODS = ("vq_vae", "simvq", "tokenbridge", "fsq", "fsp", "vp_vae")

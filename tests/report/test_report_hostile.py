@@ -131,7 +131,7 @@ def test_every_character_has_its_command():
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
 def test_what_is_written_compiles(hostile, measure, results, tmp_path):
-    from vaebench.config import conf_dir
+    from vaebench.choices import conf_dir
 
     committed = conf_dir().parent / "results"
     report.write("batchtopk", hostile, tmp_path)

@@ -12,7 +12,8 @@ import pytest
 from hydra.utils import get_object
 
 from vaebench import build
-from vaebench.config import Request, choices, leaf
+from vaebench.choices import choices, leaf
+from vaebench.config import Request
 from vaebench.errors import UserError
 from vaebench.signatures import Within
 

@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vaebench.config import conf_dir
+from vaebench.choices import conf_dir
 from vaebench.contracts import SuiteInputs
 from vaebench.data.audio import assemble, clips
 from vaebench.data.images import ImageData

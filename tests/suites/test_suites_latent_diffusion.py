@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from vaebench.config import conf_dir
+from vaebench.choices import conf_dir
 from vaebench.contracts import Generates, Sampling, SuiteInputs, SuiteResult
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError

@@ -11,7 +11,7 @@ import yaml
 from torch import Tensor, nn
 
 from vaebench.build import check_capabilities
-from vaebench.config import conf_dir
+from vaebench.choices import conf_dir
 from vaebench.contracts import Generates, ModelsLatents, Sampling, SuiteInputs, SuiteResult
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError

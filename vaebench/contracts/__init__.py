@@ -42,7 +42,6 @@ from vaebench.contracts.stages import (
 )
 from vaebench.contracts.training import (
     Averages,
-    Batch,
     Exports,
     Finishes,
     FitsInClosedForm,
@@ -62,6 +61,7 @@ from vaebench.contracts.training import (
     Validates,
     Watches,
 )
+from vaebench.data.batch import Batch
 
 __all__ = [
     "AnswerInputs",

@@ -24,7 +24,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from vaebench import config
+from vaebench.choices import choices
 from vaebench.data.download import answering, download, sha256_of
 from vaebench.data.files import File, Files, Spec, Splits, entries, specification, split_names
 from vaebench.data.places import READ, Tree, cache, find_tree, given, others, shown_path
@@ -139,7 +139,7 @@ def command(words: list[str]) -> int:
     """
     verbs = {"status": status, "fetch": fetch, "verify": verify}
     verb, named = (words[0], words[1:]) if words else ("status", [])
-    names = config.choices("dataset")
+    names = choices("dataset")
     if verb not in verbs:
         raise UserError(unknown("data command", verb, verbs))
     if bad := [name for name in named if name not in names]:
@@ -219,7 +219,7 @@ def _downloadable() -> frozenset[str]:
     """
     asked: dict[str, dict[tuple[str, ...], str]] = {}  # dataset -> mirrors -> what is asked, by its name
     addresses: dict[str, list[str]] = {}
-    for spec in map(specification, config.choices("dataset")):
+    for spec in map(specification, choices("dataset")):
         for entry in _here(spec):
             questions = asked.setdefault(spec.name, {})
             if not _find(entry) and entry.mirrors not in questions:
@@ -264,7 +264,7 @@ def _remedy(entry: File, path: Path) -> str:
 
 def _dataset_of(entry: File) -> str:
     """A dataset to fetch this file with: the one of its folder's name, or the first that has it."""
-    specs = {name: specification(name).files for name in config.choices("dataset")}
+    specs = {name: specification(name).files for name in choices("dataset")}
     users = [name for name, files in specs.items() if (entry.folder, entry.file) in {(f.folder, f.file) for f in files}]
     return entry.folder if entry.folder in users or not users else users[0]
 
@@ -288,6 +288,6 @@ def _places(folder: str) -> str:
 
 def _embedded(name: str) -> str:
     """What to choose in place of a dataset that cannot be had: those of its kind that need no file."""
-    specs = [specification(other) for other in config.choices("dataset")]
+    specs = [specification(other) for other in choices("dataset")]
     kind = next((spec.kind for spec in specs if spec.name == name), "images")
     return " or ".join(f"dataset={spec.name}" for spec in specs if spec.embedded and spec.kind == kind)

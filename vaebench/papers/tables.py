@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from vaebench.config import choices, conf_dir
+from vaebench.choices import choices, conf_dir
 from vaebench.errors import UserError, unknown
 from vaebench.papers.verdicts import WITHIN
 

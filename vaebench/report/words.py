@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from vaebench.config import leaf
+from vaebench.choices import leaf
 from vaebench.papers.tables import Column
 from vaebench.papers.verdicts import Interval
 from vaebench.report.summary import NOT_RUN, SCALES, Cell, JudgedClaim, Section, counts
