@@ -64,7 +64,7 @@ vaebench.cli.main vaebench.cli.sys.exit vaebench.__main__.main vaebench.worker.w
 vaebench.store.write_bytes vaebench.store.write_json vaebench.store.Store vaebench.store.os.remove
 vaebench.store.tempfile.mkstemp vaebench.store.yaml.unsafe_load vaebench.checkpoint.load_weights
 vaebench.checkpoint.pickle.load vaebench.checkpoint.load_checkpoint vaebench.data.download.download
-vaebench.data.download.Thread vaebench.data.fetch.obtain vaebench.data.images.np.load vaebench.data.images.gzip.open
+vaebench.data.download.FileLock vaebench.data.fetch.obtain vaebench.data.images.np.load vaebench.data.images.gzip.open
 vaebench.build.import_module vaebench.build.targets.import_module vaebench.targets.find vaebench.targets.import_module
 vaebench.embedders.sentence.import_module vaebench.commands.train vaebench.executors.local.Local
 vaebench.compose.hydra_compose vaebench.runtime.setup vaebench.costs.Design vaebench.metrics.cost.measure

@@ -28,7 +28,6 @@ class File:
     folder: str
     file: str
     sha256: str
-    md5: str | None
     mirrors: tuple[str, ...]
 
 
@@ -116,7 +115,7 @@ def entries(name: str, folder: str, files: Files, mirrors: Sequence[str]) -> dic
             wrong.append(f"dataset {name}, {role}: file={entry['file']!r} must be a plain name, without a folder")
         if not _inside(own):
             wrong.append(f"dataset {name}, {role}: folder={own!r} must lie in the data folder")
-        found[role] = File(own, entry["file"], entry["sha256"], entry.get("md5"), tuple(mirrors))
+        found[role] = File(own, entry["file"], entry["sha256"], tuple(mirrors))
     if wrong:
         raise UserError(*wrong)
     return found
