@@ -54,7 +54,7 @@ SPINE = {
 }
 MAY_IMPORT = {
     "errors": set(),
-    "compat": set(),
+    "compat": {"errors"},
     "stopping": set(),
     "signatures": {"errors"},
     "infinite": set(),

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from chains import MACHINE
-from vaebench import build, cli, commands, requests, stages, targets, titles, trying, worker
+from vaebench import build, cli, commands, compat, requests, stages, targets, titles, worker
 from vaebench.checkpoint import weights_bytes
 from vaebench.choices import choices, leaf
 from vaebench.compose import compose, session
@@ -453,7 +453,7 @@ def test_nothing_is_looked_up_for_what_a_stored_run_hands_on(home: Path, monkeyp
 def test_what_a_leaf_needs_is_looked_for_without_an_import(untouched: Path) -> None:
     (untouched.parent / "needed").mkdir()
     before = set(sys.modules)
-    assert trying.missing({"needs": ["torch.nowhere", "xml.etree.nowhere", "nowhere.at.all"]}) == ["nowhere.at.all"]
+    assert compat.missing(["torch.nowhere", "xml.etree.nowhere", "nowhere.at.all"]) == ["nowhere.at.all"]
     assert set(sys.modules) == before
 
 

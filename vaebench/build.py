@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vaebench import signatures, targets
+from vaebench.compat import need
 from vaebench.config import Request
 from vaebench.contracts import ChecksModel
 from vaebench.errors import UserError, shown, unknown
@@ -175,6 +176,9 @@ def _leaf(request: Request, name: str) -> Mapping[str, Any]:
 
 def _build(name: str, leaf: Mapping[str, Any], *, remote_code: bool = False, **extra: Any) -> Any:
     check({name: leaf}, remote_code=remote_code)
+    instead = ", or take embedder=lsa" if name == "embedder" else ""
+    what = embedder_name(leaf) if name == "embedder" else targets.called(leaf)
+    need(f"{name} {what}", leaf.get("needs") or (), leaf.get("extra", "reasoning"), instead)
     callee = targets.find(name, leaf["_target_"])
     given = {key: copy.deepcopy(value) for key, value in leaf.items() if key not in _DESCRIPTION}
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 from vaebench import build
@@ -15,12 +14,6 @@ from vaebench.errors import UserError, unknown
 from vaebench.targets import called
 
 _MOST_LAYERS = 3_000  # the largest model of the papers has 750
-
-
-def missing(leaf: Mapping[str, Any]) -> list[str]:
-    """The packages that a leaf needs and that are not installed."""
-    # Only the package itself is looked for: to find what is in it, find_spec would import it.
-    return [name for name in leaf.get("needs") or () if find_spec(name.partition(".")[0]) is None]
 
 
 def try_out(chain: Iterable[Request], *, remote_code: bool = False) -> dict[str, Any]:
@@ -73,11 +66,11 @@ def _try(request: Request, models: Mapping[str, Any], remote_code: bool) -> Any:
     elif verb == "reference":
         build.reference(request)
         if "embedder" in request.data:
-            _check_embedder(request)
+            build.embedder(request)
     elif verb == "answers":
         build.source(request, remote_code=remote_code)
     elif verb == "embed":
-        _check_embedder(request)
+        build.embedder(request)
     elif verb == "grade":
         from vaebench.metrics.answers import check
 
@@ -114,17 +107,6 @@ def _check_size(request: Request, latent_shape: Sequence[int] | None) -> None:
     if size > free:
         why = f"its weights take {size / 1e9:,.0f} GB and {free / 1e9:,.0f} GB are free"
         raise UserError(build.too_large("model", request["model"], why))
-
-
-def _check_embedder(request: Request) -> None:
-    build.embedder(request)
-    lacking = missing(request["embedder"])
-    if lacking:
-        extra = request["embedder"].get("extra", "reasoning")
-        raise UserError(
-            f"embedder {build.embedder_name(request['embedder'])}: needs {', '.join(lacking)}; "
-            f"pip install 'vaebench[{extra}]', or take embedder=lsa"
-        )
 
 
 def _check_latents(request: Request, autoencoder: Any) -> None:
