@@ -463,7 +463,7 @@ def test_a_value_is_passed_on_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> N
     answers = {**leaf("answers", "hf"), "trust_remote_code": False, "instruction": "Is ${oc.env:SECRET} 5? \\${x}"}
     request = Request({"answers": answers})
     source: Any = build.source(request, remote_code=False)
-    assert source.prompting.instruction == "Is ${oc.env:SECRET} 5? \\${x}"
+    assert source.instruction == "Is ${oc.env:SECRET} 5? \\${x}"
     network = {**leaf("network", "vit"), "patch": 7}
     made = Request({"model": {**leaf("model", "vmae"), "network": network, "input_shape": [1, 28, 28]}})
     before = json.dumps(made["model"], default=str)

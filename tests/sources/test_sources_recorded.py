@@ -547,7 +547,9 @@ def test_options_of_published_files(given, changed, message):
 
 def leaf(group: str, name: str) -> dict:
     found = choices.leaf(group, name)
-    return {key: value for key, value in found.items() if key not in ("_target_", "version", "scorers")}
+    return {
+        key: value for key, value in found.items() if key not in ("_target_", "version", "scorers", "needs", "extra")
+    }
 
 
 @pytest.mark.parametrize(
