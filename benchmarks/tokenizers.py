@@ -13,7 +13,7 @@ from vaebench import build
 from vaebench.compose import compose, session
 from vaebench.config import freeze
 from vaebench.data.images import ImageData
-from vaebench.nn.tokenizer import Tokenizer
+from vaebench.nn.tokenizers.tokenizer import Tokenizer
 
 BATCH, STEPS = 32, 5
 WARM_UP = 20  # steps, unmeasured: the queue is no longer all draws of N(0, I)

@@ -214,7 +214,10 @@ BAD = [
         "model.embedding_dim=32: the embedder gives 16 dimensions (lsa, 16 dimensions)",
     ),
     (["train", "model=rcvae", "model.likelihood=gauss"], "unknown model.likelihood 'gauss'. Valid: cosine, "),
-    (["eval", "model=rcvae", "suite=selection", "suite.k=0"], "suite.k=0: expected a whole number or null, "),
+    (
+        ["eval", "model=rcvae", "suite=selection", "suite.k=0"],
+        "suite.k=0: expected a whole number, at least 1, or null",
+    ),
     (["eval", "model=rcvae", "suite=selection", "model.beta=0.1,1"], "lists several values; add -m to sweep"),
     (["list", "embeders"], "unknown section 'embeders'; did you mean 'embedders'?"),
     (["plan", "paper=rcvae", "table=tabl1"], "unknown table 'tabl1'"),

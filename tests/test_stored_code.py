@@ -57,7 +57,7 @@ vaebench.models.ae.autoencoder vaebench.models.ae.AutoEncoder Vaebench.models.ae
 vaebench.models.ae.Autoencoder.forward vaebench.models.ae.Autoencoder.__init__ vaebench.models.ae.Autoencoder.__class__
 vaebench.models.ae.Autoencoder.__init__.__globals__ vaebench.models.ae.__builtins__ vaebench.models.ae.__loader__
 vaebench.models.ae.torch.load vaebench.models.ae.nn.Linear vaebench.models.ae.Phase vaebench.models.ae.F.mse_loss
-vaebench.models.vp_vae._Perturbation vaebench.models.fsq.Tokenizer vaebench.nn.tokenizer.Tokenizer
+vaebench.models.vp_vae._Perturbation vaebench.models.fsq.Tokenizer vaebench.nn.tokenizers.tokenizer.Tokenizer
 vaebench.evaluate.np.load vaebench.evaluate.evaluate vaebench.evaluate.io.open vaebench.evaluate.torch.load
 vaebench.sources.checkpoints.load vaebench.sources.checkpoints.tokenizer vaebench.sources.generate.load
 vaebench.cli.main vaebench.cli.sys.exit vaebench.__main__.main vaebench.worker.work vaebench.worker.os.system
@@ -248,7 +248,11 @@ NESTED = [
     ("model.network", {"_target_": "os.system", "command": "touch canary"}, "a _target_ inside another"),
     ("model.network", {"kind": "os.system"}, "unknown model.network.kind 'os.system'"),
     ("model.network", {"kind": ["vit"]}, "unknown model.network.kind"),
-    ("model.network", {"kind": "vit", "_target_": "vaebench.nn.vit.ViTAutoencoder"}, "a _target_ inside another"),
+    (
+        "model.network",
+        {"kind": "vit", "_target_": "vaebench.models.ae.Autoencoder"},
+        "a _target_ inside another",
+    ),
     ("model.network.width", {"_target_": "os.getcwd"}, "a _target_ inside another"),
     ("model.network.width", [[{"_target_": "os.getcwd"}]], "a _target_ inside another"),
     ("model.needs", [{"_target_": "os.getcwd"}], "a _target_ inside another"),

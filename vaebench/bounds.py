@@ -1,84 +1,33 @@
-"""Which values the typed fields of a configuration may have: declared beside each field, checked in one place.
+"""Whether the typed fields of a configuration hold what their hints allow: types, ranges, choices (`signatures`).
 
 What is given is a configuration (`DictConfig`) or plain data, of which a part may be absent.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields, is_dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, fields, is_dataclass
+from typing import Annotated, Any
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vaebench.errors import shown, unknown
+from vaebench import signatures
+from vaebench.errors import shown
 
-MOST = 10**12  # of anything that is counted
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-@dataclass(frozen=True)
-class _Number:
-    """``low`` to ``high``, ``low`` itself not if ``above``; a whole number or any finite one."""
-
-    low: float
-    high: float = math.inf
-    above: bool = False
-    whole: bool = True
-
-    def mistake(self, value: Any) -> str:
-        """What is expected of the value instead, empty if nothing is."""
-        kinds = int if self.whole else (int, float)
-        fits = isinstance(value, kinds) and not isinstance(value, bool)
-        if fits and self.low <= value <= self.high and value != math.inf and not (self.above and value == self.low):
-            return ""
-        what = "a whole number" if self.whole else "a finite number"
-        if self.above:
-            return f"expected {what} above {self.low:g}"
-        wanted = f"{self.low:g} to {self.high}" if fits and value > self.high else f"at least {self.low:g}"
-        return f"expected {what}, {wanted}"
+def _no_folder(path: str) -> str:
+    """What is wrong with the path of a folder, empty if nothing is."""
+    if not path.strip():
+        return "names no folder; leave it out, or give a folder"
+    return "is an address; a folder of this machine is wanted" if _ADDRESS.match(path) else ""
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """One of some texts."""
-
-    valid: Callable[[], Iterable[str]]
-
-
-@dataclass(frozen=True)
-class _Folder:
-    """The path of a folder."""
-
-    def mistake(self, value: Any) -> str:
-        """What is expected of the value instead, empty if nothing is."""
-        if not str(value).strip():
-            return "names no folder; leave it out, or give a folder"
-        return "is an address; a folder of this machine is wanted" if _ADDRESS.match(str(value)) else ""
-
-
-def count(default: Any, low: int = 1, high: int = MOST) -> Any:
-    """A field that holds a whole number from ``low`` to ``high``, or null if its type says so."""
-    return field(default=default, metadata={"bound": _Number(low, high)})
-
-
-def number(default: Any, low: float, *, above: bool = False) -> Any:
-    """A field that holds a finite number from ``low`` on (``above``: without it)."""
-    return field(default=default, metadata={"bound": _Number(low, above=above, whole=False)})
-
-
-def choice(default: Any, valid: Iterable[str] | Callable[[], Iterable[str]]) -> Any:
-    """A field that holds one of some texts; those that lie in files are asked for when they are needed."""
-    return field(default=default, metadata={"bound": _Choice(valid if callable(valid) else lambda: valid)})
-
-
-def folder(default: Any) -> Any:
-    """A field that holds the path of a folder."""
-    return field(default=default, metadata={"bound": _Folder()})
+Folder = Annotated[str, signatures.Sound(_no_folder)]
 
 
 def mistakes(spec: type, given: Mapping[str, Any], where: str = "") -> list[str]:
@@ -86,7 +35,8 @@ def mistakes(spec: type, given: Mapping[str, Any], where: str = "") -> list[str]
 
     ``spec``: the dataclass with the fields. ``where``: the option that holds them, with a dot behind it.
     """
-    lines: list[str] = []
+    lines: list[str | None] = []
+    ranges = typing.get_type_hints(spec, include_extras=True)
     for one, hint in typed_fields(spec):
         name = where + one.name
         if one.name not in given:
@@ -94,25 +44,16 @@ def mistakes(spec: type, given: Mapping[str, Any], where: str = "") -> list[str]
             continue
         try:
             value = given[one.name]
-            if isinstance(value, ListConfig) and not all(isinstance(item, str) for item in value):
-                lines.append(f"{name}={shown(value)}: expected a list of texts")
+            if is_dataclass(hint):
+                lines += mistakes(typing.cast("type", hint), value, f"{name}.")
+                continue
+            value = OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
         except OmegaConfBaseException as error:
             raw = given._get_node(one.name) if isinstance(given, DictConfig) else None
             lines.append(f"{name}={shown(raw)}: {shown(first_line(error))}")
-            continue
-        if is_dataclass(hint):
-            lines += mistakes(typing.cast("type", hint), value, f"{name}.")
-        elif value is not None:
-            lines += _mistake(name, value, one.metadata.get("bound"))
-    return lines
-
-
-def _mistake(name: str, value: Any, bound: Any) -> list[str]:
-    if isinstance(bound, _Choice):
-        valid = tuple(bound.valid())
-        return [] if value in valid else [unknown(name, value, valid)]
-    wanted = bound.mistake(value) if bound else ""
-    return [f"{name}={shown(value)}: {wanted}"] if wanted else []
+        else:
+            lines.append(signatures.mistake(name, value, ranges[one.name]))
+    return [line for line in lines if line is not None]
 
 
 def typed_fields(spec: Any) -> Iterator[tuple[Field[Any], Any]]:

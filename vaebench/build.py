@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Len
 
 from vaebench import signatures, targets
 from vaebench.compat import need
 from vaebench.config import Request
 from vaebench.contracts import ChecksModel
-from vaebench.errors import UserError, shown, unknown
-from vaebench.nn.options import fraction, non_negative, positive, require
+from vaebench.errors import UserError
+from vaebench.signatures import Fraction, NonNegative, Positive
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +40,15 @@ _DESCRIPTION = frozenset(
 _MADE = {"model": "phases", "dataset": "batch", "dataset.problems": "test", "dataset.answers": "answer"}
 _MADE |= {"embedder": "embed", "reference": "draw", "suite": "run", "optim": "param_groups"}
 _REMOTE_CODE = "trust_remote_code"
+# Of an optimiser: the annotations of PyTorch's cannot be read, and its messages name no option.
+_OPTIM: dict[str, Any] = {
+    "decay_on": Literal["matrices"] | None,
+    "betas": Annotated[Sequence[Fraction], Len(2, 2)],
+    "lr": Positive,
+    "eps": NonNegative,
+    "weight_decay": NonNegative,
+}
+_OPTIM |= dict.fromkeys(("fused", "foreach", "amsgrad", "maximize", "capturable", "differentiable"), bool | None)
 
 
 def model(request: Request, latent_shape: Sequence[int] | None = None) -> nn.Module:
@@ -103,7 +114,9 @@ def suite(request: Request) -> Suite:
 def optimizers(request: Request, built: nn.Module) -> dict[str, torch.optim.Optimizer]:
     """One optimiser per phase of the model, by the phase's name."""
     spec = request["optim"]
-    require(*_optim_mistakes(spec))
+    signatures.require(
+        *(signatures.mistake(f"optim.{name}", spec[name], hint) for name, hint in _OPTIM.items() if name in spec)
+    )
     if "betas" in spec:  # PyTorch wants no whole numbers here
         spec = {**spec, "betas": [float(beta) for beta in spec["betas"]]}
     group = _matrices_apart if spec.get("decay_on") else list
@@ -115,25 +128,6 @@ def optimizers(request: Request, built: nn.Module) -> dict[str, torch.optim.Opti
         TypeError,
     ) as error:  # two options that do not go together
         raise UserError(f"optim: {str(error).splitlines()[0]}") from error
-
-
-def _optim_mistakes(spec: Mapping[str, Any]) -> Iterator[str | None]:
-    """Of the numbers of an optimiser: the annotations of PyTorch's cannot be read, and its messages name no option."""
-    decay_on, betas = spec.get("decay_on"), spec.get("betas", [0.0, 0.0])
-    if decay_on not in (None, "matrices"):
-        yield unknown("optim.decay_on", str(decay_on), ("matrices", "null"))
-    if not isinstance(betas, list | tuple) or len(betas) != 2:
-        yield f"optim.betas={shown(betas)}: expected two numbers from 0 up to, not including, 1"
-        betas = []
-    given = {"optim.betas": [(fraction, beta) for beta in betas], "optim.lr": [(positive, spec.get("lr", 1))]}
-    given |= {f"optim.{name}": [(non_negative, spec.get(name, 0))] for name in ("eps", "weight_decay")}
-    for name, checks in given.items():
-        for check_of, value in checks:
-            is_number = signatures.fits(value, float)
-            yield check_of(name, value) if is_number else f"{name}={shown(value)}: expected a number"
-    for name in ("fused", "foreach", "amsgrad", "maximize", "capturable", "differentiable"):
-        if spec.get(name) not in (None, True, False):
-            yield f"optim.{name}={shown(spec[name])}: expected true or false"
 
 
 def _matrices_apart(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:

@@ -12,14 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Interval
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vaebench import bounds
+from vaebench.bounds import Folder
 from vaebench.choices import choices, leaf
 from vaebench.errors import UserError, shown
+from vaebench.signatures import Count, NonNegative, OneOf, Positive
 
 KEY_LENGTH = 12
 PRECISIONS = ("float32", "bf16")
@@ -27,8 +30,9 @@ SCHEDULES = ("constant", "linear", "onecycle", "cosine")
 KEEPS = ("last", "best")
 EXECUTORS = ("inline", "local")
 FEATURES = ("inception", "classifier", "cifar10_resnet")  # the networks through which samples are judged
-_MOST_SEED = 2**63 - 1  # PyTorch's generators take no more
-_MOST_AT_ONCE = 1024  # threads, or processes; far more than that and the operating system ends the process
+_Seed = Annotated[int, Interval(ge=0, le=2**63 - 1)]  # PyTorch's generators take no more
+# Threads, or processes; far more than that and the operating system ends the process.
+_AtOnce = Annotated[int, Interval(ge=1, le=1024)]
 LATENTS = "latents"  # the ``data`` of a model that is trained on what an autoencoder makes of images
 # Where a file is fetched from does not change what it holds (its sha256 stands beside it), so it is no part of the key.
 # ``needs`` and ``data`` describe a leaf: which packages it takes, which kind of data it is for. A ``path`` has its
@@ -41,9 +45,9 @@ class ScaleSpec:
     """How much of a protocol is run: ``seeds`` repetitions 0, 1, ... of ``epochs``, cut at ``max_steps``."""
 
     name: str = MISSING
-    seeds: int = bounds.count(MISSING)
-    epochs: int = bounds.count(MISSING)
-    max_steps: int | None = bounds.count(None)
+    seeds: Count = MISSING
+    epochs: Count = MISSING
+    max_steps: Count | None = None
 
 
 @dataclass
@@ -59,17 +63,17 @@ class TrainSpec:
     ``snapshots``: how many times the weights are kept, evenly along the training; an evaluation can take one.
     """
 
-    epochs: int | None = bounds.count(MISSING)
-    max_steps: int | None = bounds.count(None)
-    batch_size: int = bounds.count(128)
-    schedule: str = bounds.choice("constant", SCHEDULES)
-    clip_norm: float | None = bounds.number(None, 0, above=True)
-    log_every: int = bounds.count(100)
-    precision: str = bounds.choice("float32", PRECISIONS)
-    keep: str | None = bounds.choice(None, KEEPS)
-    watch_every: int | None = bounds.count(None)
-    warmup_steps: int | None = bounds.count(None)
-    snapshots: int | None = bounds.count(None)
+    epochs: Count | None = MISSING
+    max_steps: Count | None = None
+    batch_size: Count = 128
+    schedule: Annotated[str, OneOf(SCHEDULES)] = "constant"
+    clip_norm: Positive | None = None
+    log_every: Count = 100
+    precision: Annotated[str, OneOf(PRECISIONS)] = "float32"
+    keep: Annotated[str, OneOf(KEEPS)] | None = None
+    watch_every: Count | None = None
+    warmup_steps: Count | None = None
+    snapshots: Count | None = None
 
 
 @dataclass
@@ -134,8 +138,8 @@ class RuntimeSpec:
     """
 
     device: str = "auto"
-    threads: int = bounds.count(1, high=_MOST_AT_ONCE)
-    checkpoint_seconds: float = bounds.number(30.0, 0)
+    threads: _AtOnce = 1
+    checkpoint_seconds: NonNegative = 30.0
     trust_remote_code: bool = False
 
 
@@ -143,8 +147,8 @@ class RuntimeSpec:
 class ExecutorSpec:
     """Where jobs run: ``inline`` in this process, ``local`` in ``workers`` processes (null: one per free core)."""
 
-    kind: str = bounds.choice("local", EXECUTORS)
-    workers: int | None = bounds.count(None, high=_MOST_AT_ONCE)
+    kind: Annotated[str, OneOf(EXECUTORS)] = "local"
+    workers: _AtOnce | None = None
 
 
 @dataclass
@@ -152,7 +156,7 @@ class Common:
     """What every command has. ``store``: the folder of the runs (null: $VAEBENCH_HOME, else ./runs)."""
 
     runtime: RuntimeSpec = field(default_factory=RuntimeSpec)
-    store: str | None = bounds.folder(None)
+    store: Folder | None = None
     quiet: bool = False
 
 
@@ -178,8 +182,8 @@ class TrainConfig(Common):
     parent: ParentSpec = field(default_factory=ParentSpec)
     stages: StagesSpec = field(default_factory=StagesSpec)
     latents: LatentsSpec = field(default_factory=LatentsSpec)
-    snapshot: int | None = bounds.count(None)
-    seed: int = bounds.count(0, 0, _MOST_SEED)
+    snapshot: Count | None = None
+    seed: _Seed = 0
 
 
 @dataclass
@@ -193,11 +197,11 @@ class ReproduceConfig(Common):
     paper: str = "all"
     table: str = "all"
     row: str = "all"
-    scale: str | None = bounds.choice(None, lambda: choices("scale"))
-    dataset: str | None = bounds.choice(None, lambda: choices("dataset"))
-    features: str | None = bounds.choice(None, FEATURES)
-    seeds: int | None = bounds.count(None)
-    results: str = bounds.folder("results")
+    scale: Annotated[str, OneOf(partial(choices, "scale"))] | None = None
+    dataset: Annotated[str, OneOf(partial(choices, "dataset"))] | None = None
+    features: Annotated[str, OneOf(FEATURES)] | None = None
+    seeds: Count | None = None
+    results: Folder = "results"
     measure: bool = True
     executor: ExecutorSpec = field(default_factory=ExecutorSpec)
 

@@ -17,8 +17,8 @@ from vaebench.errors import UserError
 from vaebench.metrics import features
 from vaebench.metrics.features import WEIGHTS_FILES, extract, find_inception_weights, load_inception, read_inception
 from vaebench.metrics.frechet import frechet_distance, reference
-from vaebench.nn import cifar_resnet
-from vaebench.nn.inception import SPATIAL_FEATURES, Inception, fold_batch_norm, resize
+from vaebench.nn.pretrained import cifar_resnet
+from vaebench.nn.pretrained.inception import SPATIAL_FEATURES, Inception, fold_batch_norm, resize
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ from vaebench.models.classifier import Classifier
 from vaebench.models.dmvae import DMVAE
 from vaebench.models.feature_ae import FeatureAutoencoder
 from vaebench.models.ldm import LDM
-from vaebench.nn import laws
-from vaebench.nn.patch_discriminator import hinge_loss
+from vaebench.nn.flows import laws
+from vaebench.nn.losses.patch_discriminator import hinge_loss
 from vaebench.train import Hooks, fit
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"

@@ -17,7 +17,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 from vaebench.contracts import Batch, FitsInClosedForm, LooksAtData, Reconstructs, ScoresCandidates, Validates
 from vaebench.data.embeddings import Pairs
 from vaebench.errors import UserError
-from vaebench.nn.gaussian import reparameterise
+from vaebench.nn.latents.gaussian import reparameterise
 from vaebench.train import fit
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"

@@ -11,7 +11,7 @@ from vaebench.choices import choices
 from vaebench.compose import session
 from vaebench.config import Request
 from vaebench.items import Item, Setting
-from vaebench.nn.point_objectives import OBJECTIVES
+from vaebench.nn.flows.point_objectives import OBJECTIVES
 from vaebench.papers.tables import Claim, load
 from vaebench.schedules import total_steps
 

@@ -18,9 +18,9 @@ from vaebench.contracts import SuiteInputs
 from vaebench.data.audio import assemble, clips
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
-from vaebench.nn import autoencoders
-from vaebench.nn.quantise import Quantised
-from vaebench.nn.tokenizer import Tokenizer
+from vaebench.nn.tokenizers import autoencoders
+from vaebench.nn.tokenizers.quantise import Quantised
+from vaebench.nn.tokenizers.tokenizer import Tokenizer
 from vaebench.suites.compression import Compression
 from vaebench.suites.generation import Generation
 from vaebench.suites.latent_structure import LatentStructure

@@ -20,8 +20,8 @@ from vaebench.data.audio import AudioData, assemble, clips
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics import speech
-from vaebench.nn import lpips
-from vaebench.nn.mel import LogMel
+from vaebench.nn.audio.mel import LogMel
+from vaebench.nn.pretrained import lpips
 from vaebench.suites.common import some_of_each
 from vaebench.suites.reconstruction import Reconstruction
 from vaebench.suites.tokens import Tokens

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from vaebench.data.download import Undelivered, download, sha256_of
 from vaebench.errors import UserError
-from vaebench.nn import cifar_resnet
-from vaebench.nn.cifar_resnet import CifarResNet
-from vaebench.nn.inception import Inception, Resizing
+from vaebench.nn.pretrained import cifar_resnet
+from vaebench.nn.pretrained.cifar_resnet import CifarResNet
+from vaebench.nn.pretrained.inception import Inception, Resizing
 
 # One file under two names: torch-fidelity's, also the name in the store, and pytorch-fid's.
 WEIGHTS_FILES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")

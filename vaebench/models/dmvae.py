@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from vaebench import signatures
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
-from vaebench.nn import dit, flow, laws, matching
 from vaebench.nn.averaged import Averaged
-from vaebench.nn.feature_network import FeatureNetwork, take_over
-from vaebench.nn.frozen import Frozen
+from vaebench.nn.flows import flow, laws, matching
+from vaebench.nn.losses.reconstruction import ReconstructionLoss
+from vaebench.nn.networks.feature_network import FeatureNetwork, take_over
 from vaebench.nn.options import fraction, non_negative, one_of, require, whole
-from vaebench.nn.reconstruction import ReconstructionLoss
+from vaebench.nn.pretrained.frozen import Frozen
 from vaebench.nn.sampling import highest_label
+from vaebench.nn.transformers import dit
 
 CONDITIONING = ("class", "none")
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.averaged import Averaged
-from vaebench.nn.feature_network import FeatureNetwork, take_over
-from vaebench.nn.gaussian import gaussian_kl, reparameterise
+from vaebench.nn.latents.gaussian import gaussian_kl, reparameterise
+from vaebench.nn.losses.reconstruction import ReconstructionLoss
+from vaebench.nn.networks.feature_network import FeatureNetwork, take_over
 from vaebench.nn.options import fraction, non_negative, one_of, require
-from vaebench.nn.reconstruction import ReconstructionLoss
 from vaebench.nn.sampling import own_draws, spread
 
 TRAINED = ("head_and_decoder", "all", "decoder")

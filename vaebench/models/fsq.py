@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from vaebench.compat import need
 from vaebench.errors import UserError
-from vaebench.nn import autoencoders, precision
+from vaebench.nn import precision
 from vaebench.nn.options import one_of, probability, require
-from vaebench.nn.quantise import Quantised, from_index, levels_for, perplexity, real_size, to_index
-from vaebench.nn.tokenizer import Tokenizer
+from vaebench.nn.tokenizers import autoencoders
+from vaebench.nn.tokenizers.quantise import Quantised, from_index, levels_for, perplexity, real_size, to_index
+from vaebench.nn.tokenizers.tokenizer import Tokenizer
 
 VARIANTS = ("symmetric", "standard")
 MIXTURES = ("element", "item")

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from vaebench.contracts import Batch, LossOutput, Normalised, Phase, Sampling, TrainingData
 from vaebench.errors import UserError
-from vaebench.nn import dit, flow, samplers
 from vaebench.nn.averaged import Averaged
-from vaebench.nn.frozen import Frozen
+from vaebench.nn.flows import flow, samplers
 from vaebench.nn.options import fraction, one_of, require, whole
+from vaebench.nn.pretrained.frozen import Frozen
 from vaebench.nn.sampling import own_draws, spread
+from vaebench.nn.transformers import dit
 
 _LOOKED_AT = 10_000  # training items for the statistics of the latents, as the authors' code does
 _BATCH = 500

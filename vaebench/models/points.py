@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
-from vaebench.nn import flow, point_velocity
 from vaebench.nn.averaged import Averaged
+from vaebench.nn.flows import flow, point_velocity
+from vaebench.nn.flows.point_objectives import OBJECTIVES, Draw, gap
 from vaebench.nn.options import one_of, positive, require, whole
-from vaebench.nn.point_objectives import OBJECTIVES, Draw, gap
 from vaebench.nn.sampling import own_draws
 
 _ARROWS = 384  # points whose direction of update is kept

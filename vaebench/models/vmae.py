@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
-from vaebench.nn import grid_networks, perceptual
-from vaebench.nn.gaussian import bounded_posterior, mean_free_kl, reparameterise
+from vaebench.nn.latents.gaussian import bounded_posterior, mean_free_kl, reparameterise
+from vaebench.nn.losses import perceptual
+from vaebench.nn.losses.perceptual import Perceptual
+from vaebench.nn.networks import grid
 from vaebench.nn.options import fraction, non_negative, positive, probability, require
-from vaebench.nn.perceptual import Perceptual
-from vaebench.nn.vit import kept_patches
+from vaebench.nn.transformers.vit import kept_patches
 
 _GREY = 0.5  # a hidden patch in a picture
 
@@ -65,7 +66,7 @@ class VMAE(nn.Module):
         )
         self.input_shape = tuple(input_shape)
         self.options = {name: value for name, value in network.items() if name != "version"}
-        self.network = grid_networks.build_masked(network, input_shape=input_shape)
+        self.network = grid.build_masked(network, input_shape=input_shape)
         self.latent_shape = self.network.latent_shape
         patches = self.network.grid[0] * self.network.grid[1]
         self.seen = kept_patches(patches, mask_ratio)

@@ -16,7 +16,7 @@ from vaebench.data.audio import AudioData
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics import codebook, speech
-from vaebench.nn.mel import LogMel
+from vaebench.nn.audio.mel import LogMel
 from vaebench.signatures import Count, Positive
 from vaebench.suites.common import batches, picture, some_of_each
 from vaebench.suites.quality import ImageQuality, perceptual_distance
