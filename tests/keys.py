@@ -38,7 +38,7 @@ def anywhere() -> Iterator[None]:
     cached = (planning._features, items._dataset, items._chain, items._suite_leaf)
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(planning, "available", where))
-        stack.enter_context(mock.patch("vaebench.runs.build.missing", return_value=[]))
+        stack.enter_context(mock.patch("vaebench.reproduce.rows.missing", return_value=[]))
         stack.enter_context(mock.patch("vaebench.data.contents.contents", return_value="the same files"))
         stack.enter_context(mock.patch("vaebench.metrics.features.inception_available", return_value=True))
         stack.enter_context(mock.patch("vaebench.metrics.features.cifar10_resnet_available", return_value=True))

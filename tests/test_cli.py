@@ -126,12 +126,12 @@ def test_eval_trains_what_is_missing_and_says_so(capsys: pytest.CaptureFixture[s
 
 def test_default_dataset_says_which(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without dataset= it is MNIST, or, where there is none, the embedded digits; and that is said."""
-    for where, name, said in (("VAEBENCH_DATA", "mnist", False), ("unavailable", "digits", True)):
-        monkeypatch.setattr("vaebench.data.fetch.available", lambda dataset, where=where: where)
+    for there, name in ((True, "mnist"), (False, "digits")):
+        monkeypatch.setattr("vaebench.data.fetch.at_hand", lambda dataset, there=there: there)
         code, out, error = run("train", "--cfg", "job", capsys=capsys)
         assert code == 0
         assert f"name: {name}" in out
-        assert ("note: dataset=digits, the embedded stand-in" in error) == said
+        assert ("note: dataset=digits, the embedded stand-in" in error) != there
 
 
 def test_quiet_train_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:

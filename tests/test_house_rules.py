@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 80
 
 # What each part of vaebench may import of vaebench; imports point down. A part is a module or a folder.
-LEAVES = {"contracts", "errors", "compat", "signatures", "infinite", "stopping", "writing"}
+LEAVES = {"choices", "contracts", "errors", "compat", "signatures", "infinite", "stopping", "writing"}
 METHODS = {"models", "suites", "nn", "sources", "embedders", "references"}
 # The column that meets the methods only in build.
 SPINE = {
@@ -53,27 +54,37 @@ SPINE = {
 }
 MAY_IMPORT = {
     "errors": set(),
-    "compat": set(),
+    "compat": {"errors"},
     "stopping": set(),
     "signatures": {"errors"},
     "infinite": set(),
     "bounds": {"signatures", "errors"},
     "terminal": {"errors"},
-    "config": {"bounds", "signatures", "data.contents", "data.download", "data.files", "data.places", "errors"},
-    "contracts": {"contracts", "errors"},
+    "choices": {"errors"},
+    "config": {
+        "bounds",
+        "signatures",
+        "choices",
+        "data.contents",
+        "data.download",
+        "data.files",
+        "data.places",
+        "errors",
+    },
+    "contracts": {"contracts", "data.batch", "errors"},
     "nn": {"nn", *LEAVES},
     "metrics": {"metrics", "nn", "data.download", *LEAVES},
-    "data": {"data", "config", "terminal", *LEAVES},
+    "data": {"data", "choices", "compat", "errors", "terminal"},
     "models": {"nn", "data.arithmetic", *LEAVES},
     "suites": {"suites", "metrics", "nn", "data.images", "data.audio", "data.answers", *LEAVES},
     "sources": {"sources", "data", "metrics.bounded", *LEAVES},
     "embedders": {"embedders", "nn.options", *LEAVES},
     "references": {"references", "nn", "data.download", "data.class_names", "data.latents", *LEAVES},
-    "papers": {"papers", "config", "errors", "infinite"},
+    "papers": {"papers", "choices", "errors", "infinite"},
     "writing": {"errors"},
-    "report": {"report", "papers", "config", "store", "writing", "errors", "infinite"},
+    "report": {"report", "papers", "choices", "config", "store", "writing", "errors", "infinite"},
     "schedules": {"bounds", "config", "errors"},
-    "targets": {"config", "errors"},
+    "targets": {"choices", "errors"},
     "train": {"data", "schedules", *LEAVES},
 }
 
@@ -93,12 +104,13 @@ def part_of(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Modules imported when the code runs, inside functions too; what is only for type checkers is left out."""
+def imports(path: Path, *, typing: bool = False) -> Iterator[str]:
+    """Modules imported when the code runs, inside functions too; ``typing``: and those only for type checkers."""
     pending: list[ast.AST] = [parse(path)]
     while pending:
         node = pending.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        only_typing = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        if only_typing and not typing:
             pending.extend(node.orelse)
             continue
         if isinstance(node, ast.Import):
@@ -133,6 +145,19 @@ def test_imports_point_down(part):
             if not any(inner == allowed or inner.startswith(f"{allowed}.") for allowed in MAY_IMPORT[part]):
                 wrong.append(f"{path.relative_to(ROOT)} imports {name}")
     assert not wrong, f"{part} may import {sorted(MAY_IMPORT[part])}: {wrong}"
+
+
+@pytest.mark.parametrize("place", [module_name, lambda path: part_of(module_name(path))], ids=["modules", "parts"])
+def test_no_import_circle(place):
+    """What is only for type checkers counts too: a reader follows it."""
+    below: dict[str, set[str]] = {}
+    for path in SOURCES:
+        for name in imports(path, typing=True):
+            inner = ROOT.joinpath(*name.split("."))
+            if name.startswith("vaebench."):
+                file = inner / "__init__.py" if inner.is_dir() else inner.with_suffix(".py")
+                below.setdefault(place(path), set()).add(place(file))
+    TopologicalSorter({name: found - {name} for name, found in below.items()}).prepare()
 
 
 def test_the_spine_names_no_method():

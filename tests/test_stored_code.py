@@ -16,11 +16,10 @@ import torch
 import yaml
 
 from chains import MACHINE
+from vaebench import compat
 from vaebench.chains import chain as requests
-from vaebench.chains import check
 from vaebench.cli import commands
 from vaebench.cli import main as cli
-from vaebench.config import choices as config
 from vaebench.config import targets
 from vaebench.config.choices import choices, leaf
 from vaebench.config.compose import compose, session
@@ -70,7 +69,7 @@ vaebench.cli.main vaebench.cli.sys.exit vaebench.__main__.main vaebench.worker.w
 vaebench.store.write_bytes vaebench.store.write_json vaebench.store.Store vaebench.store.os.remove
 vaebench.store.tempfile.mkstemp vaebench.store.yaml.unsafe_load vaebench.checkpoint.load_weights
 vaebench.checkpoint.pickle.load vaebench.checkpoint.load_checkpoint vaebench.data.download.download
-vaebench.data.download.Thread vaebench.data.fetch.obtain vaebench.data.images.np.load vaebench.data.images.gzip.open
+vaebench.data.download.FileLock vaebench.data.fetch.obtain vaebench.data.images.np.load vaebench.data.images.gzip.open
 vaebench.build.import_module vaebench.build.targets.import_module vaebench.targets.find vaebench.targets.import_module
 vaebench.embedders.sentence.import_module vaebench.commands.train vaebench.executors.local.Local
 vaebench.compose.hydra_compose vaebench.runtime.setup vaebench.costs.Design vaebench.metrics.cost.measure
@@ -155,8 +154,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A configuration of our own, whose models name what a careless hand might write."""
     folder = tmp_path / "conf"
     (folder / "model").mkdir(parents=True)
-    monkeypatch.setattr(config, "conf_dir", lambda: folder)
-    monkeypatch.setattr(targets.config, "conf_dir", lambda: folder)
+    monkeypatch.setattr(targets.choices, "conf_dir", lambda: folder)
     return folder / "model"
 
 
@@ -464,7 +462,7 @@ def test_nothing_is_looked_up_for_what_a_stored_run_hands_on(home: Path, monkeyp
 def test_what_a_leaf_needs_is_looked_for_without_an_import(untouched: Path) -> None:
     (untouched.parent / "needed").mkdir()
     before = set(sys.modules)
-    assert check.missing({"needs": ["torch.nowhere", "xml.etree.nowhere", "nowhere.at.all"]}) == ["nowhere.at.all"]
+    assert compat.missing(["torch.nowhere", "xml.etree.nowhere", "nowhere.at.all"]) == ["nowhere.at.all"]
     assert set(sys.modules) == before
 
 
@@ -474,7 +472,7 @@ def test_a_value_is_passed_on_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> N
     answers = {**leaf("answers", "hf"), "trust_remote_code": False, "instruction": "Is ${oc.env:SECRET} 5? \\${x}"}
     request = Request({"answers": answers})
     source: Any = build.source(request, remote_code=False)
-    assert source.prompting.instruction == "Is ${oc.env:SECRET} 5? \\${x}"
+    assert source.instruction == "Is ${oc.env:SECRET} 5? \\${x}"
     network = {**leaf("network", "vit"), "patch": 7}
     made = Request({"model": {**leaf("model", "vmae"), "network": network, "input_shape": [1, 28, 28]}})
     before = json.dumps(made["model"], default=str)

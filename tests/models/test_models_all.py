@@ -69,7 +69,9 @@ def test_yaml_lists_exactly_the_constructors_options(path):
     leaf = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     parameters = inspect.signature(get_object(leaf["_target_"])).parameters
     groups = {key.split("@")[1] for entry in leaf.get("defaults", ()) if entry != "_self_" for key in entry}
-    assert set(leaf) - {"_target_", "version", "data", "defaults", "builds_on"} | groups == set(parameters)
+    assert set(leaf) - {"_target_", "version", "data", "defaults", "builds_on", "needs", "extra"} | groups == set(
+        parameters
+    )
     assert isinstance(leaf["version"], int)
     if "images" in leaf.get("data", "images"):
         assert leaf["input_shape"] == "${dataset.shape}"

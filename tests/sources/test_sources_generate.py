@@ -86,7 +86,7 @@ def generated_ids(source: Generate, rows: range) -> tuple[object, list[list[int]
     source._tokenizer.decode = lambda ids, **options: seen.append(list(ids)) or decode(ids, **options)
     answers = source.answer(rows)
     order = sorted(range(len(rows)), key=lambda row: len(source._prompts[row]))
-    k = source.sampling.k
+    k = source.k
     by_place = {(row, c): seen[place * k + c] for place, row in enumerate(order) for c in range(k)}
     return answers, [by_place[key] for key in zip(answers.problem.tolist(), answers.candidate.tolist(), strict=True)]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from vaebench.errors import UserError
+from vaebench.errors import UserError, unknown
 
 LATENTS = "latents"  # the ``data`` of a model that is trained on what an autoencoder makes of images
 
@@ -28,8 +28,21 @@ def choices(group: str) -> list[str]:
 
 
 def leaf(group: str, name: str) -> dict[str, Any]:
-    """A choice's YAML as it is written, before composition."""
-    return dict(yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")) or {})
+    """What a choice's YAML says, before composition.
+
+    Raises:
+        UserError: there is no such choice, or its file is no YAML or no mapping.
+    """
+    where = f"conf/{group}/{name}.yaml"
+    try:
+        found = yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(unknown(group, name, choices(group))) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{where}: is not YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{where}: must be a mapping with a name")
+    return found
 
 
 def kind_of(name: str) -> str:

@@ -342,7 +342,7 @@ def _of_kind(kind: str) -> dict[str, str]:
 def _default_dataset(words: Sequence[str]) -> list[str]:
     """The model's default kind of data, unless the command or its experiment chooses a dataset.
 
-    Images: MNIST if it is at hand or can be downloaded, else the embedded digits. Texts: the embedded ``tiny``.
+    Images: MNIST if it is here or can be downloaded now, else the embedded digits. Texts: the embedded ``tiny``.
     """
     chosen = _chosen(words)
     if "dataset" in chosen:
@@ -351,9 +351,9 @@ def _default_dataset(words: Sequence[str]) -> list[str]:
     kind = kinds_of_model(str(model))[0] if model in choices("model") else "images"
     if kind != "images":
         return [f"dataset={_of_kind(kind)['dataset']}"]
-    from vaebench.data.fetch import available
+    from vaebench.data.fetch import at_hand
 
-    if available("mnist") != "unavailable":
+    if at_hand("mnist"):
         return ["dataset=mnist"]
     sys.stderr.write(
         "note: dataset=digits, the embedded stand-in: MNIST is neither here nor downloadable (set VAEBENCH_DATA)\n"

@@ -16,8 +16,6 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
-import yaml
-
 from vaebench.config.choices import choices, conf_dir, leaf
 from vaebench.errors import UserError
 
@@ -66,11 +64,7 @@ def _named(folder: Path) -> frozenset[str]:
     for name in choices(folder.name):
         try:
             target = leaf(folder.name, name).get("_target_")
-        except (
-            yaml.YAMLError,
-            ValueError,
-            TypeError,
-        ):
+        except UserError:
             continue  # a file with a mistake names nothing; who chooses it hears of it
         found |= {target} if isinstance(target, str) else set()
     return frozenset(found)

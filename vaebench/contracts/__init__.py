@@ -43,7 +43,6 @@ from vaebench.contracts.stages import (
 from vaebench.contracts.training import (
     Adopts,
     Averages,
-    Batch,
     Completed,
     Exports,
     Finishes,
@@ -59,6 +58,7 @@ from vaebench.contracts.training import (
     Validates,
     Watches,
 )
+from vaebench.data.batch import Batch
 
 __all__ = [
     "Adopts",

@@ -11,23 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from vaebench.data.batch import Batch
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One training batch: ``x`` is what is modelled, ``y`` what it is modelled given.
-
-    Images: ``x`` float32 ``[b c h w]`` in [0, 1], labels ``y`` int64 ``[b]``. Audio: ``x`` float32 ``[b 1 t]`` in
-    [-1, 1], labels ``y`` as for images. Texts: embedded solutions ``x`` and
-    questions ``y``, float32 ``[b e]``. A language model: token ids ``x`` int64 ``[b t]``, ``y`` the same with -100
-    where not scored.
-    """
-
-    x: Tensor
-    y: Tensor
 
 
 class TrainingData(Protocol):

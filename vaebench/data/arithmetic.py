@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vaebench.contracts import Batch
+from vaebench.data.batch import Batch
 from vaebench.data.problems import Pair, Problem, Problems
 from vaebench.errors import UserError
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaebench.contracts import Batch
+from vaebench.data.batch import Batch
 from vaebench.data.fetch import Files, obtain
 from vaebench.data.places import BadFile
 from vaebench.data.waves import FULL_SCALE, normalised, read_wav, to_int16, to_mono

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from vaebench.contracts import Batch
 from vaebench.data.answers import again
+from vaebench.data.batch import Batch
 from vaebench.errors import UserError
 
 _NAME, _TRUNCATED = "vectors", "truncated"

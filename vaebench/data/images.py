@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaebench.contracts import Batch
+from vaebench.data.batch import Batch
 from vaebench.data.fetch import Files, is_partial, obtain
 from vaebench.data.image_files import CIFAR_BATCHES, cifar_archive, cifar_records, read_bytes, read_idx
 from vaebench.errors import UserError

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from vaebench.contracts import Batch
 from vaebench.data.answers import again
+from vaebench.data.batch import Batch
 from vaebench.errors import UserError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vaebench.contracts import Batch
+from vaebench.data.batch import Batch
 from vaebench.errors import UserError
 
 _MOST_POINTS = 10**8

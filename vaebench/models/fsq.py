@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaebench.compat import need
 from vaebench.errors import UserError
 from vaebench.nn import precision
 from vaebench.nn.options import one_of, probability, require
@@ -87,6 +88,7 @@ class StandardLevels(nn.Module):
                 f"model.levels={list(levels)}: model.variant=standard wants 3 or more per dimension; "
                 "use model.variant=symmetric"
             )
+        need("model fsq, variant=standard", ["vector_quantize_pytorch"], "quantisers", ", or take variant=symmetric")
         from vector_quantize_pytorch import FSQ
 
         self.inputs = self.dim = len(levels)

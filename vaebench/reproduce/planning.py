@@ -14,7 +14,7 @@ from vaebench.config.compose import compose
 from vaebench.config.request import Request
 from vaebench.config.spine import ReproduceConfig
 from vaebench.data.contents import one_look
-from vaebench.data.fetch import available
+from vaebench.data.fetch import at_hand, available
 from vaebench.errors import UserError, unknown
 from vaebench.papers.tables import Paper, Table, load, names
 from vaebench.reproduce.durations import learnt
@@ -134,7 +134,7 @@ def _settings(cfg: ReproduceConfig, table: Table, scale: str) -> list[Setting]:
         if _why_not_on(cfg.dataset, table):
             return []
         wanted = (cfg.dataset,)
-        if available(cfg.dataset) == "unavailable":
+        if not at_hand(cfg.dataset):
             raise UserError(
                 f"dataset={cfg.dataset} is neither here nor can it be downloaded; "
                 "set VAEBENCH_DATA, or leave dataset out"
@@ -161,7 +161,7 @@ def _there(table: Table, names: Iterable[str]) -> list[str]:
 
 def _absent(table: Table, name: str) -> list[str]:
     needed = dict.fromkeys((name, table.trained_on(name)))
-    return [one for one in needed if available(one) == "unavailable"]
+    return [one for one in needed if not at_hand(one)]
 
 
 def _why_not_on(dataset: str, table: Table) -> str:

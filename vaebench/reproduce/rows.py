@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from vaebench.chains.chain import classifier, design, evaluation, on, training
+from vaebench.compat import missing
 from vaebench.config.choices import kind_of, leaf
 from vaebench.config.compose import compose
 from vaebench.config.request import Request
@@ -72,10 +73,12 @@ def _items_by_seed(
     paper: str, key: str, row_name: str, table: Table, setting: Setting, left_out: list[str]
 ) -> tuple[list[Item], list[Request]]:
     """A training and its evaluations for each seed, some of them of a model that a stage trains on the first."""
-    del left_out
     row = table.rows[row_name]
     columns = _columns(row, table)
     cfg, stages = _configurations(row, table, setting)
+    if lacking := _lacking(cfg.model):
+        left_out.append(f"{paper} {key}, {row.label}: {lacking}")
+        return [], []
     other = None if cfg.dataset["name"] == setting.dataset else dataset_leaf(_dataset(setting.dataset))
     judge = classifier(cfg) if any(_suite(c, row, table, setting)[1] for c in columns.values()) else None
     items, behind = [], [judge] if judge else []
@@ -137,16 +140,19 @@ def _text_items(
     paper: str, key: str, row_name: str, table: Table, setting: Setting, left_out: list[str]
 ) -> tuple[list[Item], list[Request]]:
     """One evaluation over all seeds together for each suite."""
+    if lacking := _lacking(_dataset(setting.dataset)["answers"]):
+        left_out.append(f"{paper} {key} on {setting.dataset}: {lacking}")
+        return [], []
     row = table.rows[row_name]
     evaluations: dict[str, Request] = {}
     behind: list[Request] = []
     names: dict[str, str] = {}
     for column_name, column in _columns(row, table).items():
         suite = (f"suite={column.suite}", *column.overrides, *row.eval_overrides)
-        chain, scorers, missing = _chain((*_base(row, table, setting), *suite), setting.seeds)
+        chain, scorers, lacking = _chain((*_base(row, table, setting), *suite), setting.seeds)
         names |= scorers
-        if missing:
-            left_out.append(f"{paper} {key}, {row.label}: {missing}")
+        if lacking:
+            left_out.append(f"{paper} {key}, {row.label}: {lacking}")
             return [], []
         evaluations[column_name] = chain[-1]
         behind += chain
@@ -169,9 +175,13 @@ def _chain(overrides: tuple[str, ...], seeds: int) -> tuple[list[Request], dict[
     leaf = cfg.embedder if getattr(suite, "needs_model", False) else {}
     scorers = list(cfg.dataset["problems"]["scorers"])
     roles = {"main": scorers[0], "other": scorers[min(1, len(scorers) - 1)], "strict": scorers[-1]}
-    hint = f"(pip install 'vaebench[{leaf.get('extra', 'reasoning')}]')"
-    lacking = build.missing(leaf)
-    return chain, roles, f"needs {', '.join(lacking)} {hint}" if lacking else ""
+    return chain, roles, _lacking(leaf)
+
+
+def _lacking(leaf: Mapping[str, Any]) -> str:
+    """Which packages a leaf needs that are not installed, and where they come from; empty if none."""
+    lacking = missing(leaf.get("needs") or ())
+    return f"needs {', '.join(lacking)} (pip install 'vaebench[{leaf.get('extra', 'reasoning')}]')" if lacking else ""
 
 
 def _suite(column: Column, row: Row, table: Table, setting: Setting) -> tuple[dict[str, Any], bool]:

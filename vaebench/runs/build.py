@@ -20,6 +20,9 @@ from annotated_types import Len
 from vaebench.config import signatures, targets
 from vaebench.config.choices import choices, leaf
 from vaebench.config.request import Request
+from vaebench.config import signatures, targets
+from vaebench.compat import need
+from vaebench.config.request import Request
 from vaebench.contracts import ChecksModel
 from vaebench.errors import UserError
 from vaebench.config.signatures import Fraction, NonNegative, Positive
@@ -181,12 +184,6 @@ def models_that(capability: type) -> list[str]:
     return [name for name, made in found.items() if isinstance(made, type) and issubclass(made, capability)]
 
 
-def missing(leaf: Mapping[str, Any]) -> list[str]:
-    """The packages that a leaf needs and that are not installed."""
-    # Only the package itself is looked for: to find what is in it, find_spec would import it.
-    return [name for name in leaf.get("needs") or () if find_spec(name.partition(".")[0]) is None]
-
-
 def _leaf(request: Request, name: str) -> Mapping[str, Any]:
     """A part of the request that describes an object. Raises `UserError` if there is none."""
     found = request.data.get(name)
@@ -197,6 +194,9 @@ def _leaf(request: Request, name: str) -> Mapping[str, Any]:
 
 def _build(name: str, leaf: Mapping[str, Any], *, remote_code: bool = False, **extra: Any) -> Any:
     check({name: leaf}, remote_code=remote_code)
+    instead = ", or take embedder=lsa" if name == "embedder" else ""
+    what = embedder_name(leaf) if name == "embedder" else targets.called(leaf)
+    need(f"{name} {what}", leaf.get("needs") or (), leaf.get("extra", "reasoning"), instead)
     callee = targets.find(name, leaf["_target_"])
     given = {key: copy.deepcopy(value) for key, value in leaf.items() if key not in _DESCRIPTION}
     try:

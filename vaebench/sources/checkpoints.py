@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vaebench.compat import ensure_torchvision
+from vaebench.compat import ensure_torchvision, need
 from vaebench.contracts import Work
 from vaebench.errors import UserError
 
@@ -76,12 +76,11 @@ def tokenizer(place: str, revision: str | None, trust_remote_code: bool) -> Any:
 
 def _attempt(take: Any, place: str, revision: str | None, trust_remote_code: bool) -> Any:
     """What ``take(transformers, options)`` gives: from the disk, else from the hub."""
+    need("language models", ["transformers"], "language")
     ensure_torchvision()
-    try:
-        import transformers
-        from safetensors import SafetensorError
-    except ImportError as error:
-        raise UserError(f"language models need transformers ({error}); pip install 'vaebench[reasoning]'") from error
+    import transformers
+    from safetensors import SafetensorError
+
     failures = (OSError, ValueError, ImportError, RuntimeError, KeyError, AttributeError, TypeError, SafetensorError)
     options: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
     with silence():

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebench.compat import ensure_torchvision
+from vaebench.compat import ensure_torchvision, need
 from vaebench.errors import UserError
 from vaebench.nn import precision
 from vaebench.nn.pretrained.frozen import Frozen
@@ -65,6 +65,7 @@ class _Encoder(nn.Module):
 
 def _loaded(source: str) -> tuple[nn.Module, Tensor, int]:
     """The encoder, its mel filters ``[bands 201]`` and the number of its features."""
+    need(f"model.autoencoder.whisper={source}", ["transformers"], "language", ", or take whisper: null")
     ensure_torchvision()
     from transformers import WhisperFeatureExtractor, WhisperModel
     from transformers.utils import logging
