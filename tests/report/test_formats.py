@@ -15,9 +15,9 @@ from rich.console import Console
 
 from vaebench import report
 from vaebench.papers.tables import load, parse
-from vaebench.report import html, markdown
 from vaebench.report.cells import Cells, cells_path
 from vaebench.report.summary import sections
+from vaebench.report.tables import html, markdown
 
 
 @pytest.fixture(scope="module")

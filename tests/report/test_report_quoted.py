@@ -10,9 +10,9 @@ import pytest
 from vaebench import planning
 from vaebench.compose import configurations, session
 from vaebench.papers.tables import load
-from vaebench.report import data, html, latex, markdown
 from vaebench.report.cells import Cells, cells_path
 from vaebench.report.summary import Section, counts, sections
+from vaebench.report.tables import data, html, latex, markdown
 
 PAPER = load("dmvae")
 TABLE = PAPER.tables["headline"]

@@ -21,9 +21,10 @@ from PIL import Image
 from vaebench import report
 from vaebench.papers.tables import Row, load
 from vaebench.papers.verdicts import Interval
-from vaebench.report import figures, html, listen, markdown, token_plots
+from vaebench.report import figures, listen, token_plots
 from vaebench.report.cells import Cells, cells_path, digest
 from vaebench.report.summary import sections
+from vaebench.report.tables import html, markdown
 from vaebench.report.token_plots import Entry
 
 IMAGES, AUDIO = ("table1_images", "cifar10"), ("table1_audio", "fsdd")

@@ -19,8 +19,9 @@ def write(paper_name: str, results_dir: Path, store: Path) -> list[Path]:
     Pictures and sounds are made from the arrays in ``store``; where some of them are gone, those that exist stay.
     Returns the files written.
     """
-    from vaebench.report import data, figures, latex, listen, markdown, token_plots
+    from vaebench.report import figures, listen, token_plots
     from vaebench.report.summary import sections
+    from vaebench.report.tables import data, latex, markdown
 
     paper = load(paper_name)
     folder = results_dir / paper_name
@@ -44,8 +45,9 @@ def write(paper_name: str, results_dir: Path, store: Path) -> list[Path]:
 
 def write_index(results_dir: Path) -> Path:
     """Write ``index.html``: every paper's tables and pictures in one page; pictures and sounds are files beside it."""
-    from vaebench.report import figures, html, listen
+    from vaebench.report import figures, listen
     from vaebench.report.summary import sections
+    from vaebench.report.tables import html
 
     pages = []
     for name in names():
@@ -68,8 +70,8 @@ def _addressed(paper_name: str, beside: Iterable[tuple[str, str]]) -> list[tuple
 
 def console(paper: Paper, cells: Cells, shown: Collection[tuple[str, str, str]], out: Console) -> None:
     """Print the sections named by ``shown``, (table, scale, dataset) each, as tables."""
-    from vaebench.report import terminal
     from vaebench.report.summary import sections
+    from vaebench.report.tables import terminal
 
     for section in sections(paper, cells):
         if (section.key, section.scale, section.dataset) in shown:

@@ -67,7 +67,7 @@ def render(section: Section, heard: Mapping[str, Arrays]) -> str:
     originals, rate = first["audio_inputs"], int(first["sample_rate"])
     most = LIMIT // (2 * len(originals) * (len(rows) + 1))
     drawn = f"0 to {rate // 2:,} Hz, down to {_RANGE_DB:g} dB below the original's loudest"
-    style = files("vaebench.report").joinpath("page.css").read_text(encoding="utf-8")
+    style = files("vaebench.report").joinpath("templates/page.css").read_text(encoding="utf-8")
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
