@@ -27,8 +27,8 @@ from safetensors.torch import load, save
 
 from vaebench import cli, compose, matching_requests, requests, text_requests
 from vaebench.config import Request
-from vaebench.report import figures
 from vaebench.report.cells import COLUMNS, Cells, cells_path
+from vaebench.report.pictures import drawing
 from vaebench.store import Run
 
 NETWORK = ["model.network.patch=7", "model.network.width=8", "model.network.depth=1", "model.network.heads=2"]
@@ -451,7 +451,7 @@ def test_a_report_names_what_it_cannot_read_and_goes_on(
     path = root / made.keys[run] / file
     {**ANY, **BY_KIND[path.suffix]}[kind](path)
     monkeypatch.setenv("VAEBENCH_HOME", str(root))
-    monkeypatch.setattr(figures, "_png", lambda figure, few: b"drawn")
+    monkeypatch.setattr(drawing, "png", lambda figure, few_colours: b"drawn")
     assert cli.main(["report", "paper=batchtopk", f"results={results}"]) == 0
     error = capsys.readouterr().err
     assert error.count("\n") == error.count("left out: ") == 1

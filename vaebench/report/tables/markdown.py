@@ -159,7 +159,7 @@ def _study(section: Section) -> list[str]:
 
 
 def _column(name: str) -> str:
-    """``table2.batchtopk.accuracy@0.3`` -> ``accuracy@0.3``."""
+    """``table2.row.accuracy@0.3`` -> ``accuracy@0.3``."""
     return name.split(".", 2)[2]
 
 
