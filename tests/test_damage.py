@@ -31,7 +31,7 @@ from vaebench.cli import main as cli
 from vaebench.config import compose
 from vaebench.config.request import Request
 from vaebench.papers.cells import COLUMNS, Cells, cells_path
-from vaebench.report import figures
+from vaebench.report.pictures import drawing
 from vaebench.runs.store import Run
 
 NETWORK = ["model.network.patch=7", "model.network.width=8", "model.network.depth=1", "model.network.heads=2"]
@@ -454,7 +454,7 @@ def test_a_report_names_what_it_cannot_read_and_goes_on(
     path = root / made.keys[run] / file
     {**ANY, **BY_KIND[path.suffix]}[kind](path)
     monkeypatch.setenv("VAEBENCH_HOME", str(root))
-    monkeypatch.setattr(figures, "_png", lambda figure, few: b"drawn")
+    monkeypatch.setattr(drawing, "png", lambda figure, few_colours: b"drawn")
     assert cli.main(["report", "paper=batchtopk", f"results={results}"]) == 0
     error = capsys.readouterr().err
     assert error.count("\n") == error.count("left out: ") == 1

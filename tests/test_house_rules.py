@@ -82,7 +82,7 @@ MAY_IMPORT = {
     "references": {"references", "nn", "data.download", "data.class_names", "data.latents", *LEAVES},
     "papers": {"papers", "choices", "errors", "infinite"},
     "writing": {"errors"},
-    "report": {"report", "papers", "choices", "config", "store", "writing", "errors", "infinite"},
+    "report": {"report", "papers", "config", "contracts.pictures", "store", "targets", "writing", "errors", "infinite"},
     "schedules": {"bounds", "config", "errors"},
     "targets": {"choices", "errors"},
     "train": {"data", "schedules", *LEAVES},
@@ -206,10 +206,40 @@ def test_quick_commands_import_nothing_heavy(argument, tmp_path):
     assert not loaded_after(code, tmp_path) & heavy
 
 
-@pytest.mark.parametrize("part", ["papers", "report"])
-def test_papers_and_report_load_without_torch(part, tmp_path):
-    modules = sorted(module_name(path) for path in SOURCES if part_of(module_name(path)) == part)
+@pytest.mark.parametrize("part", ["papers", "report", "suites.pictures"])
+def test_what_is_shown_loads_without_torch(part, tmp_path):
+    modules = sorted(name for name in map(module_name, SOURCES) if f"{name}.".startswith(f"vaebench.{part}."))
+    assert modules
     assert "torch" not in loaded_after(f"import {', '.join(modules)}", tmp_path)
+
+
+def test_a_suites_pictures_say_what_there_is_to_see_and_draw_nothing():
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in (PACKAGE / "suites" / "pictures").glob("*.py")
+        for name in imports(path)
+        if not name.startswith(("vaebench.contracts.pictures", "vaebench.suites.pictures"))
+        and name.split(".")[0] not in sys.stdlib_module_names | {"numpy"}
+    ]
+    assert not wrong
+
+
+def choices(*groups: str) -> set[str]:
+    return {path.stem for group in groups for path in (ROOT / "conf" / group).glob("*.yaml")}
+
+
+def test_the_report_has_no_word_of_a_paper_a_model_or_a_suite():
+    """Names of choices as texts in code, and the words of methods anywhere in it; docstrings are prose."""
+    names = choices("paper", "model", "suite", "embedder", "network") - {"classifier"}  # a field of protocols
+    words = re.compile(r"(?i:codebook|teacher|entropy|batch.?top|r-?cvae|v[pqm]-?vae|ldmae|dmvae)|student")
+    wrong = []
+    for path in [*(PACKAGE / "report").rglob("*.py"), *(PACKAGE / "report").rglob("*.j2")]:
+        text = path.read_text(encoding="utf-8")
+        wrong += [f"{path.relative_to(ROOT)}: {found}" for found in words.findall(text)]
+        for node in ast.walk(parse(path)) if path.suffix == ".py" else ():
+            if isinstance(node, ast.Constant) and node.value in names:
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}")
+    assert not wrong, "a picture of a suite stands beside it, a word of a paper in its YAML"
 
 
 def test_a_worker_watches_its_parent_before_anything_heavy_is_imported(tmp_path):

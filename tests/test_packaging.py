@@ -57,6 +57,8 @@ def test_the_wheel_holds_the_whole_configuration_and_all_code(installed):
     assert tree(installed / "vaebench" / "conf", "*.yaml") == tree(ROOT / "conf", "*.yaml")
     assert tree(installed / "vaebench", "*.py") == tree(ROOT / "vaebench", "*.py")
     assert (installed / "vaebench" / "py.typed").exists()
+    pages = Path("vaebench", "report", "templates")
+    assert tree(installed / pages, "*.*") == tree(ROOT / pages, "*.*") > {Path("index.html.j2"), Path("page.css")}
 
 
 def test_an_installed_vaebench_lists_its_choices(installed, tmp_path):

@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from vaebench.config import choices
+from vaebench.config.choices import choices
 from vaebench.data import fetch
 
 

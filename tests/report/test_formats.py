@@ -18,6 +18,7 @@ from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load, parse
 from vaebench.report import html, markdown
 from vaebench.report.summary import sections
+from vaebench.report.tables import html, markdown
 
 
 @pytest.fixture(scope="module")

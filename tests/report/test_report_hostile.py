@@ -17,6 +17,7 @@ from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load, names
 from vaebench.report import latex, markdown
 from vaebench.report.summary import sections
+from vaebench.report.tables import latex, markdown
 
 HOSTILE = "a\nb\r\x1b[31m[red]x[/b] <script>alert(1)</script> \\input{/etc/passwd} `c` *d* [e](f) | ${g} %h \u202ei"
 

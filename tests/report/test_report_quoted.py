@@ -12,6 +12,7 @@ from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load
 from vaebench.report import data, html, latex, markdown
 from vaebench.report.summary import Section, counts, sections
+from vaebench.report.tables import data, html, latex, markdown
 from vaebench.reproduce import planning
 
 PAPER = load("dmvae")

@@ -12,12 +12,16 @@ import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from reprlib import repr as shortened
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vaebench.config.choices import choices, conf_dir, leaf
 from vaebench.errors import UserError
+
+if TYPE_CHECKING:
+    from vaebench.contracts.pictures import Picture
 
 # The group of a leaf whose place has another name.
 _GROUPS = {"dataset.problems": "problems", "dataset.answers": "answers", "test_on": "dataset"}
@@ -48,6 +52,19 @@ def find(where: str, target: Any) -> Callable[..., Any]:
     ):
         raise UserError(f"{where}._target_={target!r}: {module} defines no class or function {name}")
     return found
+
+
+@cache
+def pictures(suite: str) -> tuple[Picture, ...]:
+    """The pictures of a suite: ``PICTURES`` of ``<its package>.pictures.<its module>``; none where that is missing.
+
+    What is imported is beside what a file of ``conf/suite`` names.
+    """
+    if suite not in config.choices("suite"):
+        return ()
+    package, module, _ = config.leaf("suite", suite)["_target_"].rsplit(".", 2)
+    name = f"{package}.pictures.{module}"
+    return tuple(import_module(name).PICTURES) if find_spec(name) else ()
 
 
 def called(leaf: Mapping[str, Any]) -> str:

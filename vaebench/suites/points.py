@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from vaebench.config.signatures import Count, Positive, Seed
@@ -12,6 +14,7 @@ from vaebench.metrics.two_samples import sliced_wasserstein
 from vaebench.suites.common import seeded
 
 
+@dataclass(frozen=True, kw_only=True)
 class Points:
     """The last positions of a model's points against as many fresh points of the law its data follows.
 
@@ -26,8 +29,9 @@ class Points:
     requires = (MovesPoints,)
     needs_classifier = False
 
-    def __init__(self, *, projections: Count, radius: Positive, seed: Seed) -> None:
-        self.projections, self.radius, self.seed = projections, radius, seed
+    projections: Count
+    radius: Positive
+    seed: Seed
 
     @torch.no_grad()
     def run(self, inputs: SuiteInputs) -> SuiteResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from vaebench.suites.common import batches
 from vaebench.suites.tokens import own_front
 
 
+@dataclass(frozen=True, kw_only=True)
 class Quantisation:
     """Test items decoded from their codes, and from the same latents before they became codes.
 
@@ -30,8 +32,7 @@ class Quantisation:
     requires = (Tokenizes, Reconstructs, EncodesContinuously)
     needs_classifier = False
 
-    def __init__(self, *, batch_size: Count) -> None:
-        self.batch_size = batch_size
+    batch_size: Count
 
     @torch.no_grad()
     def run(self, inputs: SuiteInputs) -> SuiteResult:

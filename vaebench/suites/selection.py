@@ -32,6 +32,7 @@ class _Found:
     scorer: str
 
 
+@dataclass(frozen=True, kw_only=True)
 class Selection:
     """Accuracy of every way to pick one of the k answers to a question, with intervals over questions and seeds.
 
@@ -58,26 +59,14 @@ class Selection:
     requires = (ScoresCandidates,)
     needs_classifier = False
 
-    def __init__(
-        self,
-        *,
-        k: Count | None,
-        shuffle: bool,
-        order_seed: Seed,
-        tie: NonNegative,
-        bootstrap: Annotated[int, Interval(ge=100, le=1_000_000)],
-        bootstrap_seed: Seed,
-        permutations: Count,
-        needs_model: bool,
-    ) -> None:
-        self.k = k
-        self.shuffle = shuffle
-        self.order_seed = order_seed
-        self.tie = tie
-        self.bootstrap = bootstrap
-        self.bootstrap_seed = bootstrap_seed
-        self.permutations = permutations
-        self.needs_model = needs_model
+    k: Count | None
+    shuffle: bool
+    order_seed: Seed
+    tie: NonNegative
+    bootstrap: Annotated[int, Interval(ge=100, le=1_000_000)]
+    bootstrap_seed: Seed
+    permutations: Count
+    needs_model: bool
 
     def run(self, inputs: AnswerInputs) -> SuiteResult:
         """Measure all selectors on ``inputs``.

@@ -61,8 +61,7 @@ def _section(paper: Paper, section: Section, figures: Files, pages: Files) -> li
 
 def _printed(section: Section) -> list[str]:
     table = section.table
-    header = ["", *(words.heading(section, column) for column in table.columns)]
-    lines = _table([_escape(text) for text in header], _rows(section))
+    lines = _table([_escape(text) for text in ("", *words.headings(section))], _rows(section))
     if section.scale == NOT_RUN:  # the paper's numbers, and nothing to say about them
         return lines
     cells = words.printed_cells(section)
@@ -111,10 +110,7 @@ def _rows(section: Section) -> Iterable[list[str]]:
             yield [f"{label}, paper", *papers]
         if row in table.quoted:
             continue
-        ours = []
-        for name, column in table.columns.items():
-            cell = section.cells.get((row, name))
-            ours.append(words.mean(cell.ours, column.digits) if cell else "")
+        ours = words.ours(section, row)
         if printed or any(ours):
             control = " (control)" if table.printed else ""
             yield [f"{label}, **ours**" if printed else f"{label}{control}", *ours]
@@ -122,17 +118,11 @@ def _rows(section: Section) -> Iterable[list[str]]:
 
 def _claims(section: Section) -> Iterable[list[str]]:
     for judged in section.claims:
-        claim, found = judged.claim, judged.difference
-        digits = section.table.columns[claim.column].digits
-        difference = (
-            "-" if found is None else f"{words.signed(found.mean, digits)} {words.spread(found, digits)}".strip()
-        )
-        source = "paper" if claim.asserted else "ours"
         yield [
-            claim.text,
-            source,
-            difference,
-            words.seeds(found),
+            judged.claim.text,
+            "paper" if judged.claim.asserted else "ours",
+            words.difference(section, judged),
+            words.seeds(judged.difference),
             judged.verdict.text,
             "; ".join(words.own_notes(section, judged)),
         ]
@@ -145,12 +135,7 @@ def _study(section: Section) -> list[str]:
     ranked = ranking.ranked
     if ranked.empty:
         return ["No reading has been measured yet.", ""]
-    most = int(ranked["cells"].max())
-    left_out = f"; left out: {', '.join(ranking.left_out)}" if ranking.left_out else ""
-    lines = [
-        f"{len(ranked)} of {len(ranking.frame)} readings measured; {most} of {ranking.wanted} cells count{left_out}.",
-        "",
-    ]
+    lines = [words.measured_readings(ranking), ""]
     shown = ranked if len(ranked) <= _SHOWN_READINGS + 1 else ranked.head(_SHOWN_READINGS)
     numbers = [name for name in ranked.columns if "." in name and ranked[name].notna().any()]
     body = [
@@ -174,7 +159,7 @@ def _study(section: Section) -> list[str]:
 
 
 def _column(name: str) -> str:
-    """``table2.batchtopk.accuracy@0.3`` -> ``accuracy@0.3``."""
+    """``table2.row.accuracy@0.3`` -> ``accuracy@0.3``."""
     return name.split(".", 2)[2]
 
 

@@ -48,7 +48,7 @@ def _table(paper: Paper, section: Section) -> list[str]:
         f"\\label{{tab:{paper.name}-{section.name}}}".replace("_", "-"),
         f"\\begin{{tabular}}{{l{'r' * len(columns)}}}",
         r"\toprule",
-        _line(["", *(words.heading(section, column) for column in columns)]),
+        _line(["", *words.headings(section)]),
         r"\midrule",
         *_rows(section),
         r"\bottomrule",
@@ -63,17 +63,11 @@ def _rows(section: Section) -> Iterable[str]:
     for row in table.printed:
         yield _line([f"{table.rows[row].label}, paper", *(words.printed(section, row, c) for c in table.columns)])
         if row not in table.quoted:
-            yield _line([f"{table.rows[row].label}, ours", *_ours(section, row)])
+            yield _line([f"{table.rows[row].label}, ours", *words.ours(section, row)])
     controls = [row for row in section.measured_rows() if row not in table.printed]
     if controls and table.printed:
         yield r"\midrule"
-    yield from (_line([table.rows[row].label, *_ours(section, row)]) for row in controls)
-
-
-def _ours(section: Section, row: str) -> Iterable[str]:
-    for name, column in section.table.columns.items():
-        cell = section.cells.get((row, name))
-        yield words.mean(cell.ours, column.digits) if cell else ""
+    yield from (_line([table.rows[row].label, *words.ours(section, row)]) for row in controls)
 
 
 def _line(texts: Iterable[str]) -> str:

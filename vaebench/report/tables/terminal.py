@@ -11,11 +11,7 @@ from vaebench.papers.verdicts import Verdict
 from vaebench.report import words
 from vaebench.report.summary import Section
 
-_STYLES = {
-    **dict.fromkeys(("reproduced", "better", "holds", "within tolerance"), "green"),
-    **dict.fromkeys(("worse", "reversed", "different", "outside tolerance"), "red"),
-    **dict.fromkeys(("undecided", "1 seed"), "yellow"),
-}
+_STYLES = {"good": "green", "bad": "red", "open": "yellow"}
 _SHOWN_READINGS = 5
 
 
@@ -30,8 +26,7 @@ def show(section: Section, console: Console) -> None:
     _show_printed(section, console)
     _show_controls(section, console)
     for judged in section.claims:
-        own = words.own_notes(section, judged)
-        notes = [*(() if judged.claim.asserted else ("not claimed by the paper",)), *own]
+        notes = words.remarks(section, judged)
         tail = f" ({'; '.join(notes)})" if notes else ""
         console.print(Text.assemble("  ", judged.claim.text, ": ", _verdict(judged.verdict, judged.verdict.text), tail))
 
@@ -54,16 +49,9 @@ def _show_printed(section: Section, console: Console) -> None:
 def _show_controls(section: Section, console: Console) -> None:
     """Rows the paper prints no number for."""
     rows = [row for row in section.measured_rows() if row not in section.table.printed]
-    grid = Grid(
-        "not in the paper" if section.table.printed else "row",
-        *(words.heading(section, column) for column in section.table.columns),
-    )
+    grid = Grid("not in the paper" if section.table.printed else "row", *words.headings(section))
     for row in rows:
-        ours = [
-            words.mean(section.cells[row, name].ours, column.digits) if (row, name) in section.cells else ""
-            for name, column in section.table.columns.items()
-        ]
-        grid.add_row(section.table.rows[row].label, *ours)
+        grid.add_row(section.table.rows[row].label, *words.ours(section, row))
     if rows:
         console.print(grid)
 
@@ -83,4 +71,4 @@ def _show_readings(section: Section, console: Console) -> None:
 
 
 def _verdict(verdict: Verdict, text: str) -> Text:
-    return Text(printable(text), style=_STYLES.get(verdict.kind, "dim"))
+    return Text(printable(text), style=_STYLES.get(words.tone(verdict.kind, ""), "dim"))
