@@ -24,7 +24,7 @@ from vaebench.config.request import Request
 from vaebench.config.spine import ReproduceConfig, TrainConfig
 from vaebench.contracts import Job, Outcome, Phase
 from vaebench.errors import UserError
-from vaebench.reproduce.collect import durations
+from vaebench.reproduce import durations
 from vaebench.runs import build
 from vaebench.runs.executors import progress
 from vaebench.runs.kinds import train as trainings

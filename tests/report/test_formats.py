@@ -16,7 +16,6 @@ from rich.console import Console
 from vaebench import report
 from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load, parse
-from vaebench.report import html, markdown
 from vaebench.report.summary import sections
 from vaebench.report.tables import html, markdown
 

@@ -15,7 +15,6 @@ from vaebench.cli import main as cli
 from vaebench.errors import UserError
 from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load, names
-from vaebench.report import latex, markdown
 from vaebench.report.summary import sections
 from vaebench.report.tables import latex, markdown
 

@@ -10,7 +10,6 @@ import pytest
 from vaebench.config.compose import configurations, session
 from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load
-from vaebench.report import data, html, latex, markdown
 from vaebench.report.summary import Section, counts, sections
 from vaebench.report.tables import data, html, latex, markdown
 from vaebench.reproduce import planning

@@ -25,11 +25,10 @@ from vaebench.contracts.pictures import Sounds, intervals, printed
 from vaebench.papers.cells import Cells, cells_path, digest
 from vaebench.papers.tables import Row, load
 from vaebench.papers.verdicts import Interval
-from vaebench.report import html, markdown, pictures
+from vaebench.report import pictures
 from vaebench.report.pictures import drawing, sounds
 from vaebench.report.summary import Section, sections
 from vaebench.report.tables import html, markdown
-from vaebench.report.token_plots import Entry
 from vaebench.suites.pictures import tokens
 from vaebench.suites.pictures.tokens import Entry
 

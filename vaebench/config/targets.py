@@ -60,9 +60,9 @@ def pictures(suite: str) -> tuple[Picture, ...]:
 
     What is imported is beside what a file of ``conf/suite`` names.
     """
-    if suite not in config.choices("suite"):
+    if suite not in choices("suite"):
         return ()
-    package, module, _ = config.leaf("suite", suite)["_target_"].rsplit(".", 2)
+    package, module, _ = leaf("suite", suite)["_target_"].rsplit(".", 2)
     name = f"{package}.pictures.{module}"
     return tuple(import_module(name).PICTURES) if find_spec(name) else ()
 
