@@ -16,13 +16,13 @@ from vaebench.cli import main as cli
 from vaebench.config.compose import compose, session
 from vaebench.config.request import Request
 from vaebench.contracts import Job, Outcome
+from vaebench.disk import TEMPORARY, locked, remove_unfinished, write_bytes
 from vaebench.engine.checkpoint import checkpoint_bytes, load_checkpoint
 from vaebench.errors import UserError
 from vaebench.papers.cells import COLUMNS, Cells, cells_path
 from vaebench.runs import worker
 from vaebench.runs.kinds import train as trainings
 from vaebench.runs.store import Run, Store
-from vaebench.writing import TEMPORARY, locked, remove_unfinished, write_bytes
 
 WORDS = ["model=batchtopk", "model.hidden=[8]", "dataset=digits", "train.max_steps=6", "train.log_every=1"]
 WORDS += ["train.snapshots=3", "train.batch_size=32"]

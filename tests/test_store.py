@@ -14,10 +14,10 @@ import yaml
 from torch import nn
 
 from vaebench.config.request import Request
+from vaebench.disk import write_bytes, write_json
 from vaebench.engine.checkpoint import checkpoint_bytes, load_checkpoint, load_weights, weights_bytes
 from vaebench.errors import UserError
 from vaebench.runs.store import Run, Store
-from vaebench.writing import write_bytes, write_json
 
 REQUEST = Request(
     {

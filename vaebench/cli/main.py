@@ -112,7 +112,7 @@ def _dispatch(arguments: list[str]) -> int:
 
         return show(rest)
     if verb == "data":
-        from vaebench.data.fetch import command
+        from vaebench.cli.data import command
 
         return command(rest)
     return _configured(verb, rest)
@@ -121,11 +121,14 @@ def _dispatch(arguments: list[str]) -> int:
 def _configured(verb: str, rest: list[str]) -> int:
     """Compose the configuration (several of them for a sweep), then print it or call the verb's function on it."""
     from vaebench.config import compose
+    from vaebench.data.fetch import usual_images
 
     options = _options(rest)
     config_name = {"train": "train", "eval": "eval", "answers": "train", "prompt": "train"}.get(verb, "reproduce")
     with compose.session():
-        configurations = compose.configurations(config_name, options.overrides, sweep=options.sweep)
+        configurations = compose.configurations(
+            config_name, options.overrides, sweep=options.sweep, images=usual_images
+        )
         if options.show:
             sys.stdout.write("\n---\n".join(map(compose.as_yaml, configurations)))
             return 0

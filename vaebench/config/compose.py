@@ -10,8 +10,7 @@ import copy
 import itertools
 import json
 import math
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import cache
@@ -32,6 +31,7 @@ from vaebench.config.overrides import MOST_POINTS, parse, spelled, whole
 from vaebench.config.spine import ReproduceConfig, ScaleSpec, TrainConfig
 from vaebench.errors import UserError, shown, unknown
 
+_IMAGES = "mnist"
 # Groups whose choices go inside another group's choice.
 _INSIDE = {"answers": "dataset", "problems": "dataset"}
 _INSIDE |= dict.fromkeys(("autoencoder", "network", "encoder", "decoder"), "model")
@@ -81,10 +81,13 @@ def as_yaml(cfg: TrainConfig | ReproduceConfig) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(asdict(cfg)))
 
 
-def configurations(name: str, words: Sequence[str], *, sweep: bool) -> list[Any]:
+def configurations(
+    name: str, words: Sequence[str], *, sweep: bool, images: Callable[[], str] = lambda: _IMAGES
+) -> list[Any]:
     """The configurations a command line asks for: one, or with ``sweep`` one per combination of the listed values.
 
-    Raises `UserError` with a line for every mistake: syntax, unknown group choice, unknown option, wrong type.
+    ``images``: says which set of images is taken where none is chosen. Raises `UserError` with a line for every
+    mistake: syntax, unknown group choice, unknown option, wrong type.
     """
     spec: type = ReproduceConfig if name == "reproduce" else TrainConfig
     mistakes: list[str] = []
@@ -104,7 +107,7 @@ def configurations(name: str, words: Sequence[str], *, sweep: bool) -> list[Any]
     mistakes += [f"-m: {points:,} combinations; at most {MOST_POINTS:,} are run"] if points > MOST_POINTS else []
     if mistakes or base is None:
         raise UserError(*dict.fromkeys(mistakes))
-    defaults += _default_dataset(words)
+    defaults += _default_dataset(words, images)
     axes = [[whole(option) if _is_counted(base, option) else option for option in axis] for axis in axes]
     found = [_composed(name, (*defaults, *_without_nulls(point))) for point in itertools.product(*axes)]
     return [_plain(cfg) for cfg in _within_bounds(found, spec)]
@@ -339,26 +342,14 @@ def _of_kind(kind: str) -> dict[str, str]:
     return dict(_usual_choices().get(kind, {}))
 
 
-def _default_dataset(words: Sequence[str]) -> list[str]:
-    """The model's default kind of data, unless the command or its experiment chooses a dataset.
-
-    Images: MNIST if it is here or can be downloaded now, else the embedded digits. Texts: the embedded ``tiny``.
-    """
+def _default_dataset(words: Sequence[str], images: Callable[[], str]) -> list[str]:
+    """The usual set of the model's kind of data, unless the command or its experiment chooses one."""
     chosen = _chosen(words)
     if "dataset" in chosen:
         return []
     model = chosen.get("model")
     kind = kinds_of_model(str(model))[0] if model in choices("model") else "images"
-    if kind != "images":
-        return [f"dataset={_of_kind(kind)['dataset']}"]
-    from vaebench.data.fetch import at_hand
-
-    if at_hand("mnist"):
-        return ["dataset=mnist"]
-    sys.stderr.write(
-        "note: dataset=digits, the embedded stand-in: MNIST is neither here nor downloadable (set VAEBENCH_DATA)\n"
-    )
-    return ["dataset=digits"]
+    return [f"dataset={images() if kind == 'images' else _of_kind(kind)['dataset']}"]
 
 
 def _chosen(words: Sequence[str]) -> dict[str, str]:

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from vaebench import disk
 from vaebench.errors import UserError
-from vaebench.runs import records
 
 # A checkpoint begins with the sha256 of what follows: torch does not compare the checksums in its own format.
 _BEGINS = b"vaebench checkpoint, sha256 "
@@ -51,7 +51,7 @@ def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
             f"{path}: belongs to another run (its key is {str(other)[:40]}, this run's is {key}); "
             "remove it to start over"
         )
-    wrong = records.mistake(state, _FORM)
+    wrong = disk.mistake(state, _FORM)
     if wrong:
         raise UserError(f"{path}: is no checkpoint of a training ({wrong}); remove it to start over")
     return state
@@ -60,7 +60,7 @@ def load_checkpoint(path: Path, key: str) -> dict[str, Any] | None:
 def _checked(path: Path) -> bytes:
     """A checkpoint without its checksum, which is compared."""
     try:
-        content = records.content(path)
+        content = disk.content(path)
     except UserError as error:
         raise UserError(f"{error}; remove it to start over") from error
     if content.startswith(_ZIP):

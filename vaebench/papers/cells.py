@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.contracts.infinite import number
+from vaebench.disk import write_bytes
 from vaebench.errors import UserError, printable
-from vaebench.writing import write_bytes
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -19,6 +19,7 @@ from vaebench.config.spine import ReproduceConfig
 from vaebench.config.targets import called
 from vaebench.contracts import Job, Outcome
 from vaebench.contracts.infinite import difference, spelled
+from vaebench.disk import locked
 from vaebench.errors import UserError, shown
 from vaebench.papers.cells import POOLED, Cells, cells_path, digest
 from vaebench.papers.tables import load, names
@@ -29,7 +30,6 @@ from vaebench.reproduce.rows import Item
 from vaebench.runs import executors
 from vaebench.runs.kinds import title
 from vaebench.runs.store import Run, Store, store_root
-from vaebench.writing import locked
 
 
 def run(cfg: ReproduceConfig, machine: dict[str, Any], console: Console) -> int:

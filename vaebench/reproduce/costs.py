@@ -22,6 +22,7 @@ from vaebench.config import targets
 from vaebench.config.choices import LATENTS
 from vaebench.config.request import Request
 from vaebench.data.latents import DTYPES
+from vaebench.disk import write_json
 from vaebench.engine import runtime
 from vaebench.engine.schedules import total_steps
 from vaebench.errors import UserError
@@ -29,7 +30,6 @@ from vaebench.metrics import cost
 from vaebench.runs import build
 from vaebench.runs.design import Design, without_weights
 from vaebench.runs.kinds.train import items
-from vaebench.writing import write_json
 
 _STEPS = 3  # measured, and none begins after so many seconds
 _SECONDS = 60.0

@@ -9,23 +9,18 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Len
 
+from vaebench.compat import need
 from vaebench.config import signatures, targets
 from vaebench.config.choices import choices, leaf
 from vaebench.config.request import Request
-from vaebench.config import signatures, targets
-from vaebench.compat import need
-from vaebench.config.request import Request
+from vaebench.config.signatures import Fraction, NonNegative, Positive
 from vaebench.contracts import ChecksModel
 from vaebench.errors import UserError
-from vaebench.config.signatures import Fraction, NonNegative, Positive
 
 if TYPE_CHECKING:
     import torch

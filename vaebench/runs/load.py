@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from vaebench.runs import build
-from vaebench.engine.checkpoint import load_weights
 from vaebench.contracts import Adopts, GivesLatents, LoadsPretrained
+from vaebench.engine.checkpoint import load_weights
 from vaebench.errors import UserError
+from vaebench.runs import build
 from vaebench.runs.store import Run, Store
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Roles of parents that a model is trained on: it may have a use for their models, or not.
 _DATA = frozenset({"latents", "autoencoder", "pairs", "answers"})
+
 
 def parents(run: Run, store: Store) -> dict[str, Path]:
     """The folders of the runs this one builds on, by role."""

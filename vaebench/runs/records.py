@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 import math
 import re
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from vaebench.config.request import KEY_LENGTH
 from vaebench.contracts import infinite
 from vaebench.data.download import sha256_of
+from vaebench.disk import called, content, json_object, mistake, refuse, text_of
 from vaebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 STATES = ("done", "running", "failed", "interrupted")  # the words of a status.json
 KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_MOST_BYTES = {".yaml": 1 << 20, ".json": 64 << 20, ".jsonl": 512 << 20}
 _MOST_VALUES, _DEEPEST = 100_000, 50  # of a request, aliases counted as often as they are used
 _summed: dict[tuple[str, int, int, int], str] = {}  # sha256 of what this process has read once
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same values, several times faster
@@ -47,31 +46,15 @@ _STATUS = {
 _NUMBERS = ("value", "low", "high", "by_seed")  # of a measurement
 
 
-def content(path: Path) -> bytes:
-    """A regular file's bytes (or those of one that a link leads to), as many as a file of its kind can have."""
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            _wrong(path, "is no file")
-        most = _MOST_BYTES.get(path.suffix, math.inf)
-        if found.st_size > most:
-            _wrong(path, f"has {found.st_size:,} bytes, which is too much for such a file")
-        return path.read_bytes()
-    except FileNotFoundError:
-        _wrong(path, "is missing")
-    except OSError as error:
-        _wrong(path, f"cannot be read ({error.strerror})")
-
-
 def status(path: Path) -> dict[str, Any]:
     """``{"status": one of STATES, ...}``; of a finished run with ``files``: sha256 and bytes of each, by name."""
-    found = _object(path, _STATUS)
+    found = json_object(path, _STATUS)
     if found["status"] not in STATES:
-        _wrong(path, f"says {str(found['status'])[:40]!r}, which is none of {', '.join(STATES)}")
+        refuse(path, f"says {str(found['status'])[:40]!r}, which is none of {', '.join(STATES)}")
     for name, facts in found.get("files", {}).items():
         inside = not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
         if not inside or mistake(facts, {"sha256": str, "bytes": int}) or not _SHA256.fullmatch(facts["sha256"]):
-            _wrong(path, f"has no checksum for {name[:80]!r}")
+            refuse(path, f"has no checksum for {name[:80]!r}")
     return found
 
 
@@ -83,7 +66,7 @@ def request(path: Path, form_of: Callable[[str], Mapping[str, Any]]) -> dict[str
     try:
         found = _LOADER(content(path).decode()).get_single_data()
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        _wrong(path, f"cannot be read ({type(error).__name__})")
+        refuse(path, f"cannot be read ({type(error).__name__})")
     wrong = _not_plain(found) or mistake(found, {"verb": str})
     try:
         wrong = wrong or mistake(found, {**form_of(found["verb"]), "parents?": dict})
@@ -93,7 +76,7 @@ def request(path: Path, form_of: Callable[[str], Mapping[str, Any]]) -> dict[str
         (f"parents.{role} is no run's key" for role, key in found.get("parents", {}).items() if not is_key(key)), ""
     )
     if wrong:
-        _wrong(path, f"is not a request ({wrong})")
+        refuse(path, f"is not a request ({wrong})")
     return dict(found)
 
 
@@ -104,48 +87,48 @@ def is_key(key: Any) -> bool:
 
 def result(path: Path, form: Mapping[str, Any]) -> dict[str, Any]:
     """What a job came to; ``form``: of its kind."""
-    found = _object(path, form)
+    found = json_object(path, form)
     if "measurements" not in form:
         return found
     if not found["measurements"]:
-        _wrong(path, "is damaged (no measurements)")
+        refuse(path, "is damaged (no measurements)")
     try:
         measured = [
             each | {name: infinite.number(each[name]) for name in _NUMBERS if name in each}
             for each in found["measurements"]
         ]
     except ValueError as error:
-        _wrong(path, f"is damaged ({error})")
+        refuse(path, f"is damaged ({error})")
     return found | {"measurements": measured}
 
 
 def provenance(path: Path) -> dict[str, Any]:
     """Where and with what a run was made; of a training with ``note``, what is worth knowing of its data."""
-    return _object(path, {"commit": str, "device": str, "note?": (str, type(None))})
+    return json_object(path, {"commit": str, "device": str, "note?": (str, type(None))})
 
 
 def ledger(path: Path) -> dict[str, str]:
     """sha256 by the name of a file."""
-    found = _object(path, {})
+    found = json_object(path, {})
     for name, value in found.items():
         if not isinstance(value, str) or not _SHA256.fullmatch(value):
-            _wrong(path, f"has no checksum for {name[:80]!r}")
+            refuse(path, f"has no checksum for {name[:80]!r}")
     return found
 
 
 def log(path: Path) -> list[dict[str, float]]:
     """The entries of a training's log: ``step`` and numbers by name, NaN among them where a term was none."""
     entries = []
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+    for number, line in enumerate(text_of(path).splitlines(), start=1):
         try:
             entry = json.loads(line)
         except (ValueError, RecursionError):
-            _wrong(path, f"line {number} is not JSON")
+            refuse(path, f"line {number} is not JSON")
         wrong = mistake(entry, {"step": int}) or next(
             (f"{name[:80]!r} is no number" for name, value in entry.items() if mistake(value, _NUMBER)), ""
         )
         if wrong:
-            _wrong(path, f"line {number} is no entry ({wrong})")
+            refuse(path, f"line {number} is no entry ({wrong})")
         entries.append(entry)
     return entries
 
@@ -162,7 +145,7 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return dict(stored)
     except (*faults, TypeError, AttributeError) as error:  # the last two: it holds one array
-        _wrong(path, f"holds no arrays ({type(error).__name__})")
+        refuse(path, f"holds no arrays ({type(error).__name__})")
 
 
 def checksum(path: Path) -> str:
@@ -172,38 +155,6 @@ def checksum(path: Path) -> str:
     if place not in _summed:
         _summed[place] = sha256_of(path)
     return _summed[place]
-
-
-def mistake(value: Any, form: Any, where: str = "") -> str:
-    """What is wrong with plain data, in a few words; empty if nothing is.
-
-    ``form``: a type or several; ``[form]``, a list of such; ``{field: form}``, a mapping that has these fields among
-    others, those with a ``?`` perhaps.
-    """
-    if isinstance(form, list):
-        if not isinstance(value, list):
-            return f"{where or 'it'} is no list"
-        return next((found for each in value if (found := mistake(each, form[0], f"an item of {where}"))), "")
-    if isinstance(form, dict):
-        if not isinstance(value, dict):
-            return f"{where or 'it'} is no mapping"
-        for field, inner in form.items():
-            name = field.removesuffix("?")
-            if name not in value and field == name:
-                return f"{where + '.' if where else ''}{name} is missing"
-            found = mistake(value[name], inner, f"{where + '.' if where else ''}{name}") if name in value else ""
-            if found:
-                return found
-        return ""
-    kinds = form if isinstance(form, tuple) else (form,)
-    fits = isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)
-    return "" if fits else f"{where or 'it'} is {_called(value)}"
-
-
-def _called(value: Any) -> str:
-    """A value's kind in a word."""
-    names = {type(None): "null", bool: "true or false", str: "text", dict: "a mapping", list: "a list"}
-    return names.get(type(value), f"a {type(value).__name__}")
 
 
 def _not_plain(data: Any) -> str:
@@ -223,32 +174,5 @@ def _not_plain(data: Any) -> str:
         elif isinstance(value, float) and not math.isfinite(value):
             return f"it holds {value}"
         elif not isinstance(value, str | int | float | None):
-            return f"it holds {_called(value)}"
+            return f"it holds {called(value)}"
     return ""
-
-
-def _text(path: Path) -> str:
-    try:
-        return content(path).decode()
-    except UnicodeDecodeError:
-        _wrong(path, "is not text")
-
-
-def _object(path: Path, form: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON object of a form."""
-    try:
-        found = json.loads(_text(path), parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        _wrong(path, "is not JSON")
-    wrong = mistake(found, dict(form))
-    if wrong:
-        _wrong(path, f"is damaged ({wrong})")
-    return dict(found)
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
-
-
-def _wrong(path: Path, what: str) -> NoReturn:
-    raise UserError(f"{path}: {what}")

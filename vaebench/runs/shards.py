@@ -1,5 +1,7 @@
-"""Runs made of shards. A shard is written whole or not at all and depends on the request alone, so a killed run goes on
-behind its last shard to the same files.
+"""Runs made of shards.
+
+A shard is written whole or not at all and depends on the request alone, so a killed run goes on behind its last shard
+to the same files.
 """
 
 from __future__ import annotations
@@ -22,7 +24,12 @@ def pieces(count: int, size: int) -> list[range]:
 
 
 def write_shards(
-    run: Run, rows_of: Sequence[range], name: str, make: Callable[[range], bytes], setup: Setup, track: Track | None = None
+    run: Run,
+    rows_of: Sequence[range],
+    name: str,
+    make: Callable[[range], bytes],
+    setup: Setup,
+    track: Track | None = None,
 ) -> list[Path]:
     """Write the shards that are not there yet, or not as they were written; returns all of them in order.
 

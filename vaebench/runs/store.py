@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 from filelock import FileLock, Timeout
 
-from vaebench.runs import kinds, records
 from vaebench.config.request import Request
+from vaebench.disk import TEMPORARY, as_json, write_bytes
 from vaebench.errors import UserError, printable
-from vaebench.writing import TEMPORARY, as_json, write_bytes
+from vaebench.runs import kinds, records
 
 if TYPE_CHECKING:
     import numpy as np

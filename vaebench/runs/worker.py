@@ -95,9 +95,7 @@ def _check_place(run: Run, place: tuple[int, int] | None) -> None:
         raise run.gone()
 
 
-def _do(
-    verb: str, run: Run, device: torch.device, machine: dict[str, Any], track: Track, stop: Stop | None
-) -> None:
+def _do(verb: str, run: Run, device: torch.device, machine: dict[str, Any], track: Track, stop: Stop | None) -> None:
     store, kind = _store(run), kinds.of(verb)
     check_parents(run, store)
     with stop_on_signal(STOPPING) if stop is None and kind.STOPS else nullcontext(stop) as asked:

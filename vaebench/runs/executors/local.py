@@ -14,8 +14,8 @@ from typing import Any
 
 from vaebench.contracts import Job, Outcome
 from vaebench.runs.executors.process import Worker
-from vaebench.stopping import STOPPING, stop_on_signal
 from vaebench.runs.store import Run
+from vaebench.stopping import STOPPING, stop_on_signal
 
 _TICK = 0.2  # seconds between two looks at whether one was asked to stop
 _REPORT_EVERY = 1.0  # seconds

@@ -43,7 +43,7 @@ class Setup:
 class Kind(Protocol):
     """What a module of this package has. torch is imported inside `check` and `work` only.
 
-    ``REQUEST``, ``RESULT``: the form of ``request.yaml`` and ``result.json``, as `records.mistake` reads it.
+    ``REQUEST``, ``RESULT``: the form of ``request.yaml`` and ``result.json``, as `disk.mistake` reads it.
     ``ROLE``: what such a run is to those that need it. ``STOPS``: whether `work` looks at ``setup.stop`` and stores
     what it has; else a signal ends it where it is.
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.config.request import Request
-from vaebench.errors import UserError
 from vaebench.runs.kinds import Setup, answers
 from vaebench.runs.store import Run
 

@@ -166,10 +166,10 @@ def _by_reason(left_out: Mapping[str, str]) -> dict[str, str]:
 def _on_data(run: Run, setup: Setup) -> tuple[SuiteResult, dict[str, Any]]:
     """One trained model on its dataset, or on the one the request names."""
     from vaebench.contracts import SuiteInputs
+    from vaebench.disk import remove_unfinished
     from vaebench.runs import build
     from vaebench.runs.kinds import latents
     from vaebench.runs.load import dataset_of, load_model, reference_run
-    from vaebench.writing import remove_unfinished
 
     request, store, device = run.request(), setup.store, setup.device
     judges = request["parents"]

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from vaebench import disk
 from vaebench.config.choices import choices, leaf
 from vaebench.config.request import Request
 from vaebench.config.targets import called
@@ -54,7 +55,9 @@ def request(cfg: TrainConfig, parents: Mapping[str, Request]) -> Request:
     from vaebench.data.contents import dataset_leaf
 
     data = {"verb": VERB, "model": cfg.model, "optim": cfg.optim, "train": asdict(cfg.train)}
-    data |= {"dataset": {"name": cfg.dataset["problems"]["name"]} if "problems" in cfg.dataset else dataset_leaf(cfg.dataset)}
+    data |= {
+        "dataset": {"name": cfg.dataset["problems"]["name"]} if "problems" in cfg.dataset else dataset_leaf(cfg.dataset)
+    }
     keys = {role: parent.key for role, parent in parents.items()}
     return Request(data | {"seed": int(cfg.seed)} | ({"parents": keys} if keys else {}))
 
@@ -280,7 +283,7 @@ def _logged(run: Run, state: dict[str, Any] | None) -> str:
     if "log" in state:
         return str(state["log"])
     try:
-        old = records.content(run.path(_LOG)).decode(errors="replace")
+        old = disk.content(run.path(_LOG)).decode(errors="replace")
     except UserError as error:
         raise UserError(f"{error}; remove {run.path(CHECKPOINT)} to start over") from error
     kept = []  # a checkpoint from before 0.6
