@@ -311,7 +311,7 @@ def test_a_folder_for_other_code_holds_what_it_was_finished_with(change: str, re
     for name in ("pretrained/config.json", "pretrained/inner/weights"):
         run.path(name).parent.mkdir(parents=True, exist_ok=True)
         run.path(name).write_text(name)
-    run.finish()
+    run.finish(spent=0.0)
     assert run.check_folder("pretrained") == run.path("pretrained")
     path = run.path("pretrained/inner/weights")
     if change == "absent":

@@ -100,8 +100,8 @@ def _parents(cfg: TrainConfig) -> tuple[list[Request], dict[str, Request]]:
             parents[role] = _add(chain, linked(cfg, link))
     if on_latents(cfg) and "autoencoder" not in parents:
         raise UserError(
-            f"model {called(cfg.model)} is trained on an autoencoder's latents: name one, "
-            "parent.experiment=ldmae/vmae, or a finished run, parent.run=KEY (vaebench list runs)"
+            f"model {called(cfg.model)} is trained on an autoencoder's latents: name one, parent.experiment=NAME "
+            "(vaebench list experiments), or a finished run, parent.run=KEY (vaebench list runs)"
         )
     return list(chain.values()), parents
 

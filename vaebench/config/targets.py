@@ -68,7 +68,7 @@ def pictures(suite: str) -> tuple[Picture, ...]:
 
 
 def called(leaf: Mapping[str, Any]) -> str:
-    """What to call what a leaf makes, by its target: ``vaebench.models.fsq.fsq`` is fsq. Any leaf has a name."""
+    """What to call what a leaf makes, by its target: ``vaebench.models.NAME.CLASS`` is NAME. Any leaf has a name."""
     target = leaf.get("_target_") if isinstance(leaf, Mapping) else None
     named = re.fullmatch(r"\w+\.\w+\.(\w+)(\.\w+)*", target) if isinstance(target, str) else None
     return named[1] if named else "unknown"

@@ -39,6 +39,7 @@ _STATUS = {
     "pid?": int,
     "started?": _NUMBER,
     "heartbeat?": _NUMBER,
+    "spent?": _NUMBER,
     "step?": int,
     "total?": int,
     "files?": dict,

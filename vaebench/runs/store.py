@@ -107,11 +107,11 @@ class Run:
         """Replace the status."""
         self.write("status.json", as_json({"status": status, **facts}))
 
-    def finish(self) -> None:
-        """Say that the run is done and, in the same write, which checksums its files have."""
+    def finish(self, *, spent: float) -> None:
+        """Say that the run is done and, in the same write, which checksums its files have and the seconds it took."""
         paths = {name: self.path(name) for name in self._files()}
         files = {n: {"sha256": records.checksum(path), "bytes": path.stat().st_size} for n, path in paths.items()}
-        self.set_status("done", files=files)
+        self.set_status("done", files=files, spent=spent)
 
     def _files(self) -> list[str]:
         """The names of all files in the folder that are read back; no links, nothing hidden, no evaluations."""

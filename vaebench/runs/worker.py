@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -65,28 +65,39 @@ def _locked(job: Job, run: Run, machine: dict[str, Any], track: Track | None, st
     if status["status"] == "damaged":
         return Outcome(job, "failed", status["reason"])
     run.remove_unfinished()
-    place = run.place()
+    place, taken = run.place(), _stopwatch(status)
     try:
-        heartbeat = _heartbeat(run, place, track)  # first of all: who waits for the lock reads there who has it
+        heartbeat = _heartbeat(
+            run, place, track, taken()
+        )  # first of all: who waits for the lock reads there who has it
         device = runtime.setup(device=machine["device"], threads=machine["threads"])
         heartbeat(0, 0)
         _do(job.verb, run, device, machine, heartbeat, stop)
         _check_place(run, place)
-        run.finish()
+        run.finish(spent=taken())
     except (Interrupted, KeyboardInterrupt) as error:
         outcome = Outcome(job, "interrupted", str(error) or "stopped at once")  # a KeyboardInterrupt says nothing
     except UserError as error:
         outcome = Outcome(job, "failed", str(error))
     except Exception as error:
         if run.place() == place:
-            run.set_status("failed", reason=f"{type(error).__name__}: {error}")
+            run.set_status("failed", reason=f"{type(error).__name__}: {error}", spent=taken())
         raise
     else:
         run.remove(CHECKPOINT)
         return Outcome(job, "done")
     if run.place() == place:
-        run.set_status(outcome.status, reason=outcome.reason)
+        run.set_status(outcome.status, reason=outcome.reason, spent=taken())
     return outcome
+
+
+def _stopwatch(status: Mapping[str, Any]) -> Callable[[], float]:
+    """How many seconds went into a run so far, those before it was interrupted or killed among them."""
+    before = float(status.get("spent", 0.0))
+    if status["status"] == "running":  # by a process that is dead
+        before += max(0.0, status.get("heartbeat", 0.0) - status.get("started", 0.0))
+    begun = time.monotonic()
+    return lambda: round(before + time.monotonic() - begun, 3)
 
 
 def _check_place(run: Run, place: tuple[int, int] | None) -> None:
@@ -116,10 +127,10 @@ def _store(run: Run) -> Store:
     return Store(run.folder.parents[2] if nested else run.folder.parent)
 
 
-def _heartbeat(run: Run, place: tuple[int, int] | None, track: Track | None) -> Track:
+def _heartbeat(run: Run, place: tuple[int, int] | None, track: Track | None, spent: float) -> Track:
     """Report progress, and write it into the status at most once a second."""
     due = every(1.0)
-    facts = {"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()}
+    facts = {"host": socket.gethostname(), "pid": os.getpid(), "started": time.time(), "spent": spent}
     run.set_status("running", **facts)
 
     def beat(done: int, total: int) -> None:

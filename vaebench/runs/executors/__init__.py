@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
-from vaebench.config.spine import EXECUTORS
-from vaebench.contracts import Executor, Job, Outcome
 from vaebench.errors import UserError, unknown
-from vaebench.runs.executors.progress import Display
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vaebench.contracts import Executor, Job, Outcome
+    from vaebench.runs.executors.progress import Display
 
 
 def run(
@@ -28,6 +29,8 @@ def run(
     """Run the jobs, showing their progress under ``labels`` (by folder), and return how each ended."""
     if not jobs:
         return []
+    from vaebench.runs.executors.progress import Display
+
     outcomes = []
     with Display({job.folder: labels[job.folder] for job in jobs}, quiet=quiet, console=console) as display:
         executor = _executor(kind, workers, machine, display)
@@ -52,4 +55,6 @@ def _executor(kind: str, workers: int, machine: dict[str, Any], display: Display
         from vaebench.runs.executors.local import Local
 
         return Local(workers=workers, machine=machine, track=display.track, note=display.note)
+    from vaebench.config.spine import EXECUTORS
+
     raise UserError(unknown("executor.kind", kind, EXECUTORS))

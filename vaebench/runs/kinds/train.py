@@ -118,7 +118,7 @@ def _check_size(request: Request, latent_shape: Sequence[int] | None) -> None:
 
 
 def title(request: Request) -> str:
-    """``batchtopk latent_dim=64 k=8 on mnist seed=0``, and what it builds on."""
+    """``MODEL OPTION=VALUE on DATASET seed=0``, and what it builds on."""
     parents = request.data.get("parents", {})
     place = f"on {request['dataset']['name']}"
     place += f", latents of {parents['autoencoder']}" if "latents" in parents else ""
