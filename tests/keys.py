@@ -30,14 +30,9 @@ SCALES = ("smoke", "small", "paper")
 def anywhere() -> Iterator[None]:
     """Hydra, and the same plans on every machine."""
 
-    def where(name: str) -> str:
-        found = available(name)
-        return "embedded" if found == "embedded" else "VAEBENCH_DATA"
-
-    available = planning.available
     cached = (planning._features, items._dataset, items._chain, items._suite_leaf)
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(planning, "available", where))
+        stack.enter_context(mock.patch.object(planning, "at_hand", return_value=True))
         stack.enter_context(mock.patch("vaebench.reproduce.rows.missing", return_value=[]))
         stack.enter_context(mock.patch("vaebench.data.contents.contents", return_value="the same files"))
         stack.enter_context(mock.patch("vaebench.metrics.features.inception_available", return_value=True))

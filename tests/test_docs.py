@@ -14,7 +14,7 @@ FILE = re.compile(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTAL
 ROW = re.compile(r"`rows:` of a table in `([\w./]+)`.*?\n```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 COMMANDS = """
-from vaebench.cli import main
+from vaebench.cli.main import main
 from vaebench.papers.tables import load
 fast = ["model=rae", "dataset=digits_small", "train.max_steps=2", "quiet=true"]
 assert main(["train", *fast]) == 0

@@ -92,7 +92,7 @@ def test_lock_is_exclusive_and_dies_with_its_owner(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     holder = (
-        "import sys, pathlib; from vaebench.store import Run\n"
+        "import sys, pathlib; from vaebench.runs.store import Run\n"
         "with Run(pathlib.Path(sys.argv[1])).lock() as held:\n"
         "    print(held, flush=True); sys.stdin.read()"
     )

@@ -288,7 +288,7 @@ def test_a_suspended_command_suspends_its_workers(home: Path, tmp_path: Path, wh
 @contextmanager
 def held(run: Run) -> Iterator[subprocess.Popen[str]]:
     """Another process holds the run's lock, and the run's status says so."""
-    code = "import sys, pathlib; from vaebench.store import Run\nwith Run(pathlib.Path(sys.argv[1])).lock():"
+    code = "import sys, pathlib; from vaebench.runs.store import Run\nwith Run(pathlib.Path(sys.argv[1])).lock():"
     code += "\n    print(flush=True); sys.stdin.read()"
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(run.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

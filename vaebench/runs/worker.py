@@ -67,9 +67,7 @@ def _locked(job: Job, run: Run, machine: dict[str, Any], track: Track | None, st
     run.remove_unfinished()
     place, taken = run.place(), _stopwatch(status)
     try:
-        heartbeat = _heartbeat(
-            run, place, track, taken()
-        )  # first of all: who waits for the lock reads there who has it
+        heartbeat = _heartbeat(run, place, track, taken())  # first: who waits reads there who has it
         device = runtime.setup(device=machine["device"], threads=machine["threads"])
         heartbeat(0, 0)
         _do(job.verb, run, device, machine, heartbeat, stop)
