@@ -7,7 +7,7 @@ effect, the last word on each; claims by what they compare, so that their order 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from vaebench.config import choices
-from vaebench.papers.tables import Claim, Paper, Row, Table, load, names
+from vaebench.papers.changes import Change, words
+from vaebench.papers.tables import Claim, Column, Paper, Row, Table, load, names
 
 FILE = Path(__file__).with_name("expansion.json")
 
@@ -31,28 +32,40 @@ def _table(table: Table) -> dict[str, Any]:
     scales = choices("scale")
     return {
         **{name: getattr(table, name) for name in (*facts, "train_on")},
-        "study": asdict(table.study) if table.study else None,
-        "rows": _each(table.rows, _row),
-        "columns": _each(table.columns, asdict),
+        "study": {**asdict(table.study), "axes": _each(table.study.axes, _words)} if table.study else None,
+        "rows": {name: _row(table, row) for name, row in table.rows.items()},
+        "columns": _each(table.columns, _column),
         "claims": {_compared(claim): [claim.asserted, claim.text] for claim in table.claims},
-        "on_stages": {scale: _effect(table.stage_overrides.get(scale, ())) for scale in scales},
-        "on_suites": {scale: _each(table.eval_overrides.get(scale, {}), _effect) for scale in scales},
+        "on_stages": {scale: _effect(table.stage(scale)) for scale in scales},
+        "on_suites": {scale: _each(table.options.get(scale, {}), _of_suite) for scale in scales},
         "trained": {name: _trained(table, name) for name in table.rows},
     }
 
 
-def _row(row: Row) -> dict[str, Any]:
-    facts = ("label", "experiment", "columns", "scales", "failed", "note", "measures", "optional", "reading", "of")
-    return {**{name: getattr(row, name) for name in facts}, "on_suites": _effect(row.eval_overrides)}
+def _row(table: Table, row: Row) -> dict[str, Any]:
+    facts = ("label", "experiment", "scales", "failed", "note", "measures", "optional", "reading", "of")
+    some = () if set(row.columns) == set(table.columns) else row.columns
+    return {**{name: getattr(row, name) for name in facts}, "columns": some, "on_suites": _of_suite(row.options)}
+
+
+def _column(column: Column) -> dict[str, Any]:
+    found = asdict(column)
+    return {name: value for name, value in found.items() if name not in ("short", "point", "written")}
+
+
+def _of_suite(options: Change) -> dict[str, Any]:
+    return _effect(words(options, within="suite"))
+
+
+def _words(answers: Mapping[str, Change]) -> dict[str, Any]:
+    return _each(answers, words)
 
 
 def _trained(table: Table, name: str) -> dict[str, Any]:
     """By scale, the options of a row's training: of the table's own sets, then what a stand-in changes of them."""
     row, found = table.rows[name], {}
     for scale in (one for one in choices("scale") if name in table.run_at(one)):
-        own = (*table.overrides.get(scale, ()), *row.overrides)
-        last = row.at.get(scale, ())
-        here, there = (_effect((*own, *extra, *last)) for extra in ((), row.on_stand_in))
+        here, there = (_effect(table.training(row, scale, stand_in=stands)) for stands in (False, True))
         found[scale] = [here, {name: value for name, value in there.items() if here.get(name, ...) != value}]
     return found
 

@@ -188,12 +188,10 @@ def test_rows_are_methods_and_sizes():
     ]
     assert list(dict.fromkeys(entry.label for entry in entries)) == METHODS
     assert token_plots.entries(found, ["fsp_256"]) == [Entry("fsp_256", "fsp", "FSP", 256)]
-    rows = {
-        name: Row(label, "e") for name, label in {"a_64": "A (K = 64)", "b_64": "64", "c": "C, 64", "d_5": "D"}.items()
-    }
+    rows = {"a_64": Row("A, 64", "e", short="A", point={"K": 64}, written="a"), "c": Row("C, 64", "e")}
     other = replace(found, table=replace(found.table, rows=rows))
     labels = {entry.row: (entry.label, entry.size) for entry in token_plots.entries(other)}
-    assert labels == {"a_64": ("A", 64), "b_64": ("64", 64), "c": ("C, 64", None), "d_5": ("D", None)}
+    assert labels == {"a_64": ("A", 64), "c": ("C, 64", None)}
     assert token_plots.of_the_largest(other, ["a_64", "c"]) == ["a_64", "c"]
     assert token_plots.of_the_largest(found, found.table.rows) == [f"{e.method}_1024" for e in entries[::2]]
     assert token_plots.of_the_largest(found, []) == []

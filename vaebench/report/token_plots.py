@@ -1,12 +1,11 @@
 """The pictures of discrete codes: how evenly they are used, how that goes in training, and what more of them bring.
 
-A row of these tables is named ``<method>_<codebook size>`` (``vp_vae_1024``), its label ends in the size; other rows
-have no size and are methods of their own.
+A row that stands on the table's grid is a method at a codebook size; other rows have no size and are methods of their
+own.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,7 +34,7 @@ _DASHES = ("-", "--", "-.", ":")
 
 @dataclass(frozen=True)
 class Entry:
-    """A row by its name: ``size`` is the codebook's (None: not in the name), ``label`` the method's without it."""
+    """A row: ``size`` is the codebook's (None: the row has none), ``label`` the method's without it."""
 
     row: str
     method: str
@@ -59,16 +58,13 @@ def is_about_tokens(section: Section) -> bool:
 def entries(section: Section, rows: Iterable[str] | None = None) -> list[Entry]:
     """The table's rows, or those of ``rows``, in the table's order."""
     wanted = set(section.table.rows if rows is None else rows)
-    found = []
-    for name, row in section.table.rows.items():
-        match = re.fullmatch(r"(.+)_(\d{2,})", name)
-        if name in wanted and match:
-            size = match[2]
-            label = re.sub(rf"\W*(?:K\s*=\s*)?{size}\W*$", "", row.label) or row.label
-            found.append(Entry(name, match[1], label, int(size)))
-        elif name in wanted:
-            found.append(Entry(name, name, row.label, None))
-    return found
+    return [
+        Entry(name, row.written, row.short, int(row.point["K"]))
+        if "K" in row.point
+        else Entry(name, name, row.label, None)
+        for name, row in section.table.rows.items()
+        if name in wanted
+    ]
 
 
 def of_the_largest(section: Section, rows: Iterable[str]) -> list[str]:
