@@ -206,7 +206,7 @@ def test_a_table_from_its_yaml_to_its_files(
         "vaebench.reproduce.rows._base",
         lambda row, table, setting: [
             *(f"experiment={row.experiment}", f"dataset={setting.dataset}", "scale=smoke"),
-            *(*short["smoke"], *row.overrides),
+            *(*short["smoke"], *words(row.set)),
         ],
     )
     words = ["reproduce", "paper=vpvae", "table=table5", "scale=smoke", "seeds=1", "executor.kind=inline"]

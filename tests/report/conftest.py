@@ -70,7 +70,7 @@ def measure() -> Measure:
 
 def keys(row: Row, column: Column, seed: int) -> tuple[str, str]:
     run = digest({"row": row.experiment, "seed": seed, "reading": dict(row.reading)})
-    return run, digest({"run": run, "suite": column.suite, "options": row.eval_overrides})
+    return run, digest({"run": run, "suite": column.suite, "options": dict(row.options)})
 
 
 @pytest.fixture(scope="session")

@@ -65,8 +65,7 @@ def _base(row: Row, table: Table, setting: Setting) -> list[str]:
     """The overrides that make a row's configuration."""
     dataset = table.trained_on(setting.dataset)
     chosen_by = [f"experiment={row.experiment}", f"dataset={dataset}", f"scale={setting.scale}"]
-    extra = row.on_stand_in if setting.stand_in else ()
-    return [*chosen_by, *table.overrides.get(setting.scale, ()), *row.overrides, *extra, *row.at.get(setting.scale, ())]
+    return [*chosen_by, *table.training(row, setting.scale, stand_in=setting.stand_in)]
 
 
 def _items_by_seed(
@@ -110,7 +109,7 @@ def _columns(row: Row, table: Table) -> dict[str, Column]:
 def _configurations(row: Row, table: Table, setting: Setting) -> tuple[TrainConfig, dict[str, TrainConfig]]:
     """Of the row's training, and by name of the stages on it that its columns need."""
     dataset = table.trained_on(setting.dataset)
-    here = [f"dataset={dataset}", f"scale={setting.scale}", *table.stage_overrides.get(setting.scale, ())]
+    here = [f"dataset={dataset}", f"scale={setting.scale}", *table.stage(setting.scale)]
     named = dict.fromkeys(column.stage for column in _columns(row, table).values() if column.stage)
     stages = {name: compose("train", [f"experiment={name}", *here]) for name in named}
     return compose("train", _base(row, table, setting)), stages
@@ -148,7 +147,7 @@ def _text_items(
     behind: list[Request] = []
     names: dict[str, str] = {}
     for column_name, column in _columns(row, table).items():
-        suite = (f"suite={column.suite}", *column.overrides, *row.eval_overrides)
+        suite = table.suite(column, row, setting.scale)
         chain, scorers, lacking = _chain((*_base(row, table, setting), *suite), setting.seeds)
         names |= scorers
         if lacking:
@@ -186,8 +185,8 @@ def _lacking(leaf: Mapping[str, Any]) -> str:
 
 def _suite(column: Column, row: Row, table: Table, setting: Setting) -> tuple[dict[str, Any], bool]:
     features = [f"suite.features={setting.features}"] if "features" in leaf("suite", column.suite) else []
-    here = table.eval_overrides.get(setting.scale, {}).get(column.suite, ())
-    return _suite_leaf((f"suite={column.suite}", *features, *here, *column.overrides, *row.eval_overrides))
+    chosen, *options = table.suite(column, row, setting.scale)
+    return _suite_leaf((chosen, *features, *options))
 
 
 def of_design(table: Table) -> bool:
