@@ -30,7 +30,7 @@ SCALES = ("smoke", "small", "paper")
 def anywhere() -> Iterator[None]:
     """Hydra, and the same plans on every machine."""
 
-    cached = (planning._features, items._dataset, items._chain, items._suite_leaf)
+    cached = (planning._features, items._chain, items._suite_leaf)
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(planning, "at_hand", return_value=True))
         stack.enter_context(mock.patch("vaebench.reproduce.rows.missing", return_value=[]))

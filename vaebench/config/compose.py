@@ -53,6 +53,12 @@ def compose(name: str, overrides: Iterable[str] = ()) -> TrainConfig:
     return copy.deepcopy(_resolved(name, tuple(overrides)))
 
 
+def dataset(name: str) -> dict[str, Any]:
+    """A dataset's leaf, whatever model goes with it."""
+    found: dict[str, Any] = _plain(_composed("train", (f"dataset={name}",)).dataset)
+    return found
+
+
 @cache
 def _resolved(name: str, overrides: tuple[str, ...]) -> TrainConfig:
     """A plan asks for the same ones again and again, and composing takes thirty times as long as copying."""

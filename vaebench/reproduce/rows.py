@@ -10,7 +10,7 @@ from typing import Any
 from vaebench.chains.chain import classifier, design, evaluation, on, training
 from vaebench.compat import missing
 from vaebench.config.choices import kind_of, leaf
-from vaebench.config.compose import compose
+from vaebench.config.compose import compose, dataset
 from vaebench.config.request import Request
 from vaebench.config.spine import TrainConfig
 from vaebench.data.contents import dataset_leaf
@@ -78,7 +78,7 @@ def _items_by_seed(
     if lacking := _lacking(cfg.model):
         left_out.append(f"{paper} {key}, {row.label}: {lacking}")
         return [], []
-    other = None if cfg.dataset["name"] == setting.dataset else dataset_leaf(_dataset(setting.dataset))
+    other = None if cfg.dataset["name"] == setting.dataset else dataset_leaf(dataset(setting.dataset))
     judge = classifier(cfg) if any(_suite(c, row, table, setting)[1] for c in columns.values()) else None
     items, behind = [], [judge] if judge else []
     for seed in range(setting.seeds):
@@ -139,7 +139,7 @@ def _text_items(
     paper: str, key: str, row_name: str, table: Table, setting: Setting, left_out: list[str]
 ) -> tuple[list[Item], list[Request]]:
     """One evaluation over all seeds together for each suite."""
-    if lacking := _lacking(_dataset(setting.dataset)["answers"]):
+    if lacking := _lacking(dataset(setting.dataset)["answers"]):
         left_out.append(f"{paper} {key} on {setting.dataset}: {lacking}")
         return [], []
     row = table.rows[row_name]
@@ -157,13 +157,6 @@ def _text_items(
         behind += chain
     names["measures"] = row.measures
     return [Item(paper, key, row_name, setting, POOLED, None, evaluations, dict(names))], behind
-
-
-@cache
-def _dataset(name: str) -> dict[str, Any]:
-    """A dataset's leaf; what its folders hold is not part of it and may change."""
-    found: dict[str, Any] = compose("train", [f"dataset={name}"]).dataset
-    return found
 
 
 @cache
