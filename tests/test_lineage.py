@@ -161,7 +161,7 @@ def test_latents_that_are_no_grid_are_refused_before_anything_runs() -> None:
     with pytest.raises(UserError, match=r"unknown latents.dtype 'int8'.*float32"):
         check.try_out(chain("latents.dtype=int8"))
     cfg = compose("train", ["model=ae", "dataset=digits", "parent.experiment=ldmae/vmae", *PARENT])
-    with pytest.raises(UserError, match="model ae cannot start from another run"):
+    with pytest.raises(UserError, match="model Autoencoder cannot take another run as its start"):
         check.try_out(requests.training(cfg))
 
 

@@ -15,7 +15,7 @@ from vaebench.chains import chain as requests
 from vaebench.chains import check
 from vaebench.cli import main as cli
 from vaebench.config.choices import choices
-from vaebench.config.compose import compose
+from vaebench.config.compose import compose, configurations
 from vaebench.config.request import Request
 from vaebench.contracts import Job
 from vaebench.errors import UserError
@@ -70,13 +70,13 @@ def test_each_reference_has_the_chain_it_needs() -> None:
         "text": [],
         "file": [],
         "supervised": [*tokenizer, "latents"],
-        "diffusion_state": [*tokenizer, "feature_ae", "latents", "ldm"],
+        "diffusion_state": ["feature_ae", "latents", "ldm"],
     }
     assert set(behind) == set(choices("reference"))
     for name, between in behind.items():
         given = [f"reference.path={__file__}"] if name == "file" else []
         found = kinds(chain(f"reference={name}", *given))
-        assert found == [*tokenizer, *tokenizer, *between, "reference", "ldm", "dmvae"], name
+        assert found == [*tokenizer, *between, "reference", "ldm", "dmvae"], name
 
 
 @composed
@@ -123,7 +123,7 @@ def test_a_finished_run_stands_in_for_a_stage_wherever_the_chain_needs_it(home: 
     *_, drawn, _, _ = chain("reference=supervised", *finished, *features)
     assert drawn["parents"]["features_autoencoder"] == other.key
     not_one = ["reference=diffusion_state", f"chain.diffusion.run={other.key}", "chain.diffusion.overrides=[]"]
-    with pytest.raises(UserError, match=f"chain.diffusion: run {other.key} is no latent diffusion model"):
+    with pytest.raises(UserError, match=f"chain.diffusion: run {other.key} is trained on no latents"):
         chain(*not_one, f"store={home}")
 
 
@@ -217,13 +217,13 @@ def test_a_stored_teacher_for_other_latents_is_refused(home: Path) -> None:
         ),
         *(
             ([f"chain.teacher.overrides=['{text}']"], f"chain.teacher.overrides: {text}: is the same for all runs")
-            for text in ("seed=5", "scale=paper", "reference=gmm", "reference.samples=9", "+stages.encoder.run=a")
+            for text in ("seed=5", "scale=paper", "reference=gmm", "reference.samples=9", "+chain.encoder.run=a")
         ),
-        (["model.score={width: 8}"], "model.score: leave it out, it is filled in; set the model options in stages.tea"),
+        (["model.score={width: 8}"], "model.score: leave it out, it is filled in; set the model options in chain.tea"),
         (["model.law={kind: gaussian}"], "model.law: leave it out, it is filled in; set the options of reference"),
         (
             ["chain.teacher.experiment=dmvae/tokenizer", "chain.teacher.overrides=[]"],
-            "chain.teacher: feature_ae is no latent diffusion model",
+            "chain.teacher: FeatureAutoencoder is no latent diffusion model",
         ),
     ],
 )
@@ -264,8 +264,9 @@ def test_a_collapse_ends_the_training_and_names_the_step(home: Path) -> None:
 @composed
 def test_a_model_without_an_experiment_begins_with_the_tokenizer_and_asks_for_a_reference() -> None:
     with pytest.raises(UserError, match="reference=null: choose what latents are matched with: diffusion_state, file"):
-        requests.training(compose("train", ["model=dmvae", "dataset=digits"]))
-    found = requests.training(compose("train", ["model=dmvae", "dataset=digits", "reference=gaussian"]))
+        requests.training(configurations("train", ["model=dmvae", "dataset=digits"], sweep=False)[0])
+    words = ["model=dmvae", "dataset=digits", "reference=gaussian"]
+    found = requests.training(configurations("train", words, sweep=False)[0])
     assert found[-1]["parents"]["start"] == found[1].key
 
 

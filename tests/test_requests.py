@@ -110,9 +110,9 @@ def test_another_width_than_the_embedders_is_refused_before_anything_is_embedded
 
 def test_the_default_dataset_is_of_the_models_kind() -> None:
     with session():
-        assert configurations("train", ["model=rcvae"], sweep=False)[0].dataset.name == "tiny"
-        assert configurations("train", ["experiment=rcvae/rcvae"], sweep=False)[0].dataset.name == "tiny"
-        assert configurations("train", ["experiment=rcvae/tiny_lm"], sweep=False)[0].dataset.name == "arithmetic"
+        assert configurations("train", ["model=rcvae"], sweep=False)[0].dataset["name"] == "tiny"
+        assert configurations("train", ["experiment=rcvae/rcvae"], sweep=False)[0].dataset["name"] == "tiny"
+        assert configurations("train", ["experiment=rcvae/tiny_lm"], sweep=False)[0].dataset["name"] == "arithmetic"
 
 
 def test_a_group_inside_a_choice_can_be_chosen_and_a_wrong_one_is_named() -> None:

@@ -26,9 +26,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vaebench.config import bounds
 from vaebench.config.bounds import first_line
-from vaebench.config.choices import LATENTS, choices, conf_dir, kind_of, kinds_of_model, leaf
+from vaebench.config.choices import LATENTS, choices, conf_dir, kind_of, kinds, kinds_of_model, leaf
 from vaebench.config.overrides import MOST_POINTS, parse, spelled, whole
 from vaebench.config.spine import ReproduceConfig, ScaleSpec, TrainConfig
+from vaebench.config.targets import called
 from vaebench.errors import UserError, shown, unknown
 
 _IMAGES = "mnist"
@@ -57,6 +58,19 @@ def dataset(name: str) -> dict[str, Any]:
     """A dataset's leaf, whatever model goes with it."""
     found: dict[str, Any] = _plain(_composed("train", (f"dataset={name}",)).dataset)
     return found
+
+
+def _of_one_kind(cfg: DictConfig) -> DictConfig:
+    """The configuration. Raises `UserError` if its model works on another kind of data than its dataset holds."""
+    held = "text" if "answers" in cfg.dataset else str(OmegaConf.select(cfg, "dataset.data", default="images"))
+    wanted = kinds(OmegaConf.select(cfg, "model.data"))
+    if held not in wanted:
+        fitting = [name for name in choices("dataset") if kind_of(name) in wanted]
+        raise UserError(
+            f"model {called(cfg.model)} works on {' and '.join(wanted)} and dataset={cfg.dataset.name} holds {held}; "
+            f"datasets for it: {', '.join(fitting)}"
+        )
+    return cfg
 
 
 @cache
@@ -116,7 +130,7 @@ def configurations(
     defaults += _default_dataset(words, images)
     axes = [[whole(option) if _is_counted(base, option) else option for option in axis] for axis in axes]
     found = [_composed(name, (*defaults, *_without_nulls(point))) for point in itertools.product(*axes)]
-    return [_plain(cfg) for cfg in _within_bounds(found, spec)]
+    return [_plain(_of_one_kind(cfg)) for cfg in _within_bounds(found, spec)]
 
 
 def behind(

@@ -172,11 +172,11 @@ def completed(
     return found
 
 
-def models_that(capability: type) -> list[str]:
-    """The choices of conf/model that have a capability, a Protocol of methods."""
-    leaves = {name: leaf("model", name) for name in choices("model")}
-    found = {name: targets.find("model", one["_target_"]) for name, one in leaves.items()}
-    return [name for name, made in found.items() if isinstance(made, type) and issubclass(made, capability)]
+def models_with(method: str) -> list[str]:
+    """The choices of conf/model whose class has a method."""
+    return [
+        name for name in choices("model") if hasattr(targets.find("model", leaf("model", name)["_target_"]), method)
+    ]
 
 
 def _leaf(request: Request, name: str) -> Mapping[str, Any]:

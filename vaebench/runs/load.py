@@ -65,7 +65,7 @@ def dataset_of(run: Run) -> ImageData:
 def with_grid(model: object, whose: str) -> GivesLatents:
     """``model``, whose latents a diffusion model can take. Raises `UserError`, beginning with ``whose``, if not."""
     if not isinstance(model, GivesLatents):
-        fitting = ", ".join(build.models_that(GivesLatents))
+        fitting = ", ".join(build.models_with("latent_moments"))
         raise UserError(
             f"{whose}: the latents of {type(model).__name__} are no grid; a diffusion model is trained on those of "
             f"{fitting} (parent.experiment=NAME)"
