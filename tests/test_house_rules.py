@@ -65,7 +65,7 @@ MAY_IMPORT = {
     "metrics": {"metrics", "nn", "data.download", *LEAVES},
     "data": {"data", "config", "terminal", *LEAVES},
     "models": {"nn", "data.arithmetic", *LEAVES},
-    "suites": {"suites", "metrics", "nn", "data.images", "data.audio", "data.answers", *LEAVES},
+    "suites": {"suites", "metrics", "nn", "data.images", "data.audio", "data.answers", "data.points", *LEAVES},
     "sources": {"sources", "data", "metrics.bounded", *LEAVES},
     "embedders": {"embedders", "nn.options", *LEAVES},
     "references": {"references", "nn", "data.download", "data.class_names", "data.latents", *LEAVES},
