@@ -37,6 +37,7 @@ MAY_IMPORT = {
         "data.images",
         "data.audio",
         "data.answers",
+        "data.points",
         "compat",
         "errors",
     },

@@ -125,7 +125,11 @@ def test_moments_that_are_not_reached_stay_empty(teacher):
     model = train(points(teacher, moments=[0, 4, 100]), 6)
     assert model.steps.tolist() == [0, 4, -1, 6]
     assert model.path[2].isnan().all()
-    assert not model.path[[0, 1, 3]].isnan().any()
+    kept = model.kept()
+    assert kept["steps"].tolist() == [0, 4, 6]
+    assert torch.equal(kept["path"], model.path[[0, 1, 3]])
+    assert torch.equal(kept["arrows"], model.arrows[[0, 1, 3]])
+    assert not any(found.isnan().any() for found in kept.values())
 
 
 def test_arrows_are_the_mean_difference_of_the_clean_points(teacher):

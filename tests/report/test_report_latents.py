@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seen import Stored
+from seen import Stored, cell_line
 from vaebench import report
 from vaebench.papers.cells import POOLED, Cells, cells_path, digest
 from vaebench.papers.tables import load
@@ -57,18 +57,9 @@ def measured(table: str, seeds: int = 3) -> list[dict]:
                 run, evaluation = run_of(table, name, seed)
                 protocol = {"features": "cifar10_resnet"} if column.protocol.get("features") else {"split": "test"}
                 value = found.reported.get(name, {}).get(c, 0.01) if design else number(r, column.measurement, seed)
-                exact = value if design else None
-                lines.append(
-                    {
-                        **{"paper": "ldmae", "table": table, "row": name, "column": c, "seed": seed},
-                        **{"value": value, "low": exact, "high": exact, "by_seed": "[]", "count": 2000},
-                        **{"unit": column.unit, "measurement": column.measurement, "protocol": json.dumps(protocol)},
-                        **{"protocol_digest": digest(protocol), "run": "" if design else run, "eval": evaluation},
-                        **{"dataset": SETS.get(table, "cifar10"), "dataset_digest": "d", "stand_in": int(not design)},
-                        **{"scale": "small", "epochs": 3.0, "train_images": 20000, "commit": "0123abc"},
-                        **{"device": "cpu"},
-                    }
-                )
+                facts = {"seed": seed, "value": value, "dataset": SETS.get(table, "cifar10"), "eval": evaluation}
+                facts |= {"low": value, "high": value, "run": ""} if design else {"run": run, "stand_in": 1}
+                lines.append(cell_line("ldmae", table, name, c, protocol=protocol, **facts))
     return lines
 
 

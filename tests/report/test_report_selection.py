@@ -15,7 +15,7 @@ import torch
 import yaml
 from torch import nn
 
-from seen import Stored, shown_in
+from seen import Stored, cell_line, shown_in
 from vaebench import report
 from vaebench.config.request import Request
 from vaebench.contracts import AnswerInputs
@@ -65,17 +65,10 @@ def measured(table: str, dataset: str, scale: str = "small") -> list[dict]:
             if row.columns and c not in row.columns:
                 continue
             value = accuracies(table)[r] if column.unit == "%" else 0.5
-            protocol = json.dumps({"k": 4})
-            lines.append(
-                {
-                    **{"paper": "rcvae", "table": table, "row": r, "column": c, "seed": -1, "value": value},
-                    **{"low": value - 2.1, "high": value + 2.3, "by_seed": json.dumps([value - 0.2, value + 0.2])},
-                    **{"count": 1319, "unit": column.unit, "measurement": column.measurement, "protocol": protocol},
-                    **{"protocol_digest": "p", "run": "", "eval": evaluation(table, r, dataset), "dataset": dataset},
-                    **{"dataset_digest": "d", "stand_in": 0, "scale": scale, "epochs": 0.0, "train_images": 0},
-                    **{"commit": "0123abc", "device": "cpu"},
-                }
-            )
+            facts = {"seed": -1, "value": value, "low": value - 2.1, "high": value + 2.3, "count": 1319, "run": ""}
+            facts |= {"by_seed": json.dumps([value - 0.2, value + 0.2]), "eval": evaluation(table, r, dataset)}
+            facts |= {"scale": scale, "dataset": dataset}
+            lines.append(cell_line("rcvae", table, r, c, protocol={"k": 4}, **facts))
     return lines
 
 

@@ -11,7 +11,6 @@ import struct
 import wave
 from dataclasses import replace
 from functools import cache
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seen import Stored, shown_in
+from seen import Stored, cell_line, parsed, shown_in
 from vaebench import report
 from vaebench.contracts.pictures import Sounds, intervals, printed
 from vaebench.papers.cells import Cells, cells_path, digest
@@ -59,16 +58,10 @@ def measured(table: str, dataset: str, scale: str = "small", seeds: int = 3) -> 
                 continue
             for seed in range(seeds):
                 run, evaluation = run_of(table, r, dataset, seed)
-                protocol = {"split": "test"}
+                where = {"scale": scale, "dataset": dataset, "stand_in": 1, "run": run, "eval": evaluation}
+                value = number(r, column.measurement, seed)
                 lines.append(
-                    {
-                        **{"paper": "vpvae", "table": table, "row": r, "column": c, "seed": seed, "low": None},
-                        **{"value": number(r, column.measurement, seed), "high": None, "by_seed": "[]", "count": 2000},
-                        **{"unit": column.unit, "measurement": column.measurement, "protocol": json.dumps(protocol)},
-                        **{"protocol_digest": digest(protocol), "run": run, "eval": evaluation, "dataset": dataset},
-                        **{"dataset_digest": "d", "stand_in": 1, "scale": scale, "epochs": 3.0, "train_images": 20000},
-                        **{"commit": "0123abc", "device": "cpu"},
-                    }
+                    cell_line("vpvae", table, r, c, protocol={"split": "test"}, seed=seed, value=value, **where)
                 )
     return lines
 
@@ -313,28 +306,6 @@ def test_nothing_is_drawn_of_tables_that_have_not_been_run(tmp_path):
     for found in sections(load("vpvae"), Cells.read(Path("nowhere"))):
         assert pictures.write(found, tmp_path / "store", tmp_path) == []
         assert pictures.there(found, tmp_path, "html") == []
-
-
-class Page(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.found: list[tuple[str, dict]] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
-def parsed(text: str) -> Page:
-    page = Page()
-    page.feed(text)
-    assert page.open == []
-    return page
 
 
 def samples(source: str) -> np.ndarray:

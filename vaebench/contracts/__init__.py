@@ -11,6 +11,7 @@ from vaebench.contracts.capabilities import (
     HasLayers,
     MasksLatents,
     ModelsLatents,
+    MovesPoints,
     Normalised,
     Reconstructs,
     Samples,
@@ -27,7 +28,6 @@ from vaebench.contracts.evaluation import (
     SuiteInputs,
     SuiteResult,
 )
-from vaebench.contracts.points import HasReference, MovesPoints
 from vaebench.contracts.stages import (
     AnswerSource,
     Embedder,
@@ -85,7 +85,6 @@ __all__ = [
     "HasClasses",
     "HasEncoder",
     "HasLayers",
-    "HasReference",
     "Job",
     "LoadsPretrained",
     "LooksAtData",

@@ -6,6 +6,7 @@ Images are float32 in [0, 1], ``[b c h w]``, at every boundary; another range ca
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -202,3 +203,15 @@ class HasEncoder(Protocol):
     """``encoder_pass``: the part of the network that turns images ``[b c h w]`` in [0, 1] into latents."""
 
     def encoder_pass(self, x: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class MovesPoints(Protocol):
+    """Points in the plane that a training has moved; ``kept``: what is left of the m moments of it that were reached.
+
+    ``path``: positions float32 ``[m n 2]``, the last moment the end. ``steps``: int64 ``[m]``, after how many steps.
+    ``arrows``: ``[m l k 2]``, whither distribution matching would move the first k points at the ``levels`` ``[l]``,
+    times from 0 (noise) to 1 (data).
+    """
+
+    def kept(self) -> Mapping[str, Tensor]: ...
