@@ -74,7 +74,7 @@ MAY_IMPORT = {
     "contracts": {"contracts", "data.batch", "errors"},
     "nn": {"nn", *LEAVES},
     "metrics": {"metrics", "nn", "data.download", *LEAVES},
-    "data": {"data", "choices", "compat", "errors", "terminal"},
+    "data": {"data", "choices", "compat", "errors", "signatures", "terminal"},
     "models": {"nn", "data.arithmetic", *LEAVES},
     "suites": {"suites", "metrics", "nn", "data.images", "data.audio", "data.answers", *LEAVES},
     "sources": {"sources", "data", "metrics.bounded", *LEAVES},
