@@ -44,7 +44,7 @@ def entered(words: list[str]) -> tuple[set[str], set[str]]:
         main(words)
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
     return imported, called
 
 

@@ -41,8 +41,8 @@ MAY_IMPORT = {
         "compat",
         "errors",
     },
-    "sources": {"data", "contracts", "config.signatures", "metrics.bounded", "compat", "errors"},
-    "embedders": {"nn.options", "contracts", "config.signatures", "compat", "disk", "errors"},
+    "sources": {"data", "nn.pretrained.hub", "contracts", "config.signatures", "metrics.bounded", "compat", "errors"},
+    "embedders": {"nn.options", "nn.pretrained.hub", "contracts", "config.signatures", "compat", "disk", "errors"},
     "references": {
         "nn",
         "contracts",

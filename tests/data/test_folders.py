@@ -415,7 +415,7 @@ def test_a_crop_longer_than_everything(sounds):
 
 @pytest.mark.parametrize("options", [{"sample_rate": 0}, {"shortest": -1}, {"shortest": float("nan")}])
 def test_options_of_sounds(sounds, options):
-    with pytest.raises(UserError, match=r"dataset\.sample_rate=.*, dataset\.shortest=.*: expected 1 to 1,000,000 Hz"):
+    with pytest.raises(UserError, match=rf"dataset\.{next(iter(options))}=.*: expected a (whole )?number"):
         read_audio(**options)
 
 

@@ -242,8 +242,8 @@ def test_grey_photos_are_pillows():
     ("options", "message"),
     [
         ({"shape": [2, 28, 28]}, "the photographs are grey or in colour"),
-        ({"train": 401}, "expected even numbers from 2"),
-        ({"test": 0}, "expected even numbers from 2"),
+        ({"train": 401}, "expected even numbers, half of each photo"),
+        ({"test": 0}, "expected a whole number, at least 2"),
         ({"train": 500}, r"only 2 x 330 cells of 28 x 28"),
         ({"shape": [1, 500, 28]}, r"only 2 x 0 cells of 500 x 28"),
     ],

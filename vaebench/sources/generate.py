@@ -14,7 +14,8 @@ from vaebench.contracts import Work
 from vaebench.data.answers import Answers, answers
 from vaebench.data.problems import Problems
 from vaebench.errors import UserError
-from vaebench.sources.checkpoints import load, silence, where
+from vaebench.nn.pretrained import hub
+from vaebench.sources.checkpoints import load, where
 from vaebench.sources.prompts import Asking
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Generate(Asking):
     def _answer(self, rows: Sequence[int]) -> list[Row]:
         ids, mask = _left_padded([self._prompts[row] for row in rows], self._pad)
         recorder = _LogProbabilities()
-        with silence():
+        with hub.quiet():
             sequences: Tensor = self._network.generate(
                 input_ids=ids.to(self._device),
                 attention_mask=mask.to(self._device),
