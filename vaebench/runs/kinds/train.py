@@ -177,6 +177,7 @@ def items(request: Request) -> int:
 
 def work(run: Run, setup: Setup) -> None:
     """Train from the checkpoint, if there is one; write weights and ``result.json``."""
+    from vaebench.config.spine import TrainSpec
     from vaebench.contracts import Exports
     from vaebench.engine import runtime
     from vaebench.engine.checkpoint import checkpoint_bytes, load_checkpoint, weights_bytes
@@ -209,10 +210,10 @@ def work(run: Run, setup: Setup) -> None:
         model,
         data,
         optimizers=optimizers,
+        spec=TrainSpec(**spec),
         seed=request["seed"],
         state=state,
         hooks=Hooks(log=log.append, track=setup.track, save=save, due=due, stop=setup.stop, snapshot=keep),
-        **{name: value for name, value in spec.items() if value is not None},
     )
     run.write("model.safetensors", weights_bytes(model))
     if isinstance(model, Exports):
