@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,9 @@ _MOST_SEED = 2**63 - 1  # PyTorch's generators take no more
 _MOST_AT_ONCE = 1024  # threads, or processes; far more than that and the operating system ends the process
 LATENTS = "latents"  # the ``data`` of a model that is trained on what an autoencoder makes of images
 # Where a file is fetched from does not change what it holds (its sha256 stands beside it), so it is no part of the key.
-# ``needs`` and ``data`` describe a leaf: which packages it takes, which kind of data it is for. A ``path`` has its
-# sha256 beside it too.
-_NOT_IN_KEY = frozenset({"mirrors", "needs", "extra", "data", "path", "builds_on"})
+# ``needs``, ``data`` and ``about`` describe a leaf: which packages it takes, which kind of data it is for, what to call
+# it. A ``path`` has its sha256 beside it too.
+_NOT_IN_KEY = frozenset({"mirrors", "needs", "extra", "data", "path", "builds_on", "about"})
 
 
 @dataclass
@@ -222,6 +222,16 @@ def leaf(group: str, name: str) -> dict[str, Any]:
     return dict(yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")) or {})
 
 
+@cache
+def about(dataset: str) -> Mapping[str, Any]:
+    """What a dataset's YAML tells readers; nothing of it reaches a request or the code that reads the data.
+
+    ``title``; ``embedded``: what comes without a file; ``items``: how many it trains on; ``classes``: what to call
+    them, each with its article, or the dataset that has the same. Empty for what is no dataset.
+    """
+    return leaf("dataset", dataset).get("about", {}) if dataset in choices("dataset") else {}
+
+
 def kind_of(name: str) -> str:
     """Which kind of data a dataset holds: ``images``, ``audio``, ``text`` or ``tokens``."""
     found = leaf("dataset", name)
@@ -287,7 +297,7 @@ def dataset_leaf(node: Any) -> dict[str, Any]:
     from vaebench.data.contents import contents
     from vaebench.data.files import check_fields, split_names
 
-    found: dict[str, Any] = plain(node)
+    found: dict[str, Any] = {key: value for key, value in plain(node).items() if key != "about"}
     check_fields(found)
     if "splits" not in found:
         return found

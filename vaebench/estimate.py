@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vaebench.config import LATENTS, Request
+from vaebench.config import LATENTS, Request, about
 from vaebench.schedules import total_steps
 
 # Items per second and core (float32), for the plan's estimate only; measured on a 2 GHz server core.
@@ -14,8 +14,7 @@ _FEATURES_RATE = 2_500  # of the small convolutional encoders, of tokenizers on 
 _POINT_STEPS = 230.0  # a second, of the study in the plane
 _ENCODING_SECONDS = 15.0
 _TOKENIZER_RATES = {"conv": 700, "mel": 800, "codec": 75}
-_TRAINING_ITEMS = {"s_curve": 65_536, "digits": 1_437, "cifar10": 20_000, "fsdd": 2_700, "tones": 300}
-_TRAINING_ITEMS |= {"coco": 118_287, "imagenet": 1_281_167, "celebahq": 30_000}
+_USUAL_ITEMS = 60_000  # MNIST's
 _EVALUATION_SECONDS = 6.0
 # Of the stages on texts, whose length is not known before they are read.
 _STAGE_SECONDS = {
@@ -60,4 +59,4 @@ def seconds(request: Request) -> float:
 
 def training_items(request: Request) -> int:
     """How many items a training's set holds, as it is published or stands in here; MNIST's number where unknown."""
-    return _TRAINING_ITEMS.get(request["dataset"]["name"], 60_000)
+    return int(about(request["dataset"]["name"]).get("items", _USUAL_ITEMS))

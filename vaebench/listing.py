@@ -12,7 +12,7 @@ from vaebench.store import Run, Store, store_root
 from vaebench.terminal import Terminal
 
 _NO_OPTIONS = frozenset({"_target_", "version", "input_shape", "sample_rate", "data", "needs", "extra", "defaults"})
-_NO_OPTIONS |= {"name", "of", "law", "builds_on", "templates", "fillers"}
+_NO_OPTIONS |= {"name", "about", "of", "law", "builds_on", "templates", "fillers"}
 
 
 def show(words: list[str]) -> int:
