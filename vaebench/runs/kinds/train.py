@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from vaebench import disk
-from vaebench.config.choices import choices, leaf
+from vaebench.config.choices import about, choices, leaf
 from vaebench.config.request import Request
 from vaebench.config.targets import called
 from vaebench.errors import UserError
@@ -170,9 +170,7 @@ def items_seen(request: Request) -> int:
 
 def items(request: Request) -> int:
     """How many items the training set holds, by its YAML; MNIST's number where that does not say."""
-    name = request["dataset"]["name"]
-    about = leaf("dataset", name) if name in choices("dataset") else {}
-    return int(about.get("items", _ITEMS))
+    return int(about(request["dataset"]["name"]).get("items", _ITEMS))
 
 
 def work(run: Run, setup: Setup) -> None:
