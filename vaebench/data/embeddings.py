@@ -25,7 +25,7 @@ def to_bytes(vectors: Tensor, truncated: int) -> bytes:
 
 
 def read(paths: Sequence[Path], folder: Path, stem: str) -> Tensor:
-    """The vectors in the shards ``<stem>-NNNNN.safetensors`` of a stage's folder, in order, float32 ``[n e]``.
+    """The vectors in the shards ``<stem>-NNNNN.safetensors`` of a run's folder, in order, float32 ``[n e]``.
 
     Raises `UserError` if one cannot be read.
     """
