@@ -44,7 +44,7 @@ def vectors_of(folder: Path) -> tuple[Tensor, Tensor]:
     questions = facts["test_items"] if of_answers else facts["train_items"]
     found = []
     for stem, wanted in (("questions", questions), ("solutions", facts["texts"] - questions)):
-        vectors = embeddings.read(run.all_intact(f"{stem}-*.safetensors"), folder, stem)
+        vectors = embeddings.read(run.all_intact(f"{stem}-*.safetensors"), folder)
         if len(vectors) != wanted:
             raise UserError(_incomplete(folder, len(vectors), wanted, stem))
         found.append(vectors)

@@ -107,7 +107,7 @@ def embed(run: Run, store: Store, *, device: torch.device, track: Track, stop: S
             track=lambda finished, _, before=done: track(before + finished, total),  # type: ignore[misc]
             stop=stop,
         )
-        truncated[stem] = embeddings.truncated(shards, run.folder, stem)
+        truncated[stem] = embeddings.truncated(shards, run.folder)
         done += len(part)
     _finish(run, device, problems, texts=total, dim=embedder.dim, truncated=truncated)
 
