@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vaebench.data.shards import again, check_some, unreadable
 from vaebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -143,12 +144,13 @@ def _read(paths: Sequence[Path], folder: Path, wanted: Callable[[Sequence[str]],
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    check_some(paths, folder)
     tables = []
     for path in paths:
         try:
             table = pq.read_table(path)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise UserError(f"{path}: cannot be read ({type(error).__name__}); {again(path, folder)}") from error
+            raise unreadable(path, folder, error) from error
         for name, kind in wanted(table.column_names).items():
             if table.column_names.count(name) != 1:
                 raise UserError(f"{path}: has no column {name!r}; {again(path, folder)}")
@@ -156,11 +158,12 @@ def _read(paths: Sequence[Path], folder: Path, wanted: Callable[[Sequence[str]],
                 held = "nulls" if table[name].null_count else str(table[name].type)
                 raise UserError(f"{path}: column {name!r} holds {held}, not {kind}; {again(path, folder)}")
         tables.append(table)
-    if not tables:
-        raise UserError(f"{folder}: has no shards; remove {folder / 'status.json'} and run again")
     return pa.concat_tables(tables)
+<<<<<<< HEAD
 
 
 def again(path: Path, folder: Path) -> str:
     """What to do about one lost or damaged shard of a finished run."""
     return f"remove it and {folder / 'status.json'} and run the same command: only this shard is made again"
+=======
+>>>>>>> libs
