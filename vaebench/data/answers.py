@@ -159,11 +159,3 @@ def _read(paths: Sequence[Path], folder: Path, wanted: Callable[[Sequence[str]],
                 raise UserError(f"{path}: column {name!r} holds {held}, not {kind}; {again(path, folder)}")
         tables.append(table)
     return pa.concat_tables(tables)
-<<<<<<< HEAD
-
-
-def again(path: Path, folder: Path) -> str:
-    """What to do about one lost or damaged shard of a finished run."""
-    return f"remove it and {folder / 'status.json'} and run the same command: only this shard is made again"
-=======
->>>>>>> libs

@@ -23,13 +23,8 @@ def to_bytes(vectors: Tensor, truncated: int) -> bytes:
     return save({_NAME: vectors.float().contiguous(), _TRUNCATED: torch.tensor(truncated)})
 
 
-<<<<<<< HEAD
-def read(paths: Sequence[Path], folder: Path, stem: str) -> Tensor:
-    """The vectors in the shards ``<stem>-NNNNN.safetensors`` of a run's folder, in order, float32 ``[n e]``.
-=======
 def read(paths: Sequence[Path], folder: Path) -> Tensor:
-    """The vectors in the shards of a stage's folder, in order, float32 ``[n e]``.
->>>>>>> libs
+    """The vectors in the shards of a run's folder, in order, float32 ``[n e]``.
 
     Raises `UserError` if one cannot be read.
     """

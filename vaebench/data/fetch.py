@@ -17,12 +17,8 @@ What has neither ``files`` nor ``splits`` is embedded in a package, generated, o
 from __future__ import annotations
 
 import functools
-<<<<<<< HEAD
 import sys
-from collections.abc import Mapping, Sequence
-=======
 from collections.abc import Collection, Mapping, Sequence
->>>>>>> libs
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +57,6 @@ def at_hand(name: str) -> bool:
     return _origin(spec) != "unavailable"
 
 
-<<<<<<< HEAD
 def usual_images() -> str:
     """MNIST if it is at hand or can be downloaded, else the embedded digits, which is said."""
     if at_hand("mnist"):
@@ -72,17 +67,8 @@ def usual_images() -> str:
     return "digits"
 
 
-def status(name: str) -> DatasetStatus:
-    """Which files of a dataset are where; nothing is read."""
-    return _status(name, hashed=False)
-
-
-def verify(name: str) -> DatasetStatus:
-    """`status` after reading every file that is there: a wrong sha256 makes it ``corrupt``.
-=======
 def status(name: str, *, hashed: bool = False) -> DatasetStatus:
     """Which files of a dataset are where. ``hashed``: after reading every file; a wrong sha256 makes it ``corrupt``.
->>>>>>> libs
 
     Of ordinary folders no sha256 is known: there a file is ``corrupt`` that is no picture or sound.
     """
