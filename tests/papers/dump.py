@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from vaebench.config import choices
+from vaebench.config.choices import choices
 from vaebench.papers.changes import Change, words
 from vaebench.papers.tables import Claim, Column, Paper, Row, Table, load, names
 

@@ -6,13 +6,14 @@ from functools import cache
 
 import pytest
 
-from vaebench import items
-from vaebench.compose import session
-from vaebench.config import Request, choices
-from vaebench.items import Item, Setting
-from vaebench.nn.point_objectives import OBJECTIVES
+from vaebench.config.choices import choices
+from vaebench.config.compose import session
+from vaebench.config.request import Request
+from vaebench.engine.schedules import total_steps
+from vaebench.nn.flows.point_objectives import OBJECTIVES
 from vaebench.papers.tables import Claim, load
-from vaebench.schedules import total_steps
+from vaebench.reproduce import rows as items
+from vaebench.reproduce.rows import Item, Setting
 
 # The paper shows these as pictures: of points, and a t-SNE of latents.
 SHOWN = {"sliced_wasserstein", "coverage", "precision", "std_x", "silhouette"}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from vaebench import requests
-from vaebench.compose import compose, session
-from vaebench.config import freeze_eval, plain
+from vaebench.chains import chain as requests
+from vaebench.config.compose import compose, session
 from vaebench.papers.changes import words
 from vaebench.papers.tables import load
+from vaebench.runs.kinds import eval as evaluations
 
 TABLES = load("batchtopk").tables
 
@@ -43,7 +43,7 @@ def test_columns_and_rows_choose_their_evaluations():
         keys = {}
         for name in ("beta_vae", "beta_vae_fitted"):
             options = ("dataset=digits", *table.suite(table.columns["fid"], table.rows[name], "smoke"))
-            keys[name] = freeze_eval(plain(compose("eval", options).suite), run, None).key
+            keys[name] = evaluations.request(compose("eval", options).suite, run, None).key
     assert keys["beta_vae"] != keys["beta_vae_fitted"]
 
 

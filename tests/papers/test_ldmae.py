@@ -8,13 +8,14 @@ from itertools import pairwise
 import pytest
 import torch
 
-from vaebench import items, requests
-from vaebench.compose import compose, session
-from vaebench.config import choices
-from vaebench.evaluate import evaluate
-from vaebench.items import Item, Setting
+from vaebench.chains import chain as requests
+from vaebench.config.choices import choices
+from vaebench.config.compose import compose, session
 from vaebench.papers.tables import Claim, load
-from vaebench.store import Store
+from vaebench.reproduce import rows as items
+from vaebench.reproduce.rows import Item, Setting
+from vaebench.runs import kinds
+from vaebench.runs.store import Store
 
 METHODS = ("ae", "dae", "vae", "sdvae", "vmae")
 LADDER = ("mse", "mask", "reg", "vmae")
@@ -242,7 +243,7 @@ def test_the_printed_sizes_and_operations_come_out(tmp_path):
     for (_, row), item in planned("smoke", "efficiency").items():
         assert item.train is None
         run = store.open(next(iter(item.evaluations.values())))
-        evaluate(run, store, device=torch.device("cpu"), track=lambda done, total: None)
+        kinds.of("eval").work(run, kinds.Setup(store, torch.device("cpu"), lambda *_: None, lambda: False))
         measured = {found["name"]: found for found in run.result()["measurements"]}
         for name in ("size_mib", "encoder_gmacs") if row in table.reported else ():
             column = table.columns[name]

@@ -7,9 +7,9 @@ from itertools import product
 
 import pytest
 
-from vaebench import requests
-from vaebench.compose import compose, session
-from vaebench.config import choices, kinds_of_model
+from vaebench.chains import chain as requests
+from vaebench.config.choices import choices, kinds_of_model
+from vaebench.config.compose import compose, session
 from vaebench.papers.tables import Claim, Table, load
 
 METHODS = ("vq_vae", "simvq", "tokenbridge", "fsq", "fsp", "vp_vae")

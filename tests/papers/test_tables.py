@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaebench.config import choices
+from vaebench.config.choices import choices
 from vaebench.errors import UserError
 from vaebench.papers.tables import load, names, parse, study_row
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import planning
-from vaebench.compose import configurations, session
+from seen import cell_line
+from vaebench.config.compose import configurations, session
+from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load
-from vaebench.report import data, html, latex, markdown
-from vaebench.report.cells import Cells, cells_path
 from vaebench.report.summary import Section, counts, sections
+from vaebench.report.tables import data, html, latex, markdown
+from vaebench.reproduce import planning
 
 PAPER = load("dmvae")
 TABLE = PAPER.tables["headline"]
@@ -28,12 +29,9 @@ def section(folder: Path, *, scale: str = "paper", features: str = "inception", 
         lost = 0.0 if name in ("psnr", "rfid") else worse * (1 if column.better == "lower" else -1)
         for seed in range(3):
             value = TABLE.reported["dmvae"][name] + lost + 1e-4 * seed
-            place = {"paper": "dmvae", "table": "headline", "row": "dmvae", "column": name, "seed": seed}
-            where = {"scale": scale, "dataset": "imagenet" if scale == "paper" else "mnist", "stand_in": 0}
-            facts = {"count": count, "epochs": 1.0, "train_images": 1, "low": None, "high": None, "by_seed": "[]"}
-            text = {"protocol": json.dumps(found), "protocol_digest": name, "run": "r", "eval": "e", "unit": ""}
-            lines.append({**place, **where, **facts, **text, "value": value, "measurement": column.measurement})
-            lines[-1] |= {"dataset_digest": "d", "commit": "c", "device": "cpu"}
+            facts = {"scale": scale, "dataset": "imagenet" if scale == "paper" else "mnist", "epochs": 1.0}
+            facts |= {"seed": seed, "value": value, "count": count, "run": "r", "eval": "e"}
+            lines.append(cell_line("dmvae", "headline", "dmvae", name, protocol=found, **facts))
     path = cells_path(folder, "dmvae")
     Cells.read(path).merged(lines).write(path)
     (here,) = (one for one in sections(PAPER, Cells.read(path)) if one.key == "headline")

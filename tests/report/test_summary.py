@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load
 from vaebench.report import words
-from vaebench.report.cells import Cells, cells_path
 from vaebench.report.summary import counts, protocol_lines, sections
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vaebench.compat import ensure_torchvision
-from vaebench.config import about, choices
+from vaebench.config.choices import about, choices
 from vaebench.errors import UserError
 
 

@@ -26,7 +26,7 @@ def words(change: Change, *, within: str = "") -> tuple[str, ...]:
     """A change as overrides. ``within``: the part of the configuration whose options it holds (``suite``)."""
     change = dict(change)
     others = {"parent": change.pop("parent", {})}
-    others |= {f"stages.{name}": options for name, options in change.pop("links", {}).items()}
+    others |= {f"chain.{name}": options for name, options in change.pop("links", {}).items()}
     prefix = f"{within}." if within else ""
     own = (f"{prefix}{name}={_written(value)}" for name, value in change.items())
     behind = (f"{name}.overrides={_written(words(options))}" for name, options in others.items() if options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from vaebench.config import choices
+from vaebench.config.choices import choices
 from vaebench.errors import unknown
 from vaebench.papers.verdicts import WITHIN
 

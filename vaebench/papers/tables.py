@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from vaebench.config import choices, conf_dir
+from vaebench.config.choices import choices, conf_dir
 from vaebench.errors import UserError, unknown
 from vaebench.papers import grid, printed
 from vaebench.papers.changes import merged

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from vaebench.config import about
-from vaebench.infinite import number
+from vaebench.config.choices import about
+from vaebench.contracts.infinite import number
+from vaebench.papers.cells import POOLED, Cells
 from vaebench.papers.readings import Ranking, rank
 from vaebench.papers.tables import Claim, Column, Paper, Table
 from vaebench.papers.verdicts import (
@@ -23,7 +24,6 @@ from vaebench.papers.verdicts import (
     less,
     protocol_differences,
 )
-from vaebench.report.cells import POOLED, Cells
 
 if TYPE_CHECKING:
     from pandas import DataFrame
