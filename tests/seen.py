@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from vaebench.papers.cells import digest
 from vaebench.papers.tables import load
 from vaebench.report import pictures
-from vaebench.report.cells import digest
 from vaebench.report.stored import Shown
 from vaebench.report.summary import Section
 

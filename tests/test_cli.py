@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import cli, store
-from vaebench.store import Run
+from vaebench.cli import main as cli
+from vaebench.runs import store
+from vaebench.runs.store import Run
 
 FAST = ["dataset=digits", "train.max_steps=3", "train.batch_size=32"]
 
@@ -41,25 +42,28 @@ BAD = [
     (["train", "train.epochs=null"], "train.epochs=null: the training has no end; give train.max_steps"),
     (["train", "train.batch_size=0"], "train.batch_size=0: expected a whole number, at least 1"),
     (["train", "train.batch_size=5000"], "has only 1437 training items"),
-    (["train", "runtime.threads=0"], "runtime.threads=0: expected a whole number, at least 1"),
+    (["train", "runtime.threads=0"], "runtime.threads=0: expected a whole number, 1 to 1024"),
     (["train", "runtime.device=cuda:9"], "runtime.device=cuda:9"),
     (["train", "runtime.device=gpu"], "unknown runtime.device 'gpu'"),
     (["train", "model.k=4,8"], "lists several values; add -m to sweep"),
     (["train", "batchtopk"], "options are written key=value"),
     (["train", "--verbose"], "'--verbose': options are written"),
-    (["eval", "suite=noise", "suite.sigmas=[-0.1]"], "suite.sigmas=[-0.1]: expected a list of numbers"),
+    (["eval", "suite=noise", "suite.sigmas=[-0.1]"], "suite.sigmas=[-0.1]: expected a list of finite numbers"),
     (["eval", "suite=noise", "suite.sigmas=[]"], "at least one standard deviation"),
     (["eval", "suite=masks", "model=ae"], "suite masks cannot run on Autoencoder: it needs a model that MasksLatents"),
     (["eval", "suite=generation", "model=ae", "suite.features=classifier"], "it needs a model that Samples"),
     (
         ["eval", "suite=generation", "suite.features=resnet"],
-        "suite.features='resnet': expected one of inception, classifier",
+        "unknown suite.features 'resnet'; did you mean 'cifar10_resnet'?",
     ),
     (["reproduce", "paper=batchtop"], "unknown paper 'batchtop'; did you mean 'batchtopk'?"),
     (["reproduce", "table=table9"], "unknown table 'table9'"),
     (["reproduce", "scale=large"], "unknown scale 'large'"),
     (["reproduce", "seeds=0", "dataset=digits"], "seeds=0: expected a whole number, at least 1"),
-    (["plan", "dataset=digits", "executor.workers=0"], "executor.workers=0: expected a whole number, at least 1"),
+    (
+        ["plan", "dataset=digits", "executor.workers=0"],
+        "executor.workers=0: expected a whole number, 1 to 1024",
+    ),
     (["reproduce", "dataset=svhn"], "unknown dataset 'svhn'"),
     (["list", "model"], "unknown section 'model'; did you mean 'models'?"),
     (["data", "statsu"], "did you mean 'status'?"),
@@ -122,12 +126,12 @@ def test_eval_trains_what_is_missing_and_says_so(capsys: pytest.CaptureFixture[s
 
 def test_default_dataset_says_which(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without dataset= it is MNIST, or, where there is none, the embedded digits; and that is said."""
-    for where, name, said in (("VAEBENCH_DATA", "mnist", False), ("unavailable", "digits", True)):
-        monkeypatch.setattr("vaebench.data.fetch.available", lambda dataset, where=where: where)
+    for there, name in ((True, "mnist"), (False, "digits")):
+        monkeypatch.setattr("vaebench.data.fetch.at_hand", lambda dataset, there=there: there)
         code, out, error = run("train", "--cfg", "job", capsys=capsys)
         assert code == 0
         assert f"name: {name}" in out
-        assert ("note: dataset=digits, the embedded stand-in" in error) == said
+        assert ("note: dataset=digits, the embedded stand-in" in error) != there
 
 
 def test_quiet_train_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,7 +210,7 @@ def test_run_of_other_data_is_not_evaluated(capsys: pytest.CaptureFixture[str], 
     code, _, error = run("eval", "suite=reconstruction", *FAST, capsys=capsys)
     assert code == 2
     assert f"{path}: is damaged, its checksum is not the one it was finished with; remove {path} and " in error
-    Run(path.parent).finish()  # as if it had been trained on them
+    Run(path.parent).finish(spent=0.0)  # as if it had been trained on them
     code, _, error = run("eval", "suite=reconstruction", *FAST, capsys=capsys)
     assert code == 2
     assert "was trained on other contents of digits" in error

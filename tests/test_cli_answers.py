@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from vaebench import build, cli
-from vaebench import text_requests as texts
-from vaebench.compose import compose, session
-from vaebench.store import Run
+from vaebench.chains import texts
+from vaebench.cli import main as cli
+from vaebench.config.compose import compose, session
+from vaebench.runs import build
+from vaebench.runs.store import Run
 
 PROBLEMS = [
     *("dataset=recorded", "problems@dataset.problems=arithmetic"),
@@ -214,7 +215,10 @@ BAD = [
         "model.embedding_dim=32: the embedder gives 16 dimensions (lsa, 16 dimensions)",
     ),
     (["train", "model=rcvae", "model.likelihood=gauss"], "unknown model.likelihood 'gauss'. Valid: cosine, "),
-    (["eval", "model=rcvae", "suite=selection", "suite.k=0"], "suite.k=0: expected a whole number or null, "),
+    (
+        ["eval", "model=rcvae", "suite=selection", "suite.k=0"],
+        "suite.k=0: expected a whole number, at least 1, or null",
+    ),
     (["eval", "model=rcvae", "suite=selection", "model.beta=0.1,1"], "lists several values; add -m to sweep"),
     (["list", "embeders"], "unknown section 'embeders'; did you mean 'embedders'?"),
     (["plan", "paper=rcvae", "table=tabl1"], "unknown table 'tabl1'"),

@@ -61,5 +61,5 @@ def test_the_law_gives_fresh_points():
 
 
 def test_no_points_are_refused():
-    with pytest.raises(UserError, match=r"dataset\.count=0: expected 1 to 100,000,000 points"):
+    with pytest.raises(UserError, match=r"dataset\.count=0: expected a whole number, 1 to 100000000"):
         s_curve(name="s", count=0, seed=0)

@@ -5,7 +5,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from vaebench.contracts import Batch
 from vaebench.errors import UserError
-from vaebench.nn.views import nt_xent, random_view
+from vaebench.nn.losses.views import nt_xent, random_view
 
 CONV = {"kind": "conv", "strides": [2, 4], "width": 16, "widest": 2, "blocks": 1, "groups": 4}
 

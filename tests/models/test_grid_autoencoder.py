@@ -7,8 +7,8 @@ from torch.distributions import Normal, kl_divergence
 from vaebench.contracts import Batch
 from vaebench.errors import UserError
 from vaebench.models.classifier import Classifier
-from vaebench.nn.patch_discriminator import hinge_loss
-from vaebench.nn.perceptual import layer_distance
+from vaebench.nn.losses.patch_discriminator import hinge_loss
+from vaebench.nn.losses.perceptual import layer_distance
 
 SHAPE = [3, 16, 16]
 VIT = {"kind": "vit", "version": 1, "patch": 4, "width": 16, "depth": 1, "heads": 2, "decoder_width": 16}
@@ -116,7 +116,7 @@ def test_sdvae_perceptual_term(small):
     torch.manual_seed(0)
     judge = Classifier(input_shape=SHAPE, classes=4, dropout=0.5)
     model, batch = small("sdvae", perceptual_weight=2.0, kl_weight=0.1), images()
-    model.perceive(judge)
+    model.adopt("perceptual", judge)
     torch.manual_seed(4)
     output = model.loss(batch, 0)
     torch.manual_seed(4)

@@ -9,12 +9,12 @@ from omegaconf import OmegaConf
 
 from vaebench.errors import UserError
 from vaebench.models import fsp, fsq, simvq, tokenbridge, vp_vae, vq_ema, vq_vae
-from vaebench.nn.quantise import LEVELS, FitsCodes, levels_for, width_for
+from vaebench.nn.tokenizers.quantise import LEVELS, FitsCodes, levels_for, width_for
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
 METHODS = ["vq_vae", "vq_ema", "simvq", "fsq", "fsq_standard", "tokenbridge", "fsp", "vp_vae", "vp_vae_stale"]
 SIZES = [256, 1024, 4096, 16384]
-AROUND = ("defaults", "_target_", "version", "data", "input_shape", "sample_rate", "codebook_size")
+AROUND = ("defaults", "_target_", "version", "data", "needs", "extra", "input_shape", "sample_rate", "codebook_size")
 
 
 def make(method, *, size=64, seed=0, **changes):

@@ -5,8 +5,8 @@ import torch
 
 from vaebench.contracts import Batch
 from vaebench.errors import UserError
-from vaebench.nn.gaussian import gaussian_kl, posterior, reparameterise
-from vaebench.nn.topk import importance, top_mask
+from vaebench.nn.latents.gaussian import gaussian_kl, posterior, reparameterise
+from vaebench.nn.latents.topk import importance, top_mask
 
 OPTIONS = {"latent_dim": 12, "k": 3, "hidden": [16]}
 KINDS = ["abs_z", "abs_mu", "var_mu", "kl"]

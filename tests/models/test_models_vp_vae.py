@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from vaebench.errors import UserError
 from vaebench.models import tokenbridge, vp_vae
-from vaebench.nn.neighbours import Neighbours
-from vaebench.nn.quantise import FitsCodes
+from vaebench.nn.latents.neighbours import Neighbours
+from vaebench.nn.tokenizers.quantise import FitsCodes
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
 AROUND = ("defaults", "_target_", "version", "data", "input_shape", "sample_rate", "codebook_size", "dim")

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from vaebench.nn import diff_augment
-from vaebench.nn.diff_augment import coloured, cut_out, shifted
+from vaebench.nn.losses import diff_augment
+from vaebench.nn.losses.diff_augment import coloured, cut_out, shifted
 
 
 def images(count=64, shape=(3, 16, 24), seed=0):

@@ -10,9 +10,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from vaebench.errors import UserError
-from vaebench.nn import cifar_resnet, feature_decoders, feature_encoders
-from vaebench.nn.cifar_resnet import CifarResNet
-from vaebench.nn.feature_network import FeatureNetwork
+from vaebench.nn.networks import feature_decoders, feature_encoders
+from vaebench.nn.networks.feature_network import FeatureNetwork
+from vaebench.nn.pretrained import cifar_resnet
+from vaebench.nn.pretrained.cifar_resnet import CifarResNet
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 CONV = {"kind": "conv", "strides": [2, 2, 7], "width": 4, "widest": 2, "blocks": 1, "groups": 2}

@@ -7,7 +7,7 @@ import torch
 from omegaconf import OmegaConf
 
 from vaebench.errors import UserError
-from vaebench.nn.grid_networks import build, build_masked
+from vaebench.nn.networks.grid import build, build_masked
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "network"
 needs_diffusers = pytest.mark.skipif(importlib.util.find_spec("diffusers") is None, reason="diffusers")

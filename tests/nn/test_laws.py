@@ -6,7 +6,7 @@ from scipy import stats
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from vaebench.errors import UserError
-from vaebench.nn import flow, laws
+from vaebench.nn.flows import flow, laws
 
 SHAPE = (3, 2, 2)
 GMM = {"kind": "gmm", "components": 4, "spread": 1.5, "std": 0.4, "seed": 2, "per": "latent"}

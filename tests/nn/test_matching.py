@@ -3,8 +3,9 @@ import torch
 from scipy import stats
 from torch import nn
 
-from vaebench.nn import dit, flow, matching
-from vaebench.nn.laws import Mixture
+from vaebench.nn.flows import flow, matching
+from vaebench.nn.flows.laws import Mixture
+from vaebench.nn.transformers import dit
 
 SHAPE = (2, 2, 3)
 

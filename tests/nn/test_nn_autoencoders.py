@@ -10,8 +10,9 @@ from omegaconf import OmegaConf
 
 from vaebench.compat import ensure_torchvision
 from vaebench.errors import UserError
-from vaebench.nn import lpips, pictures, whisper
-from vaebench.nn.autoencoders import build
+from vaebench.nn.pretrained import lpips, whisper
+from vaebench.nn.tokenizers import pictures
+from vaebench.nn.tokenizers.autoencoders import build
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "autoencoder"
 SMALL = {

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vaebench.metrics.features import cifar10_resnet_available, load_cifar10_resnet
-from vaebench.nn.cifar_resnet import Block, CifarResNet
+from vaebench.nn.pretrained.cifar_resnet import Block, CifarResNet
 
 TEST_IMAGES = Path(os.environ.get("VAEBENCH_DATA", "")) / "cifar10" / "test_batch_first1000.bin.xz"
 

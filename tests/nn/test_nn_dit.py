@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vaebench.compat import ensure_torchvision
-from vaebench.nn import dit
+from vaebench.nn.transformers import dit
 
 SMALL = {
     "latent_shape": (3, 2, 4),

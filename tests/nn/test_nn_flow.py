@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import stats
 
-from vaebench.nn import flow
+from vaebench.nn.flows import flow
 
 
 def draw(*shape, seed=0):

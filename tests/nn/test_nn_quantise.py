@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from vaebench.errors import UserError
-from vaebench.nn import options, quantise
+from vaebench.nn import options
+from vaebench.nn.tokenizers import quantise
 
 
 def draw(*shape, seed=0):

@@ -7,10 +7,10 @@ from torch import nn
 
 from vaebench.contracts import Batch, Finishes, LooksAtData, Reconstructs, Tokenizes, Watches
 from vaebench.errors import UserError
-from vaebench.nn.autoencoders import build
-from vaebench.nn.quantise import Quantised
 from vaebench.nn.sampling import own_draws, spread
-from vaebench.nn.tokenizer import Tokenizer
+from vaebench.nn.tokenizers.autoencoders import build
+from vaebench.nn.tokenizers.quantise import Quantised
+from vaebench.nn.tokenizers.tokenizer import Tokenizer
 
 CPU = torch.device("cpu")
 CONV = {"kind": "conv", "width": 8, "groups": 2, "perceptual": 0.0}

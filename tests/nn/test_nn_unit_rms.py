@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vaebench.nn.unit_rms import unit_rms
+from vaebench.nn.transformers.unit_rms import unit_rms
 
 
 def draw(*shape, seed=0):

@@ -3,9 +3,9 @@ import torch
 
 from vaebench.errors import UserError
 from vaebench.models.classifier import Classifier
-from vaebench.nn import lpips
+from vaebench.nn.losses.perceptual import Perceptual, layer_distance, mistakes
 from vaebench.nn.options import require
-from vaebench.nn.perceptual import Perceptual, layer_distance, mistakes
+from vaebench.nn.pretrained import lpips
 
 
 def classifier():

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.errors import UserError
-from vaebench.nn import point_velocity
-from vaebench.nn.dit import time_features
+from vaebench.nn.flows import point_velocity
+from vaebench.nn.flows.point_objectives import OBJECTIVES, Draw, gap
+from vaebench.nn.flows.point_velocity import PointVelocity
 from vaebench.nn.options import require
-from vaebench.nn.point_objectives import OBJECTIVES, Draw, gap
-from vaebench.nn.point_velocity import PointVelocity
+from vaebench.nn.transformers.dit import time_features
 
 REAL = torch.tensor([[0.5, -0.2], [0.3, 0.8]], dtype=torch.float64)
 FAKE = torch.tensor([[-0.4, 0.1], [0.6, 0.2]], dtype=torch.float64)

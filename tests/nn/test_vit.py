@@ -6,7 +6,7 @@ import torch
 from omegaconf import OmegaConf
 
 from vaebench.errors import UserError
-from vaebench.nn.vit import ViTAutoencoder, kept_patches
+from vaebench.nn.transformers.vit import ViTAutoencoder, kept_patches
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "network"
 SMALL = {"width": 16, "heads": 2, "decoder_width": 24, "decoder_heads": 3, "latent_channels": 3}

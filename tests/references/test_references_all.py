@@ -15,7 +15,7 @@ from vaebench.contracts import ReferenceInputs
 from vaebench.data.class_names import class_names
 from vaebench.data.latents import LatentData
 from vaebench.errors import UserError
-from vaebench.nn import laws
+from vaebench.nn.flows import laws
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "reference"
 ABOUT = {"_target_", "name", "version", "of", "labelled", "dm_weight", "law"}

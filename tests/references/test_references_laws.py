@@ -7,7 +7,7 @@ import torch
 
 from vaebench.contracts import ReferenceInputs
 from vaebench.errors import UserError
-from vaebench.nn import laws
+from vaebench.nn.flows import laws
 from vaebench.references.laws import Gaussian, Mixture
 
 GMM = {"components": 3, "spread": 2.0, "std": 0.1, "seed": 7, "per": "latent"}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from seen import cell_line
+from vaebench.papers.cells import Cells, cells_path, digest
 from vaebench.papers.tables import Column, Row, load
-from vaebench.report.cells import Cells, cells_path, digest
 
 Measure = Callable[..., list[dict]]
 
@@ -60,7 +60,7 @@ def measure() -> Measure:
 
 def keys(row: Row, column: Column, seed: int) -> tuple[str, str]:
     run = digest({"row": row.experiment, "seed": seed, "reading": dict(row.reading)})
-    return run, digest({"run": run, "suite": column.suite, "options": row.eval_overrides})
+    return run, digest({"run": run, "suite": column.suite, "options": dict(row.options)})
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from seen import parsed
 from vaebench import report
+from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load, parse
-from vaebench.report.cells import Cells, cells_path
 from vaebench.report.summary import sections
 from vaebench.report.tables import html, markdown
 

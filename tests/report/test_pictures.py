@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from vaebench import report, targets
-from vaebench.config import choices
+from vaebench import report
+from vaebench.config import targets
+from vaebench.config.choices import choices
 from vaebench.contracts.pictures import Axis, Bars, Histogram, Images, Level, Line, Panel, Panels, Scatter
 from vaebench.report.pictures import drawing
 from vaebench.suites import pictures
@@ -43,8 +44,8 @@ def test_a_new_picture_is_one_file_beside_its_suite(beside, tmp_path):
     assert targets.pictures("cost") == ()
     targets.pictures.cache_clear()
     (beside / "cost.py").write_text(MINE)
-    from vaebench.config import conf_dir
-    from vaebench.report.cells import Cells, cells_path
+    from vaebench.config.choices import conf_dir
+    from vaebench.papers.cells import Cells, cells_path
 
     results = tmp_path / "results"
     Cells.read(cells_path(conf_dir().parent / "results", "ldmae")).write(cells_path(results, "ldmae"))

@@ -13,9 +13,9 @@ import pytest
 
 from seen import Stored, cell_line
 from vaebench import report
+from vaebench.papers.cells import POOLED, Cells, cells_path, digest
 from vaebench.papers.tables import load
 from vaebench.report import pictures
-from vaebench.report.cells import POOLED, Cells, cells_path, digest
 from vaebench.report.pictures import drawing
 from vaebench.report.summary import sections
 
@@ -217,12 +217,12 @@ def test_exact_numbers_are_judged_without_seeds(written):
     assert cells["conv", "size_mib"]["verdict"] == "reproduced"
     assert cells["conv", "hours"]["verdict"] == "not run"
     assert {claim["id"]: claim["verdict"] for claim in found["claims"]} == {
-        "size": "holds",
-        "gmacs": "holds",
-        "hours": "not run",
-        "control-attention": "reversed",  # the same made-up number for both
-        "control-seconds": "not run",
-        "control-step": "reversed",
+        "vmae-size_mib-within-conv": "holds",
+        "vmae-encoder_gmacs-within-conv": "holds",
+        "vmae-hours-within-conv": "not run",
+        "vmae-encoder_gmacs_full-lower-conv": "reversed",  # the same made-up number for both
+        "vmae_128-step_seconds-lower-conv": "not run",
+        "vmae-step_gflops-lower-conv": "reversed",
     }
     text = (written / "ldmae" / "table.md").read_text(encoding="utf-8")
     assert "seeds=0" not in text

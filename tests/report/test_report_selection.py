@@ -17,15 +17,15 @@ from torch import nn
 
 from seen import Stored, cell_line, shown_in
 from vaebench import report
-from vaebench.config import Request
+from vaebench.config.request import Request
 from vaebench.contracts import AnswerInputs
 from vaebench.contracts.pictures import Panel, Panels, intervals
 from vaebench.data.answers import Grades, answers
 from vaebench.data.problems import Problems
+from vaebench.papers.cells import Cells, cells_path, digest
 from vaebench.papers.tables import Row, load
 from vaebench.papers.verdicts import Interval
 from vaebench.report import pictures
-from vaebench.report.cells import Cells, cells_path, digest
 from vaebench.report.pictures import drawing
 from vaebench.report.summary import Section, sections
 from vaebench.suites.pictures.selection import PICTURES
@@ -78,7 +78,7 @@ def arrays(row: Row, accuracy: float, k: int = 4, sources: tuple[str, ...] = SOU
     ks = np.array([n for n in (1, 2, 4, 8, 16, 32) if n < k] + [k])
     curve = 38 + (accuracy - 38) * np.log(ks) / np.log(max(2, k))
     stored = {"k_values": ks, f"accuracy_at_k.{row.measures}": curve.astype(np.float32)}
-    if any("needs_model=false" in text for text in row.eval_overrides):
+    if row.options.get("needs_model") is False:
         return stored
     entropy, right = rng.normal(120, 14, 4000), rng.random(4000) < 0.38
     edges = np.histogram_bin_edges(entropy, 40)
@@ -259,7 +259,7 @@ def test_panels_hold_their_rows_and_the_references():
     rows = found.table.rows
     shown = seen(found, "accuracy_at_k", {name: arrays(row, 40.0) for name, row in rows.items()})
     assert [panel.title for panel in shown.panels] == ["embedder minilm", "embedder lsa", "no embedding"]
-    own = [row.label for row in rows.values() if "embedder=lsa" in row.overrides]
+    own = [row.label for row in rows.values() if row.set.get("embedder") == "lsa"]
     shared = [rows[name].label for name in ("random", "majority", "oracle")]
     assert unwrapped(shown.panels[1].marks) == [*own, *shared]
     assert {label for panel in shown.panels for label in unwrapped(panel.marks)} == {row.label for row in rows.values()}

@@ -21,10 +21,10 @@ from PIL import Image
 from seen import Stored, cell_line, parsed, shown_in
 from vaebench import report
 from vaebench.contracts.pictures import Sounds, intervals, printed
+from vaebench.papers.cells import Cells, cells_path, digest
 from vaebench.papers.tables import Row, load
 from vaebench.papers.verdicts import Interval
 from vaebench.report import pictures
-from vaebench.report.cells import Cells, cells_path, digest
 from vaebench.report.pictures import drawing, sounds
 from vaebench.report.summary import Section, sections
 from vaebench.report.tables import html, markdown
@@ -193,16 +193,14 @@ def test_rows_are_methods_and_sizes():
     ]
     assert list(dict.fromkeys(entry.label for entry in entries)) == METHODS
     assert tokens.entries(found, ["fsp_256"]) == [Entry("fsp_256", "fsp", "FSP", 256)]
-    rows = {
-        name: Row(label, "e") for name, label in {"a_64": "A (K = 64)", "b_64": "64", "c": "C, 64", "d_5": "D"}.items()
-    }
+    rows = {"a_64": Row("A, 64", "e", short="A", point={"K": 64}, written="a"), "c": Row("C, 64", "e")}
     other = replace(found.section, table=replace(found.section.table, rows=rows))
     labels = {entry.row: (entry.label, entry.size) for entry in tokens.entries(Stored(other, "tokens"))}
-    assert labels == {"a_64": ("A", 64), "b_64": ("64", 64), "c": ("C, 64", None), "d_5": ("D", None)}
+    assert labels == {"a_64": ("A", 64), "c": ("C, 64", None)}
     images = {"inputs": np.zeros((1, 4, 4, 1)), "reconstructions": np.zeros((1, 4, 4, 1))}
     assert list(seen(other, "reconstructions", {"a_64": images, "c": images}).lines) == [
         "test images",
-        "A (K = 64)",
+        "A, 64",
         "C, 64",
     ]
     assert not seen(other, "reconstructions", {})

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vaebench.contracts import SuiteInputs
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
-from vaebench.nn import lpips
+from vaebench.nn.pretrained import lpips
 from vaebench.suites.common import eight_bits
 from vaebench.suites.generation import Generation
 from vaebench.suites.judges import judge

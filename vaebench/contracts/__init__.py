@@ -28,7 +28,7 @@ from vaebench.contracts.evaluation import (
     SuiteInputs,
     SuiteResult,
 )
-from vaebench.contracts.stages import (
+from vaebench.contracts.runs import (
     AnswerSource,
     Embedder,
     Executor,
@@ -41,8 +41,9 @@ from vaebench.contracts.stages import (
     Work,
 )
 from vaebench.contracts.training import (
+    Adopts,
     Averages,
-    Batch,
+    Completed,
     Exports,
     Finishes,
     FitsInClosedForm,
@@ -52,24 +53,22 @@ from vaebench.contracts.training import (
     LooksAtData,
     LossOutput,
     Model,
-    NormalisesLike,
-    Perceives,
     Phase,
-    Starts,
-    TakesEncoder,
-    TakesTeacher,
     TrainingData,
     Validates,
     Watches,
 )
+from vaebench.data.batch import Batch
 
 __all__ = [
+    "Adopts",
     "AnswerInputs",
     "AnswerSource",
     "Averages",
     "Batch",
     "ChecksModel",
     "Classifies",
+    "Completed",
     "Completes",
     "DesignInputs",
     "Embedder",
@@ -96,9 +95,7 @@ __all__ = [
     "ModelsLatents",
     "MovesPoints",
     "Normalised",
-    "NormalisesLike",
     "Outcome",
-    "Perceives",
     "Phase",
     "Reconstructs",
     "Reference",
@@ -107,12 +104,9 @@ __all__ = [
     "Samples",
     "Sampling",
     "ScoresCandidates",
-    "Starts",
     "Suite",
     "SuiteInputs",
     "SuiteResult",
-    "TakesEncoder",
-    "TakesTeacher",
     "Tokenizes",
     "TrainingData",
     "Validates",

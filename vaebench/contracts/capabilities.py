@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 @runtime_checkable
@@ -167,7 +167,7 @@ class Generates(Protocol):
     """A latent diffusion model with the decoder of the autoencoder it was trained on.
 
     ``classes``: how many there are, 0 where it knows none. ``check``: raises `UserError` for a ``sampling`` that is not
-    possible with it. ``decode_with``: the trained autoencoder (`GivesLatents`).
+    possible with it.
     ``generate``: labels int64 ``[b]`` -> images in [0, 1], noise drawn from ``generator``. ``sample_latents``: the
     same before the decoder.
     """
@@ -176,8 +176,6 @@ class Generates(Protocol):
     def classes(self) -> int: ...
 
     def check(self, sampling: Sampling) -> None: ...
-
-    def decode_with(self, autoencoder: nn.Module) -> None: ...
 
     def sample_latents(self, labels: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor: ...
 

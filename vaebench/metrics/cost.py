@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vaebench.contracts import Averages, Batch, HasEncoder, Phase
 from vaebench.errors import UserError
-from vaebench.nn import lpips
+from vaebench.nn.pretrained import lpips
 from vaebench.stopping import end_with_parent
 
 RULE = "multiply-adds of convolutions and linear layers, 4 per LayerNorm element, none in the products of attention"

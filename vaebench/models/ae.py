@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from vaebench.contracts import Batch, LossOutput, Phase
-from vaebench.nn import losses, networks
+from vaebench.nn.losses import elbo
+from vaebench.nn.networks import flat
 from vaebench.nn.options import require, whole
 
 
@@ -32,13 +33,13 @@ class Autoencoder(nn.Module):
         super().__init__()
         require(
             whole("model.latent_dim", latent_dim, 1),
-            *networks.mistakes(network, input_shape, hidden),
-            *losses.mistakes(recon_loss, reduction),
+            *flat.mistakes(network, input_shape, hidden),
+            *elbo.mistakes(recon_loss, reduction),
         )
         self.recon_loss = recon_loss
         self.reduction = reduction
-        self.encoder = networks.encoder(network, shape=input_shape, outputs=latent_dim, hidden=hidden)
-        self.decoder = networks.decoder(network, shape=input_shape, latent_dim=latent_dim, hidden=hidden)
+        self.encoder = flat.encoder(network, shape=input_shape, outputs=latent_dim, hidden=hidden)
+        self.decoder = flat.decoder(network, shape=input_shape, latent_dim=latent_dim, hidden=hidden)
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -49,7 +50,7 @@ class Autoencoder(nn.Module):
         """Reconstruction error; term ``recon``."""
         del step
         logits = self.decoder(self.encoder(batch.x))
-        recon = losses.reconstruction(logits, batch.x, recon_loss=self.recon_loss, reduction=self.reduction)
+        recon = elbo.reconstruction(logits, batch.x, recon_loss=self.recon_loss, reduction=self.reduction)
         return LossOutput(recon, {"recon": recon.detach()})
 
     def encode(self, x: Tensor) -> Tensor:

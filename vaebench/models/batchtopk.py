@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
-from vaebench.nn import losses, networks
-from vaebench.nn.gaussian import gaussian_kl, posterior, prior_sample, reparameterise
-from vaebench.nn.moving_average import STARTS, MovingAverage
+from vaebench.nn.latents.gaussian import gaussian_kl, posterior, prior_sample, reparameterise
+from vaebench.nn.latents.moving_average import STARTS, MovingAverage
+from vaebench.nn.latents.topk import IMPORTANCES, importance, smallest_positive, top_mask
+from vaebench.nn.losses import elbo
+from vaebench.nn.networks import flat
 from vaebench.nn.options import fraction, non_negative, one_of, require, whole
-from vaebench.nn.topk import IMPORTANCES, importance, smallest_positive, top_mask
 
 GRANULARITIES = ("dimension", "entry")
 
@@ -61,8 +62,8 @@ class BatchTopK(nn.Module):
             one_of("model.granularity", granularity, GRANULARITIES),
             fraction("model.ema_decay", ema_decay),
             one_of("model.ema_start", ema_start, STARTS),
-            *networks.mistakes(network, input_shape, hidden),
-            *losses.mistakes(recon_loss, reduction),
+            *flat.mistakes(network, input_shape, hidden),
+            *elbo.mistakes(recon_loss, reduction),
         )
         self.latent_dim = latent_dim
         self.k = k
@@ -71,8 +72,8 @@ class BatchTopK(nn.Module):
         self.granularity = granularity
         self.recon_loss = recon_loss
         self.reduction = reduction
-        self.encoder = networks.encoder(network, shape=input_shape, outputs=2 * latent_dim, hidden=hidden)
-        self.decoder = networks.decoder(network, shape=input_shape, latent_dim=latent_dim, hidden=hidden)
+        self.encoder = flat.encoder(network, shape=input_shape, outputs=2 * latent_dim, hidden=hidden)
+        self.decoder = flat.decoder(network, shape=input_shape, latent_dim=latent_dim, hidden=hidden)
         if granularity == "dimension":
             self.importance = MovingAverage(latent_dim, decay=ema_decay, start=ema_start)
         else:
@@ -94,10 +95,10 @@ class BatchTopK(nn.Module):
         z = reparameterise(mu, logvar)
         mask = self._training_mask(mu, logvar, z)
         logits = self.decoder(z * mask)
-        recon = losses.reconstruction(logits, batch.x, recon_loss=self.recon_loss, reduction=self.reduction)
+        recon = elbo.reconstruction(logits, batch.x, recon_loss=self.recon_loss, reduction=self.reduction)
         per_entry = gaussian_kl(mu, logvar)
-        kl = losses.over_latents(per_entry, reduction=self.reduction)
-        kept = losses.over_latents(per_entry.detach() * mask, reduction=self.reduction)
+        kl = elbo.over_latents(per_entry, reduction=self.reduction)
+        kept = elbo.over_latents(per_entry.detach() * mask, reduction=self.reduction)
         return LossOutput(recon + self.beta * kl, {"recon": recon.detach(), "kl": kl.detach(), "kl_kept": kept})
 
     @torch.no_grad()

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.contracts import Batch, LossOutput, Phase
-from vaebench.nn import losses, networks
-from vaebench.nn.gaussian import gaussian_kl, posterior, prior_sample, reparameterise
+from vaebench.nn.latents.gaussian import gaussian_kl, posterior, prior_sample, reparameterise
+from vaebench.nn.losses import elbo
+from vaebench.nn.networks import flat
 from vaebench.nn.options import non_negative, require, whole
 
 
@@ -36,15 +37,15 @@ class BetaVAE(nn.Module):
         require(
             whole("model.latent_dim", latent_dim, 1),
             non_negative("model.beta", beta),
-            *networks.mistakes(network, input_shape, hidden),
-            *losses.mistakes(recon_loss, reduction),
+            *flat.mistakes(network, input_shape, hidden),
+            *elbo.mistakes(recon_loss, reduction),
         )
         self.latent_dim = latent_dim
         self.beta = beta
         self.recon_loss = recon_loss
         self.reduction = reduction
-        self.encoder = networks.encoder(network, shape=input_shape, outputs=2 * latent_dim, hidden=hidden)
-        self.decoder = networks.decoder(network, shape=input_shape, latent_dim=latent_dim, hidden=hidden)
+        self.encoder = flat.encoder(network, shape=input_shape, outputs=2 * latent_dim, hidden=hidden)
+        self.decoder = flat.decoder(network, shape=input_shape, latent_dim=latent_dim, hidden=hidden)
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -56,8 +57,8 @@ class BetaVAE(nn.Module):
         del step
         mu, logvar = posterior(self.encoder(batch.x))
         logits = self.decoder(reparameterise(mu, logvar))
-        recon = losses.reconstruction(logits, batch.x, recon_loss=self.recon_loss, reduction=self.reduction)
-        kl = losses.over_latents(gaussian_kl(mu, logvar), reduction=self.reduction)
+        recon = elbo.reconstruction(logits, batch.x, recon_loss=self.recon_loss, reduction=self.reduction)
+        kl = elbo.over_latents(gaussian_kl(mu, logvar), reduction=self.reduction)
         return LossOutput(recon + self.beta * kl, {"recon": recon.detach(), "kl": kl.detach()})
 
     def encode(self, x: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
-from vaebench.nn import feature_encoders
+from vaebench.nn.losses.views import nt_xent, random_view
+from vaebench.nn.networks import feature_encoders
 from vaebench.nn.options import fraction, non_negative, one_of, positive, require, whole
 from vaebench.nn.sampling import highest_label
-from vaebench.nn.views import nt_xent, random_view
 
 OBJECTIVES = ("simclr", "classes")
 

@@ -15,10 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaebench.nn import autoencoders
 from vaebench.nn.options import non_negative, one_of, positive, probability, require
-from vaebench.nn.quantise import Quantised, from_index, levels_for, moment_loss, perplexity, real_size, to_index
-from vaebench.nn.tokenizer import Tokenizer
+from vaebench.nn.tokenizers import autoencoders
+from vaebench.nn.tokenizers.quantise import (
+    Quantised,
+    from_index,
+    levels_for,
+    moment_loss,
+    perplexity,
+    real_size,
+    to_index,
+)
+from vaebench.nn.tokenizers.tokenizer import Tokenizer
 
 ACCEPTS = ("coordinate", "vector")
 MIXTURES = ("element", "forward")

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaebench.compat import need
 from vaebench.errors import UserError
-from vaebench.nn import autoencoders, precision
+from vaebench.nn import precision
 from vaebench.nn.options import one_of, probability, require
-from vaebench.nn.quantise import Quantised, from_index, levels_for, perplexity, real_size, to_index
-from vaebench.nn.tokenizer import Tokenizer
+from vaebench.nn.tokenizers import autoencoders
+from vaebench.nn.tokenizers.quantise import Quantised, from_index, levels_for, perplexity, real_size, to_index
+from vaebench.nn.tokenizers.tokenizer import Tokenizer
 
 VARIANTS = ("symmetric", "standard")
 MIXTURES = ("element", "item")
@@ -86,6 +88,7 @@ class StandardLevels(nn.Module):
                 f"model.levels={list(levels)}: model.variant=standard wants 3 or more per dimension; "
                 "use model.variant=symmetric"
             )
+        need("model fsq, variant=standard", ["vector_quantize_pytorch"], "quantisers", ", or take variant=symmetric")
         from vector_quantize_pytorch import FSQ
 
         self.inputs = self.dim = len(levels)

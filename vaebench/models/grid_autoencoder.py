@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebench.contracts import Batch, LossOutput, Phase
-from vaebench.nn import grid_networks, patch_discriminator, perceptual
-from vaebench.nn.adversary import Adversary
-from vaebench.nn.gaussian import bounded_posterior, gaussian_kl, reparameterise
+from vaebench.nn.latents.gaussian import bounded_posterior, gaussian_kl, reparameterise
+from vaebench.nn.losses import patch_discriminator, perceptual
+from vaebench.nn.losses.adversary import Adversary
+from vaebench.nn.losses.patch_discriminator import PatchDiscriminator
+from vaebench.nn.losses.perceptual import Perceptual
+from vaebench.nn.networks import grid
 from vaebench.nn.options import non_negative, require, whole
-from vaebench.nn.patch_discriminator import PatchDiscriminator
-from vaebench.nn.perceptual import Perceptual
 
 
 class GridAutoencoder(nn.Module):
@@ -33,6 +34,9 @@ class GridAutoencoder(nn.Module):
 
     The discriminator's turn comes after the autoencoder's in the same step and judges the images that this has made.
     """
+
+    adopts = ("perceptual",)
+    keeps = ()
 
     def __init__(
         self,
@@ -68,7 +72,7 @@ class GridAutoencoder(nn.Module):
         self.kl_weight = kl_weight
         self.perceptual = Perceptual(perceptual)
         self.perceptual_weight = perceptual_weight if perceptual != "none" else 0.0
-        self.network: Any = grid_networks.build(network, input_shape=input_shape)
+        self.network: Any = grid.build(network, input_shape=input_shape)
         self.latent_shape: tuple[int, int, int] = self.network.latent_shape
         self.discriminator: PatchDiscriminator | None = None
         self.adversary: Adversary | None = None
@@ -119,9 +123,10 @@ class GridAutoencoder(nn.Module):
         assert self.adversary is not None
         return self.adversary.loss(batch.x, step, lambda x: self._reconstructed(2 * x - 1)[0])
 
-    def perceive(self, classifier: nn.Module) -> None:
-        """Takes the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
-        self.perceptual.perceive(classifier)
+    def adopt(self, role: str, parent: nn.Module) -> None:
+        """Take the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
+        del role
+        self.perceptual.perceive(parent)
 
     def encode(self, x: Tensor) -> Tensor:
         """Images ``[b c h w]`` in [0, 1] -> means ``[b l h' w']``, float32."""

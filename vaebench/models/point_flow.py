@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from vaebench.contracts import Batch, LossOutput, Phase
-from vaebench.nn import flow, point_velocity
 from vaebench.nn.averaged import Averaged
+from vaebench.nn.flows import flow, point_velocity
 from vaebench.nn.options import fraction, require
 
 

@@ -6,16 +6,17 @@ What the method does to latents, without an encoder: the points are what is trai
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
-from vaebench.nn import flow, point_velocity
 from vaebench.nn.averaged import Averaged
+from vaebench.nn.flows import flow, point_velocity
+from vaebench.nn.flows.point_objectives import OBJECTIVES, Draw, gap
 from vaebench.nn.options import one_of, positive, require, whole
-from vaebench.nn.point_objectives import OBJECTIVES, Draw, gap
 from vaebench.nn.sampling import own_draws
 
 _ARROWS = 384  # points whose direction of update is kept
@@ -35,6 +36,9 @@ class Points(nn.Module):
 
     Raises `UserError` for options out of range.
     """
+
+    adopts = ("start",)
+    keeps = ()
 
     path: Tensor
     steps: Tensor
@@ -86,12 +90,14 @@ class Points(nn.Module):
             Phase("student", tuple(self.student.parameters()), self.student_loss),
         )
 
-    def start(self, trained: nn.Module) -> None:
+    def adopt(self, role: str, parent: nn.Module) -> None:
         """Take the teacher, a trained `PointFlow`'s averaged weights, which are the student's first ones too.
 
         Raises:
             UserError: another method, or a network of another size.
         """
+        del role
+        trained: Any = parent
         network = getattr(getattr(trained, "averaged", None), "network", None)
         if not isinstance(network, point_velocity.PointVelocity):
             raise UserError(f"model points starts from a trained model point_flow, not from {type(trained).__name__}")

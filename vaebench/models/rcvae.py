@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
-from vaebench.nn import gaussian, vectors
+from vaebench.nn.latents import gaussian
+from vaebench.nn.networks import vectors
 from vaebench.nn.options import non_negative, one_of, require, whole
 
 LIKELIHOODS = ("learned_variance", "unit_variance", "cosine")

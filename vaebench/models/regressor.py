@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
-from vaebench.nn import vectors
+from vaebench.nn.networks import vectors
 from vaebench.nn.options import require
 
 

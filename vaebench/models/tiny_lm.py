@@ -14,6 +14,7 @@ from vaebench.compat import ensure_torchvision
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.options import require, whole
+from vaebench.nn.pretrained import hub
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -119,7 +120,6 @@ class TinyLM(nn.Module):
         if not self.words:
             raise UserError("model tiny_lm: its tokens come with the training data; train it first")
         from transformers import LlamaForCausalLM
-        from transformers.utils import logging
 
         tokenizer = _tokenizer(self.words, self.pattern, self.chat_template)
         ends: dict[str, Any] = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
@@ -128,13 +128,8 @@ class TinyLM(nn.Module):
         whole_network.tie_weights()
         whole_network.config.update(ends)
         whole_network.generation_config.update(**ends)
-        bars = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
-        try:
+        with hub.quiet():
             whole_network.save_pretrained(folder)
-        finally:
-            if bars:
-                logging.enable_progress_bar()
         tokenizer.save_pretrained(folder)
 
 

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.errors import UserError
-from vaebench.nn import autoencoders
-from vaebench.nn.gaussian import gaussian_kl, posterior, reparameterise
+from vaebench.nn.latents.gaussian import gaussian_kl, posterior, reparameterise
 from vaebench.nn.options import non_negative, require, whole
-from vaebench.nn.quantise import Quantised, from_index, to_index
-from vaebench.nn.tokenizer import Tokenizer
+from vaebench.nn.tokenizers import autoencoders
+from vaebench.nn.tokenizers.quantise import Quantised, from_index, to_index
+from vaebench.nn.tokenizers.tokenizer import Tokenizer
 
 
 class PercentileBins(nn.Module):

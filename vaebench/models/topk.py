@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.contracts import Batch, LossOutput, Phase
-from vaebench.nn import losses, networks
-from vaebench.nn.gaussian import gaussian_kl, posterior, prior_sample, reparameterise
+from vaebench.nn.latents.gaussian import gaussian_kl, posterior, prior_sample, reparameterise
+from vaebench.nn.latents.topk import top_mask
+from vaebench.nn.losses import elbo
+from vaebench.nn.networks import flat
 from vaebench.nn.options import non_negative, require, whole
-from vaebench.nn.topk import top_mask
 
 
 class TopK(nn.Module):
@@ -38,16 +39,16 @@ class TopK(nn.Module):
             whole("model.latent_dim", latent_dim, 1),
             whole("model.k", k, 1, latent_dim, "model.latent_dim"),
             non_negative("model.beta", beta),
-            *networks.mistakes(network, input_shape, hidden),
-            *losses.mistakes(recon_loss, reduction),
+            *flat.mistakes(network, input_shape, hidden),
+            *elbo.mistakes(recon_loss, reduction),
         )
         self.latent_dim = latent_dim
         self.k = k
         self.beta = beta
         self.recon_loss = recon_loss
         self.reduction = reduction
-        self.encoder = networks.encoder(network, shape=input_shape, outputs=2 * latent_dim, hidden=hidden)
-        self.decoder = networks.decoder(network, shape=input_shape, latent_dim=latent_dim, hidden=hidden)
+        self.encoder = flat.encoder(network, shape=input_shape, outputs=2 * latent_dim, hidden=hidden)
+        self.decoder = flat.decoder(network, shape=input_shape, latent_dim=latent_dim, hidden=hidden)
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -61,10 +62,10 @@ class TopK(nn.Module):
         z = reparameterise(mu, logvar)
         mask = top_mask(z.abs(), self.k)
         logits = self.decoder(z * mask)
-        recon = losses.reconstruction(logits, batch.x, recon_loss=self.recon_loss, reduction=self.reduction)
+        recon = elbo.reconstruction(logits, batch.x, recon_loss=self.recon_loss, reduction=self.reduction)
         per_entry = gaussian_kl(mu, logvar)
-        kl = losses.over_latents(per_entry, reduction=self.reduction)
-        kept = losses.over_latents(per_entry.detach() * mask, reduction=self.reduction)
+        kl = elbo.over_latents(per_entry, reduction=self.reduction)
+        kept = elbo.over_latents(per_entry.detach() * mask, reduction=self.reduction)
         return LossOutput(recon + self.beta * kl, {"recon": recon.detach(), "kl": kl.detach(), "kl_kept": kept})
 
     def encode(self, x: Tensor) -> Tensor:

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
-from vaebench.nn import grid_networks, perceptual
-from vaebench.nn.gaussian import bounded_posterior, mean_free_kl, reparameterise
+from vaebench.nn.latents.gaussian import bounded_posterior, mean_free_kl, reparameterise
+from vaebench.nn.losses import perceptual
+from vaebench.nn.losses.perceptual import Perceptual
+from vaebench.nn.networks import grid
 from vaebench.nn.options import fraction, non_negative, positive, probability, require
-from vaebench.nn.perceptual import Perceptual
-from vaebench.nn.vit import kept_patches
+from vaebench.nn.transformers.vit import kept_patches
 
 _GREY = 0.5  # a hidden patch in a picture
 
@@ -37,6 +38,9 @@ class VMAE(nn.Module):
     With ``sample`` false and no ``kl_weight`` the log-variance means nothing and `latent_moments` gives none, unless
     the training began with a model that has one. Test-time latents are the means of all patches.
     """
+
+    adopts = ("start", "perceptual")
+    keeps = ()
 
     stochastic: Tensor
 
@@ -65,7 +69,7 @@ class VMAE(nn.Module):
         )
         self.input_shape = tuple(input_shape)
         self.options = {name: value for name, value in network.items() if name != "version"}
-        self.network = grid_networks.build_masked(network, input_shape=input_shape)
+        self.network = grid.build_masked(network, input_shape=input_shape)
         self.latent_shape = self.network.latent_shape
         patches = self.network.grid[0] * self.network.grid[1]
         self.seen = kept_patches(patches, mask_ratio)
@@ -115,11 +119,11 @@ class VMAE(nn.Module):
             terms["perceptual"] = distance.detach()
         return LossOutput(total, terms)
 
-    def perceive(self, classifier: nn.Module) -> None:
-        """Takes the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
-        self.perceptual.perceive(classifier)
+    def adopt(self, role: str, parent: nn.Module) -> None:
+        """Start with the weights of another VMAE, or take the classifier of the perceptual term."""
+        {"start": self._start, "perceptual": self.perceptual.perceive}[role](parent)
 
-    def start(self, trained: nn.Module) -> None:
+    def _start(self, trained: nn.Module) -> None:
         """Takes the weights of a `VMAE` for images of another size; tables of positions are resized bilinearly.
 
         Raises:

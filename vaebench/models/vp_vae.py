@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.errors import UserError
-from vaebench.nn import autoencoders, precision
-from vaebench.nn.neighbours import Neighbours, nearest
+from vaebench.nn import precision
+from vaebench.nn.latents.neighbours import Neighbours, nearest
 from vaebench.nn.options import non_negative, one_of, positive, probability, require, whole
-from vaebench.nn.quantise import Quantised, moment_loss, width_for
-from vaebench.nn.tokenizer import Tokenizer
+from vaebench.nn.tokenizers import autoencoders
+from vaebench.nn.tokenizers.quantise import Quantised, moment_loss, width_for
+from vaebench.nn.tokenizers.tokenizer import Tokenizer
 
 SOURCES = ("train", "queue")
 OVER = ("sum", "mean")

@@ -12,10 +12,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from vaebench.errors import UserError
-from vaebench.nn import autoencoders, precision
+from vaebench.nn import precision
 from vaebench.nn.options import fraction, non_negative, require
-from vaebench.nn.quantise import Quantised, perplexity, width_for
-from vaebench.nn.tokenizer import Tokenizer
+from vaebench.nn.tokenizers import autoencoders
+from vaebench.nn.tokenizers.quantise import Quantised, perplexity, width_for
+from vaebench.nn.tokenizers.tokenizer import Tokenizer
 
 
 class AveragedCodebook(nn.Module):

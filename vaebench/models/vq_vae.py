@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebench.nn import autoencoders, precision
-from vaebench.nn.neighbours import nearest
+from vaebench.nn import precision
+from vaebench.nn.latents.neighbours import nearest
 from vaebench.nn.options import non_negative, require
-from vaebench.nn.quantise import Quantised, perplexity, straight_through, width_for
-from vaebench.nn.tokenizer import Tokenizer
+from vaebench.nn.tokenizers import autoencoders
+from vaebench.nn.tokenizers.quantise import Quantised, perplexity, straight_through, width_for
+from vaebench.nn.tokenizers.tokenizer import Tokenizer
 
 
 class LearnedCodebook(nn.Module):

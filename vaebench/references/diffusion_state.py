@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vaebench.contracts import ReferenceInputs, ReferenceItems
 from vaebench.errors import UserError
-from vaebench.nn import flow
+from vaebench.nn.flows import flow
 from vaebench.nn.options import probability, require
 from vaebench.references.features import latents_of, seeded, standardised
 

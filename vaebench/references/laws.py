@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from vaebench.contracts import ReferenceInputs, ReferenceItems
-from vaebench.nn import laws
+from vaebench.nn.flows import laws
 from vaebench.nn.options import require, whole
 
 
@@ -25,7 +25,7 @@ class Gaussian:
 
 
 class Mixture:
-    """Equally likely isotropic Gaussians (`vaebench.nn.laws`): means from N(0, spread^2), each of deviation ``std``.
+    """Equally likely isotropic Gaussians (`nn.flows.laws`): means from N(0, spread^2), each of deviation ``std``.
 
     ``components``: how many. ``seed``: of the means, which are the same whatever the seed of the run. ``per``: a
     component is drawn for each ``latent``, or for each ``position`` of its grid. ``samples``: how many items are drawn.

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaebench.papers.cells import Cells, cells_path, write_text
 from vaebench.papers.tables import Paper, load, names
-from vaebench.report.cells import Cells, cells_path, write_text
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -15,7 +15,7 @@ from vaebench.errors import UserError, printable
 from vaebench.papers.tables import Row
 from vaebench.papers.verdicts import Interval
 from vaebench.report.summary import Cell, Section
-from vaebench.store import Run
+from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from vaebench.config import leaf
+from vaebench.config.choices import leaf
 from vaebench.papers.readings import Ranking
 from vaebench.papers.tables import Column
 from vaebench.papers.verdicts import Interval

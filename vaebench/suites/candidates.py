@@ -14,8 +14,8 @@ from vaebench.contracts import AnswerInputs
 from vaebench.data.answers import Answers, Grades
 from vaebench.errors import UserError
 from vaebench.metrics.selection import UNPARSABLE
-from vaebench.nn.gaussian import gaussian_kl
-from vaebench.nn.vectors import ACTIVE
+from vaebench.nn.latents.gaussian import gaussian_kl
+from vaebench.nn.networks.vectors import ACTIVE
 
 _CHUNK = 4096  # answers at a time
 

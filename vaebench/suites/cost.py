@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from vaebench.config.signatures import Count, CountOrNone
 from vaebench.contracts import DesignInputs, HasEncoder, Measurement, SuiteResult
 from vaebench.metrics import cost
-from vaebench.signatures import Count, CountOrNone
 
 _MIB = 2**20
 

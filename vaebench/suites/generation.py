@@ -9,11 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import AtLeast2, Count, Seed
 from vaebench.contracts import Measurement, Reconstructs, Samples, SuiteInputs, SuiteResult
 from vaebench.metrics.finite import require_finite
 from vaebench.metrics.frechet import frechet_distance
-from vaebench.nn.inception import Resizing
-from vaebench.signatures import AtLeast2, Count, Seed
+from vaebench.nn.pretrained.inception import Resizing
 from vaebench.suites.common import batches, eight_bits, in_eight_bits, picture, seeded
 from vaebench.suites.judges import judge, observe
 from vaebench.suites.quality import image_data

@@ -16,8 +16,8 @@ from vaebench.metrics.features import (
     load_cifar10_resnet,
     load_inception,
 )
-from vaebench.nn import cifar_resnet
-from vaebench.nn.inception import Resizing
+from vaebench.nn.pretrained import cifar_resnet
+from vaebench.nn.pretrained.inception import Resizing
 
 FEATURES = ("inception", "classifier", "cifar10_resnet")
 

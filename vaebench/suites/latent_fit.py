@@ -12,9 +12,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import AtLeast2, Count, Positive, Seed
 from vaebench.contracts import Generates, Measurement, ModelsLatents, Sampling, SuiteInputs, SuiteResult
 from vaebench.metrics.frechet import frechet_distance, reference
-from vaebench.signatures import AtLeast2, Count, Positive, Seed
 from vaebench.suites.common import batches, seeded
 from vaebench.suites.quality import image_data
 

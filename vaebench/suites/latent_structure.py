@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import Tensor
 
+from vaebench.config.signatures import AtLeast10, Count, Seed
 from vaebench.contracts import Encodes, Measurement, Normalised, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
 from vaebench.metrics.finite import require_finite
@@ -21,7 +23,6 @@ from vaebench.metrics.frechet import frechet_distance, reference
 from vaebench.metrics.two_samples import maximum_mean_discrepancy, median_distance, sliced_wasserstein
 from vaebench.nn.options import require, whole
 from vaebench.nn.sampling import own_draws
-from vaebench.signatures import AtLeast10, Count, Seed, Within
 from vaebench.suites.common import batches, seeded
 from vaebench.suites.quality import image_data
 
@@ -59,7 +60,7 @@ class LatentStructure:
     seed: Seed
     embedding: Literal["tsne", "umap", "none"]
     shown: AtLeast10
-    perplexity: Annotated[float, Within(1)]
+    perplexity: Annotated[float, Ge(1)]
     batch_size: Count
 
     def __post_init__(self) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
+from vaebench.config.signatures import Count
 from vaebench.contracts import MasksLatents, Measurement, Reconstructs, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
 from vaebench.metrics.image import mean_psnr, mse_per_image
-from vaebench.signatures import Count
 from vaebench.suites.common import batches
 from vaebench.suites.quality import image_data
 

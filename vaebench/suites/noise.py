@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import Count, NonNegative, Seed
 from vaebench.contracts import Measurement, Reconstructs, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
-from vaebench.signatures import Count, NonNegative, Seed
 from vaebench.suites.common import batches, one_per_class, picture, seeded
 from vaebench.suites.quality import image_data
 

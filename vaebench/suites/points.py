@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import Count, Positive, Seed
 from vaebench.contracts import Measurement, MovesPoints, SuiteInputs, SuiteResult
 from vaebench.data.points import PointData
 from vaebench.errors import UserError
 from vaebench.metrics.two_samples import share_near, sliced_wasserstein
-from vaebench.signatures import Count, Positive, Seed
 from vaebench.suites.common import seeded
 
 

@@ -11,7 +11,7 @@ from vaebench.contracts import Measurement, SuiteInputs
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics.image import mean_psnr, mse_per_image, ssim_per_image
-from vaebench.nn import lpips
+from vaebench.nn.pretrained import lpips
 from vaebench.suites.common import eight_bits, in_eight_bits
 
 SMALLEST_SSIM_SIDE = 11  # pixels: its window

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import Count
 from vaebench.contracts import EncodesContinuously, Measurement, Reconstructs, SuiteInputs, SuiteResult, Tokenizes
 from vaebench.data.audio import AudioData
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics.image import mse_per_image, psnr_from_mse
 from vaebench.metrics.speech import log_spectral_distance
-from vaebench.signatures import Count
 from vaebench.suites.common import batches
 from vaebench.suites.tokens import own_front
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from vaebench.config.signatures import Count
 from vaebench.contracts import Reconstructs, SuiteInputs, SuiteResult
-from vaebench.signatures import Count
 from vaebench.suites.common import batches, one_per_class, picture
 from vaebench.suites.quality import ImageQuality, image_data, perceptual_distance
 

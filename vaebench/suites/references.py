@@ -17,7 +17,7 @@ from torch import Tensor
 from vaebench.contracts import SuiteInputs
 from vaebench.errors import UserError
 from vaebench.metrics.frechet import Moments, Reference, read_tensors, reference, write_tensors
-from vaebench.nn.inception import FEATURES, SPATIAL_FEATURES
+from vaebench.nn.pretrained.inception import FEATURES, SPATIAL_FEATURES
 from vaebench.nn.sampling import spread
 from vaebench.suites.judges import Activations, Judge, observe
 from vaebench.suites.quality import image_data

@@ -8,11 +8,12 @@ from functools import partial
 from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval
 
+from vaebench.config.signatures import Count, NonNegative, Seed
 from vaebench.contracts import AnswerInputs, Measurement, ScoresCandidates, SuiteResult
 from vaebench.metrics import association, selection
 from vaebench.metrics.selection import Rule, accuracy
-from vaebench.signatures import Count, NonNegative, Seed, Within
 from vaebench.suites.candidates import Candidates, Scored, cosines, graded, offer, posterior_means, score
 
 NOISE = 0.01  # nats of spread of the entropy within a question below which picking by it is noise
@@ -62,7 +63,7 @@ class Selection:
     shuffle: bool
     order_seed: Seed
     tie: NonNegative
-    bootstrap: Annotated[int, Within(100, 1_000_000)]
+    bootstrap: Annotated[int, Interval(ge=100, le=1_000_000)]
     bootstrap_seed: Seed
     permutations: Count
     needs_model: bool

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import Count, NonNegative, Seed
 from vaebench.contracts import Completes, GivesLatents, Measurement, SuiteInputs, SuiteResult
+from vaebench.contracts.infinite import difference
 from vaebench.errors import UserError
-from vaebench.infinite import difference
 from vaebench.metrics.frechet import frechet_distance
 from vaebench.metrics.image import mean_psnr, mse_per_image
-from vaebench.nn.inception import Resizing
-from vaebench.signatures import Count, NonNegative, Seed
+from vaebench.nn.pretrained.inception import Resizing
 from vaebench.suites.common import batches, eight_bits, in_eight_bits, picture, seeded, some_of_each
 from vaebench.suites.judges import Judge, joined, judge, observe
 from vaebench.suites.latents import Latents, latents_of

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vaebench.compat import missing
+from vaebench.config.signatures import Count, Positive
 from vaebench.contracts import Measurement, Reconstructs, SuiteInputs, SuiteResult, Tokenizes
 from vaebench.data.audio import AudioData
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics import codebook, speech
-from vaebench.nn.mel import LogMel
-from vaebench.signatures import Count, Positive
+from vaebench.nn.audio.mel import LogMel
 from vaebench.suites.common import batches, picture, some_of_each
 from vaebench.suites.quality import ImageQuality, perceptual_distance
 
@@ -124,9 +125,9 @@ class Tokens:
             "stft": None if speech.is_silent(x) else speech.stft_distance(x, y, self.stft),
             "si_sdr": speech.si_sdr(x, y),
         }
-        if speech.is_there("pystoi"):
+        if not missing(["pystoi"]):
             found["stoi"] = speech.stoi(x, y, rate)
-        if speech.is_there("pesq") and rate in speech.PESQ_BANDS:
+        if not missing(["pesq"]) and rate in speech.PESQ_BANDS:
             found["pesq"] = speech.pesq(x, y, rate)
         return found
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from vaebench import targets
+from vaebench.config import targets
 from vaebench.contracts.pictures import Images, Panels, Picture, Sounds
+from vaebench.disk import write_bytes
 from vaebench.report.pictures import drawing, own, sounds
 from vaebench.report.stored import Shown, is_whole, say
 from vaebench.report.summary import Section, dataset_name
-from vaebench.writing import write_bytes
 
 Files = list[tuple[str, str]]  # (file name, caption) each
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from vaebench.infinite import spelled
+from vaebench.contracts.infinite import spelled
 from vaebench.papers.readings import main_effects
 from vaebench.papers.tables import Paper
 from vaebench.papers.verdicts import Interval

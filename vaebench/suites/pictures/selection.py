@@ -232,8 +232,8 @@ def _wide_enough(values: np.ndarray) -> tuple[float, float]:
 
 def _made_with(row: Row) -> str:
     """Embedder and answerer as the row chooses them: ``embedder jina, answers llama``; empty if it chooses neither."""
-    chosen = [text.partition("=") for text in row.overrides if text.startswith(("embedder=", "answers@"))]
-    return ", ".join(f"{name.partition('@')[0]} {value}" for name, _, value in chosen)
+    chosen = {name: value for name, value in row.set.items() if name == "embedder" or name.startswith("answers@")}
+    return ", ".join(f"{name.partition('@')[0]} {value}" for name, value in chosen.items())
 
 
 PICTURES = (

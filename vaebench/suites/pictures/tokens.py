@@ -1,12 +1,11 @@
 """What the suite tokens has to show: how evenly codes are used, how that goes in training, what more of them bring.
 
-A row of these tables is named ``<method>_<codebook size>`` (``vp_vae_1024``), its label ends in the size; other rows
-have no size and are methods of their own.
+A row that stands on the table's grid is a method at a codebook size; other rows have no size and are methods of their
+own.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +40,7 @@ _DASHES = ("-", "--", "-.", ":")
 
 @dataclass(frozen=True)
 class Entry:
-    """A row by its name: ``size`` is the codebook's (None: not in the name), ``label`` the method's without it."""
+    """A row: ``size`` is the codebook's (None: the row has none), ``label`` the method's without it."""
 
     row: str
     method: str
@@ -52,16 +51,13 @@ class Entry:
 def entries(shown: Shown, rows: Iterable[str] | None = None) -> list[Entry]:
     """The table's rows, or those of ``rows``, in the table's order."""
     wanted = set(shown.rows if rows is None else rows)
-    found = []
-    for name, row in shown.rows.items():
-        match = re.fullmatch(r"(.+)_(\d{2,})", name)
-        if name in wanted and match:
-            size = match[2]
-            label = re.sub(rf"\W*(?:K\s*=\s*)?{size}\W*$", "", row.label) or row.label
-            found.append(Entry(name, match[1], label, int(size)))
-        elif name in wanted:
-            found.append(Entry(name, name, row.label, None))
-    return found
+    return [
+        Entry(name, row.written, row.short, int(row.point["K"]))
+        if "K" in row.point
+        else Entry(name, name, row.label, None)
+        for name, row in shown.rows.items()
+        if name in wanted
+    ]
 
 
 def _of_the_largest(shown: Shown, *needed: str) -> dict[str, Arrays]:

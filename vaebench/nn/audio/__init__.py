@@ -1,0 +1,1 @@
+"""Waveforms and their spectra, and the autoencoders of both."""

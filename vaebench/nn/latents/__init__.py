@@ -1,0 +1,1 @@
+"""What happens to latents: posteriors, selections, neighbours."""

@@ -1,0 +1,166 @@
+"""An encoder of features, a head that makes latents of each position's, and a decoder (arXiv 2512.07778)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.errors import UserError
+from vaebench.nn.latents.gaussian import bounded_posterior
+from vaebench.nn.networks import feature_decoders, feature_encoders
+from vaebench.nn.options import require, whole
+
+# Of a model that begins with another run's network: what it has of it.
+_FILLED_IN = ("encoder", "head_width", "latent_channels", "decoder")
+_FIRST_STD = 0.01  # of the posterior before it is trained: hardly any noise
+
+
+class FeatureNetwork(nn.Module):
+    """Images in [0, 1] -> features ``[b c h' w']`` -> latents ``[b l h' w']`` -> images in about [-1, 1].
+
+    ``head``: at each position Linear of c to ``head_width``, SiLU, Linear to ``latent_channels`` l; with
+    ``stochastic`` another Linear of its hidden units to l log-variances, which begins at a constant small variance.
+    ``encoder``, ``decoder``: files of ``conf/encoder`` and ``conf/decoder``.
+
+    Raises:
+        UserError: an option out of range or not filled in, or a decoder that does not fit the encoder's grid.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_shape: Sequence[int],
+        encoder: Mapping[str, Any] | None,
+        head_width: int | None,
+        latent_channels: int | None,
+        decoder: Mapping[str, Any] | None,
+        stochastic: bool,
+    ) -> None:
+        super().__init__()
+        if encoder is None or head_width is None or latent_channels is None or decoder is None:
+            given = {"encoder": encoder, "head_width": head_width, "latent_channels": latent_channels}
+            raise UserError(*_unfilled({**given, "decoder": decoder}))
+        require(
+            whole("model.head_width", head_width, 1),
+            whole("model.latent_channels", latent_channels, 1),
+        )
+        self.encoder: Any = feature_encoders.build(encoder, input_shape=input_shape)
+        self.latent_shape: tuple[int, int, int] = (latent_channels, *self.encoder.grid)
+        self.hidden = nn.Sequential(nn.Conv2d(self.encoder.width, head_width, 1), nn.SiLU())
+        self.mean = nn.Conv2d(head_width, latent_channels, 1)
+        self.logvar = _small_variance(head_width, latent_channels) if stochastic else None
+        self.decoder: Any = feature_decoders.build(decoder, latent_shape=self.latent_shape, input_shape=input_shape)
+        self.options = {
+            "encoder": self.encoder.options,
+            "head_width": head_width,
+            "latent_channels": latent_channels,
+            "decoder": {name: value for name, value in decoder.items() if name != "version"},
+        }
+
+    @property
+    def head_parameters(self) -> tuple[nn.Parameter, ...]:
+        """What lies between the encoder's features and the latents."""
+        parts = [part for part in (self.hidden, self.mean, self.logvar) if part is not None]
+        return tuple(parameter for part in parts for parameter in part.parameters())
+
+    @property
+    def last_weight(self) -> nn.Parameter:
+        """The weights of the decoder's last layer."""
+        weight: nn.Parameter = self.decoder.last_weight
+        return weight
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images ``[b c h w]`` in [0, 1] -> the encoder's ``[b c' h' w']``."""
+        found: Tensor = self.encoder(x)
+        return found
+
+    def head(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features -> means and, if ``stochastic``, log-variances, float32 ``[b l h' w']`` each."""
+        hidden = self.hidden(features)
+        mean = self.mean(hidden).float()
+        if self.logvar is None:
+            return mean, None
+        return bounded_posterior(torch.cat([mean, self.logvar(hidden).float()], dim=1), dim=1)
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """`head` of the `features` of images in [0, 1]."""
+        return self.head(self.features(x))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images ``[b c h w]`` in [0, 1] -> means ``[b l h' w']``, float32."""
+        return self.moments(x)[0]
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents ``[b l h' w']`` -> images ``[b c h w]`` in about [-1, 1]."""
+        images: Tensor = self.decoder(z)
+        return images
+
+    def start_from(self, other: FeatureNetwork) -> None:
+        """Take another one's weights; a head of log-variances that it lacks stays as it is.
+
+        Raises:
+            UserError: it has other options; each is named.
+        """
+        require(*(different(name, value, other.options[name]) for name, value in self.options.items()))
+        for name, part in self.named_children():
+            given = getattr(other, name)
+            if given is not None:
+                part.load_state_dict(given.state_dict())
+
+
+def filled_in(options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A model's options with those of its network that are null as the run has them that it begins with.
+
+    ``parents``: requests by role. Raises `UserError` if that run has no encoder.
+    """
+    parent = parents.get("encoder") or parents.get("start")
+    wanted = [name for name in _FILLED_IN if options.get(name, "") is None]
+    if parent is None or not wanted:
+        return dict(options)
+    found = {name: parent["model"][name] for name in wanted if name in parent["model"]}
+    if "encoder" in wanted and "encoder" not in found:
+        name = str(parent["model"].get("_target_")).rpartition(".")[2]
+        raise UserError(f"parent: {name} has no encoder to begin with; name a run of ssl, supervised or feature_ae")
+    return {**options, **found}
+
+
+def take_over(model: Any, trained: Any, wanted: str) -> None:
+    """Give ``model`` the network (the decoder's average, if it has one) and the normalisation of a trained one.
+
+    Both have a ``network``, ``latent_mean`` and ``latent_std``.
+
+    Raises:
+        UserError: ``wanted``, and that ``trained`` is another model; it has other options.
+    """
+    if not isinstance(getattr(trained, "network", None), FeatureNetwork):
+        raise UserError(f"{wanted}, not {type(trained).__name__}")
+    model.network.start_from(trained.network)
+    averaged = getattr(trained, "averaged", None)
+    if averaged is not None:
+        model.network.decoder.load_state_dict(averaged.network.state_dict())
+    model.latent_mean.copy_(trained.latent_mean)
+    model.latent_std.copy_(trained.latent_std)
+
+
+def different(name: str, wanted: Any, found: Any) -> str | None:
+    """One line if the model to start with was built with another ``model.<name>``."""
+    return None if wanted == found else f"model.{name}={wanted}: the model to start with has {found}; give the same"
+
+
+def _small_variance(head_width: int, latent_channels: int) -> nn.Conv2d:
+    layer = nn.Conv2d(head_width, latent_channels, 1)
+    nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
+    nn.init.constant_(layer.bias, 2 * math.log(_FIRST_STD))
+    return layer
+
+
+def _unfilled(options: Mapping[str, Any]) -> list[str]:
+    """One line for each option that a run to begin with would have filled in."""
+    missing = [f"model.{name}=null" for name, value in options.items() if value is None]
+    advice = "is filled in from the run the model begins with; name one (parent.link=tokenizer), or give it"
+    return [f"{option}: {advice}" for option in missing]

@@ -1,0 +1,224 @@
+"""A tokenizer: an autoencoder with a quantiser between its halves, the one class of all vector quantisation methods."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
+from vaebench.errors import UserError
+from vaebench.nn import precision
+from vaebench.nn.sampling import SEED, own_draws, spread
+from vaebench.nn.tokenizers.autoencoders import Autoencoder
+from vaebench.nn.tokenizers.quantise import FitsCodes, Quantised, Quantiser, SeesItems, perplexity
+
+_WATCHED = 512  # training items behind the numbers of `watch`
+_BATCH = 64
+_VARIETY = 2  # items encoded for each that would be enough to fit a codebook: the tokens of an item are alike
+
+
+class Tokenizer(nn.Module):
+    """``x -> features -> h -> z = down h -> q = quantiser(z) -> h' = up q -> decoded features``.
+
+    ``loss = the autoencoder's reconstruction + the quantiser's loss``. ``down``: the autoencoder's width C -> the
+    quantiser's ``inputs``; ``up``: its width ``dim`` d -> C; both linear, per token. The quantiser sees the tokens of a
+    batch as ``[n inputs]``, in float32 whatever the precision. Test-time codes are those of the quantiser in eval mode.
+    """
+
+    def __init__(self, autoencoder: Autoencoder, quantiser: Quantiser) -> None:
+        super().__init__()
+        self.autoencoder: Any = autoencoder
+        self.quantiser: Any = quantiser
+        self.down = nn.Linear(autoencoder.width, quantiser.inputs)
+        self.up = nn.Linear(quantiser.dim, autoencoder.width)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """One optimiser for everything that learns."""
+        learning = tuple(parameter for parameter in self.parameters() if parameter.requires_grad)
+        return (Phase("tokenizer", learning, self.loss),)
+
+    @property
+    def codebook_size(self) -> int:
+        """How many codes there really are."""
+        return int(self.quantiser.codebook_size)
+
+    @property
+    def nominal_size(self) -> int:
+        """How many codes the table says."""
+        return int(self.quantiser.nominal_size)
+
+    def loss(self, batch: Batch, step: int) -> LossOutput:
+        """The sum of the autoencoder's and the quantiser's loss; terms of both, ``auxiliary`` is the quantiser's."""
+        features = self._target(batch.x)
+        z, grid = self._tokens(features)
+        quantised = self._quantise(z, items=len(batch.x))
+        decoded = self.autoencoder.decode(self._raised(quantised.values, grid))
+        output: LossOutput = self.autoencoder.loss(decoded, features)
+        terms = {**output.terms, "auxiliary": quantised.loss.detach(), **quantised.info}
+        return LossOutput(output.total + quantised.loss, terms)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images or audio -> quantised tokens, float32 ``[b d *grid]``; audio of any length, rounded up to tokens."""
+        z, grid = self._tokens(self._target(x))
+        return _on_grid(self._quantise(z).values, grid)
+
+    def encode_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What `encode` gives, and the tokens before they became codes, in the terms of the decoder."""
+        z, grid = self._tokens(self._target(x))
+        quantised = self._quantise(z)
+        assert quantised.continuous is not None, "quantisers give it in evaluation mode"
+        return _on_grid(quantised.values, grid), _on_grid(quantised.continuous, grid)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Quantised tokens ``[b d *grid]`` -> images in [0, 1] or waveforms in [-1, 1], float32."""
+        signal: Tensor = self.autoencoder.signal(self._decoded(z))
+        return signal
+
+    def decode_log_mel(self, z: Tensor) -> Tensor | None:
+        """Quantised tokens -> log10-mel power ``[b bands t]`` where this is what is decoded, else None."""
+        log_mel: Tensor | None = self.autoencoder.log_mel(self._decoded(z))
+        return log_mel
+
+    def tokenize(self, x: Tensor) -> Tensor:
+        """Images or audio -> codes int64 ``[b *grid]``. Raises `UserError` while there are no codes."""
+        z, grid = self._tokens(self._target(x))
+        indices = self._quantise(z).indices
+        if indices is None:
+            raise UserError(
+                f"{type(self.quantiser).__name__} has no codes yet: they are fitted at the end of a training, "
+                "and given in evaluation mode"
+            )
+        return indices.view(-1, *grid)
+
+    def detokenize(self, indices: Tensor) -> Tensor:
+        """Codes int64 ``[b *grid]`` -> images or audio, equal to ``decode(encode(x))``."""
+        return self.decode(_on_grid(self.quantiser.codes(indices.flatten()), tuple(indices.shape[1:])))
+
+    def look(self, data: TrainingData) -> None:
+        """The autoencoder's look at the data.
+
+        Raises:
+            UserError: there are fewer tokens in the data than codes to be fitted to them at the end.
+        """
+        self.autoencoder.look(data)
+        if isinstance(self.quantiser, FitsCodes):
+            with own_draws(), torch.no_grad():
+                self._check_tokens(data, len(data) * self._tokens_per_item(data))
+
+    def finish(self, data: TrainingData) -> None:
+        """Lets the quantiser fit its codes to tokens of evenly spread training items, if that is how it gets them.
+
+        The tokens are a constant choice from those of twice as many items as would do. Draws from no global
+        generator.
+
+        Raises:
+            UserError: there are fewer tokens than codes, or some that are not finite.
+        """
+        if not isinstance(self.quantiser, FitsCodes):
+            return
+        wanted = self.quantiser.codebook_latents
+        with own_draws(), torch.no_grad():
+            items = math.ceil(_VARIETY * wanted / self._tokens_per_item(data))
+            latents = self._latents(data, items)
+        self._check_tokens(data, len(latents))
+        _check_finite(latents)
+        chosen = torch.randperm(len(latents), generator=torch.Generator().manual_seed(SEED))[:wanted]
+        self.quantiser.fit(latents[chosen.to(latents.device)], seed=SEED)
+
+    def watch(self, data: TrainingData) -> Mapping[str, float]:
+        """How the codes are used by 512 evenly spread training items.
+
+        ``usage``: the fraction of the codes that occur. ``cvu``: exp(entropy) of the codes over their number. Where
+        codes are fitted at the end, those of a codebook fitted to these items now; nothing where this cannot be done:
+        fewer tokens than codes, or tokens that are not finite.
+        """
+        size = self.codebook_size
+        with own_draws(), torch.no_grad():
+            latents = self._latents(data, _WATCHED)
+            if not latents.isfinite().all():
+                return {}
+            if not isinstance(self.quantiser, FitsCodes):
+                indices = self._in_eval(lambda: self._quantise(latents).indices)
+            elif len(latents) < size:
+                return {}
+            else:
+                indices = self.quantiser.usage_of(latents, seed=SEED)
+        return {"usage": len(indices.unique()) / size, "cvu": float(perplexity(indices, size)) / size}
+
+    def _target(self, x: Tensor) -> Tensor:
+        """Features float32, without gradient."""
+        with torch.no_grad(), precision.full(x.device):
+            features: Tensor = self.autoencoder.target(x)
+            return features
+
+    def _tokens(self, features: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """Features -> tokens float32 ``[n inputs]``, those of an item together, and their grid."""
+        h = self.autoencoder.encode(features)
+        flat = h.movedim(1, -1).reshape(-1, h.shape[1])
+        with precision.full(h.device):
+            return self.down(flat.float()), tuple(h.shape[2:])
+
+    def _quantise(self, z: Tensor, items: int | None = None) -> Quantised:
+        """Raises `UserError` outside training for tokens that are not finite: their nearest code is some code."""
+        if not self.training:
+            _check_finite(z)
+        with precision.full(z.device):
+            known = {"items": items} if isinstance(self.quantiser, SeesItems) else {}
+            quantised: Quantised = self.quantiser(z, **known)
+            return quantised
+
+    def _raised(self, values: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """Tokens ``[n d]`` -> ``[b C *grid]``."""
+        return _on_grid(self.up(values), grid)
+
+    def _decoded(self, z: Tensor) -> Tensor:
+        """``[b d *grid]`` -> decoded features."""
+        flat = z.movedim(1, -1).reshape(-1, z.shape[1])
+        decoded: Tensor = self.autoencoder.decode(self._raised(flat, tuple(z.shape[2:])))
+        return decoded
+
+    def _tokens_per_item(self, data: TrainingData) -> int:
+        first = spread(len(data), 1, data.device)
+        return len(self._in_eval(lambda: self._tokens(self._target(data.batch(first).x))[0]))
+
+    def _latents(self, data: TrainingData, items: int) -> Tensor:
+        """Tokens ``[m inputs]`` of evenly spread training items, in eval mode and float32."""
+
+        def collected() -> Tensor:
+            rows = spread(len(data), items, data.device).split(_BATCH)
+            with precision.full(data.device):
+                return torch.cat([self._tokens(self._target(data.batch(part).x))[0] for part in rows])
+
+        return self._in_eval(collected)
+
+    def _in_eval(self, function: Any) -> Any:
+        """What ``function()`` gives in eval mode; afterwards the mode is what it was."""
+        before = self.training
+        self.eval()
+        try:
+            return function()
+        finally:
+            self.train(before)
+
+    def _check_tokens(self, data: TrainingData, tokens: int) -> None:
+        """Raise `UserError` where there are fewer tokens than codes to fit to them."""
+        if tokens < self.codebook_size:
+            raise UserError(
+                f"model.codebook_size={self.codebook_size}: {data.name} has only {tokens} training tokens to fit so "
+                "many codes to; use a smaller codebook or more data"
+            )
+
+
+def _check_finite(z: Tensor) -> None:
+    if not z.isfinite().all():
+        raise UserError("tokens hold NaN or infinity: the model has diverged; train it again with a smaller rate")
+
+
+def _on_grid(values: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """``[n d]`` -> ``[b d *grid]``, a view."""
+    return values.reshape(-1, *grid, values.shape[-1]).movedim(-1, 1)

@@ -1,0 +1,1 @@
+"""Transformers on patches of images and on grids of latents."""
