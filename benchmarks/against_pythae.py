@@ -27,6 +27,7 @@ from benchmarks.networks import (
     images,
     mlp,
 )
+from vaebench.config.spine import TrainSpec
 from vaebench.data.images import ImageData
 from vaebench.engine.loop import fit
 
@@ -60,7 +61,13 @@ def _our_epoch(model: PlainVAE, data: ImageData, precision: str) -> Variant:
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
 
     def epoch() -> int:
-        steps = fit(model, data, optimizers={"vae": optimizer}, epochs=1, batch_size=BATCH, seed=0, precision=precision)
+        steps = fit(
+            model,
+            data,
+            optimizers={"vae": optimizer},
+            seed=0,
+            spec=TrainSpec(epochs=1, batch_size=BATCH, precision=precision),
+        )
         return steps * BATCH
 
     return epoch

@@ -16,6 +16,7 @@ from benchmarks.measure import Row, Variant, compare, interleave
 from vaebench.chains.chain import training
 from vaebench.config.compose import compose, session
 from vaebench.config.request import Request
+from vaebench.config.spine import TrainSpec
 from vaebench.contracts import Batch
 from vaebench.data.images import ImageData
 from vaebench.engine.loop import fit
@@ -61,7 +62,9 @@ def _against_lean(chain: Sequence[Request]) -> Row:
     check_same_step(joint_model(chain), Lean(joint_model(chain)), epochs[0])
 
     def our_steps() -> int:
-        return BATCH * fit(ours, data, optimizers=optimizers, epochs=1, batch_size=BATCH, seed=0, clip_norm=1.0)
+        return BATCH * fit(
+            ours, data, optimizers=optimizers, seed=0, spec=TrainSpec(epochs=1, batch_size=BATCH, clip_norm=1.0)
+        )
 
     def their_steps() -> int:
         for step, batch in enumerate(epochs):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import Row, Variant, compare, interleave
+from vaebench.config.spine import TrainSpec
 from vaebench.contracts import Batch, Work
 from vaebench.data import arithmetic
 from vaebench.data.embeddings import Pairs
@@ -100,7 +101,9 @@ def _our_epoch(model: RCVAE, data: Pairs) -> Variant:
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 
     def epoch() -> int:
-        return BATCH * fit(model, data, optimizers={"cvae": optimizer}, epochs=EPOCHS, batch_size=BATCH, seed=0)
+        return BATCH * fit(
+            model, data, optimizers={"cvae": optimizer}, seed=0, spec=TrainSpec(epochs=EPOCHS, batch_size=BATCH)
+        )
 
     return epoch
 

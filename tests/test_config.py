@@ -10,6 +10,7 @@ from vaebench.chains import check
 from vaebench.config.choices import choices, conf_dir, kinds, leaf
 from vaebench.config.compose import compose, configurations, session
 from vaebench.config.request import Request
+from vaebench.config.spine import TrainSpec
 from vaebench.data.embeddings import Pairs
 from vaebench.data.latents import LatentData
 from vaebench.engine.loop import fit
@@ -88,7 +89,7 @@ def test_every_experiment_takes_a_real_step(name: str) -> None:
         data,
         optimizers=build.optimizers(request, model),
         seed=0,
-        **{key: value for key, value in request["train"].items() if value is not None},
+        spec=TrainSpec(**request["train"]),
     )
     assert steps == (1 if model.phases else 0)
     changed = [key for key, value in model.state_dict().items() if not torch.equal(value, before[key])]
@@ -108,8 +109,8 @@ def test_every_model_trains_with_every_network_and_precision(name: str, network:
         )
         torch.manual_seed(0)
         model = build.model(request)
-        spec = {key: value for key, value in request["train"].items() if value is not None}
-        assert fit(model, build.dataset(request), optimizers=build.optimizers(request, model), seed=0, **spec) == 2
+        spec, optimizers = TrainSpec(**request["train"]), build.optimizers(request, model)
+        assert fit(model, build.dataset(request), optimizers=optimizers, spec=spec, seed=0) == 2
 
 
 def test_sweep_makes_every_combination() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import stat
 import tempfile
 import time
@@ -23,6 +24,8 @@ from filelock import FileLock
 from vaebench.errors import UserError
 
 _MOST_BYTES = {".yaml": 1 << 20, ".json": 64 << 20, ".jsonl": 512 << 20}
+_BEFORE_0_6 = re.compile(r"\..+\.[a-z0-9_]{8}")  # how it was called then: .checkpoint.pt.k2x8_a0q
+_SURELY_DEAD = 3600.0  # seconds after which a file that is still being written has lost its writer
 TEMPORARY = ".vaebench-part"  # how the name of a file ends while it is written
 
 
@@ -60,15 +63,17 @@ def as_json(content: Any) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
-def remove_unfinished(folder: Path, *, older_than: float = 0.0) -> None:
+def remove_unfinished(folder: Path, *, older_than: float = 0.0, shared: tuple[str, ...] = ()) -> None:
     """Remove what killed processes were writing into a folder.
 
     Whoever calls this holds the lock of those who write there; else ``older_than`` tells the dead from the living, in
-    seconds.
+    seconds. ``shared``: files that are written without the lock; they have to be an hour old.
     """
     with suppress(OSError):  # it is in nobody's way
-        for path in folder.glob(f".*{TEMPORARY}"):
-            if time.time() - path.lstat().st_mtime >= older_than:
+        for path in folder.glob(".*"):
+            ours = path.name.endswith(TEMPORARY) or _BEFORE_0_6.fullmatch(path.name)
+            least = max(older_than, _SURELY_DEAD if path.name.startswith(shared) else 0.0)
+            if ours and path.is_file() and time.time() - path.lstat().st_mtime >= least:
                 path.unlink(missing_ok=True)
 
 

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from sklearn.datasets import load_digits
 from torch import nn
 
+from vaebench.config.spine import TrainSpec
 from vaebench.contracts import (
     Adopts,
     Floors,
@@ -114,8 +115,9 @@ def moved(module, before):
 
 def train(model, steps, state=None, hooks=None, **options):
     optimizers = {phase.name: torch.optim.AdamW(phase.parameters, 2e-3, weight_decay=0.0) for phase in model.phases}
-    spec = {"epochs": 9, "max_steps": steps, "batch_size": 8, "seed": 3, "clip_norm": 1.0, "log_every": 4} | options
-    return fit(model, digits(), optimizers=optimizers, state=state, hooks=hooks or Hooks(), **spec)
+    spec = {"epochs": 9, "max_steps": steps, "batch_size": 8, "clip_norm": 1.0, "log_every": 4} | options
+    spec = TrainSpec(**spec)
+    return fit(model, digits(), optimizers=optimizers, spec=spec, seed=3, state=state, hooks=hooks or Hooks())
 
 
 def test_it_is_what_the_loop_and_the_suites_ask_for():
@@ -474,7 +476,13 @@ def test_latents_become_the_law():
     assert std < 0.3
     optimizers = {phase.name: torch.optim.Adam(phase.parameters, 5e-3) for phase in model.phases}
     torch.manual_seed(0)
-    fit(model, data, optimizers=optimizers, epochs=60, max_steps=400, batch_size=64, seed=0, clip_norm=1.0)
+    fit(
+        model,
+        data,
+        optimizers=optimizers,
+        seed=0,
+        spec=TrainSpec(epochs=60, max_steps=400, batch_size=64, clip_norm=1.0),
+    )
     mean, std = moments()
     assert mean < 0.35
     assert 0.6 < std < 1.3

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from vaebench.config.spine import TrainSpec
 from vaebench.contracts import Adopts, Averages, Finishes, MovesPoints
 from vaebench.data.points import PointData, s_curve
 from vaebench.engine.loop import Hooks, fit
@@ -24,8 +25,10 @@ def optimizers(model: Any, lr: float = 1e-2) -> dict[str, torch.optim.Optimizer]
 
 
 def train(model: Any, steps: int, data: PointData = DATA, **options: Any) -> Any:
-    options = {"optimizers": optimizers(model), "epochs": 10_000, "batch_size": 64, "seed": 0} | options
-    fit(model, data, max_steps=steps, **options)
+    made = options.pop("optimizers", None) or optimizers(model)
+    seed = options.pop("seed", 0)
+    spec = TrainSpec(**({"epochs": 10_000, "batch_size": 64, "max_steps": steps} | options))
+    fit(model, data, optimizers=made, spec=spec, seed=seed)
     return model
 
 

@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from vaebench.config.spine import TrainSpec
 from vaebench.contracts import Batch, Exports, LooksAtData
 from vaebench.data import arithmetic
 from vaebench.engine.loop import fit
@@ -75,7 +76,7 @@ def test_the_loop_trains_it(data):
     model = make()
     before = float(model.loss(data.batch(torch.arange(64)), 0).total.detach())
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    fit(model, data, optimizers={"language_model": optimizer}, epochs=10, batch_size=16, seed=0)
+    fit(model, data, optimizers={"language_model": optimizer}, seed=0, spec=TrainSpec(epochs=10, batch_size=16))
     after = float(model.loss(data.batch(torch.arange(64)), 0).total.detach())
     assert before == pytest.approx(math.log(128), rel=0.1)
     assert after < 0.6 * before

@@ -12,7 +12,7 @@ from vaebench.errors import UserError, unknown
 from vaebench.runs.store import Run, Store, store_root
 
 _NO_OPTIONS = frozenset({"_target_", "version", "input_shape", "sample_rate", "data", "needs", "extra", "defaults"})
-_NO_OPTIONS |= {"name", "parents", "embedded", "law", "builds_on", "templates", "fillers"}
+_NO_OPTIONS |= {"name", "about", "parents", "embedded", "law", "builds_on", "templates", "fillers"}
 
 
 def show(words: list[str]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +64,14 @@ def kinds(data: Any) -> tuple[str, ...]:
     if data in (None, LATENTS):
         return ("images",)
     return (data,) if isinstance(data, str) else tuple(data)
+
+
+@cache
+def about(dataset: str) -> Mapping[str, Any]:
+    """What a dataset's YAML tells readers; nothing of it reaches a request or the code that reads the data.
+
+    ``title``; ``embedded``: what comes without a file; ``items``: how many it trains on; ``classes``: what to call
+    them, each with its article, or the dataset that has the same. Empty for what is no dataset.
+    """
+    found: Mapping[str, Any] = leaf("dataset", dataset).get("about", {}) if dataset in choices("dataset") else {}
+    return found

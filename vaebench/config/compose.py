@@ -26,10 +26,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vaebench.config import bounds
 from vaebench.config.bounds import first_line
-from vaebench.config.choices import LATENTS, choices, conf_dir, kind_of, kinds, kinds_of_model, leaf
+from vaebench.config.choices import choices, conf_dir, kind_of, kinds
 from vaebench.config.overrides import MOST_POINTS, parse, spelled, whole
 from vaebench.config.spine import ReproduceConfig, ScaleSpec, TrainConfig
 from vaebench.config.targets import called
+from vaebench.config.usual import default_dataset, experiment_choices, usual
 from vaebench.errors import UserError, shown, unknown
 
 _IMAGES = "mnist"
@@ -120,14 +121,14 @@ def configurations(
     if name == "reproduce":
         mistakes += ["-m: sweeps are for train, eval, answers and prompt"] if sweep else []
         return [_spine([option for axis in axes for option in axis], mistakes)]
-    defaults = _usual(name, words)
+    defaults = usual(name, words)
     base, refused = _looked_up(name, defaults, [option for axis in axes for option in axis])
     mistakes += refused
     points = math.prod(map(len, axes))
     mistakes += [f"-m: {points:,} combinations; at most {MOST_POINTS:,} are run"] if points > MOST_POINTS else []
     if mistakes or base is None:
         raise UserError(*dict.fromkeys(mistakes))
-    defaults += _default_dataset(words, images)
+    defaults += default_dataset(words, images)
     axes = [[whole(option) if _is_counted(base, option) else option for option in axis] for axis in axes]
     found = [_composed(name, (*defaults, *_without_nulls(point))) for point in itertools.product(*axes)]
     return [_plain(_of_one_kind(cfg)) for cfg in _within_bounds(found, spec)]
@@ -205,7 +206,7 @@ def _within_bounds(found: list[DictConfig], spec: type) -> list[DictConfig]:
 def _without_nulls(point: Sequence[str]) -> list[str]:
     """Hydra has no null for a group: it is left out, and taken out where the experiment has chosen of it."""
     given = dict(text.partition("=")[::2] for text in point)
-    by_experiment = _experiment_choices(given.get("experiment"))
+    by_experiment = experiment_choices(given.get("experiment"))
     kept = [text for text in point if not _is_null_choice(text)]
     return kept + [
         f"~{text.removesuffix('=null')}"
@@ -329,58 +330,3 @@ def _is_open(node: DictConfig, depth: int) -> bool:
     typed = OmegaConf.get_type(node) not in (dict, None)
     target = str(node.get("_target_") or "")
     return target.startswith("torch.") if target or depth < 2 else not typed
-
-
-def _usual(name: str, words: Sequence[str]) -> list[str]:
-    """What goes with the kind of data or with the model, unless the command or its experiment says otherwise."""
-    chosen = _chosen(words)
-    model, dataset = (chosen[g] if chosen.get(g) in choices(g) else "" for g in ("model", "dataset"))
-    about = leaf("model", model) if model else {}
-    kinds = kinds_of_model(model) if model else ()
-    kind = kind_of(dataset) if dataset else (*kinds, "images")[0]
-    usual = {group: choice for group, choice in _of_kind(kind).items() if group != "dataset"}
-    if kind == "images" and "audio" in kinds:
-        usual = {"suite": _of_kind("audio")["suite"]}
-    if about.get("data") == LATENTS:
-        usual = _of_kind(LATENTS)
-    if "builds_on" in about and "chain" not in chosen:
-        usual |= dict(zip(("chain", "link"), about["builds_on"].split("/"), strict=True))
-    unfit = {"suite"} if name != "eval" else set()
-    if "model" in chosen and kind not in kinds:  # it does not have the part that would be chosen
-        unfit |= {group for group in usual if "@model." in group}
-    return [f"{group}={choice}" for group, choice in usual.items() if group not in {*chosen, *unfit}]
-
-
-@cache
-def _usual_choices() -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = yaml.safe_load((conf_dir() / "usual.yaml").read_text(encoding="utf-8"))
-    return found
-
-
-def _of_kind(kind: str) -> dict[str, str]:
-    """What is usually chosen for a kind of data."""
-    return dict(_usual_choices().get(kind, {}))
-
-
-def _default_dataset(words: Sequence[str], images: Callable[[], str]) -> list[str]:
-    """The usual set of the model's kind of data, unless the command or its experiment chooses one."""
-    chosen = _chosen(words)
-    if "dataset" in chosen:
-        return []
-    model = chosen.get("model")
-    kind = kinds_of_model(str(model))[0] if model in choices("model") else "images"
-    return [f"dataset={images() if kind == 'images' else _of_kind(kind)['dataset']}"]
-
-
-def _chosen(words: Sequence[str]) -> dict[str, str]:
-    """What the command chooses, and what its experiment does where the command is silent."""
-    given = {key.lstrip("+~"): value for key, _, value in (word.partition("=") for word in words)}
-    return {**_experiment_choices(given.get("experiment")), **given}
-
-
-def _experiment_choices(name: str | None) -> dict[str, str]:
-    """What an experiment chooses of each group."""
-    if name not in choices("experiment"):
-        return {}
-    defaults = leaf("experiment", str(name)).get("defaults", ())
-    return {key.removeprefix("override /"): value for entry in defaults for key, value in entry.items()}

@@ -11,9 +11,9 @@ from typing import Any
 
 KEY_LENGTH = 12
 # Where a file is fetched from does not change what it holds (its sha256 stands beside it), so it is no part of the key.
-# ``needs`` and ``data`` describe a leaf: which packages it takes, which kind of data it is for. A ``path`` has its
-# sha256 beside it too.
-_NOT_IN_KEY = frozenset({"mirrors", "needs", "extra", "data", "path", "builds_on"})
+# ``needs``, ``data`` and ``about`` describe a leaf: which packages it takes, which kind of data it is for, what to call
+# it. A ``path`` has its sha256 beside it too.
+_NOT_IN_KEY = frozenset({"mirrors", "needs", "extra", "data", "path", "builds_on", "about"})
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class TrainSpec:
     ``snapshots``: how many times the weights are kept, evenly along the training; an evaluation can take one.
     """
 
-    epochs: Count | None = MISSING
+    epochs: Count | None = None
     max_steps: Count | None = None
     batch_size: Count = 128
     schedule: Annotated[str, OneOf(SCHEDULES)] = "constant"

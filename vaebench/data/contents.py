@@ -171,7 +171,8 @@ def dataset_leaf(leaf: Mapping[str, Any]) -> dict[str, Any]:
     Raises `UserError` for a name or a shape that cannot be one.
     """
     check_fields(leaf)
+    leaf = {name: value for name, value in leaf.items() if name != "about"}
     if "splits" not in leaf:
-        return dict(leaf)
+        return leaf
     name = str(leaf["name"])
     return {**leaf, "contents": contents(name, split_names(name, leaf["splits"]), kinds(leaf.get("data"))[0])}

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.spine import TrainSpec
 from vaebench.contracts import (
     Averages,
     Batch,
@@ -53,29 +54,15 @@ def fit(
     data: TrainingData,
     *,
     optimizers: Mapping[str, torch.optim.Optimizer],
-    epochs: int | None = None,
-    max_steps: int | None = None,
-    batch_size: int,
+    spec: TrainSpec,
     seed: int,
-    precision: str = "float32",
-    schedule: str = "constant",
-    clip_norm: float | None = None,
-    log_every: int = 100,
-    keep: str | None = None,
-    watch_every: int | None = None,
-    warmup_steps: int | None = None,
-    snapshots: int | None = None,
     state: dict[str, Any] | None = None,
     hooks: Hooks = Hooks(),
 ) -> int:
     """Train ``model`` in place and return the number of steps.
 
-    ``optimizers``: one per phase, by name. ``data``: on the training device. ``epochs`` or ``max_steps`` may be None.
-    ``schedule``: the rate stays (``constant``), falls to zero (``linear``), along half a cosine (``cosine``), or rises
-    for a tenth of the steps and falls along a cosine (``onecycle``; Smith & Topin, arXiv 1708.07120); ``warmup_steps``:
-    over which the first and the third rise before. ``watch_every``: steps between two looks at what a model that
-    `Watches` has to say. ``snapshots``: how many evenly spread ones are kept.
-    ``keep``: the weights of the ``last`` step (also None), or of the epoch with the ``best`` loss on a held-out tenth.
+    ``optimizers``: one per phase, by name. ``data``: on the training device. ``spec``: one-cycle is
+    Smith & Topin's (arXiv 1708.07120).
     ``state``: what a checkpoint held; the training goes on to the same numbers, bit for bit on a CPU.
 
     Raises `UserError` for too little data, a loss that is not finite, a term below its `Floors`; `Interrupted` after
@@ -83,41 +70,43 @@ def fit(
     """
     _begin(model, data)
     phases: tuple[Phase, ...] = model.phases  # type: ignore[assignment]
-    best = _Best(model, data, seed) if keep == "best" else None
+    best = _Best(model, data, seed) if spec.keep == "best" else None
     count = len(data) if best is None else best.training
-    if count < batch_size:
-        raise UserError(f"train.batch_size={batch_size}: {data.name} has only {count} training items")
-    per_epoch = count // batch_size
-    total = total_steps(count, batch_size, epochs, max_steps) if phases else 0
+    if count < spec.batch_size:
+        raise UserError(f"train.batch_size={spec.batch_size}: {data.name} has only {count} training items")
+    per_epoch = count // spec.batch_size
+    total = total_steps(count, spec.batch_size, spec.epochs, spec.max_steps) if phases else 0
     rates = {name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in optimizers.items()}
     first, window = _restore(model, optimizers, best, state, total)
-    autocast = torch.autocast(data.device.type, torch.bfloat16, enabled=precision == "bf16")
+    autocast = torch.autocast(data.device.type, torch.bfloat16, enabled=spec.precision == "bf16")
     average = model.average if isinstance(model, Averages) else None
-    kept = snapshot_steps(total, snapshots)
+    kept = snapshot_steps(total, spec.snapshots)
     model.train()
-    for step, picked in _batches(count, batch_size, seed, first, total, data.device):
+    for step, picked in _batches(count, spec.batch_size, seed, first, total, data.device):
         batch = data.batch(picked if best is None else best.rows[picked])
         for phase in phases:
             if step % phase.every:
                 continue
             optimizer = optimizers[phase.name]
-            if schedule != "constant" or warmup_steps:
-                _set_rates(optimizer, rates[phase.name], rate_factor(schedule, step, total, warmup_steps or 0))
-            output = _update(phase, optimizer, batch, step, autocast, clip_norm, alone=len(phases) == 1)
+            if spec.schedule != "constant" or spec.warmup_steps:
+                _set_rates(
+                    optimizer, rates[phase.name], rate_factor(spec.schedule, step, total, spec.warmup_steps or 0)
+                )
+            output = _update(phase, optimizer, batch, step, autocast, spec.clip_norm, alone=len(phases) == 1)
             _remember(window, phase.name, output.total.detach(), output.terms)
         if average is not None:
             average()
         done = step + 1
         if done in kept:
             hooks.snapshot(kept[done])
-        if done % log_every == 0 or done == total:
+        if done % spec.log_every == 0 or done == total:
             means = _means(window, model, done)
             hooks.log({"step": done, "epoch": round(done / per_epoch, 4), **means})
             window.clear()
             hooks.track(done, total)
         if best is not None and (done % per_epoch == 0 or done == total):
             hooks.log({"step": done, "epoch": round(done / per_epoch, 4), "validation/loss": best.look(done)})
-        if watch_every and (done % watch_every == 0 or done == total):
+        if spec.watch_every and (done % spec.watch_every == 0 or done == total):
             hooks.log({"step": done, "epoch": round(done / per_epoch, 4), **_watched(model, data)})
         stop = hooks.stop()
         if stop or (hooks.due() and done < total):

@@ -35,7 +35,7 @@ _TOO_LARGE = re.compile("allocate|overflow|array is too big|maximum allowed|exce
 _SHOWN = 3  # options of a leaf that is too large
 # Fields of a leaf that describe it and are not arguments of its constructor.
 _DESCRIPTION = frozenset(
-    {"_target_", "version", "data", "needs", "extra", "language_model", "scorers", "decay_on", "builds_on"}
+    {"_target_", "version", "data", "needs", "extra", "language_model", "scorers", "decay_on", "builds_on", "about"}
 )
 # What a thing made of a leaf has; what has not is of another kind.
 _MADE = {"model": "phases", "dataset": "batch", "dataset.problems": "test", "dataset.answers": "answer"}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from vaebench.config.request import Request
-from vaebench.disk import TEMPORARY, as_json, write_bytes
+from vaebench.disk import as_json, remove_unfinished, write_bytes
 from vaebench.errors import UserError, printable
 from vaebench.runs import kinds, records
 
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_BEFORE_0_6 = re.compile(r"\..+\.[a-z0-9_]{8}")  # how it was called then: .checkpoint.pt.k2x8_a0q
-_SURELY_DEAD = 3600.0  # seconds after which a file that is still being written has lost its writer
 CHECKPOINT = "checkpoint.pt"
 _NOT_STORED = frozenset({"status.json", CHECKPOINT})  # of a folder's files, those that no checksum is kept of
 
@@ -253,12 +250,7 @@ class Run:
         A request is written before the lock is taken, so one that is being written may have a living writer.
         """
         for folder in (self.folder, self.path("snapshots")):
-            with suppress(OSError):
-                for path in folder.glob(".*"):
-                    ours = path.name.endswith(TEMPORARY) or _BEFORE_0_6.fullmatch(path.name)
-                    least = _SURELY_DEAD if path.name.startswith(".request.yaml.") else 0
-                    if ours and path.is_file() and time.time() - path.lstat().st_mtime >= least:
-                        path.unlink(missing_ok=True)
+            remove_unfinished(folder, shared=(".request.yaml.",))
 
     def remove(self, name: str) -> None:
         """Remove a file, a link or a folder of the run, if it is there."""

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from vaebench import disk
-from vaebench.config.choices import choices, leaf
+from vaebench.config.choices import about, choices, leaf
 from vaebench.config.request import Request
 from vaebench.config.targets import called
 from vaebench.errors import UserError
@@ -170,13 +170,12 @@ def items_seen(request: Request) -> int:
 
 def items(request: Request) -> int:
     """How many items the training set holds, by its YAML; MNIST's number where that does not say."""
-    name = request["dataset"]["name"]
-    about = leaf("dataset", name) if name in choices("dataset") else {}
-    return int(about.get("items", _ITEMS))
+    return int(about(request["dataset"]["name"]).get("items", _ITEMS))
 
 
 def work(run: Run, setup: Setup) -> None:
     """Train from the checkpoint, if there is one; write weights and ``result.json``."""
+    from vaebench.config.spine import TrainSpec
     from vaebench.contracts import Exports
     from vaebench.engine import runtime
     from vaebench.engine.checkpoint import checkpoint_bytes, load_checkpoint, weights_bytes
@@ -209,10 +208,10 @@ def work(run: Run, setup: Setup) -> None:
         model,
         data,
         optimizers=optimizers,
+        spec=TrainSpec(**spec),
         seed=request["seed"],
         state=state,
         hooks=Hooks(log=log.append, track=setup.track, save=save, due=due, stop=setup.stop, snapshot=keep),
-        **{name: value for name, value in spec.items() if value is not None},
     )
     run.write("model.safetensors", weights_bytes(model))
     if isinstance(model, Exports):
