@@ -163,9 +163,7 @@ def fsdd(
     Raises:
         UserError: the archive is missing, corrupt or not what it should be, or an option is out of range.
     """
-    if list(files) != ["archive"]:
-        raise UserError(f"dataset {name}: files must be archive, not {', '.join(files) or 'none'}")
-    located = obtain(name=name, files=files, mirrors=mirrors)
+    located = obtain(name=name, files=files, mirrors=mirrors, roles=("archive",))
     recordings = _recordings(located.paths["archive"], sample_rate=sample_rate, peak=peak)
     train = [(clip, digit) for (digit, _, index), clip in recordings.items() if index >= _FSDD_TEST]
     joined: dict[tuple[int, str], list[np.ndarray]] = {}

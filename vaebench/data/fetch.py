@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,17 +67,27 @@ def usual_images() -> str:
     return "digits"
 
 
-def status(name: str) -> DatasetStatus:
-    """Which files of a dataset are where; nothing is read."""
-    return _status(name, hashed=False)
-
-
-def verify(name: str) -> DatasetStatus:
-    """`status` after reading every file that is there: a wrong sha256 makes it ``corrupt``.
+def status(name: str, *, hashed: bool = False) -> DatasetStatus:
+    """Which files of a dataset are where. ``hashed``: after reading every file; a wrong sha256 makes it ``corrupt``.
 
     Of ordinary folders no sha256 is known: there a file is ``corrupt`` that is no picture or sound.
     """
-    return _status(name, hashed=True)
+    spec = specification(name)
+    if spec.splits is not None:
+        return of_folders(name, spec.kind, spec.splits, read=hashed)
+    files, found = _here(spec), []
+    for entry in files:
+        path = _find(entry)
+        state = "present" if path else "missing"
+        if path and hashed and sha256_of(path) != entry.sha256:
+            state = "corrupt"
+        found.append(FileStatus(entry.file, state, path))
+    return DatasetStatus(name, _origin(spec), tuple(found), partial=files is not spec.files)
+
+
+def verify(name: str) -> DatasetStatus:
+    """`status` after every file was read."""
+    return status(name, hashed=True)
 
 
 def fetch(name: str) -> DatasetStatus:
@@ -98,14 +108,19 @@ def fetch(name: str) -> DatasetStatus:
     return verify(name)
 
 
-def obtain(*, name: str, files: Files, mirrors: Sequence[str] = (), folder: str = "") -> Located:
+def obtain(
+    *, name: str, files: Files, mirrors: Sequence[str] = (), folder: str = "", roles: Collection[str] = ()
+) -> Located:
     """Find every file, downloading what is missing, and check every sha256.
 
-    ``folder``: where they lie, one or more plain names joined by ``/``; empty if it is ``name``.
+    ``folder``: where they lie, one or more plain names joined by ``/``; empty if it is ``name``. ``roles``: which files
+    there must be; empty if the set has them as it likes.
 
     Raises:
         UserError: a file is missing and cannot be downloaded, has another sha256, or is ill described.
     """
+    if roles and set(files) != set(roles):
+        raise UserError(f"dataset {name}: files must be {', '.join(roles)}, not {', '.join(files) or 'none'}")
     wanted = entries(name, folder or name, files, mirrors)
     paths = _whole(wanted)
     all_given = all(_is_given(wanted[role], path) for role, path in paths.items())
@@ -190,21 +205,6 @@ def _origin(spec: Spec) -> str:
     if all(path for _, path in found):
         return "VAEBENCH_DATA" if all(path and _is_given(entry, path) for entry, path in found) else "cache"
     return "downloadable" if all(path or entry.mirrors for entry, path in found) else "unavailable"
-
-
-def _status(name: str, *, hashed: bool) -> DatasetStatus:
-    spec = specification(name)
-    if spec.splits is not None:
-        return of_folders(name, spec.kind, spec.splits, read=hashed)
-    files = _here(spec)
-    found = []
-    for entry in files:
-        path = _find(entry)
-        state = "present" if path else "missing"
-        if path and hashed and sha256_of(path) != entry.sha256:
-            state = "corrupt"
-        found.append(FileStatus(entry.file, state, path))
-    return DatasetStatus(name, _origin(spec), tuple(found), partial=files is not spec.files)
 
 
 def _download(entry: File) -> Path:

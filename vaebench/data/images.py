@@ -124,9 +124,7 @@ def idx(
     Raises:
         UserError: a file is missing, corrupt, not IDX, or does not agree with the others or with ``shape``.
     """
-    if sorted(files) != sorted(_IDX_ROLES):
-        raise UserError(f"dataset {name}: files must be {', '.join(_IDX_ROLES)}, not {', '.join(files) or 'none'}")
-    located = obtain(name=name, files=files, mirrors=mirrors, folder=folder)
+    located = obtain(name=name, files=files, mirrors=mirrors, folder=folder, roles=_IDX_ROLES)
     arrays = {role: read_idx(path, dimensions=3 if "images" in role else 1) for role, path in located.paths.items()}
     train, test = (arrays[f"{split}_images"][:, None] for split in ("train", "test"))
     if pad:

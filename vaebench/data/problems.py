@@ -91,8 +91,7 @@ def gsm8k(*, name: str, folder: str, files: Files, solution: Solution, mirrors: 
     Raises:
         UserError: an option is wrong, a file is missing or corrupt, or over 5 % of its lines cannot be used.
     """
-    _check_roles(name, files, "train", "test")
-    located = obtain(name=name, folder=folder, files=files, mirrors=mirrors)
+    located = obtain(name=name, folder=folder, files=files, mirrors=mirrors, roles=("train", "test"))
     notes: list[str] = []
     train, test = (_problems(located.paths[role], _gsm8k_problem, notes) for role in ("train", "test"))
     return _assemble(name, train, test, lambda worked: _gsm8k_solution(worked, solution), located.source, notes)
@@ -116,8 +115,8 @@ def math(
     Raises:
         UserError: an option is wrong, a file is missing or corrupt, or over 5 % of its lines cannot be used.
     """
-    _check_roles(name, files, "train", "test", *(["asked"] if "asked" in files else []))
-    located = obtain(name=name, folder=folder, files=files, mirrors=mirrors)
+    roles = ("train", "test", *(["asked"] if "asked" in files else []))
+    located = obtain(name=name, folder=folder, files=files, mirrors=mirrors, roles=roles)
     notes: list[str] = []
     train, test = (_problems(located.paths[role], _math_problem, notes) for role in ("train", "test"))
     spare: list[_Worked] = []
@@ -153,11 +152,6 @@ def _last_box(solution: str) -> tuple[int, int] | None:
             return start, place
         place += 1
     return None
-
-
-def _check_roles(name: str, files: Files, *roles: str) -> None:
-    if set(files) != set(roles):
-        raise UserError(f"problems {name}: files must be {', '.join(roles)}, not {', '.join(files) or 'none'}")
 
 
 def _gsm8k_problem(row: int, record: Record) -> _Worked:

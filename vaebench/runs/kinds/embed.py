@@ -79,7 +79,7 @@ def work(run: Run, setup: Setup) -> None:
             setup,
             track=lambda finished, _, before=done: setup.track(before + finished, total),  # type: ignore[misc]
         )
-        truncated[stem] = embeddings.truncated(shards, run.folder, stem)
+        truncated[stem] = embeddings.truncated(shards, run.folder)
         done += len(part)
     answers.finish(run, setup.device, problems, texts=total, dim=embedder.dim, truncated=truncated)
 
@@ -121,7 +121,7 @@ def opened(folder: Path) -> tuple[Tensor, Tensor]:
     questions: Any = facts["test_items"] if of_answers else facts["train_items"]
     found = []
     for stem, wanted in (("questions", questions), ("solutions", facts["texts"] - questions)):
-        vectors = read(run.all_intact(f"{stem}-*.safetensors"), folder, stem)
+        vectors = read(run.all_intact(f"{stem}-*.safetensors"), folder)
         if len(vectors) != wanted:
             raise incomplete(run, len(vectors), wanted, stem)
         found.append(vectors)
