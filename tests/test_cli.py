@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import cli, store
-from vaebench.store import Run
+from vaebench.cli import main as cli
+from vaebench.runs import store
+from vaebench.runs.store import Run
 
 FAST = ["dataset=digits", "train.max_steps=3", "train.batch_size=32"]
 
@@ -209,7 +210,7 @@ def test_run_of_other_data_is_not_evaluated(capsys: pytest.CaptureFixture[str], 
     code, _, error = run("eval", "suite=reconstruction", *FAST, capsys=capsys)
     assert code == 2
     assert f"{path}: is damaged, its checksum is not the one it was finished with; remove {path} and " in error
-    Run(path.parent).finish()  # as if it had been trained on them
+    Run(path.parent).finish(spent=0.0)  # as if it had been trained on them
     code, _, error = run("eval", "suite=reconstruction", *FAST, capsys=capsys)
     assert code == 2
     assert "was trained on other contents of digits" in error

@@ -14,8 +14,9 @@ FILE = re.compile(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTAL
 ROW = re.compile(r"`rows:` of a table in `([\w./]+)`.*?\n```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 COMMANDS = """
-from vaebench.cli import main
+from vaebench.cli.main import main
 from vaebench.papers.tables import load
+from vaebench.targets import pictures
 fast = ["model=rae", "dataset=digits_small", "train.max_steps=2", "quiet=true"]
 assert main(["train", *fast]) == 0
 assert main(["eval", "suite=activity", *fast]) == 0
@@ -29,11 +30,14 @@ latent = ["model=ldm", "dataset=digits_small", "parent.experiment=patchwise", "t
 assert main(["train", *latent, "model.width=16", "model.depth=1", "parent.overrides=['train.max_steps=2']"]) == 0
 assert main(["eval", "suite=compression", "model=patchwise", "dataset=digits_small", "train.max_steps=2"]) == 0
 short = ["train.max_steps=2"]
-chain = [f"stages.{name}.overrides={short}" for name in ("encoder", "tokenizer", "teacher")]
+chain = [f"chain.{name}.overrides={short}" for name in ("encoder", "tokenizer", "teacher")]
 matched = ["experiment=dmvae/joint", "reference=box", "reference.samples=300", "dataset=digits", *short, *chain]
 assert main(["train", *matched, "quiet=true"]) == 0
+assert [picture.kind for picture in pictures("activity")] == ["variances"]
 assert "rae" in load("batchtopk").tables["table1"].rows
-assert load("example").tables["table1"].claims
+one, two = load("example").tables.values()
+assert [claim.text for claim in one.claims] == ["PSNR of RAE above PCA's"]
+assert [claim.text for claim in two.claims] == ["PSNR of RAE above VAE's (L = 8)", "PSNR of RAE above VAE's (L = 16)"]
 """
 
 
@@ -42,7 +46,7 @@ def test_the_examples_run(tmp_path):
     for folder in ("vaebench", "conf"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     files = FILE.findall(page)
-    assert len(files) == 16
+    assert len(files) == 17
     for name, content in files:
         assert not (tmp_path / name).exists(), f"{name} is there already: the page's example needs another name"
         (tmp_path / name).write_text(content, encoding="utf-8")

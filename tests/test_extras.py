@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import cli
+from vaebench.cli import main as cli
 
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = ["transformers", "tokenizers", "pyarrow", "vector_quantize_pytorch"]

@@ -14,8 +14,8 @@ import torch
 import yaml
 from scipy.io import wavfile
 
-from vaebench.choices import conf_dir
-from vaebench.config import Request
+from vaebench.config.choices import conf_dir
+from vaebench.config.request import Request
 from vaebench.contracts import TrainingData
 from vaebench.data import waves
 from vaebench.data.audio import AudioData, Clips, assemble, clips, fsdd
@@ -31,7 +31,7 @@ def leaf(name: str) -> dict:
 
 
 def build(name: str) -> AudioData:
-    from vaebench import build as module
+    from vaebench.runs import build as module
 
     return module.dataset(Request({"dataset": leaf(name)}))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vaebench.choices import leaf as stored_leaf
+from vaebench.config.choices import leaf as stored_leaf
 from vaebench.data import lines, problems
 from vaebench.errors import UserError
 

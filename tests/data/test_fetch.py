@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vaebench.choices import choices, leaf
+from vaebench.cli.data import command
+from vaebench.config.choices import choices, leaf
 from vaebench.data import fetch, files
 from vaebench.errors import UserError
 
@@ -218,7 +219,7 @@ def test_a_corrupt_file_is_seen_by_verify_and_mended_in_the_cache_only(conf, pla
     (places.cache / "toy" / "train").write_bytes(b"cut")
     assert [entry.state for entry in fetch.status("toy").files] == ["present", "present"]
     assert [entry.state for entry in fetch.verify("toy").files] == ["corrupt", "present"]
-    assert fetch.command(["verify"]) == 1
+    assert command(["verify"]) == 1
     assert [entry.state for entry in fetch.fetch("toy").files] == ["present", "present"]
     put(places.given / "toy", {"train": b"cut"})
     with pytest.raises(UserError, match="put the right file there"):
@@ -239,7 +240,7 @@ def test_command_prints_every_dataset_and_says_what_is_wrong(conf, places, capsy
     monkeypatch.setenv("COLUMNS", "300")
     write(conf, "toy", files=put(places.given / "toy", FILES), mirrors=[DEAD])
     write(conf, "gone", files={"a": {"file": "a", "sha256": "0"}})
-    assert fetch.command([]) == 0
+    assert command([]) == 0
     out = capsys.readouterr().out
     for word in (
         "own",
@@ -252,15 +253,15 @@ def test_command_prints_every_dataset_and_says_what_is_wrong(conf, places, capsy
         "missing",
     ):
         assert word in out
-    assert fetch.command(["verify"]) == 0
-    assert fetch.command(["verify", "gone"]) == 1
+    assert command(["verify"]) == 0
+    assert command(["verify", "gone"]) == 1
     for words, message in (
         (["statsu"], "did you mean 'status'"),
         (["verify", "tyo"], "did you mean 'toy'"),
         (["fetch"], "which dataset"),
     ):
         with pytest.raises(UserError, match=message):
-            fetch.command(words)
+            command(words)
 
 
 # Sets of ordinary folders
@@ -288,11 +289,11 @@ def test_a_set_of_folders_is_there_with_its_first_file(conf, places):
 def test_a_set_of_folders_is_one_line_and_never_downloaded(conf, places, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     write(conf, "toy", splits={"train": ["train"], "test": ["val|test"]})
-    assert fetch.command(["status", "toy"]) == 0
+    assert command(["status", "toy"]) == 0
     assert capsys.readouterr().out.count("toy/") == 1
-    assert fetch.command(["verify", "toy"]) == 1
+    assert command(["verify", "toy"]) == 1
     with pytest.raises(UserError) as error:
-        fetch.command(["fetch", "toy"])
+        command(["fetch", "toy"])
     message = str(error.value)
     for words in ("train, val or test", str(places.given / "toy"), "nothing is downloaded", "choose dataset=own"):
         assert words in message
@@ -416,7 +417,7 @@ def test_a_composed_dataset_names_parts_that_exist(conf):
 def test_the_command_shows_a_folder_once(conf, places, put, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     write(conf, "toy", files=put(places.given / "toy", FILES))
-    assert fetch.command(["status", "toy"]) == 0
+    assert command(["status", "toy"]) == 0
     assert capsys.readouterr().out.count(str(places.given / "toy")) == 1
 
 

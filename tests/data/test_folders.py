@@ -451,9 +451,9 @@ def test_other_formats_without_soundfile(sounds, places, monkeypatch):
 
 @pytest.mark.parametrize("name", ["coco", "imagenet", "librispeech", "common_voice"])
 def test_the_sets_of_ours(places, name):
-    from vaebench import build
-    from vaebench.choices import leaf
-    from vaebench.config import Request
+    from vaebench.config.choices import leaf
+    from vaebench.config.request import Request
+    from vaebench.runs import build
 
     for split in ("train", "test"):
         if name in ("coco", "imagenet"):

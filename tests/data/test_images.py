@@ -14,8 +14,8 @@ import pytest
 import torch
 import yaml
 
-from vaebench.choices import conf_dir
-from vaebench.config import Request
+from vaebench.config.choices import conf_dir
+from vaebench.config.request import Request
 from vaebench.data.image_files import read_idx
 from vaebench.data.images import cifar10, digits, idx, photos
 from vaebench.errors import UserError
@@ -32,7 +32,7 @@ def leaf(name: str) -> dict:
 
 
 def build(name: str):
-    from vaebench import build as module
+    from vaebench.runs import build as module
 
     return module.dataset(Request({"dataset": leaf(name)}))
 
@@ -153,7 +153,7 @@ def test_padding_is_asked_for_and_only_enlarges(places, put_idx):
 
 
 def test_every_dataset_yaml_binds_to_its_reader():
-    from vaebench import build as module
+    from vaebench.runs import build as module
 
     for path in sorted((conf_dir() / "dataset").glob("*.yaml")):
         leaf = yaml.safe_load(path.read_text())

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vaebench import metrics
 from vaebench.errors import UserError
-from vaebench.metrics import association, image, kid, manifold, points, selection, speech, two_samples
+from vaebench.metrics import association, image, kid, manifold, selection, speech, two_samples
 from vaebench.metrics.features import as_float, extract
 from vaebench.metrics.finite import require_finite
 from vaebench.metrics.frechet import Moments, Reference, frechet_distance, moments, reference
@@ -59,12 +59,12 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
     "inception_score.inception_score": (lambda x: inception_score(x, splits=2), (SETS,)),
     "kid.kernel_distance": (kid.kernel_distance, (SETS, SETS)),
     "manifold.precision_recall": (lambda x, y: manifold.precision_recall(x, y, neighbours=3), (SETS, SETS)),
-    "points.share_near": (lambda x, y: points.share_near(x, y, radius=1.0), (SETS, SETS)),
     "selection.accuracy": (lambda m: selection.accuracy(m.numpy(), RIGHT), (SCORES,)),
     "selection.highest": (lambda s: selection.highest(s.numpy(), 0.1), (SCORES,)),
     "selection.lowest": (lambda s: selection.lowest(s.numpy(), 0.1), (SCORES,)),
     "selection.lowest, the first": (lambda s: selection.lowest(s.numpy(), 0.0), (SCORES,)),
     "selection.paired_bootstrap": (lambda x: np.array(selection.paired_bootstrap(x.numpy(), 20, 0)), ((2, 2, 5),)),
+    "two_samples.share_near": (lambda x, y: two_samples.share_near(x, y, radius=1.0), (SETS, SETS)),
     "speech.log_spectral_distance": (speech.log_spectral_distance, (SETS, SETS)),
     "speech.pesq": (lambda x, y: speech.pesq(x, y, 8000), (WAVE, WAVE)),
     "speech.si_sdr": (speech.si_sdr, (WAVE, WAVE)),

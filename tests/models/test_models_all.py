@@ -9,6 +9,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from vaebench.contracts import (
+    Adopts,
     Batch,
     Classifies,
     Completes,
@@ -19,10 +20,8 @@ from vaebench.contracts import (
     HasLayers,
     LooksAtData,
     MasksLatents,
-    Perceives,
     Reconstructs,
     Samples,
-    Starts,
     Tokenizes,
     Watches,
 )
@@ -91,15 +90,15 @@ def test_yaml_lists_exactly_the_constructors_options(path):
         ("pca", {Reconstructs, FitsInClosedForm}),
         ("identity", {Reconstructs}),
         ("classifier", {Classifies, HasLayers, LooksAtData}),
-        *((name, {GivesLatents, HasEncoder, Perceives, Reconstructs}) for name in GRIDS[:-1]),
-        ("vmae", {Completes, GivesLatents, HasEncoder, Perceives, Reconstructs, Starts}),
+        *((name, {GivesLatents, HasEncoder, Adopts, Reconstructs}) for name in GRIDS[:-1]),
+        ("vmae", {Completes, GivesLatents, HasEncoder, Adopts, Reconstructs}),
         *((name, {Finishes, LooksAtData, Reconstructs, Tokenizes, Watches}) for name in TOKENIZERS),
     ],
 )
 def test_capabilities(make, name, expected):
     model = make(name)
     tokens = (Finishes, LooksAtData, Tokenizes, Watches)
-    grids = (Completes, GivesLatents, HasEncoder, HasLayers, Perceives, Starts)
+    grids = (Completes, GivesLatents, HasEncoder, HasLayers, Adopts)
     every = (Classifies, FitsInClosedForm, MasksLatents, Reconstructs, Samples, *tokens, *grids)
     assert {capability for capability in every if isinstance(model, capability)} == expected
 

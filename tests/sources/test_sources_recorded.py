@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaebench import choices
+from vaebench.config.choices import choices
 from vaebench.contracts import Work
 from vaebench.data import problems as sets
 from vaebench.data.problems import Pair, Problem, Problems

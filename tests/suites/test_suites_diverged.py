@@ -13,7 +13,7 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vaebench.choices import conf_dir
+from vaebench.config.choices import conf_dir
 from vaebench.contracts import SuiteInputs
 from vaebench.data.audio import assemble, clips
 from vaebench.data.images import ImageData

@@ -14,7 +14,7 @@ import yaml
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor, nn
 
-from vaebench.choices import conf_dir
+from vaebench.config.choices import conf_dir
 from vaebench.contracts import Reconstructs, SuiteInputs, SuiteResult, Tokenizes
 from vaebench.data.audio import AudioData, assemble, clips
 from vaebench.data.images import ImageData

@@ -23,10 +23,10 @@ import torch
 from annotated_types import Interval, Len
 from torch import Tensor
 
+from vaebench.config.signatures import LARGEST, checked, require
 from vaebench.data.batch import Batch
 from vaebench.data.problems import Pair, Problem, Problems
 from vaebench.errors import UserError
-from vaebench.signatures import LARGEST, checked, require
 
 NAMES = ("Ada", "Ben", "Clara", "Daniel", "Emma", "Felix", "Grace", "Hugo", "Iris", "Jonas", "Lena", "Mateo")
 THINGS = ("apples", "books", "cards", "coins", "eggs", "marbles", "pencils", "shells", "stamps", "stickers")

@@ -19,12 +19,12 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
+from vaebench.config.signatures import checked
 from vaebench.data.batch import Batch
 from vaebench.data.fetch import Files, obtain
 from vaebench.data.places import BadFile
 from vaebench.data.waves import FULL_SCALE, normalised, read_wav, to_int16, to_mono
 from vaebench.errors import UserError
-from vaebench.signatures import checked
 
 _FSDD_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[A-Za-z]+)_(?P<index>\d+)\.wav")
 _FSDD_TEST = 5  # recordings 0 to 4 of each speaker and digit are the test split, by the set's README

@@ -17,17 +17,18 @@ What has neither ``files`` nor ``splits`` is embedded in a package, generated, o
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaebench.choices import choices
+from vaebench.config.choices import choices
 from vaebench.data.download import Undelivered, download, sha256_of
 from vaebench.data.files import File, Files, Spec, Splits, entries, specification, split_names
 from vaebench.data.places import READ, Tree, cache, find_tree, given, others, shown_path
-from vaebench.data.status import DatasetStatus, FileStatus, endings, of_folders, show
-from vaebench.errors import UserError, unknown
+from vaebench.data.status import DatasetStatus, FileStatus, endings, of_folders
+from vaebench.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,16 @@ def at_hand(name: str) -> bool:
     except UserError:
         return False
     return _origin(spec) != "unavailable"
+
+
+def usual_images() -> str:
+    """MNIST if it is at hand or can be downloaded, else the embedded digits, which is said."""
+    if at_hand("mnist"):
+        return "mnist"
+    sys.stderr.write(
+        "note: dataset=digits, the embedded stand-in: MNIST is neither here nor downloadable (set VAEBENCH_DATA)\n"
+    )
+    return "digits"
 
 
 def status(name: str, *, hashed: bool = False) -> DatasetStatus:
@@ -150,29 +161,6 @@ def is_partial(*, name: str, files: Files, partial: Files) -> bool:
     """Whether ``partial`` is what there is: all of it is on disk, and not all of ``files``. Nothing is read."""
     whole, part = (tuple(entries(name, name, group, ()).values()) for group in (files, partial))
     return _is_part(whole, part)
-
-
-def command(words: list[str]) -> int:
-    """``vaebench data status|fetch|verify [dataset ...]``: act, and print a table of the files.
-
-    ``status`` and ``verify`` look at every dataset if none is named.
-
-    Returns:
-        0, or 1 if a file is corrupt, or missing (or not read) from a dataset that ``verify`` was asked for by name.
-    """
-    verbs = {"status": status, "fetch": fetch, "verify": verify}
-    verb, named = (words[0], words[1:]) if words else ("status", [])
-    names = choices("dataset")
-    if verb not in verbs:
-        raise UserError(unknown("data command", verb, verbs))
-    if bad := [name for name in named if name not in names]:
-        raise UserError(*(unknown("dataset", name, names) for name in bad))
-    if verb == "fetch" and not named:
-        raise UserError(f"vaebench data fetch: which dataset? Valid: {', '.join(names)}")
-    found = [verbs[verb](name) for name in named or names]
-    show(found)
-    states = {entry.state for item in found for entry in item.files}
-    return int("corrupt" in states or (verb == "verify" and bool(named) and bool({"missing", "not read"} & states)))
 
 
 def _find(entry: File) -> Path | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaebench.choices import leaf
+from vaebench.config.choices import leaf
 from vaebench.errors import UserError
 
 # role -> {file: name, sha256: hex digits} and, if need be, {md5: hex digits, folder: another than the set's}

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from annotated_types import Interval
 
+from vaebench.config.signatures import CountOrNone, checked
 from vaebench.data.audio import AudioData, Clips, assemble, laid_out
 from vaebench.data.contents import Listing, listing
 from vaebench.data.decoded import Decoded, decoded
@@ -29,7 +30,6 @@ from vaebench.data.places import READ, Tree, shown_path
 from vaebench.data.status import endings
 from vaebench.data.waves import FULL_SCALE, HIGHEST_RATE, read, resampled, to_int16, to_mono
 from vaebench.errors import UserError
-from vaebench.signatures import CountOrNone, checked
 
 _MODES = {1: "L", 3: "RGB"}
 _SILENT = 2.0**-10  # a clip with no sample above this (-60 dB) is called silent

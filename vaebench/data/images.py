@@ -27,11 +27,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vaebench.config.signatures import AtLeast2, checked
 from vaebench.data.batch import Batch
 from vaebench.data.fetch import Files, is_partial, obtain
 from vaebench.data.image_files import CIFAR_BATCHES, cifar_archive, cifar_records, read_bytes, read_idx
 from vaebench.errors import UserError
-from vaebench.signatures import AtLeast2, checked
 
 _IDX_ROLES = ("train_images", "train_labels", "test_images", "test_labels")
 _CIFAR_TEST_IMAGES = 10_000

@@ -11,8 +11,8 @@ import torch
 from annotated_types import Ge, Interval
 from torch import Tensor
 
+from vaebench.config.signatures import checked
 from vaebench.data.batch import Batch
-from vaebench.signatures import checked
 
 _WIDTH = 0.06  # deviation across the curve
 _JITTER = 0.03  # of the diffusion, at the curve's ends; 0.4 of it in the middle

@@ -14,10 +14,10 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from vaebench.config.signatures import checked
 from vaebench.data.fetch import Files, obtain
 from vaebench.data.lines import Record, Unusable, read, same, some, text
 from vaebench.errors import UserError
-from vaebench.signatures import checked
 
 Solution = Literal["clean", "no_answer", "raw"]
 MAX_LEFT_OUT = 0.05  # of the lines of a file

@@ -13,9 +13,9 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Interval, Len
 
+from vaebench.config.signatures import Seed, checked, require
 from vaebench.data.audio import AudioData, Clips, assemble, clips
 from vaebench.data.waves import HIGHEST_RATE, to_int16
-from vaebench.signatures import Seed, checked, require
 
 _HARMONICS = 12
 _PARTIAL = np.arange(1, _HARMONICS + 1)

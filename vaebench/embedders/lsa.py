@@ -15,9 +15,9 @@ from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from vaebench.contracts import Work
+from vaebench.disk import write_bytes
 from vaebench.errors import UserError
 from vaebench.nn.options import one_of, require, whole
-from vaebench.writing import write_bytes
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -35,6 +35,9 @@ class GridAutoencoder(nn.Module):
     The discriminator's turn comes after the autoencoder's in the same step and judges the images that this has made.
     """
 
+    adopts = ("perceptual",)
+    keeps = ()
+
     def __init__(
         self,
         *,
@@ -120,9 +123,10 @@ class GridAutoencoder(nn.Module):
         assert self.adversary is not None
         return self.adversary.loss(batch.x, step, lambda x: self._reconstructed(2 * x - 1)[0])
 
-    def perceive(self, classifier: nn.Module) -> None:
-        """Takes the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
-        self.perceptual.perceive(classifier)
+    def adopt(self, role: str, parent: nn.Module) -> None:
+        """Take the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
+        del role
+        self.perceptual.perceive(parent)
 
     def encode(self, x: Tensor) -> Tensor:
         """Images ``[b c h w]`` in [0, 1] -> means ``[b l h' w']``, float32."""

@@ -39,6 +39,9 @@ class VMAE(nn.Module):
     the training began with a model that has one. Test-time latents are the means of all patches.
     """
 
+    adopts = ("start", "perceptual")
+    keeps = ()
+
     stochastic: Tensor
 
     def __init__(
@@ -116,11 +119,11 @@ class VMAE(nn.Module):
             terms["perceptual"] = distance.detach()
         return LossOutput(total, terms)
 
-    def perceive(self, classifier: nn.Module) -> None:
-        """Takes the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
-        self.perceptual.perceive(classifier)
+    def adopt(self, role: str, parent: nn.Module) -> None:
+        """Start with the weights of another VMAE, or take the classifier of the perceptual term."""
+        {"start": self._start, "perceptual": self.perceptual.perceive}[role](parent)
 
-    def start(self, trained: nn.Module) -> None:
+    def _start(self, trained: nn.Module) -> None:
         """Takes the weights of a `VMAE` for images of another size; tables of positions are resized bilinearly.
 
         Raises:

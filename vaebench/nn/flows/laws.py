@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaebench import signatures
+from vaebench.config import signatures
 from vaebench.errors import UserError, unknown
 from vaebench.nn import precision
 from vaebench.nn.options import non_negative, one_of, positive, require, whole

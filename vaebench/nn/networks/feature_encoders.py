@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from vaebench import signatures
+from vaebench.config import signatures
 from vaebench.errors import UserError, unknown
 from vaebench.nn.networks.convolutional import Residual
 from vaebench.nn.networks.levels import Levels, down, laid_out
