@@ -76,7 +76,7 @@ def quick() -> Iterator[None]:
         patch.setattr(
             compose,
             "configurations",
-            lambda name, words, *, sweep: copy.deepcopy(many(name, tuple(words), sweep)),
+            lambda name, words, *, sweep, images: copy.deepcopy(many(name, tuple(words), sweep)),
         )
         yield
 

@@ -16,7 +16,7 @@ ROW = re.compile(r"`rows:` of a table in `([\w./]+)`.*?\n```yaml\n(.*?)^```", re
 COMMANDS = """
 from vaebench.cli.main import main
 from vaebench.papers.tables import load
-from vaebench.targets import pictures
+from vaebench.config.targets import pictures
 fast = ["model=rae", "dataset=digits_small", "train.max_steps=2", "quiet=true"]
 assert main(["train", *fast]) == 0
 assert main(["eval", "suite=activity", *fast]) == 0

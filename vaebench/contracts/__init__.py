@@ -28,7 +28,7 @@ from vaebench.contracts.evaluation import (
     SuiteInputs,
     SuiteResult,
 )
-from vaebench.contracts.stages import (
+from vaebench.contracts.runs import (
     AnswerSource,
     Embedder,
     Executor,

@@ -79,7 +79,7 @@ def to_parquet(found: Answers) -> bytes:
 
 
 def read_answers(paths: Sequence[Path], folder: Path) -> Answers:
-    """The answers in the shards of a stage's folder, in order. Raises `UserError` if one cannot be read."""
+    """The answers in the shards of a run's folder, in order. Raises `UserError` if one cannot be read."""
     kinds = {name: _TYPES.get(name, "string") for name in (f.name for f in fields(Answers))}
     table = _read(paths, folder, lambda names: kinds)
     return Answers(
@@ -107,7 +107,7 @@ def grades_to_parquet(grades: Grades) -> bytes:
 
 
 def read_grades(path: Path, folder: Path) -> Grades:
-    """The grades of a stage. Raises `UserError` if they cannot be read."""
+    """The grades of a run. Raises `UserError` if they cannot be read."""
     table = _read([path], folder, _grades_columns)
     names = tuple(name.removesuffix(_FINAL) for name in table.column_names if name.endswith(_FINAL))
     try:

@@ -24,7 +24,7 @@ def to_bytes(vectors: Tensor, truncated: int) -> bytes:
 
 
 def read(paths: Sequence[Path], folder: Path) -> Tensor:
-    """The vectors in the shards of a stage's folder, in order, float32 ``[n e]``.
+    """The vectors in the shards of a run's folder, in order, float32 ``[n e]``.
 
     Raises `UserError` if one cannot be read.
     """

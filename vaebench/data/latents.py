@@ -95,7 +95,7 @@ def _gather(parts: Sequence[Tensor], rows: Tensor, view: Tensor) -> Tensor:
 
 
 def read(paths: Sequence[Path], folder: Path, facts: Mapping[str, object]) -> LatentData:
-    """The latents in the shards of a stage's folder, on the CPU.
+    """The latents in the shards of a run's folder, on the CPU.
 
     ``facts``: name, source, digest, note, stand_in of the images. Raises `UserError` if a shard cannot be read or does
     not fit the others.
@@ -128,5 +128,5 @@ def _check(found: Mapping[str, Tensor], path: Path, folder: Path) -> None:
 
 
 def _form(shard: Mapping[str, Tensor]) -> tuple[object, ...]:
-    """What is the same for all shards of a stage."""
+    """What is the same for all shards of a run."""
     return shard["mean"].shape[1:], shard["mean"].dtype, "logvar" in shard

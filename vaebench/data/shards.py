@@ -1,4 +1,4 @@
-"""Shards of a finished stage's folder: read, or what to do about one that is lost or damaged."""
+"""Shards of a finished run's folder: read, or what to do about one that is lost or damaged."""
 
 from __future__ import annotations
 

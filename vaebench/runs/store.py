@@ -171,7 +171,7 @@ class Run:
     def _sums(self) -> tuple[dict[str, str], bool]:
         """The sha256 of the run's files by name, and whether that is all of them.
 
-        Before 0.6 a training kept that of its weights and a stage those of its latents, in ``result.json``.
+        Before 0.6 a training kept that of its weights and a run of latents those of its shards, in ``result.json``.
         """
         status = self.status()
         if status["status"] == "damaged":
@@ -317,7 +317,7 @@ class Store:
         return Run(self.root / request.key)
 
     def run(self, key: str) -> Run | None:
-        """The training or stage of that key, if it is there."""
+        """The run of that key, if it is there."""
         folder = self.root / key
         return Run(folder) if records.is_key(key) and (folder / "request.yaml").is_file() else None
 
@@ -336,7 +336,7 @@ class Store:
         return run
 
     def runs(self) -> list[Run]:
-        """Every training and stage in the store, oldest first; those whose request is lost as well."""
+        """Every run in the store, oldest first; those whose request is lost as well."""
         if not self.root.is_dir():
             return []
         folders = [path for path in self.root.iterdir() if records.is_key(path.name) and _begun(path) is not None]

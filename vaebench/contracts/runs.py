@@ -1,4 +1,4 @@
-"""What stages work with, and what executors exchange with workers."""
+"""What runs work with, and what executors exchange with workers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage works with: ``parents`` are the folders of the runs it builds on, by role."""
+    """What a run works with: ``parents`` are the folders of the runs it builds on, by role."""
 
     parents: Mapping[str, Path]
     device: torch.device
@@ -34,7 +34,7 @@ class AnswerSource(Protocol):
     ``open``: read the files or load the model; raises `UserError` with what to do. ``left_out`` afterwards: what could
     not be used, one line each ("file:line: reason"); ``notes``: what else is worth saying in the summary. ``answer``:
     the answers to these problems. What it returns depends on the request and ``rows`` alone, not on what was done
-    before, so a resumed stage gives the same answers.
+    before, so a resumed run gives the same answers.
     """
 
     shard: int
