@@ -13,6 +13,7 @@ from benchmarks.networks import BATCH, LATENT, copy_weights, images
 from vaebench.contracts import Batch
 from vaebench.data.images import ImageData
 from vaebench.models.beta_vae import BetaVAE
+from vaebench.nn.networks import flat
 from vaebench.train import fit
 
 BETA, LEARNING_RATE, GOAL = 0.001, 1e-3, 0.95
@@ -49,7 +50,8 @@ class Plain(nn.Module):
 
 def rows() -> Iterator[Row]:
     """One row for the fully connected network, one for the convolutional one."""
-    for network, steps in (("mlp", 25), ("conv", 5)):
+    networks: dict[flat.Network, int] = {"mlp": 25, "conv": 5}
+    for network, steps in networks.items():
         data = images(steps * BATCH)
         ours = BetaVAE(
             input_shape=(1, 28, 28), latent_dim=LATENT, beta=BETA, network=network, hidden=None, recon_loss="mse",

@@ -67,7 +67,7 @@ MAY_IMPORT = {
     "models": {"nn", "data.arithmetic", *LEAVES},
     "suites": {"suites", "metrics", "nn", "data.images", "data.audio", "data.answers", *LEAVES},
     "sources": {"sources", "data", "metrics.bounded", *LEAVES},
-    "embedders": {"embedders", "nn.options", *LEAVES},
+    "embedders": {"embedders", *LEAVES},
     "references": {"references", "nn", "data.download", "data.class_names", "data.latents", *LEAVES},
     "papers": {"papers", "config", "errors", "infinite"},
     "writing": {"errors"},

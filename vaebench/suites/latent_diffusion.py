@@ -14,9 +14,8 @@ from vaebench.metrics.frechet import frechet_distance
 from vaebench.metrics.inception_score import inception_score
 from vaebench.metrics.kid import kernel_distance
 from vaebench.metrics.manifold import precision_recall
-from vaebench.nn.options import require, whole
 from vaebench.nn.pretrained.inception import Resizing
-from vaebench.signatures import AtLeast2, AtLeast10, Count, NonNegative, Positive, Seed, Share
+from vaebench.signatures import AtLeast2, AtLeast10, Count, NonNegative, Positive, Seed, Share, require, whole
 from vaebench.suites.common import eight_bits, in_eight_bits, picture, seeded
 from vaebench.suites.judges import Activations, Judge, joined, judge, observe
 from vaebench.suites.references import RealImages, Split, StatisticsFile, check_statistics, enough_for_fid

@@ -19,9 +19,8 @@ from vaebench.errors import UserError
 from vaebench.metrics.finite import require_finite
 from vaebench.metrics.frechet import frechet_distance, reference
 from vaebench.metrics.two_samples import maximum_mean_discrepancy, median_distance, sliced_wasserstein
-from vaebench.nn.options import require, whole
 from vaebench.nn.sampling import own_draws
-from vaebench.signatures import AtLeast10, Count, Seed
+from vaebench.signatures import AtLeast10, Count, Seed, require, whole
 from vaebench.suites.common import batches, seeded
 from vaebench.suites.quality import image_data
 
