@@ -43,7 +43,7 @@ MAY_IMPORT = {
         "errors",
     },
     "sources": {"data", "nn.pretrained.hub", "contracts", "config.signatures", "metrics.bounded", "compat", "errors"},
-    "embedders": {"nn.options", "nn.pretrained.hub", "contracts", "config.signatures", "compat", "disk", "errors"},
+    "embedders": {"nn.pretrained.hub", "contracts", "config.signatures", "compat", "disk", "errors"},
     "references": {
         "nn",
         "contracts",
