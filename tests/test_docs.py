@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from commands import ROOT, python
+
 FILE = re.compile(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"`rows:` of a table in `([\w./]+)`.*?\n```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -72,11 +69,7 @@ def test_the_examples_run(tmp_path):
         paper.read_text(encoding="utf-8").replace("    rows:\n", f"    rows:\n{line}", 1), encoding="utf-8"
     )
 
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "VAEBENCH_HOME": str(tmp_path / "runs")}
-    done = subprocess.run(
-        [sys.executable, "-c", COMMANDS], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
-        check=False,
-    )  # fmt: skip
+    done = python("-c", COMMANDS, path=tmp_path, cwd=tmp_path, env={"VAEBENCH_HOME": str(tmp_path / "runs")})
     assert done.returncode == 0, done.stdout + done.stderr
     assert "active_units" in done.stdout
     assert "penalty" in done.stdout

@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vaebench.config.choices import conf_dir
-from vaebench.contracts import SuiteInputs
+from toys import Quarters, bytes_of, dataset, inputs, options, values
 from vaebench.data.audio import assemble, clips
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
@@ -31,7 +29,6 @@ from vaebench.suites.reconstruction import Reconstruction
 from vaebench.suites.smoothness import Smoothness
 from vaebench.suites.tokens import Tokens
 
-CPU = torch.device("cpu")
 SIDE, IMAGES = 16, 60
 
 
@@ -94,29 +91,13 @@ class Nearest(nn.Module):
         return self.register[indices, None]
 
 
-class Classifier(nn.Module):
-    def features(self, x: Tensor) -> Tensor:
-        return F.adaptive_avg_pool2d(x, 2).flatten(1)
-
-    def logits(self, x: Tensor) -> Tensor:
-        return self.features(x)
-
-
 def images() -> ImageData:
-    x = torch.randint(0, 256, (IMAGES, 1, SIDE, SIDE), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    y = torch.arange(IMAGES) % 4
-    return ImageData("toy", x, y, x, y, source="", digest="toy", note="", stand_in=True)
-
-
-def options(suite: str, **changes: Any) -> dict[str, Any]:
-    found = yaml.safe_load((conf_dir() / "suite" / f"{suite}.yaml").read_text())
-    return {name: value for name, value in found.items() if name not in ("_target_", "version")} | changes
+    return dataset(bytes_of(IMAGES, 1, SIDE, SIDE), 4)
 
 
 def measured(suite: Any, model: nn.Module, data: Any, cache: Path) -> dict[str, float]:
-    inputs = SuiteInputs(model=model.eval(), data=data, device=CPU, cache=cache, classifier=Classifier())
-    result = suite.run(inputs)
-    return {found.name: found.value for found in result.measurements} | dict.fromkeys(result.left_out, math.nan)
+    result = suite.run(inputs(model.eval(), data, cache, classifier=Quarters()))
+    return values(result) | dict.fromkeys(result.left_out, math.nan)
 
 
 SUITES = {
@@ -140,7 +121,7 @@ SUITES = {
 
 @pytest.mark.parametrize("broken", ["code", "image"])
 @pytest.mark.parametrize("name", list(SUITES))
-def test_images(name: str, broken: str, tmp_path: Path) -> None:
+def test_images(name, broken, tmp_path):
     if broken == "image" and name in ("compression", "latent_structure"):
         pytest.skip("looks at codes alone")
     if broken == "code" and name == "generation":
@@ -161,7 +142,7 @@ def tokenizer(kind: dict[str, Any], shape: tuple[int, ...], rate: int | None) ->
     return Tokenizer(autoencoders.build(kind, input_shape=shape, sample_rate=rate), Nearest()).eval()  # type: ignore[arg-type]
 
 
-def test_codes_of_images(tmp_path: Path) -> None:
+def test_codes_of_images(tmp_path):
     model = tokenizer({"kind": "conv", "width": 8, "groups": 2, "perceptual": 0.0}, (1, SIDE, SIDE), None)
     suite = Tokens(**options("tokens", batch_size=20))
     assert all(map(math.isfinite, measured(suite, model, images(), tmp_path).values()))
@@ -170,7 +151,7 @@ def test_codes_of_images(tmp_path: Path) -> None:
         measured(suite, model, images(), tmp_path)
 
 
-def test_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audio(tmp_path, monkeypatch):
     class Silence(Model):
         """One code; a decoder that gives NaN for the second clip."""
 
