@@ -16,6 +16,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "vaebench"
+PAGE = ROOT / "docs" / "architecture.md"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 80
@@ -72,7 +73,7 @@ def module_name(path: Path) -> str:
 
 
 def part_of(module: str) -> str:
-    """``vaebench.models.ae`` -> ``models``; ``vaebench.engine.loop`` -> ``train``."""
+    """``vaebench.models.ae`` -> ``models``; ``vaebench.engine.loop`` -> ``engine``."""
     return module.split(".")[1] if "." in module else ""
 
 
@@ -90,9 +91,15 @@ def imports(path: Path, *, typing: bool = False) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                yield inner if (ROOT / Path(*inner.split("."))).with_suffix(".py").exists() else str(node.module)
+                yield imported(node, alias)
         pending.extend(ast.iter_child_nodes(node))
+
+
+def imported(node: ast.ImportFrom, alias: ast.alias) -> str:
+    """The module that ``from module import name`` loads: ``module.name``, if that is one."""
+    inner = f"{node.module}.{alias.name}"
+    path = ROOT / Path(*inner.split("."))
+    return inner if path.with_suffix(".py").exists() or (path / "__init__.py").exists() else str(node.module)
 
 
 def importers_of(*packages: str) -> set[str]:
@@ -130,6 +137,38 @@ def test_imports_point_down(room):
     assert not wrong
 
 
+def drawn() -> dict[str, set[str]]:
+    """The arrows of the picture in docs/architecture.md."""
+    (picture,) = re.findall(r"^```mermaid\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    found: dict[str, set[str]] = {}
+    for room, below in re.findall(r"^ +(\w+) -\.?-> (.*)$", picture, re.MULTILINE):
+        found.setdefault(room, set()).update(below.split(" & "))
+    return found
+
+
+def test_the_picture_of_the_house_shows_every_import():
+    arrows = drawn()
+    assert arrows.keys() | set().union(*arrows.values()) == set(ROOMS)
+    reached: dict[str, set[str]] = {}
+    for room in ROOMS:
+        below = arrows.get(room, set())
+        assert below <= reached.keys(), f"{room}: an arrow that does not point down"
+        reached[room] = below.union(*(reached[one] for one in below))
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in SOURCES
+        for name in inner_imports(path)
+        if (room := part_of(module_name(path))) in reached and name.split(".")[0] not in {room, *reached[room]}
+    ]
+    assert not wrong
+
+
+def test_the_page_says_the_same_numbers():
+    page = PAGE.read_text(encoding="utf-8")
+    assert f"A file has {MAX_FILE_LINES} lines at most, a function {MAX_FUNCTION_LINES}." in page
+    assert f"has {MOST_ROOMS} rooms at most" in page
+
+
 def test_no_modules_import_each_other_in_a_circle():
     graph = {module_name(path): {f"vaebench.{name}" for name in _at_once(path)} for path in SOURCES}
     done: set[str] = set()
@@ -152,9 +191,7 @@ def _at_once(path: Path) -> set[str]:
 
 
 def _named(node: ast.ImportFrom) -> Iterator[str]:
-    for alias in node.names:
-        inner = f"{node.module}.{alias.name}"
-        yield inner if (ROOT / Path(*inner.split("."))).with_suffix(".py").exists() else str(node.module)
+    yield from (imported(node, alias) for alias in node.names)
 
 
 def test_the_spine_names_no_method():

@@ -50,7 +50,7 @@ def evaluation(cfg: TrainConfig, suite: Suite, seeds: list[int]) -> list[Request
         runs = {f"seed{seed}": train.request(replace(cfg, seed=seed), {"pairs": pairs}) for seed in seeds}
         chain += [pairs, embedded, *runs.values()]
         parents |= {"embeddings": embedded, **runs}
-    return [*chain, evaluations.on_answers(cfg, parents)]
+    return [*chain, evaluations.request(cfg, parents)]
 
 
 def check_width(model: Mapping[str, Any], embedder: Mapping[str, Any]) -> None:
