@@ -17,7 +17,9 @@ from vaebench.chains.chain import evaluation
 from vaebench.cli import main as cli
 from vaebench.config.compose import configurations, session
 from vaebench.contracts import Job
+from vaebench.engine import loop
 from vaebench.errors import UserError
+from vaebench.papers.changes import words
 from vaebench.papers.tables import load
 from vaebench.reproduce import planning
 from vaebench.runs import kinds, worker
@@ -124,14 +126,14 @@ def test_a_stopped_vp_vae_goes_on_to_the_same_bits(
     assert worker.work(Job("train", whole.folder), machine).status == "done"
 
     stopped = Store(home / "stopped").open(request)
-    fit = worker.fit
+    fit = loop.fit
 
     def interrupted(*arguments, hooks, **rest):
         calls = itertools.count(1)
         return fit(*arguments, hooks=replace(hooks, stop=lambda: next(calls) == stop_after), **rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(worker, "fit", interrupted)
+        patched.setattr(loop, "fit", interrupted)
         assert worker.work(Job("train", stopped.folder), machine).status == "interrupted"
     torch.manual_seed(99)  # what a new process would have
     assert worker.work(Job("train", stopped.folder), machine).status == "done"
@@ -209,8 +211,8 @@ def test_a_table_from_its_yaml_to_its_files(
             *(*short["smoke"], *words(row.set)),
         ],
     )
-    words = ["reproduce", "paper=vpvae", "table=table5", "scale=smoke", "seeds=1", "executor.kind=inline"]
-    assert cli.main([*words, f"results={tmp_path}"]) == 0
+    command = ["reproduce", "paper=vpvae", "table=table5", "scale=smoke", "seeds=1", "executor.kind=inline"]
+    assert cli.main([*command, f"results={tmp_path}"]) == 0
     frame = pd.read_csv(tmp_path / "vpvae" / "cells.csv")
     assert set(frame["row"]) == set(table.rows)
     assert {"cvu", "lsd"} <= set(frame["column"])
