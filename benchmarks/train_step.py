@@ -15,6 +15,7 @@ from vaebench.contracts import Batch
 from vaebench.data.images import ImageData
 from vaebench.engine.loop import fit
 from vaebench.models.beta_vae import BetaVAE
+from vaebench.nn.networks import flat
 
 BETA, LEARNING_RATE, GOAL = 0.001, 1e-3, 0.95
 
@@ -50,7 +51,8 @@ class Plain(nn.Module):
 
 def rows() -> Iterator[Row]:
     """One row for the fully connected network, one for the convolutional one."""
-    for network, steps in (("mlp", 25), ("conv", 5)):
+    networks: dict[flat.Network, int] = {"mlp": 25, "conv": 5}
+    for network, steps in networks.items():
         data = images(steps * BATCH)
         ours = BetaVAE(
             input_shape=(1, 28, 28), latent_dim=LATENT, beta=BETA, network=network, hidden=None, recon_loss="mse",

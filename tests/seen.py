@@ -26,7 +26,7 @@ class Stored(Shown):
 def shown_in(section: Section, store: Path, kind: str) -> Any:
     """What there is to see in a section's picture of a kind."""
     found = (picture.draw(shown) for picture, shown in pictures.of(section, store) if picture.kind == kind)
-    return next((one for one in found if one is not None), None)
+    return next((one for one in found if one), None)
 
 
 def cell_line(

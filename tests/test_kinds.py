@@ -32,6 +32,10 @@ def check(request, models, *, remote_code):
         raise UserError("text: is empty; give one")
 
 
+def request(cfg, parents):
+    raise NotImplementedError
+
+
 def title(request):
     return f"letters of {request['text']}"
 
@@ -96,5 +100,5 @@ def test_a_kind_that_is_not_there_is_refused_before_anything_is_imported(home: P
 @pytest.mark.parametrize("verb", kinds.verbs())
 def test_every_kind_has_what_a_kind_has(verb: str) -> None:
     kind = kinds.of(verb)
-    for name in (*kinds.Kind.__annotations__, "check", "title", "seconds", "work"):
+    for name in (*kinds.Kind.__annotations__, "request", "check", "title", "seconds", "work"):
         assert hasattr(kind, name), name

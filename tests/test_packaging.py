@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 REQUIREMENTS = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
 IMPORT_NAMES = {
+    "annotated-types": "annotated_types",
     **{"hydra-core": "hydra", "pyyaml": "yaml", "scikit-learn": "sklearn"},
     "vector-quantize-pytorch": "vector_quantize_pytorch",
     **{"huggingface-hub": "huggingface_hub", "pillow": "PIL", "umap-learn": "umap"},

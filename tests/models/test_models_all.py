@@ -265,11 +265,12 @@ def test_state_dict_holds_everything(make, batch, name):
     [
         ("ae", {"latent_dim": 0}, "model.latent_dim=0: expected a whole number, at least 1"),
         ("ae", {"network": "conf"}, "unknown model.network 'conf'; did you mean 'conv'? Valid: conv, mlp"),
-        ("beta_vae", {"beta": -1.0}, "model.beta=-1.0: expected a finite number, 0 or more"),
-        ("beta_vae", {"beta": float("nan")}, "model.beta=nan: expected a finite number, 0 or more"),
+        ("beta_vae", {"beta": -1.0}, "model.beta=-1.0: expected a finite number, at least 0"),
+        ("beta_vae", {"beta": float("nan")}, "model.beta=nan: expected a finite number, at least 0"),
         ("topk", {"k": 65}, "model.k=65: expected a whole number, 1 to 64 (model.latent_dim)"),
-        ("batchtopk", {"k": 0}, "model.k=0: expected a whole number, 1 to 64 (model.latent_dim)"),
-        ("batchtopk", {"ema_decay": 1.0}, "model.ema_decay=1.0: expected a number from 0 up to, not including, 1"),
+        ("batchtopk", {"k": 65}, "model.k=65: expected a whole number, 1 to 64 (model.latent_dim)"),
+        ("batchtopk", {"k": 0}, "model.k=0: expected a whole number, at least 1"),
+        ("batchtopk", {"ema_decay": 1.0}, "model.ema_decay=1.0: expected a number, at least 0 and below 1"),
         (
             "batchtopk",
             {"importance": "absz"},
@@ -291,5 +292,5 @@ def test_bad_options_are_named(make, name, options, line):
 
 def test_all_mistakes_are_shown_at_once(make):
     with pytest.raises(UserError) as caught:
-        make("batchtopk", latent_dim=4, k=5, beta=-1, recon_loss="l2", network="vit")
+        make("batchtopk", latent_dim=4, k=0, beta=-1, recon_loss="l2", network="vit")
     assert len(caught.value.lines) == 4

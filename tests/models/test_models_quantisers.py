@@ -9,46 +9,31 @@ from omegaconf import OmegaConf
 
 from vaebench.errors import UserError
 from vaebench.models import fsp, fsq, simvq, tokenbridge, vp_vae, vq_ema, vq_vae
-from vaebench.nn.tokenizers.quantise import LEVELS, FitsCodes, levels_for, width_for
+from vaebench.nn.tokenizers.quantise import LEVELS, FitsCodes
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
 METHODS = ["vq_vae", "vq_ema", "simvq", "fsq", "fsq_standard", "tokenbridge", "fsp", "vp_vae", "vp_vae_stale"]
 SIZES = [256, 1024, 4096, 16384]
 AROUND = ("defaults", "_target_", "version", "data", "needs", "extra", "input_shape", "sample_rate", "codebook_size")
+KINDS = {
+    "vq_vae": vq_vae.LearnedCodebook,
+    "vq_ema": vq_ema.AveragedCodebook,
+    "simvq": simvq.LinearCodebook,
+    "fsq": fsq.levels_of,
+    "tokenbridge": tokenbridge.PercentileBins,
+    "fsp": fsp.ScalarPerturbation,
+    "vp_vae": vp_vae.VectorPerturbation,
+}
+VARIANTS = {"fsq_standard": ("fsq", {"variant": "standard"}), "vp_vae_stale": ("vp_vae", {"tree_every": 3})}
 
 
 def make(method, *, size=64, seed=0, **changes):
     """The quantiser of a method as its YAML describes it, small by default."""
-    name = {"fsq_standard": "fsq", "vp_vae_stale": "vp_vae"}.get(method, method)
-    options = {
-        key: value
-        for key, value in OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml")).items()
-        if key not in AROUND
-    }
-    options |= {"tree_every": 3} if method == "vp_vae_stale" else {}
-    options |= changes
+    name, variant = VARIANTS.get(method, (method, {}))
+    leaf = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"))
+    options = {key: value for key, value in leaf.items() if key not in AROUND} | variant | changes
     torch.manual_seed(seed)
-    if name in ("fsq", "fsp"):
-        options["levels"] = levels_for(size, options["levels"])
-        options["nominal_size"] = size
-        if name == "fsp":
-            return fsp.ScalarPerturbation(**options)
-        variant = options.pop("variant")
-        if method == "fsq_standard" or variant == "standard":
-            del options["noise"], options["mixture"]
-            return fsq.StandardLevels(**options)
-        return fsq.SymmetricLevels(**options)
-    if name == "tokenbridge":
-        options["dim"] = tokenbridge.dimensions(size, options["bins"], options["dim"])
-        return tokenbridge.PercentileBins(nominal_size=size, **options)
-    kinds = {
-        "vq_vae": vq_vae.LearnedCodebook,
-        "vq_ema": vq_ema.AveragedCodebook,
-        "simvq": simvq.LinearCodebook,
-        "vp_vae": vp_vae.VectorPerturbation,
-    }
-    options["dim"] = width_for(size, options["dim"])
-    return kinds[name](codebook_size=size, **options)
+    return KINDS[name](codebook_size=size, **options)
 
 
 def draw(*shape, seed=0):
@@ -255,7 +240,7 @@ class TestFsq:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"noise": 1.5}, r"model\.noise=1\.5: expected a probability"),
+            ({"noise": 1.5}, r"model\.noise=1\.5: expected a number, 0 to 1"),
             ({"mixture": "batch"}, r"model\.mixture.*batch"),
         ],
     )
@@ -356,7 +341,7 @@ class TestFsp:
             ({"activation": "relu"}, r"unknown model\.activation 'relu'.*cauchy, laplace, normal"),
             ({"activation": "cauchy"}, r"model\.activation=cauchy.*set model\.variance_weight=0"),
             ({"eta": 0.0}, r"model\.eta=0\.0: expected a finite number above 0"),
-            ({"quantise_rate": -0.1}, r"model\.quantise_rate=-0\.1: expected a probability"),
+            ({"quantise_rate": -0.1}, r"model\.quantise_rate=-0\.1: expected a number, 0 to 1"),
             ({"accept": "all"}, r"unknown model\.accept 'all'"),
             ({"mixture": "batch"}, r"unknown model\.mixture 'batch'"),
             ({"norm_over": "max"}, r"unknown model\.norm_over 'max'"),

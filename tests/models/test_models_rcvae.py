@@ -408,9 +408,9 @@ class TestBoth:
         assert len(lines) == 10
         assert "unknown model.likelihood 'learnt_variance'; did you mean 'learned_variance'?" in str(caught.value)
         assert "unknown model.activation 'rely'; did you mean 'relu'? Valid: gelu, relu" in lines
-        assert "model.hidden=[8, 0]: expected widths of at least 1, or [] for a linear network" in lines
-        assert "model.logvar_clamp=0.0: expected a finite number above 0, or null for none" in lines
-        assert "model.beta=-1.0: expected a finite number, 0 or more" in lines
+        assert "model.hidden=[8, 0]: expected a list of whole numbers, each at least 1" in lines
+        assert "model.logvar_clamp=0.0: expected a finite number above 0 or null" in lines
+        assert "model.beta=-1.0: expected a finite number, at least 0" in lines
         with pytest.raises(UserError, match=r"unknown model\.standardise 'unit'"):
             build("regressor", standardise="unit")
 

@@ -263,11 +263,11 @@ def test_nothing_hidden_nothing_masked(small):
 @pytest.mark.parametrize(
     ("options", "lines"),
     [
-        ({"mask_ratio": 1.0}, ["model.mask_ratio=1.0: expected a number from 0 up to, not including, 1"]),
+        ({"mask_ratio": 1.0}, ["model.mask_ratio=1.0: expected a number, at least 0 and below 1"]),
         ({"mask_ratio": 0.95}, ["model.mask_ratio=0.95: none of the 16 patches of an image would be seen"]),
         ({"mask_ratio": 0.0}, ["model.visible_weight=0.5: with model.mask_ratio=0 nothing is hidden; set it to 1"]),
         ({"visible_weight": 1.5, "prior_std": 0.0}, ["model.visible_weight=1.5: ", "model.prior_std=0.0: expected"]),
-        ({"kl_weight": -1.0}, ["model.kl_weight=-1.0: expected a finite number, 0 or more"]),
+        ({"kl_weight": -1.0}, ["model.kl_weight=-1.0: expected a finite number, at least 0"]),
         ({"perceptual": "vgg"}, ["unknown model.perceptual 'vgg'"]),
         ({"perceptual_weight": -1.0}, ["model.perceptual_weight=-1.0: expected"]),
         ({"network": {"kind": "kl"}}, ["model.network.kind=kl: has no patches to hide"]),

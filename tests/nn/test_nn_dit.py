@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vaebench.compat import ensure_torchvision
+from vaebench.errors import UserError
 from vaebench.nn.transformers import dit
 
 SMALL = {
@@ -201,14 +202,15 @@ def test_bf16_is_near_and_float32_at_the_boundary():
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ((16, 0, 2, 4.0, 1.0), "model.depth=0: expected a whole number, at least 1"),
-        ((16, 2, 2, 0.0, 1.0), "model.mlp_ratio=0.0: expected a finite number above 0"),
-        ((16, 2, 2, 4.0, 0.0), "model.time_scale=0.0: expected a finite number above 0"),
-        ((18, 2, 2, 4.0, 1.0), "model.width=18: expected a multiple of four times the heads (model.heads=2)"),
-        ((16, 2, 3, 4.0, 1.0), "model.width=16: expected a multiple of four times the heads (model.heads=3)"),
+        ({"depth": 0}, "model.depth=0: expected a whole number, at least 1"),
+        ({"mlp_ratio": 0.0}, "model.mlp_ratio=0.0: expected a finite number above 0"),
+        ({"time_scale": 0.0}, "model.time_scale=0.0: expected a finite number above 0"),
+        ({"width": 18, "heads": 2}, "model.width=18: expected a multiple of four times the heads (model.heads=2)"),
+        ({"width": 16, "heads": 3}, "model.width=16: expected a multiple of four times the heads (model.heads=3)"),
     ],
 )
 def test_mistakes_are_named(options, line):
-    (found,) = filter(None, dit.mistakes(*options))
+    with pytest.raises(UserError) as caught:
+        build(**options)
+    (found,) = caught.value.lines
     assert found.startswith(line)
-    assert not any(dit.mistakes(16, 2, 2, 4.0, 1.0))

@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from vaebench.nn.latents.gaussian import gaussian_kl, posterior, prior_sample, reparameterise
-from vaebench.nn.losses.elbo import mistakes, over_latents, reconstruction
+from vaebench.nn.losses.elbo import over_latents, reconstruction
 
 
 def pixel_error(logit: float, x: float, recon_loss: str) -> float:
@@ -79,10 +79,3 @@ def test_prior_sample_uses_the_passed_generator_only():
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
-
-
-def test_mistakes_name_the_choices():
-    assert not any(mistakes("mse", "sum"))
-    wrong = mistakes("mse2", "means")
-    assert wrong[0] == "unknown model.recon_loss 'mse2'; did you mean 'mse'? Valid: bce, mse"
-    assert wrong[1] == "unknown model.reduction 'means'; did you mean 'mean'? Valid: mean, sum"

@@ -150,7 +150,7 @@ def test_a_silent_dataset_is_refused():
         ({"bands": 120}, "model.autoencoder.bands=120: too many for windows of 256 samples at 8000 Hz"),
         ({"bands": 200}, "model.autoencoder.bands=200: too many"),
         ({"hop": 129}, "model.autoencoder.hop=129: expected a whole number, 1 to 128 (half of"),
-        ({"floor": 0.0}, "model.autoencoder.floor=0.0: expected a number above 0"),
+        ({"floor": 0.0}, "model.autoencoder.floor=0.0: expected a finite number above 0"),
         ({"floor": -1.0}, "model.autoencoder.floor=-1.0"),
         ({"n_fft": 2, "hop": 1}, "model.autoencoder.n_fft=2: expected a whole number, at least 4"),
     ],

@@ -107,7 +107,7 @@ class TestIntegrate:
         z = z + (1.96 * gaussian(z, 0.96) - z) * 0.04
         torch.testing.assert_close(sampled(noise, sampler="sde", steps=steps, seed=3), z, rtol=1e-4, atol=1e-5)
 
-    @pytest.mark.parametrize("sampler", samplers.SAMPLERS)
+    @pytest.mark.parametrize("sampler", ["euler", "heun", "sde"])
     def test_depends_on_noise_and_generator_alone(self, sampler):
         noise = draw(4, 3)
         before = noise.clone()
@@ -205,22 +205,6 @@ class TestGuidance:
         torch.testing.assert_close(found, self.velocity(z, 0.09, self.LABELS))
         self.guided(z, 0.1, guidance=5.0, guidance_from=0.1)
         assert self.sizes == [6]
-
-
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        ({"sampler": "eular"}, "unknown suite.sampler 'eular'; did you mean 'euler'? Valid: euler, heun, sde"),
-        ({"steps": 0}, "suite.steps=0: expected a whole number, at least 1"),
-        ({"shift": 0.0}, "suite.shift=0.0: expected a finite number above 0"),
-        ({"guidance": -1.0}, "suite.guidance=-1.0: expected a finite number, 0 or more"),
-        ({"guidance": math.nan}, "suite.guidance=nan: expected a finite number, 0 or more"),
-        ({"guidance_from": 1.5}, "suite.guidance_from=1.5: expected a time from 0 (noise) to 1 (data)"),
-    ],
-)
-def test_mistakes_are_named(options, line):
-    assert [found for found in samplers.mistakes(replace(PLAIN, **options)) if found] == [line]
-    assert not any(samplers.mistakes(PLAIN))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from vaebench.errors import UserError
 from vaebench.nn.flows import point_velocity
 from vaebench.nn.flows.point_objectives import OBJECTIVES, Draw, gap
 from vaebench.nn.flows.point_velocity import PointVelocity
-from vaebench.nn.options import require
 from vaebench.nn.transformers.dit import time_features
 
 REAL = torch.tensor([[0.5, -0.2], [0.3, 0.8]], dtype=torch.float64)
@@ -104,5 +103,5 @@ def test_the_network_is_the_mlp_it_says():
 
 def test_options_out_of_range_are_named_together():
     with pytest.raises(UserError) as raised:
-        require(*point_velocity.mistakes(0, 0, -1.0))
+        point_velocity.PointVelocity(width=0, depth=0, time_scale=-1.0)
     assert [line.split("=")[0] for line in raised.value.lines] == ["model.width", "model.depth", "model.time_scale"]

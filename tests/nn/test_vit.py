@@ -6,6 +6,7 @@ import torch
 from omegaconf import OmegaConf
 
 from vaebench.errors import UserError
+from vaebench.nn.networks import grid
 from vaebench.nn.transformers.vit import ViTAutoencoder, kept_patches
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "network"
@@ -186,7 +187,7 @@ def test_every_weight_gets_a_gradient_and_the_last_one_is_last(smooth):
         ({"patch": 5}, ["model.network.patch=5: the sides of 8 x 12 images are no multiples of it; choose another"]),
         ({"depth": 0, "decoder_depth": 0}, ["model.network.depth=0: expected", "model.network.decoder_depth=0:"]),
         ({"width": 18}, ["model.network.width=18: expected a multiple of 4 and of model.network.heads=2"]),
-        ({"heads": 0}, ["model.network.width=16: expected a multiple of 4 and of model.network.heads=0"]),
+        ({"heads": 0}, ["model.network.heads=0: expected a whole number, at least 1"]),
         ({"decoder_heads": 5}, ["model.network.decoder_width=24: expected a multiple of 4 and of model.network.deco"]),
         ({"mlp_ratio": 0.0}, ["model.network.mlp_ratio=0.0: expected a finite number above 0"]),
         ({"latent_channels": 0}, ["model.network.latent_channels=0: expected a whole number, at least 1"]),
@@ -194,7 +195,7 @@ def test_every_weight_gets_a_gradient_and_the_last_one_is_last(smooth):
 )
 def test_bad_options_are_named(changed, lines):
     with pytest.raises(UserError) as caught:
-        small(**changed)
+        grid.build({"kind": "vit"} | options() | SMALL | changed, input_shape=(3, 8, 12))
     assert len(caught.value.lines) == len(lines)
     for found, line in zip(caught.value.lines, lines, strict=True):
         assert found.startswith(line)

@@ -43,7 +43,7 @@ def test_columns_and_rows_choose_their_evaluations():
         keys = {}
         for name in ("beta_vae", "beta_vae_fitted"):
             options = ("dataset=digits", *table.suite(table.columns["fid"], table.rows[name], "smoke"))
-            keys[name] = evaluations.request(compose("eval", options).suite, run, None).key
+            keys[name] = evaluations.of_run(compose("eval", options).suite, run, None).key
     assert keys["beta_vae"] != keys["beta_vae_fitted"]
 
 

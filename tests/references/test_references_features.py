@@ -93,7 +93,7 @@ class TestFeatures:
     @pytest.mark.parametrize(
         ("classes", "message"),
         [
-            ([], "reference.classes=[]: name at least one class"),
+            ([], "reference.classes=[]: expected a list of one or more whole numbers, each at least 0, or null"),
             ([1, 1], "reference.classes=[1, 1]: names a class twice"),
         ],
     )
@@ -163,7 +163,7 @@ class TestDiffusionState:
 
     @pytest.mark.parametrize("time", [-0.1, 1.5])
     def test_a_time_that_is_none(self, time):
-        with pytest.raises(UserError, match=f"reference.time={time}: expected a probability"):
+        with pytest.raises(UserError, match=f"reference.time={time}: expected a number, 0 to 1"):
             DiffusionState(time=time)
 
     def test_without_a_flow_or_of_another_shape(self):

@@ -36,7 +36,7 @@ def test_every_number_stands_beside_the_papers(written):
     folder, _ = written
     text = (folder / "batchtopk" / "table.md").read_text(encoding="utf-8")
     assert "| Beta-VAE | FID | 41.31 ± 0.00 | 3 | 41.307 | +0.00 | 1 | reproduced |" in text
-    assert "| FID of Batch Top-K below Beta-VAE | paper | -6.93 ± 0.00 | 3 | holds |  |" in text
+    assert "| FID of Batch Top-K below Beta-VAE's | paper | -6.93 ± 0.00 | 3 | holds |  |" in text
     assert "not in the paper" not in text.split("## What the paper leaves open")[1]
     assert "**Stand-ins:** digits (embedded" in text
     assert "dataset digits != mnist" in text
@@ -98,7 +98,11 @@ def test_json_holds_values_runs_and_protocols(written):
     assert cell["protocol"][0]["features"] == "inception"
     assert len(cell["runs"]["0"]["run"]) == 12
     claim = first["claims"][0]
-    assert (claim["id"], claim["verdict"], claim["paired_difference"]["seeds"]) == ("t1-fid", "holds", 3)
+    assert (claim["id"], claim["verdict"], claim["paired_difference"]["seeds"]) == (
+        "batchtopk-fid-lower-beta_vae",
+        "holds",
+        3,
+    )
 
 
 def test_latex_escapes_and_closes_what_it_opens(written):
@@ -210,7 +214,7 @@ def test_the_terminal_shows_what_was_asked_for(table, measure, results):
     assert text.strip().startswith(f"{table}: ")
     assert text.count("scale=paper on MNIST") == 1
     assert {
-        "table1": "FID of Batch Top-K below Beta-VAE: holds",
+        "table1": "FID of Batch Top-K below Beta-VAE's: holds",
         "table2": "reproduced",
         "masks": "batches of 128",
         "readings": "64 of 64 readings measured",

@@ -151,14 +151,14 @@ def test_panels_over_noise_have_a_line_per_row_and_a_point_per_level():
         assert all(line.x == [float(level) for level in LEVELS] for line in panel.marks)
         assert list(panel.x.ticks.values()) == list(LEVELS)
     assert [len(axes.containers) for axes in drawing.panels(content).axes] == [6, 6]
-    assert seen("reconstruction", "smoothness") is None
+    assert not seen("reconstruction", "smoothness")
 
 
 def test_panels_along_the_training_have_shares_of_its_steps():
     (panel,) = seen("gfid_steps", "steps").panels
     assert panel.title == "gFID (cifar10_resnet)"
     assert {tuple(line.x) for line in panel.marks} == {(0.25, 0.5, 0.75, 1.0)}
-    assert seen("generation", "steps") is None
+    assert not seen("generation", "steps")
 
 
 def test_bars_stand_for_what_both_have_and_only_where_latents_are_the_subject():
@@ -207,7 +207,7 @@ def test_groups_are_shown_by_the_silhouette_where_there_is_one():
     upright, sideways = panels[0].marks[:2]  # of one row, whose intervals are a cross
     assert (upright.x, upright.y, upright.sideways) == (sideways.x, sideways.y, False)
     assert sideways.sideways
-    assert seen("generation", "groups") is None
+    assert not seen("generation", "groups")
 
 
 def test_exact_numbers_are_judged_without_seeds(written):

@@ -203,7 +203,7 @@ def test_rows_are_methods_and_sizes():
         "A, 64",
         "C, 64",
     ]
-    assert seen(other, "reconstructions", {}) is None
+    assert not seen(other, "reconstructions", {})
 
 
 def test_training_has_a_panel_per_size_and_a_line_per_seed(store):
@@ -220,8 +220,8 @@ def test_training_has_a_panel_per_size_and_a_line_per_seed(store):
 
 def test_trainings_that_were_not_watched_have_no_picture():
     found = section(*IMAGES)
-    assert seen(found, "watch") is None
-    assert seen(found, "watch", logs={"fsp_256": [[{"step": 1, "epoch": 1, "tokenizer/loss": 2.0}]]}) is None
+    assert not seen(found, "watch")
+    assert not seen(found, "watch", logs={"fsp_256": [[{"step": 1, "epoch": 1, "tokenizer/loss": 2.0}]]})
     upper, lower = seen(found, "watch", logs={"fsp_256": [[{"step": 1, "epoch": 1, "watch/usage": 0.5}]]}).panels
     assert ([line.marker for line in upper.marks], lower.marks) == (["."], [])
 
@@ -239,7 +239,7 @@ def test_shares_are_sorted_and_end_where_the_codes_do(store):
         assert len(shares) == size - size // 10
         assert np.all(np.diff(shares) <= 0)
         assert float(shares.sum()) == pytest.approx(1.0)
-    assert seen(found, "codes", {}) is None
+    assert not seen(found, "codes", {})
 
 
 def test_quality_against_size_is_ours_beside_the_papers():
@@ -280,7 +280,7 @@ def test_audio_is_shown_by_what_was_measured():
 
 def test_one_size_alone_has_no_curve_over_sizes(tmp_path):
     smoke = section("table1_images", "digits", "smoke")
-    assert seen(smoke, "sizes") is None
+    assert not seen(smoke, "sizes")
     fill(tmp_path / "store", "table1_images", "digits")
     names = {path.name for path in pictures.write(smoke, tmp_path / "store", tmp_path)}
     assert names == {f"{kind}-table1_images-smoke-digits.png" for kind in ("reconstructions", "codes", "watch")}

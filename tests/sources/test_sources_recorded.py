@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaebench.config.choices import choices
+from vaebench.config import choices as config
 from vaebench.contracts import Work
 from vaebench.data import problems as sets
 from vaebench.data.problems import Pair, Problem, Problems
@@ -546,7 +546,7 @@ def test_options_of_published_files(given, changed, message):
 
 
 def leaf(group: str, name: str) -> dict:
-    found = choices.leaf(group, name)
+    found = config.leaf(group, name)
     return {
         key: value for key, value in found.items() if key not in ("_target_", "version", "scorers", "needs", "extra")
     }

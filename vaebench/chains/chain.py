@@ -12,16 +12,14 @@ from dataclasses import replace
 from typing import Any
 
 from vaebench.chains import texts
-from vaebench.chains.texts import is_text
 from vaebench.config import compose
 from vaebench.config.choices import LATENTS, choices
 from vaebench.config.request import Request
 from vaebench.config.spine import LinkSpec, TrainConfig
 from vaebench.config.targets import called
 from vaebench.contracts import Suite
-from vaebench.data.contents import dataset_leaf
 from vaebench.errors import UserError, shown, unknown
-from vaebench.runs import build
+from vaebench.runs import build, kinds
 from vaebench.runs.kinds import eval as evaluations
 from vaebench.runs.kinds import latents, reference, title, train
 from vaebench.runs.store import Store, store_root
@@ -38,10 +36,10 @@ def checked(cfg: TrainConfig) -> list[Request]:
 
     Raises all mistakes at once.
     """
-    if not is_text(cfg) and (numbers := _NUMBERS.get(cfg.dataset.get("data") or "images")):
+    if not cfg.on_texts and (numbers := _NUMBERS.get(cfg.dataset.get("data") or "images")):
         _check_shape(cfg.dataset["shape"], numbers)
     leaves = {"model": cfg.model, "dataset": cfg.dataset, "optim": cfg.optim}
-    if is_text(cfg):
+    if cfg.on_texts:
         del leaves["dataset"]
         leaves |= {"embedder": cfg.embedder}
         leaves |= {f"dataset.{part}": cfg.dataset[part] for part in ("problems", "answers")}
@@ -59,7 +57,7 @@ def checked(cfg: TrainConfig) -> list[Request]:
 
 def training(cfg: TrainConfig) -> list[Request]:
     """The training, behind what it needs."""
-    if is_text(cfg):
+    if cfg.on_texts:
         return texts.training(cfg)
     before, parents = _parents(cfg)
     return [*before, *_ended(cfg, parents)]
@@ -135,10 +133,7 @@ def linked(cfg: TrainConfig, name: str) -> list[Request]:
         roles |= cfg.reference.get("parents", {})
     chain: dict[str, Request] = {}
     parents = {role: _add(chain, linked(cfg, parent)) for role, parent in roles.items()}
-    made = {kind.VERB: kind.request for kind in (latents, reference)}
-    if link.kind not in made:
-        raise UserError(unknown(f"chain.{name}.kind", link.kind, [train.VERB, *made]))
-    return [*chain.values(), made[link.kind](cfg, parents)]
+    return [*chain.values(), kinds.of(link.kind).request(cfg, parents)]
 
 
 def _part(cfg: TrainConfig, chain: list[Request], name: str, role: str) -> list[Request]:
@@ -258,7 +253,7 @@ def _classifier(cfg: TrainConfig, seed: int) -> TrainConfig:
 def design(cfg: TrainConfig, suite: Mapping[str, Any]) -> Request:
     """The evaluation of a training's design alone."""
     judge = _classifier(cfg, _PERCEIVING_SEED).model if _perceives(cfg) else None
-    return evaluations.on_design(suite, cfg, judge)
+    return evaluations.of_design(suite, cfg, judge)
 
 
 def evaluation(cfg: TrainConfig, seeds: Iterable[int] | None = None) -> tuple[list[Request], Suite]:
@@ -267,21 +262,19 @@ def evaluation(cfg: TrainConfig, seeds: Iterable[int] | None = None) -> tuple[li
     ``seeds``: a suite on texts looks at these seeds' trainings together (by default at the configuration's own).
     """
     suite = build.suite(Request({"suite": cfg.suite}))
-    if is_text(cfg):
+    if cfg.on_texts:
         return texts.evaluation(cfg, suite, [cfg.seed] if seeds is None else list(seeds)), suite
     if getattr(suite, "of_design", False):
         return [design(cfg, cfg.suite)], suite
     *before, run = training(cfg)
     _check_snapshot(cfg)
-    other = dataset_leaf(cfg.test_on) if cfg.test_on is not None else None
-    if other and suite.needs_classifier:
+    if cfg.test_on is not None and suite.needs_classifier:
         raise UserError(
-            f"dataset@test_on={other['name']}: this suite's judge is a classifier of the training set; "
+            f"dataset@test_on={cfg.test_on['name']}: this suite's judge is a classifier of the training set; "
             "use suite=tokens or suite=reconstruction"
         )
-    judge = classifier(cfg) if suite.needs_classifier else None
-    chain = [*before, run, *([judge] if judge else [])]
-    return [*chain, evaluations.request(cfg.suite, run, judge, other, cfg.snapshot)], suite
+    looked_at = {"run": run} | ({"classifier": classifier(cfg)} if suite.needs_classifier else {})
+    return [*before, *looked_at.values(), evaluations.request(cfg, looked_at)], suite
 
 
 def _check_snapshot(cfg: TrainConfig) -> None:

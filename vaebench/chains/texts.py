@@ -21,11 +21,6 @@ from vaebench.runs.kinds import embed, grade, train
 from vaebench.runs.kinds import eval as evaluations
 
 
-def is_text(cfg: TrainConfig) -> bool:
-    """Whether the chosen dataset is a set of problems and who answered them."""
-    return "answers" in cfg.dataset
-
-
 def training(cfg: TrainConfig) -> list[Request]:
     """The training on embedded pairs, behind these."""
     pairs = embed.request(cfg, {})
@@ -50,7 +45,7 @@ def evaluation(cfg: TrainConfig, suite: Suite, seeds: list[int]) -> list[Request
         runs = {f"seed{seed}": train.request(replace(cfg, seed=seed), {"pairs": pairs}) for seed in seeds}
         chain += [pairs, embedded, *runs.values()]
         parents |= {"embeddings": embedded, **runs}
-    return [*chain, evaluations.on_answers(cfg, parents)]
+    return [*chain, evaluations.request(cfg, parents)]
 
 
 def check_width(model: Mapping[str, Any], embedder: Mapping[str, Any]) -> None:

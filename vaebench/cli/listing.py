@@ -21,6 +21,7 @@ def show(words: list[str]) -> int:
         "models": lambda: _leaves("model"),
         "datasets": _datasets,
         "references": lambda: _leaves("reference"),
+        "chains": _chains,
         "networks": lambda: _leaves("network", "network@model.network"),
         "encoders": lambda: _leaves("encoder", "encoder@model.encoder"),
         "decoders": lambda: _leaves("decoder", "decoder@model.decoder"),
@@ -51,6 +52,16 @@ def _leaves(group: str, choose: str = "") -> Table:
     for name in choices(group):
         found = {k: v for k, v in leaf(group, name).items() if k not in _NO_OPTIONS}
         table.add_row(name, ", ".join(f"{key}={value}" for key, value in found.items()))
+    return table
+
+
+def _chains() -> Table:
+    """Of every chain its links, each with the links that it builds on."""
+    table = Table("chain", "link", "run", "on", title="chains: chain=NAME link=LINK, chain.LINK.OPTION=VALUE")
+    for name in choices("chain"):
+        for link, about in leaf("chain", name).items():
+            on = ", ".join(f"{role} {parent}" for role, parent in about.get("parents", {}).items())
+            table.add_row(name, link, about.get("experiment") or about["kind"], on)
     return table
 
 

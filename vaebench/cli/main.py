@@ -21,7 +21,7 @@ vaebench: reproduces the tables of papers on variational autoencoders and says, 
   vaebench reproduce paper=batchtopk scale=small  a paper's tables, beside the reported numbers
   vaebench plan                                   what `reproduce` would do here, and how long it takes
   vaebench report                                 write tables and pictures again from what is stored
-  vaebench list [models|networks|autoencoders|datasets|embedders|answers|suites|papers|scales|experiments|runs]
+  vaebench list [models|chains|networks|autoencoders|datasets|embedders|answers|suites|papers|scales|experiments|runs]
                                                   what can be chosen, what has been run
   vaebench data status|fetch|verify [dataset ...]              where the datasets are
 

@@ -61,6 +61,19 @@ def require(*mistakes: str | None) -> None:
         raise UserError(*lines)
 
 
+def whole(name: str, value: int, low: int, high: float = math.inf, bound: str = "") -> str | None:
+    """One line if ``value`` is not from ``low`` to ``high``, of which one is another option's; ``bound`` says whose."""
+    if low <= value <= high:
+        return None
+    wanted = f"at least {low}" if high == math.inf else f"{low} to {high}"
+    return f"{name}={value}: expected a whole number, {wanted}{bound and f' ({bound})'}"
+
+
+def multiple_of(name: str, value: int, divisor: int, of: str) -> str | None:
+    """One line if ``value`` is no multiple of ``divisor``, the option ``of``."""
+    return None if value % divisor == 0 else f"{name}={value}: expected a multiple of {of}={divisor}"
+
+
 def checked(where: str) -> Callable[[_Function], _Function]:
     """Lets a constructor or a function refuse, by `UserError`, what its own signature excludes, whoever calls it.
 
@@ -72,8 +85,8 @@ def checked(where: str) -> Callable[[_Function], _Function]:
 
         @functools.wraps(function)
         def call(*args: Any, **given: Any) -> Any:
-            hints, bound = _hints(function), signature.bind(*args, **given).arguments
-            require(*(mistake(f"{where}.{key}", value, hints[key]) for key, value in bound.items() if key in hints))
+            found, bound = hints(function), signature.bind(*args, **given).arguments
+            require(*(mistake(f"{where}.{key}", value, found[key]) for key, value in bound.items() if key in found))
             return function(*args, **given)
 
         return typing.cast("_Function", call)
@@ -81,7 +94,7 @@ def checked(where: str) -> Callable[[_Function], _Function]:
     return decorate
 
 
-def chosen(where: str, options: Mapping[str, Any], kinds: Mapping[str, Callable[..., Any]], **provided: Any) -> Any:
+def chosen(where: str, options: Mapping[str, Any], kinds: Mapping[str, Callable[..., Any]], /, **provided: Any) -> Any:
     """What ``options.kind`` names among ``kinds``, made from the other options and from what is ``provided``.
 
     ``where``: the option that holds them, ``model.network``. Raises `UserError` for an unknown kind, and for unknown,
@@ -104,25 +117,25 @@ def mistakes(
     that come from elsewhere. What is absent counts as null where null is allowed (`nulls`).
     """
     parameters = {key: p for key, p in inspect.signature(callee).parameters.items() if key not in provided}
-    hints = _hints(callee)
+    asked = hints(callee)
     valid = [f"{name}.{key}" for key in parameters]
     lines = [unknown("option", f"{name}.{key}", valid) for key in given if key not in parameters]
     lines += [
         f"{name}.{key}: missing; {needed_by} needs it"
         for key, parameter in parameters.items()
-        if parameter.default is inspect.Parameter.empty and key not in given and not fits(None, hints.get(key, int))
+        if parameter.default is inspect.Parameter.empty and key not in given and not fits(None, asked.get(key, int))
     ]
-    found = [mistake(f"{name}.{key}", given[key], hints[key]) for key in parameters if key in given and key in hints]
+    found = [mistake(f"{name}.{key}", given[key], asked[key]) for key in parameters if key in given and key in asked]
     return lines + [line for line in found if line is not None]
 
 
 def nulls(given: Mapping[str, Any], callee: Callable[..., Any]) -> dict[str, None]:
     """The arguments that ``callee`` needs, that may be null and are not ``given``: a request from before there were."""
-    hints, parameters = _hints(callee), inspect.signature(callee).parameters
+    asked, parameters = hints(callee), inspect.signature(callee).parameters
     return {
         key: None
         for key, parameter in parameters.items()
-        if key not in given and parameter.default is inspect.Parameter.empty and fits(None, hints.get(key, int))
+        if key not in given and parameter.default is inspect.Parameter.empty and fits(None, asked.get(key, int))
     }
 
 
@@ -167,7 +180,8 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 @functools.cache
-def _hints(callee: Callable[..., Any]) -> dict[str, Any]:
+def hints(callee: Callable[..., Any]) -> dict[str, Any]:
+    """What each argument may be, marks and all; empty where the hints cannot be read."""
     function = callee.__init__ if inspect.isclass(callee) else callee
     try:
         return typing.get_type_hints(function, include_extras=True)

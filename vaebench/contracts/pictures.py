@@ -5,7 +5,7 @@ No torch, no matplotlib. A colour is a place in the palette, or a name that matp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +25,10 @@ class Images:
 
     lines: Mapping[str, np.ndarray]
     per_line: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to see."""
+        return bool(self.lines)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,13 @@ class Line:
     above: Sequence[float] | np.ndarray | None = None
     band: bool = False
     sideways: bool = False
+
+    @property
+    def ends(self) -> list[float]:
+        """How far down and up it reaches, with its intervals."""
+        none = [0.0] * len(self.y)
+        below, above = (none if reach is None else reach for reach in (self.below, self.above))
+        return [float(end) for y, b, a in zip(self.y, below, above, strict=True) for end in (y - b, y + a)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +155,7 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Panels:
-    """Panels in reading order, ``across`` to a line of ``height`` inches (one for each line, or one for all).
+    """Panels in reading order, at most ``across`` to a line of ``height`` inches (one for each line, or one for all).
 
     ``legend``: below all panels with so many entries to a line, or beside or inside each panel. It has the labels of
     the marks in their order, each once.
@@ -155,13 +166,17 @@ class Panels:
     height: float | Sequence[float] = 3.0
     legend: int | Literal["beside", "inside"] = 5
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to see."""
+        return any(panel.marks for panel in self.panels)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     """One picture of a table. A suite's stand in ``PICTURES`` of ``suites/pictures/<the suite's module>.py``.
 
     ``kind``: the beginning of its file's name; of several with one kind the first that has something to show is drawn.
-    ``caption``: below it. ``draw``: what there is to see of a table and of what the suite stored for it; None: nothing.
+    ``caption``: below it. ``draw``: what there is to see of a table and of what the suite stored for it, if anything.
     ``colours``: ``few`` (lines, dots and text: a palette of 256 will do) or ``all``. ``of_numbers``: made of the
     table's numbers alone, so it is drawn again when arrays are gone. ``place``: among a table's pictures, the smallest
     first. ``instead_of``: the kind of a picture that is not drawn beside this suite's.
@@ -174,6 +189,12 @@ class Picture:
     of_numbers: bool = False
     place: int = 50
     instead_of: str = ""
+
+
+def listing(labels: Sequence[str], bold: Sequence[float] = ()) -> Axis:
+    """An upright axis with a label at each whole number, 0 at the top."""
+    ticks = {float(place): label for place, label in enumerate(labels)}
+    return Axis(limits=(len(labels) - 0.4, -0.6), ticks=ticks, bold=bold)
 
 
 def intervals(found: Mapping[float, Interval], *, sideways: bool = False, **style: Any) -> Line:
@@ -198,10 +219,10 @@ def printed(found: Mapping[float, float], **style: Any) -> Line:
     return Line(x=places, y=heights, dash=":", marker="d", hollow=True, size=7, width=1, **style)
 
 
-def curve(log: Sequence[Mapping[str, float]], along: str, term: str, **style: Any) -> Line | None:
-    """A logged term of a training along its epochs or steps; a value alone is a dot. None: it was not logged."""
-    points = [(line[along], line[term]) for line in log if term in line]
-    if not points:
-        return None
-    x, y = zip(*points, strict=True)
-    return Line(x=x, y=y, marker="." if len(points) == 1 else "", width=1.1, **style)
+def curves(logs: Iterable[Sequence[Mapping[str, float]]], along: str, term: str, **style: Any) -> list[Line]:
+    """A logged term of each training that has it, along epochs or steps; a value alone is a dot."""
+    found = [[(line[along], line[term]) for line in log if term in line] for log in logs]
+    return [
+        Line(x=x, y=y, marker="." if len(x) == 1 else "", width=1.1, **style)
+        for x, y in (zip(*points, strict=True) for points in found if points)
+    ]

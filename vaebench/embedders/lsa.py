@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -14,22 +14,22 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
+from vaebench.config.signatures import Count, Seed, checked
 from vaebench.contracts import Work
 from vaebench.disk import write_bytes
 from vaebench.errors import UserError
-from vaebench.nn.options import one_of, require, whole
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 _TERMS, _TENSORS = "lsa-terms.json", "lsa.safetensors"
-_NUMBERS = ("token", "keep")
+Numbers = Literal["token", "keep"]
 _NUMBER = "#"  # stands for every number; no word can be it
 _TOKEN = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|[^\W\d_]+")
 _RANK = 1e-6  # a singular value below this part of the largest is rounding: float64 leaves about 1e-15 of an absent one
 
 
-def tokens(text: str, numbers: str) -> list[str]:
+def tokens(text: str, numbers: Numbers) -> list[str]:
     """The words of ``text`` in lower case and its numbers: each as ``#`` (``numbers="token"``) or as itself (``keep``).
 
     A number keeps its decimals and loses its thousands' commas; signs and punctuation are no tokens.
@@ -48,33 +48,25 @@ class LSA:
     (Deerwester et al. 1990), found by randomized iteration from ``seed`` (Halko, Martinsson & Tropp, arXiv 0909.4061)
     on one thread; the largest entry of each is positive. A text without a known term is the zero vector.
 
-    ``dim``: width of the vectors. ``ngrams``: longest run of tokens that is a term, 1 or more. ``numbers``: see
+    ``dim``: width of the vectors. ``ngrams``: longest run of tokens that is a term. ``numbers``: see
     `tokens`. ``min_df``: fewest texts a term must be in. ``max_features``: how many terms are kept, the most frequent,
     ties by alphabet; null: all. ``normalise``: whether the vectors have unit norm. ``shard``: texts per shard.
     """
 
+    @checked("embedder")
     def __init__(
         self,
         *,
-        dim: int,
-        ngrams: int,
-        numbers: str,
+        dim: Count,
+        ngrams: Count,
+        numbers: Numbers,
         sublinear_tf: bool,
-        min_df: int,
-        max_features: int | None,
+        min_df: Count,
+        max_features: Count | None,
         normalise: bool,
-        seed: int,
-        shard: int,
+        seed: Seed,
+        shard: Count,
     ) -> None:
-        require(
-            whole("embedder.dim", dim, 1),
-            whole("embedder.ngrams", ngrams, 1),
-            one_of("embedder.numbers", numbers, _NUMBERS),
-            whole("embedder.min_df", min_df, 1),
-            None if max_features is None else whole("embedder.max_features", max_features, 1),
-            whole("embedder.seed", seed, 0, 2**32 - 1),
-            whole("embedder.shard", shard, 1),
-        )
         self.dim = dim
         self.shard = shard
         self.truncated = 0

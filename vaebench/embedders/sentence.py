@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from vaebench.compat import ensure_torchvision
+from vaebench.config.signatures import Count, OneOf, checked, require, whole
 from vaebench.contracts import Work
 from vaebench.errors import UserError
-from vaebench.nn.options import one_of, require, whole
 from vaebench.nn.pretrained import hub
 
 # Only these are imported by a name from the configuration: packages that bring the weights of a model.
@@ -33,7 +33,7 @@ class Sentence:
     The model is a folder or a name on the Hugging Face hub (``model``, pinned by ``revision``), or comes with an
     installed ``package``; one of the two is null. No code that comes with a model is run.
 
-    ``dim``: width of the vectors, which must be the model's. ``max_tokens``: 1 or more, special tokens and prompt
+    ``dim``: width of the vectors, which must be the model's. ``max_tokens``: special tokens and prompt
     included. ``batch_size``: texts per forward pass; they are sorted by length, and what else is in a batch moves a
     vector by rounding only. ``prompts``: what is put before a text, by kind (``question``, ``solution``).
     ``adapters``: by kind, the LoRA adapter in the model's subfolder of this name, or null for the model without one.
@@ -41,31 +41,26 @@ class Sentence:
     whether to scale the vectors to unit norm (a model may do so by itself). ``shard``: texts per shard.
     """
 
+    @checked("embedder")
     def __init__(
         self,
         *,
         model: str | None,
-        package: str | None,
+        package: Annotated[str, OneOf(tuple(_PACKAGES))] | None,
         revision: str | None,
-        dim: int,
-        max_tokens: int,
-        batch_size: int,
+        dim: Count,
+        max_tokens: Count,
+        batch_size: Count,
         prompts: Mapping[str, str],
         adapters: Mapping[str, str | None],
-        precision: str,
+        precision: Literal["float32", "bfloat16"],
         normalise: bool,
-        shard: int,
+        shard: Count,
     ) -> None:
         require(
             None if (model is None) != (package is None) else _one_origin(model, package),
-            None if package is None else one_of("embedder.package", package, _PACKAGES),
-            whole("embedder.dim", dim, 1),
-            whole("embedder.max_tokens", max_tokens, 1),
-            whole("embedder.batch_size", batch_size, 1),
             _kinds("embedder.prompts", prompts),
             _kinds("embedder.adapters", adapters),
-            one_of("embedder.precision", precision, _PRECISIONS),
-            whole("embedder.shard", shard, 1),
         )
         self.dim = dim
         self.shard = shard

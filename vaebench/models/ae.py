@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, checked
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.nn.losses import elbo
 from vaebench.nn.networks import flat
-from vaebench.nn.options import require, whole
 
 
 class Autoencoder(nn.Module):
@@ -20,26 +20,23 @@ class Autoencoder(nn.Module):
     mean.
     """
 
+    @checked("model")
     def __init__(
         self,
         *,
         input_shape: Sequence[int],
-        latent_dim: int,
-        network: str,
-        hidden: Sequence[int] | None,
-        recon_loss: str,
-        reduction: str,
+        latent_dim: Count,
+        network: flat.Network,
+        hidden: flat.Hidden,
+        recon_loss: elbo.ReconLoss,
+        reduction: elbo.Reduction,
     ) -> None:
         super().__init__()
-        require(
-            whole("model.latent_dim", latent_dim, 1),
-            *flat.mistakes(network, input_shape, hidden),
-            *elbo.mistakes(recon_loss, reduction),
-        )
         self.recon_loss = recon_loss
         self.reduction = reduction
-        self.encoder = flat.encoder(network, shape=input_shape, outputs=latent_dim, hidden=hidden)
-        self.decoder = flat.decoder(network, shape=input_shape, latent_dim=latent_dim, hidden=hidden)
+        self.encoder, self.decoder = flat.pair(
+            network, shape=input_shape, hidden=hidden, outputs=latent_dim, latent_dim=latent_dim
+        )
 
     @property
     def phases(self) -> tuple[Phase, ...]:

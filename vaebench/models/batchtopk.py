@@ -8,20 +8,19 @@ in its place.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, Fraction, NonNegative, checked, require, whole
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
 from vaebench.nn.latents.gaussian import gaussian_kl, posterior, prior_sample, reparameterise
-from vaebench.nn.latents.moving_average import STARTS, MovingAverage
-from vaebench.nn.latents.topk import IMPORTANCES, importance, smallest_positive, top_mask
+from vaebench.nn.latents.moving_average import MovingAverage, Start
+from vaebench.nn.latents.topk import Importance, importance, smallest_positive, top_mask
 from vaebench.nn.losses import elbo
 from vaebench.nn.networks import flat
-from vaebench.nn.options import fraction, non_negative, one_of, require, whole
-
-GRANULARITIES = ("dimension", "entry")
 
 
 class BatchTopK(nn.Module):
@@ -37,34 +36,25 @@ class BatchTopK(nn.Module):
     debiased (starts at zero, divided by 1 - a^t). The other options are those of the beta-VAE.
     """
 
+    @checked("model")
     def __init__(
         self,
         *,
         input_shape: Sequence[int],
-        latent_dim: int,
-        k: int,
-        beta: float,
-        importance: str,
-        granularity: str,
-        ema_decay: float,
-        ema_start: str,
-        network: str,
-        hidden: Sequence[int] | None,
-        recon_loss: str,
-        reduction: str,
+        latent_dim: Count,
+        k: Count,
+        beta: NonNegative,
+        importance: Importance,
+        granularity: Literal["dimension", "entry"],
+        ema_decay: Fraction,
+        ema_start: Start,
+        network: flat.Network,
+        hidden: flat.Hidden,
+        recon_loss: elbo.ReconLoss,
+        reduction: elbo.Reduction,
     ) -> None:
         super().__init__()
-        require(
-            whole("model.latent_dim", latent_dim, 1),
-            whole("model.k", k, 1, latent_dim, "model.latent_dim"),
-            non_negative("model.beta", beta),
-            one_of("model.importance", importance, IMPORTANCES),
-            one_of("model.granularity", granularity, GRANULARITIES),
-            fraction("model.ema_decay", ema_decay),
-            one_of("model.ema_start", ema_start, STARTS),
-            *flat.mistakes(network, input_shape, hidden),
-            *elbo.mistakes(recon_loss, reduction),
-        )
+        require(whole("model.k", k, 1, latent_dim, "model.latent_dim"))
         self.latent_dim = latent_dim
         self.k = k
         self.beta = beta
@@ -72,8 +62,9 @@ class BatchTopK(nn.Module):
         self.granularity = granularity
         self.recon_loss = recon_loss
         self.reduction = reduction
-        self.encoder = flat.encoder(network, shape=input_shape, outputs=2 * latent_dim, hidden=hidden)
-        self.decoder = flat.decoder(network, shape=input_shape, latent_dim=latent_dim, hidden=hidden)
+        self.encoder, self.decoder = flat.pair(
+            network, shape=input_shape, hidden=hidden, outputs=2 * latent_dim, latent_dim=latent_dim
+        )
         if granularity == "dimension":
             self.importance = MovingAverage(latent_dim, decay=ema_decay, start=ema_start)
         else:

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaebench.config.signatures import AtLeast2, Fraction, checked, require, whole
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
-from vaebench.nn.options import fraction, require, whole
 from vaebench.nn.sampling import highest_label
 
 CHANNELS = (32, 64)  # of the convolutions, each with kernel 5, stride 2, padding 2
@@ -28,14 +28,11 @@ class Classifier(nn.Module):
     ``dropout`` the probability of dropping one of the 128 features.
     """
 
-    def __init__(self, *, input_shape: Sequence[int], classes: int, dropout: float) -> None:
+    @checked("model")
+    def __init__(self, *, input_shape: Sequence[int], classes: AtLeast2, dropout: Fraction) -> None:
         super().__init__()
         channels, height, width = input_shape
-        require(
-            whole("model.input_shape", min(height, width), _SHRINK, bound="the shorter side"),
-            whole("model.classes", classes, 2),
-            fraction("model.dropout", dropout),
-        )
+        require(whole("model.input_shape", min(height, width), _SHRINK, bound="the shorter side"))
         layers: list[nn.Module] = []
         for before, after in pairwise((channels, *CHANNELS)):
             layers += [nn.Conv2d(before, after, 5, 2, 2), nn.ReLU()]

@@ -8,24 +8,24 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from vaebench.config import signatures
+from vaebench.config.signatures import Count, CountOrNone, Fraction, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.averaged import Averaged
 from vaebench.nn.flows import flow, laws, matching
+from vaebench.nn.losses.perceptual import Kind
 from vaebench.nn.losses.reconstruction import ReconstructionLoss
 from vaebench.nn.networks.feature_network import FeatureNetwork, filled_in, take_over
-from vaebench.nn.options import fraction, non_negative, one_of, require, whole
 from vaebench.nn.pretrained.frozen import Frozen
 from vaebench.nn.sampling import highest_label
 from vaebench.nn.transformers import dit
 
-CONDITIONING = ("class", "none")
 # Of a diffusion model's options, those of its network.
 _SCORE = ("classes", "width", "depth", "heads", "mlp_ratio", "qk_norm", "positions", "time_scale")
 
@@ -52,49 +52,45 @@ class DMVAE(nn.Module):
     latent_mean: Tensor
     latent_std: Tensor
 
+    @checked("model")
     def __init__(
         self,
         *,
         input_shape: Sequence[int],
         encoder: Mapping[str, Any] | None,
-        head_width: int | None,
-        latent_channels: int | None,
+        head_width: Count | None,
+        latent_channels: Count | None,
         decoder: Mapping[str, Any] | None,
-        l1_weight: float,
-        l2_weight: float,
-        perceptual: str,
-        perceptual_weight: float,
-        adversarial_weight: float,
-        adversarial_start: int,
-        discriminator_layers: int,
-        discriminator_channels: int,
+        l1_weight: NonNegative,
+        l2_weight: NonNegative,
+        perceptual: Kind,
+        perceptual_weight: NonNegative,
+        adversarial_weight: NonNegative,
+        adversarial_start: CountOrNone,
+        discriminator_layers: Count,
+        discriminator_channels: Count,
         augment: bool,
-        consistency_weight: float,
-        dm_weight: float | None,
-        guidance: float,
+        consistency_weight: NonNegative,
+        dm_weight: NonNegative | None,
+        guidance: NonNegative,
         times: Sequence[float],
         anneal_to: float | None,
-        anneal_steps: int | None,
+        anneal_steps: Count | None,
         normalise_gradient: bool,
-        autoencoder_every: int,
-        conditioning: str | None,
+        autoencoder_every: Count,
+        conditioning: Literal["class", "none"] | None,
         closed_form: bool | None,
         law: Mapping[str, Any] | None,
         score: Mapping[str, Any] | None,
-        label_dropout: float,
-        floor: float,
+        label_dropout: Fraction,
+        floor: NonNegative,
     ) -> None:
         super().__init__()
         score = _score_options(score, dm_weight=dm_weight, conditioning=conditioning, closed_form=closed_form)
         assert dm_weight is not None
         assert conditioning is not None
         require(
-            non_negative("model.dm_weight", dm_weight),
-            non_negative("model.guidance", guidance),
             *matching.time_mistakes(times, anneal_to, anneal_steps),
-            whole("model.autoencoder_every", autoencoder_every, 1),
-            fraction("model.label_dropout", label_dropout),
-            non_negative("model.floor", floor),
             _law_mistake(law) if closed_form else None,
             *_label_mistakes(score, conditioning, guidance, label_dropout, closed_form=bool(closed_form)),
         )
@@ -106,19 +102,17 @@ class DMVAE(nn.Module):
         self.by_class = conditioning == "class"
         self.label_dropout = label_dropout if self.by_class else 0.0
         self.floor = floor
-        self.reconstruction = ReconstructionLoss(
-            input_shape=input_shape,
-            l1_weight=l1_weight,
-            l2_weight=l2_weight,
-            perceptual=perceptual,
-            perceptual_weight=perceptual_weight,
-            adversarial_weight=adversarial_weight,
-            adversarial_start=adversarial_start,
-            discriminator_layers=discriminator_layers,
-            discriminator_channels=discriminator_channels,
-            augment=augment,
-            consistency_weight=consistency_weight,
-        )
+        pixels = {"l1": l1_weight} | ({"l2": l2_weight} if l2_weight else {})
+        self.reconstruction = ReconstructionLoss(input_shape, pixels, perceptual, perceptual_weight)
+        if adversarial_weight:
+            self.reconstruction.add_discriminator(
+                adversarial_weight,
+                start=adversarial_start,
+                layers=discriminator_layers,
+                channels=discriminator_channels,
+                augment=augment,
+                consistency_weight=consistency_weight,
+            )
         self.network = FeatureNetwork(
             input_shape=input_shape,
             encoder=encoder,
@@ -359,10 +353,6 @@ def _score_options(score: Mapping[str, Any] | None, **filled_in: Any) -> Mapping
     require(*(f"model.{name}=null: it is filled in from the teacher and its reference; name them" for name in missing))
     assert score is not None
     require(*signatures.mistakes("model.score", score, dit.DiT, needed_by="DiT", provided={"latent_shape"}))
-    require(
-        one_of("model.conditioning", filled_in["conditioning"], CONDITIONING),
-        *dit.mistakes(*(score[name] for name in ("width", "depth", "heads", "mlp_ratio", "time_scale"))),
-    )
     return score
 
 

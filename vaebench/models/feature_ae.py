@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, CountOrNone, Fraction, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.averaged import Averaged
-from vaebench.nn.latents.gaussian import gaussian_kl, reparameterise
+from vaebench.nn.latents.gaussian import gaussian_kl, no_kl, reparameterise
+from vaebench.nn.losses.perceptual import Kind
 from vaebench.nn.losses.reconstruction import ReconstructionLoss
 from vaebench.nn.networks.feature_network import FeatureNetwork, filled_in, take_over
-from vaebench.nn.options import fraction, non_negative, one_of, require
 from vaebench.nn.sampling import own_draws, spread
 
-TRAINED = ("head_and_decoder", "all", "decoder")
 _LOOKED_AT = 10_000  # training images for the statistics of the latents
 _BATCH = 500
 
@@ -44,51 +44,45 @@ class FeatureAutoencoder(nn.Module):
     latent_mean: Tensor
     latent_std: Tensor
 
+    @checked("model")
     def __init__(
         self,
         *,
         input_shape: Sequence[int],
         encoder: Mapping[str, Any] | None,
-        head_width: int | None,
-        latent_channels: int | None,
+        head_width: Count | None,
+        latent_channels: Count | None,
         decoder: Mapping[str, Any] | None,
-        trained: str,
+        trained: Literal["head_and_decoder", "all", "decoder"],
         stochastic: bool,
-        kl_weight: float,
-        l1_weight: float,
-        l2_weight: float,
-        perceptual: str,
-        perceptual_weight: float,
-        adversarial_weight: float,
-        adversarial_start: int,
-        discriminator_layers: int,
-        discriminator_channels: int,
+        kl_weight: NonNegative,
+        l1_weight: NonNegative,
+        l2_weight: NonNegative,
+        perceptual: Kind,
+        perceptual_weight: NonNegative,
+        adversarial_weight: NonNegative,
+        adversarial_start: CountOrNone,
+        discriminator_layers: Count,
+        discriminator_channels: Count,
         augment: bool,
-        consistency_weight: float,
-        ema_decay: float,
+        consistency_weight: NonNegative,
+        ema_decay: Fraction,
     ) -> None:
         super().__init__()
-        require(
-            one_of("model.trained", trained, TRAINED),
-            non_negative("model.kl_weight", kl_weight),
-            _kl_mistake(stochastic, kl_weight),
-            fraction("model.ema_decay", ema_decay),
-        )
+        require(no_kl(stochastic, kl_weight))
         self.trained = trained
         self.kl_weight = kl_weight
-        self.reconstruction = ReconstructionLoss(
-            input_shape=input_shape,
-            l1_weight=l1_weight,
-            l2_weight=l2_weight,
-            perceptual=perceptual,
-            perceptual_weight=perceptual_weight,
-            adversarial_weight=adversarial_weight,
-            adversarial_start=adversarial_start,
-            discriminator_layers=discriminator_layers,
-            discriminator_channels=discriminator_channels,
-            augment=augment,
-            consistency_weight=consistency_weight,
-        )
+        pixels = {"l1": l1_weight} | ({"l2": l2_weight} if l2_weight else {})
+        self.reconstruction = ReconstructionLoss(input_shape, pixels, perceptual, perceptual_weight)
+        if adversarial_weight:
+            self.reconstruction.add_discriminator(
+                adversarial_weight,
+                start=adversarial_start,
+                layers=discriminator_layers,
+                channels=discriminator_channels,
+                augment=augment,
+                consistency_weight=consistency_weight,
+            )
         self.network = FeatureNetwork(
             input_shape=input_shape,
             encoder=encoder,
@@ -218,10 +212,3 @@ class FeatureAutoencoder(nn.Module):
             mean, logvar = self.network.head(features)
         z = mean if logvar is None else reparameterise(mean, logvar)
         return self.network.decode(z), mean, logvar
-
-
-def _kl_mistake(stochastic: bool, kl_weight: float) -> str | None:
-    """A deterministic code has no KL."""
-    if stochastic or kl_weight <= 0:
-        return None
-    return f"model.kl_weight={kl_weight}: model.stochastic=false has no KL; set one of them to 0 or true"

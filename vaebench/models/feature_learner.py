@@ -6,20 +6,19 @@ Small stand-ins for the pretrained encoders of DMVAE (arXiv 2512.07778), DINOv2 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, CountOrNone, Fraction, NonNegative, Positive, checked
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.losses.views import nt_xent, random_view
 from vaebench.nn.networks import feature_encoders
-from vaebench.nn.options import fraction, non_negative, one_of, positive, require, whole
 from vaebench.nn.sampling import highest_label
-
-OBJECTIVES = ("simclr", "classes")
 
 
 class FeatureLearner(nn.Module):
@@ -34,32 +33,25 @@ class FeatureLearner(nn.Module):
         UserError: an option out of range.
     """
 
+    @checked("model")
     def __init__(
         self,
         *,
         input_shape: Sequence[int],
         encoder: Mapping[str, Any],
-        objective: str,
-        classes: int,
-        temperature: float,
-        projection_width: int,
-        crop: float,
-        rotation: float,
-        contrast: float,
-        noise: float,
+        objective: Literal["simclr", "classes"],
+        classes: CountOrNone,
+        temperature: Positive,
+        projection_width: Count,
+        crop: Annotated[float, Interval(gt=0, le=1)],
+        rotation: Annotated[float, Interval(ge=0, le=180)],
+        contrast: Fraction,
+        noise: NonNegative,
         flip: bool,
     ) -> None:
         super().__init__()
-        require(
-            one_of("model.objective", objective, OBJECTIVES),
-            whole("model.classes", classes, 2) if objective == "classes" else None,
-            positive("model.temperature", temperature),
-            whole("model.projection_width", projection_width, 1),
-            None if 0 < crop <= 1 else f"model.crop={crop}: expected a share of the area, above 0 and at most 1",
-            None if 0 <= rotation <= 180 else f"model.rotation={rotation}: expected degrees, 0 to 180",
-            fraction("model.contrast", contrast),
-            non_negative("model.noise", noise),
-        )
+        if objective == "classes" and classes < 2:
+            raise UserError(f"model.classes={classes}: expected a whole number, at least 2")
         self.objective = objective
         self.classes = classes
         self.temperature = temperature

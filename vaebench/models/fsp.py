@@ -8,16 +8,18 @@ peer of the tests) and has neither eta nor the paper's reading of acceptance and
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
-from vaebench.nn.options import non_negative, one_of, positive, probability, require
-from vaebench.nn.tokenizers import autoencoders
+from vaebench.config.signatures import Count, NonNegative, OneOf, Positive, Share, checked
+from vaebench.errors import UserError
 from vaebench.nn.tokenizers.quantise import (
+    Levels,
+    Over,
     Quantised,
     from_index,
     levels_for,
@@ -26,11 +28,8 @@ from vaebench.nn.tokenizers.quantise import (
     real_size,
     to_index,
 )
-from vaebench.nn.tokenizers.tokenizer import Tokenizer
+from vaebench.nn.tokenizers.tokenizer import tokenizer_of
 
-ACCEPTS = ("coordinate", "vector")
-MIXTURES = ("element", "forward")
-OVER = ("sum", "mean")
 # The decoder gets (z - 1/2) over the standard deviation of U[0, 1] (the authors' code; the paper is silent).
 _SPREAD = math.sqrt(1 / 12)
 
@@ -66,7 +65,8 @@ class ScalarPerturbation(nn.Module):
     and z itself where not (Eq. 16: under a uniform density the Metropolis-Hastings test is that of the support).
     Both have the gradient of z. Loss: ``norm_weight (mean_weight |mu|^2 + variance_weight |sigma^2 - s_g|^2)`` of a.
 
-    ``activation``: g, one of `ACTIVATIONS`. ``levels``: L of each dimension, 2 or more. ``accept``: the support test
+    ``activation``: g, one of `ACTIVATIONS`. ``levels``: L of each dimension; null: the
+    paper's at this size. ``accept``: the support test
     per coordinate (code) or per vector (paper). ``mixture``: the draw of the code or z + u per element (code) or once
     per forward (paper). ``eta``: above 0. ``norm_over``: see `moment_loss`. ``invert``: the decoder gets ``g^-1`` of
     the value, with the gradient of a, instead of the value at mean 0 and variance 1.
@@ -74,40 +74,30 @@ class ScalarPerturbation(nn.Module):
 
     counts: Tensor
 
+    @checked("model")
     def __init__(
         self,
         *,
-        levels: Sequence[int],
-        nominal_size: int,
-        activation: str,
-        eta: float,
-        quantise_rate: float,
-        accept: str,
-        mixture: str,
+        codebook_size: Count,
+        levels: Levels | None,
+        activation: Annotated[str, OneOf(tuple(ACTIVATIONS))],
+        eta: Positive,
+        quantise_rate: Share,
+        accept: Literal["coordinate", "vector"],
+        mixture: Literal["element", "forward"],
         invert: bool,
-        norm_weight: float,
-        mean_weight: float,
-        variance_weight: float,
-        norm_over: str,
+        norm_weight: NonNegative,
+        mean_weight: NonNegative,
+        variance_weight: NonNegative,
+        norm_over: Over,
     ) -> None:
         super().__init__()
-        unbounded = activation == "cauchy" and norm_weight * variance_weight != 0
-        require(
-            one_of("model.activation", activation, ACTIVATIONS),
-            positive("model.eta", eta),
-            probability("model.quantise_rate", quantise_rate),
-            one_of("model.accept", accept, ACCEPTS),
-            one_of("model.mixture", mixture, MIXTURES),
-            non_negative("model.norm_weight", norm_weight),
-            non_negative("model.mean_weight", mean_weight),
-            non_negative("model.variance_weight", variance_weight),
-            one_of("model.norm_over", norm_over, OVER),
-            "model.activation=cauchy: has no variance to keep to; set model.variance_weight=0" if unbounded else None,
-        )
-        self.levels = tuple(levels)
+        if activation == "cauchy" and norm_weight * variance_weight != 0:
+            raise UserError("model.activation=cauchy: has no variance to keep to; set model.variance_weight=0")
+        self.levels = levels_for(codebook_size, levels)
         self.inputs = self.dim = len(self.levels)
         self.codebook_size = real_size(self.levels)
-        self.nominal_size = nominal_size
+        self.nominal_size = codebook_size
         self.distribution = ACTIVATIONS[activation]
         self.eta = eta
         self.quantise_rate = quantise_rate
@@ -174,37 +164,4 @@ class ScalarPerturbation(nn.Module):
         return self._decoded((from_index(indices, self.levels) + 0.5) / self.counts)
 
 
-def fsp(
-    *,
-    input_shape: Sequence[int],
-    sample_rate: int | None,
-    autoencoder: Mapping[str, Any],
-    codebook_size: int,
-    levels: Sequence[int] | None,
-    activation: str,
-    eta: float,
-    quantise_rate: float,
-    accept: str,
-    mixture: str,
-    invert: bool,
-    norm_weight: float,
-    mean_weight: float,
-    variance_weight: float,
-    norm_over: str,
-) -> Tokenizer:
-    """A tokenizer with a `ScalarPerturbation`; ``levels`` null: the paper's at this size."""
-    quantiser = ScalarPerturbation(
-        levels=levels_for(codebook_size, levels),
-        nominal_size=codebook_size,
-        activation=activation,
-        eta=eta,
-        quantise_rate=quantise_rate,
-        accept=accept,
-        mixture=mixture,
-        invert=invert,
-        norm_weight=norm_weight,
-        mean_weight=mean_weight,
-        variance_weight=variance_weight,
-        norm_over=norm_over,
-    )
-    return Tokenizer(autoencoders.build(autoencoder, input_shape=input_shape, sample_rate=sample_rate), quantiser)
+fsp = tokenizer_of(ScalarPerturbation, "fsp")

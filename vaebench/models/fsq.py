@@ -6,22 +6,20 @@ already rounded codes whatever the number of levels, which is not the published 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from vaebench.compat import need
+from vaebench.config.signatures import Count, Share, checked
 from vaebench.errors import UserError
 from vaebench.nn import precision
-from vaebench.nn.options import one_of, probability, require
-from vaebench.nn.tokenizers import autoencoders
-from vaebench.nn.tokenizers.quantise import Quantised, from_index, levels_for, perplexity, real_size, to_index
-from vaebench.nn.tokenizers.tokenizer import Tokenizer
+from vaebench.nn.tokenizers.quantise import Levels, Quantised, from_index, levels_for, perplexity, real_size, to_index
+from vaebench.nn.tokenizers.tokenizer import tokenizer_of
 
-VARIANTS = ("symmetric", "standard")
-MIXTURES = ("element", "item")
+Mixture = Literal["element", "item"]
 
 
 class SymmetricLevels(nn.Module):
@@ -38,9 +36,8 @@ class SymmetricLevels(nn.Module):
 
     counts: Tensor
 
-    def __init__(self, *, levels: Sequence[int], nominal_size: int, noise: float, mixture: str) -> None:
+    def __init__(self, *, levels: Sequence[int], nominal_size: int, noise: Share, mixture: Mixture) -> None:
         super().__init__()
-        require(probability("model.noise", noise), one_of("model.mixture", mixture, MIXTURES))
         self.levels = tuple(levels)
         self.inputs = self.dim = len(self.levels)
         self.codebook_size = real_size(self.levels)
@@ -113,26 +110,23 @@ class StandardLevels(nn.Module):
         return codes
 
 
-def fsq(
+@checked("model")
+def levels_of(
     *,
-    input_shape: Sequence[int],
-    sample_rate: int | None,
-    autoencoder: Mapping[str, Any],
-    codebook_size: int,
-    levels: Sequence[int] | None,
-    variant: str,
-    noise: float,
-    mixture: str,
-) -> Tokenizer:
-    """A tokenizer with `SymmetricLevels` or `StandardLevels`; ``levels`` null: the paper's at this size.
+    codebook_size: Count,
+    levels: Levels | None,
+    variant: Literal["symmetric", "standard"],
+    noise: Share,
+    mixture: Mixture,
+) -> SymmetricLevels | StandardLevels:
+    """The quantiser of a ``variant``; ``levels`` null: the paper's at this size.
 
     ``variant``: symmetric (``noise``: share with noise in training, ``mixture``: of what) or standard (no noise).
     """
-    require(one_of("model.variant", variant, VARIANTS))
     counts = levels_for(codebook_size, levels)
-    quantiser = (
-        SymmetricLevels(levels=counts, nominal_size=codebook_size, noise=noise, mixture=mixture)
-        if variant == "symmetric"
-        else StandardLevels(levels=counts, nominal_size=codebook_size)
-    )
-    return Tokenizer(autoencoders.build(autoencoder, input_shape=input_shape, sample_rate=sample_rate), quantiser)
+    if variant == "symmetric":
+        return SymmetricLevels(levels=counts, nominal_size=codebook_size, noise=noise, mixture=mixture)
+    return StandardLevels(levels=counts, nominal_size=codebook_size)
+
+
+fsq = tokenizer_of(levels_of, "fsq")

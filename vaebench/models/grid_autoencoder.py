@@ -10,17 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, CountOrNone, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase
-from vaebench.nn.latents.gaussian import bounded_posterior, gaussian_kl, reparameterise
-from vaebench.nn.losses import patch_discriminator, perceptual
-from vaebench.nn.losses.adversary import Adversary
-from vaebench.nn.losses.patch_discriminator import PatchDiscriminator
-from vaebench.nn.losses.perceptual import Perceptual
+from vaebench.nn.latents.gaussian import bounded_posterior, gaussian_kl, no_kl, reparameterise
+from vaebench.nn.losses.perceptual import Kind
+from vaebench.nn.losses.reconstruction import ReconstructionLoss
 from vaebench.nn.networks import grid
-from vaebench.nn.options import non_negative, require, whole
 
 
 class GridAutoencoder(nn.Module):
@@ -38,55 +35,42 @@ class GridAutoencoder(nn.Module):
     adopts = ("perceptual",)
     keeps = ()
 
+    reconstruction: ReconstructionLoss
+
+    @checked("model")
     def __init__(
         self,
         *,
         input_shape: Sequence[int],
         network: Mapping[str, Any],
-        noise_std: float,
+        noise_std: NonNegative,
         stochastic: bool,
-        kl_weight: float,
-        perceptual: str,
-        perceptual_weight: float,
-        adversarial_weight: float,
-        adversarial_start: int,
-        discriminator_layers: int,
-        discriminator_channels: int,
+        kl_weight: NonNegative,
+        perceptual: Kind,
+        perceptual_weight: NonNegative,
+        adversarial_weight: NonNegative,
+        adversarial_start: CountOrNone,
+        discriminator_layers: Count,
+        discriminator_channels: Count,
     ) -> None:
         super().__init__()
-        require(
-            non_negative("model.noise_std", noise_std),
-            non_negative("model.kl_weight", kl_weight),
-            _kl_mistake(stochastic, kl_weight),
-            *_perceptual_mistakes(perceptual, perceptual_weight, input_shape),
-            non_negative("model.adversarial_weight", adversarial_weight),
-            whole("model.adversarial_start", adversarial_start, 0),
-            *(
-                patch_discriminator.mistakes(discriminator_layers, discriminator_channels, input_shape)
-                if adversarial_weight
-                else ()
-            ),
-        )
+        require(no_kl(stochastic, kl_weight))
         self.noise_std = noise_std
         self.stochastic = stochastic
         self.kl_weight = kl_weight
-        self.perceptual = Perceptual(perceptual)
-        self.perceptual_weight = perceptual_weight if perceptual != "none" else 0.0
+        reconstruction = ReconstructionLoss(input_shape, {"mse": 1.0}, perceptual, perceptual_weight)
         self.network: Any = grid.build(network, input_shape=input_shape)
         self.latent_shape: tuple[int, int, int] = self.network.latent_shape
-        self.discriminator: PatchDiscriminator | None = None
-        self.adversary: Adversary | None = None
         if adversarial_weight:
-            self.discriminator = PatchDiscriminator(
-                colours=input_shape[0], layers=discriminator_layers, channels=discriminator_channels
-            )
-            self.adversary = Adversary(
-                self.discriminator,
-                weight=adversarial_weight,
+            reconstruction.add_discriminator(
+                adversarial_weight,
                 start=adversarial_start,
-                augment=False,
-                consistency_weight=0.0,
+                layers=discriminator_layers,
+                channels=discriminator_channels,
             )
+        # The loss is no child of this module, its discriminator is: stored weights are called ``discriminator``.
+        self.discriminator = reconstruction.discriminator
+        vars(self)["reconstruction"] = reconstruction
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -98,35 +82,21 @@ class GridAutoencoder(nn.Module):
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """Terms ``mse`` and where they are asked for ``kl``, ``perceptual``, ``adversarial``, ``adaptive_weight``."""
-        x = 2 * batch.x - 1
-        y, mean, logvar = self._reconstructed(x)
-        total = mse = F.mse_loss(y, x)
-        terms = {"mse": mse.detach()}
-        if self.perceptual_weight:
-            distance = self.perceptual((y + 1) / 2, batch.x)
-            total = total + self.perceptual_weight * distance
-            terms["perceptual"] = distance.detach()
-        adversarial: Tensor | float = 0.0
-        if self.adversary is not None:
-            self.adversary.remember(batch.x, y)
-            if step >= self.adversary.start:
-                # What the adversarial term is weighed against is the reconstruction, without the KL.
-                adversarial = self.adversary.term(y, total, self.network.last_weight, terms)
-        if self.stochastic:
-            kl = gaussian_kl(mean, logvar).sum(dim=1).mean()
-            total = total + self.kl_weight * kl
-            terms["kl"] = kl.detach()
-        return LossOutput(total + adversarial, terms)
+        y, mean, logvar = self._reconstructed(2 * batch.x - 1)
+        kl = gaussian_kl(mean, logvar).sum(dim=1).mean() if self.stochastic else None
+        total, terms = self.reconstruction.loss(
+            y, batch.x, step, self.network.last_weight, beside=None if kl is None else self.kl_weight * kl
+        )
+        return LossOutput(total, terms if kl is None else {**terms, "kl": kl.detach()})
 
     def discriminator_loss(self, batch: Batch, step: int) -> LossOutput:
         """The hinge loss; terms ``real`` and ``fake``, the mean scores. Zero before ``adversarial_start``."""
-        assert self.adversary is not None
-        return self.adversary.loss(batch.x, step, lambda x: self._reconstructed(2 * x - 1)[0])
+        return self.reconstruction.discriminator_loss(batch.x, step, lambda x: self._reconstructed(2 * x - 1)[0])
 
     def adopt(self, role: str, parent: nn.Module) -> None:
         """Take the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
         del role
-        self.perceptual.perceive(parent)
+        self.reconstruction.perceive(parent)
 
     def encode(self, x: Tensor) -> Tensor:
         """Images ``[b c h w]`` in [0, 1] -> means ``[b l h' w']``, float32."""
@@ -153,13 +123,3 @@ class GridAutoencoder(nn.Module):
         mean, logvar = bounded_posterior(self.network.encode(seen), dim=1)
         z = reparameterise(mean, logvar) if self.stochastic else mean
         return self.network.decode(z).float(), mean, logvar
-
-
-_perceptual_mistakes = perceptual.mistakes  # the constructor's option has the module's name
-
-
-def _kl_mistake(stochastic: bool, kl_weight: float) -> str | None:
-    """A deterministic code has no KL."""
-    if stochastic or kl_weight == 0:
-        return None
-    return f"model.kl_weight={kl_weight}: model.stochastic=false has no KL; set one of them to 0 or true"

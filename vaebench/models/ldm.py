@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, CountOrNone, Fraction, Positive, checked, require
 from vaebench.contracts import Batch, LossOutput, Normalised, Phase, Sampling, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.averaged import Averaged
 from vaebench.nn.flows import flow, samplers
-from vaebench.nn.options import fraction, one_of, require, whole
 from vaebench.nn.pretrained.frozen import Frozen
 from vaebench.nn.sampling import own_draws, spread
 from vaebench.nn.transformers import dit
@@ -25,7 +25,6 @@ from vaebench.nn.transformers import dit
 _LOOKED_AT = 10_000  # training items for the statistics of the latents, as the authors' code does
 _BATCH = 500
 _CONSTANT = 1e-6  # a deviation below this fraction of the mean is rounding
-_STATISTICS = ("scalar", "autoencoder")
 
 
 class LDM(nn.Module):
@@ -45,22 +44,23 @@ class LDM(nn.Module):
     mean: Tensor
     std: Tensor
 
+    @checked("model")
     def __init__(
         self,
         *,
         latent_shape: Sequence[int] | None,
-        classes: int,
-        width: int,
-        depth: int,
-        heads: int,
-        mlp_ratio: float,
+        classes: CountOrNone,
+        width: Count,
+        depth: Count,
+        heads: Count,
+        mlp_ratio: Positive,
         qk_norm: bool,
         positions: bool,
-        time_scale: float,
-        label_dropout: float,
-        time_sampling: str,
-        ema_decay: float,
-        statistics: str | None,
+        time_scale: Positive,
+        label_dropout: Fraction,
+        time_sampling: flow.Times,
+        ema_decay: Fraction,
+        statistics: Literal["scalar", "autoencoder"] | None,
     ) -> None:
         super().__init__()
         if latent_shape is None:
@@ -68,14 +68,6 @@ class LDM(nn.Module):
                 "model.latent_shape=null: it is filled in from the autoencoder whose latents are modelled; name one "
                 "with parent.experiment=NAME or parent.run=KEY"
             )
-        require(
-            whole("model.classes", classes, 0),
-            *dit.mistakes(width, depth, heads, mlp_ratio, time_scale),
-            fraction("model.label_dropout", label_dropout),
-            one_of("model.time_sampling", time_sampling, flow.TIMES),
-            fraction("model.ema_decay", ema_decay),
-            one_of("model.statistics", statistics, _STATISTICS) if statistics is not None else None,
-        )
         self.latent_shape = tuple(latent_shape)
         self.classes = classes
         self.label_dropout = label_dropout if classes else 0.0
@@ -197,7 +189,6 @@ class LDM(nn.Module):
         """Raise `UserError` with each value of ``sampling`` that this model cannot be sampled with."""
         channels = self.latent_shape[0]
         require(
-            *samplers.mistakes(sampling),
             *samplers.unfit(sampling, classes=self.classes, null=self.label_dropout > 0, channels=channels),
         )
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, checked, require, whole
 from vaebench.contracts import Phase
 from vaebench.errors import UserError
-from vaebench.nn.options import require, whole
 
 _CHUNK = 8192  # images that are float64 at a time
 
@@ -24,7 +24,8 @@ class PCA(nn.Module):
     mean: Tensor
     components: Tensor
 
-    def __init__(self, *, input_shape: Sequence[int], latent_dim: int) -> None:
+    @checked("model")
+    def __init__(self, *, input_shape: Sequence[int], latent_dim: Count) -> None:
         super().__init__()
         pixels = math.prod(input_shape)
         require(whole("model.latent_dim", latent_dim, 1, pixels, "the number of pixels"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from vaebench.config.signatures import Count, Fraction, Positive, checked
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.nn.averaged import Averaged
 from vaebench.nn.flows import flow, point_velocity
-from vaebench.nn.options import fraction, require
 
 
 class PointFlow(nn.Module):
@@ -17,9 +17,9 @@ class PointFlow(nn.Module):
     the average of the weights that is the teacher (`Averaged`).
     """
 
-    def __init__(self, *, width: int, depth: int, time_scale: float, ema_decay: float) -> None:
+    @checked("model")
+    def __init__(self, *, width: Count, depth: Count, time_scale: Positive, ema_decay: Fraction) -> None:
         super().__init__()
-        require(*point_velocity.mistakes(width, depth, time_scale), fraction("model.ema_decay", ema_decay))
         self.options = {"width": width, "depth": depth, "time_scale": time_scale}
         self.network = point_velocity.PointVelocity(width=width, depth=depth, time_scale=time_scale)
         self.averaged = Averaged(self.network, decay=ema_decay)

@@ -6,17 +6,17 @@ What the method does to latents, without an encoder: the points are what is trai
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, CountOrNone, Fraction, OneOf, Positive, checked
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.averaged import Averaged
 from vaebench.nn.flows import flow, point_velocity
 from vaebench.nn.flows.point_objectives import OBJECTIVES, Draw, gap
-from vaebench.nn.options import one_of, positive, require, whole
 from vaebench.nn.sampling import own_draws
 
 _ARROWS = 384  # points whose direction of update is kept
@@ -46,28 +46,23 @@ class Points(nn.Module):
     levels: Tensor
     done: Tensor  # steps
 
+    @checked("model")
     def __init__(
         self,
         *,
-        objective: str,
-        count: int,
-        spread: float,
-        every: int,
-        width: int,
-        depth: int,
-        time_scale: float,
-        moments: Sequence[int],
-        levels: Sequence[float],
+        objective: Annotated[str, OneOf(tuple(OBJECTIVES))],
+        count: Count,
+        spread: Positive,
+        every: Count,
+        width: Count,
+        depth: Count,
+        time_scale: Positive,
+        moments: Sequence[CountOrNone],
+        levels: Sequence[Fraction],
     ) -> None:
         super().__init__()
-        require(
-            one_of("model.objective", objective, OBJECTIVES),
-            whole("model.count", count, 1),
-            positive("model.spread", spread),
-            whole("model.every", every, 1),
-            *point_velocity.mistakes(width, depth, time_scale),
-            *_misplaced(moments, levels),
-        )
+        if list(moments) != sorted({*moments}):
+            raise UserError(f"model.moments={list(moments)}: expected ascending steps")
         self.objective, self.every, self.moments = objective, every, tuple(moments)
         self.options = {"width": width, "depth": depth, "time_scale": time_scale}
         self.points = nn.Parameter(spread * (2 * torch.rand(count, 2) - 1))
@@ -149,13 +144,3 @@ class Points(nn.Module):
         for number, level in enumerate(self.levels):
             found = gap(Draw(z, noise, level.expand(len(z)), self.teacher, self.student))
             self.arrows[place, number] = -found.unflatten(0, (_DRAWS, -1)).mean(0)
-
-
-def _misplaced(moments: Sequence[int], levels: Sequence[float]) -> list[str]:
-    """One line for moments that do not ascend and one for levels that are no times."""
-    found = []
-    if list(moments) != sorted({*moments}) or min(moments, default=0) < 0:
-        found.append(f"model.moments={list(moments)}: expected ascending steps from 0")
-    if not all(0 <= level < 1 for level in levels):
-        found.append(f"model.levels={list(levels)}: expected times from 0 up to, not including, 1")
-    return found

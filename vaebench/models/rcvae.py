@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, CountOrNone, NonNegative, Positive, checked
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.nn.latents import gaussian
 from vaebench.nn.networks import vectors
-from vaebench.nn.options import non_negative, one_of, require, whole
 
-LIKELIHOODS = ("learned_variance", "unit_variance", "cosine")
 _LOG_2PI = math.log(2 * math.pi)
 
 
@@ -38,32 +38,23 @@ class RCVAE(nn.Module):
 
     log_variance: nn.Parameter | None
 
+    @checked("model")
     def __init__(
         self,
         *,
-        embedding_dim: int,
-        latent_dim: int,
-        hidden: Sequence[int],
-        activation: str,
+        embedding_dim: Count,
+        latent_dim: Count,
+        hidden: Sequence[Count],
+        activation: vectors.Activation,
         layer_norm: bool,
-        likelihood: str,
-        beta: float,
-        kl_warmup_steps: int,
-        free_bits: float,
-        logvar_clamp: float | None,
-        standardise: str,
+        likelihood: Literal["learned_variance", "unit_variance", "cosine"],
+        beta: NonNegative,
+        kl_warmup_steps: CountOrNone,
+        free_bits: NonNegative,
+        logvar_clamp: Positive | None,
+        standardise: vectors.Standardise,
     ) -> None:
         super().__init__()
-        bound = logvar_clamp is None or 0 < logvar_clamp < math.inf
-        require(
-            *vectors.mistakes(embedding_dim, hidden, activation, standardise),
-            whole("model.latent_dim", latent_dim, 1),
-            one_of("model.likelihood", likelihood, LIKELIHOODS),
-            non_negative("model.beta", beta),
-            whole("model.kl_warmup_steps", kl_warmup_steps, 0),
-            non_negative("model.free_bits", free_bits),
-            None if bound else f"model.logvar_clamp={logvar_clamp}: expected a finite number above 0, or null for none",
-        )
         self.likelihood = likelihood
         self.beta = beta
         self.kl_warmup_steps = kl_warmup_steps

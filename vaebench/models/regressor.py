@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, checked
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.nn.networks import vectors
-from vaebench.nn.options import require
 
 
 class Regressor(nn.Module):
@@ -20,11 +20,17 @@ class Regressor(nn.Module):
     training pairs, in which the distance is taken too; ``none``.
     """
 
+    @checked("model")
     def __init__(
-        self, *, embedding_dim: int, hidden: Sequence[int], activation: str, layer_norm: bool, standardise: str
+        self,
+        *,
+        embedding_dim: Count,
+        hidden: Sequence[Count],
+        activation: vectors.Activation,
+        layer_norm: bool,
+        standardise: vectors.Standardise,
     ) -> None:
         super().__init__()
-        require(*vectors.mistakes(embedding_dim, hidden, activation, standardise))
         self.standardise = standardise
         self.solution = vectors.Standardiser(embedding_dim, "solutions")
         self.question = vectors.Standardiser(embedding_dim, "questions")

@@ -5,16 +5,12 @@ The codebook is `vector_quantize_pytorch.SimVQ` without the rotation trick, whic
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from torch import Tensor, nn
 
+from vaebench.config.signatures import AtLeast2, Count, NonNegative, checked
 from vaebench.nn import precision
-from vaebench.nn.options import non_negative, require
-from vaebench.nn.tokenizers import autoencoders
 from vaebench.nn.tokenizers.quantise import Quantised, perplexity, width_for
-from vaebench.nn.tokenizers.tokenizer import Tokenizer
+from vaebench.nn.tokenizers.tokenizer import tokenizer_of
 
 
 class LinearCodebook(nn.Module):
@@ -23,12 +19,12 @@ class LinearCodebook(nn.Module):
     ``bias``: whether W has one, as in the authors' runs.
     """
 
-    def __init__(self, *, codebook_size: int, dim: int, beta: float, bias: bool) -> None:
+    @checked("model")
+    def __init__(self, *, codebook_size: AtLeast2, dim: Count | None, beta: NonNegative, bias: bool) -> None:
         super().__init__()
-        require(non_negative("model.beta", beta))
         from vector_quantize_pytorch import SimVQ
 
-        self.inputs = self.dim = dim
+        self.inputs = self.dim = dim = width_for(codebook_size, dim)
         self.codebook_size = self.nominal_size = codebook_size
         self.library = SimVQ(
             dim=dim,
@@ -56,16 +52,4 @@ class LinearCodebook(nn.Module):
         return codebook[indices]
 
 
-def simvq(
-    *,
-    input_shape: Sequence[int],
-    sample_rate: int | None,
-    autoencoder: Mapping[str, Any],
-    codebook_size: int,
-    dim: int | None,
-    beta: float,
-    bias: bool,
-) -> Tokenizer:
-    """A tokenizer with a `LinearCodebook`; ``dim`` null: FSQ's width at this size."""
-    quantiser = LinearCodebook(codebook_size=codebook_size, dim=width_for(codebook_size, dim), beta=beta, bias=bias)
-    return Tokenizer(autoencoders.build(autoencoder, input_shape=input_shape, sample_rate=sample_rate), quantiser)
+simvq = tokenizer_of(LinearCodebook, "simvq")

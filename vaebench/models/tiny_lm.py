@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import nn
 
 from vaebench.compat import ensure_torchvision
+from vaebench.config.signatures import LARGEST, AtLeast2, Count, checked
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
-from vaebench.nn.options import require, whole
 from vaebench.nn.pretrained import hub
 
 if TYPE_CHECKING:
@@ -43,18 +44,20 @@ class TinyLM(nn.Module):
     multiple of twice ``heads``; ``hidden`` units of a gated layer; ``layers``; ``context`` the longest text in tokens.
     """
 
-    def __init__(self, *, vocabulary: int, width: int, hidden: int, layers: int, heads: int, context: int) -> None:
+    @checked("model")
+    def __init__(
+        self,
+        *,
+        vocabulary: Annotated[int, Interval(ge=8, le=LARGEST)],
+        width: Count,
+        hidden: Count,
+        layers: Count,
+        heads: Count,
+        context: AtLeast2,
+    ) -> None:
         super().__init__()
-        require(
-            whole("model.vocabulary", vocabulary, 8),
-            whole("model.hidden", hidden, 1),
-            whole("model.layers", layers, 1),
-            whole("model.heads", heads, 1),
-            whole("model.context", context, 2),
-            None
-            if width % (2 * max(heads, 1)) == 0
-            else f"model.width={width}: expected a multiple of {2 * heads}, twice model.heads",
-        )
+        if width % (2 * heads):
+            raise UserError(f"model.width={width}: expected a multiple of {2 * heads}, twice model.heads")
         ensure_torchvision()
         from transformers import LlamaConfig, LlamaModel
 

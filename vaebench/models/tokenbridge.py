@@ -8,37 +8,35 @@ rescaling; here the bins are those of the paper's text.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import AtLeast2, Count, NonNegative, checked
 from vaebench.errors import UserError
 from vaebench.nn.latents.gaussian import gaussian_kl, posterior, reparameterise
-from vaebench.nn.options import non_negative, require, whole
-from vaebench.nn.tokenizers import autoencoders
 from vaebench.nn.tokenizers.quantise import Quantised, from_index, to_index
-from vaebench.nn.tokenizers.tokenizer import Tokenizer
+from vaebench.nn.tokenizers.tokenizer import tokenizer_of
 
 
 class PercentileBins(nn.Module):
     """Training: a sample of the posterior, loss ``kl_weight`` times its KL. Else: the bins of the posterior's means.
 
-    KL in nats: the sum over dimensions, the mean over tokens. ``bins``: per dimension, 2 or more; there are
-    ``bins ** dim`` codes.
+    KL in nats: the sum over dimensions, the mean over tokens. ``bins``: per dimension; there are ``bins ** dim`` codes.
+    ``dim`` null: so that there are ``codebook_size`` of them.
     """
 
     edges: Tensor
     centres: Tensor
 
-    def __init__(self, *, dim: int, bins: int, nominal_size: int, kl_weight: float) -> None:
+    @checked("model")
+    def __init__(self, *, codebook_size: Count, dim: Count | None, bins: AtLeast2, kl_weight: NonNegative) -> None:
         super().__init__()
-        require(whole("model.bins", bins, 2), non_negative("model.kl_weight", kl_weight))
+        dim = _width(codebook_size, bins) if dim is None else dim
         self.inputs, self.dim = 2 * dim, dim
         self.levels = (bins,) * dim
         self.codebook_size = bins**dim
-        self.nominal_size = nominal_size
+        self.nominal_size = codebook_size
         self.kl_weight = kl_weight
         edges, centres = percentile_bins(bins)
         self.register_buffer("edges", edges[1:-1].float(), persistent=False)
@@ -68,13 +66,9 @@ def percentile_bins(bins: int) -> tuple[Tensor, Tensor]:
     return edges, bins * (density[:-1] - density[1:])
 
 
-def dimensions(codebook_size: int, bins: int, dim: int | None) -> int:
-    """``dim``, or the one at which ``bins ** dim`` is the nominal size. Raises `UserError` where there is none."""
-    if dim is not None:
-        require(whole("model.dim", dim, 1))
-        return dim
-    require(whole("model.bins", bins, 2))
-    width = round(math.log(max(codebook_size, 1), bins))
+def _width(codebook_size: int, bins: int) -> int:
+    """The width at which ``bins ** width`` is the nominal size. Raises `UserError` where there is none."""
+    width = round(math.log(codebook_size, bins))
     if width < 1 or bins**width != codebook_size:
         raise UserError(
             f"model.codebook_size={codebook_size}: is no power of model.bins={bins}; "
@@ -83,18 +77,4 @@ def dimensions(codebook_size: int, bins: int, dim: int | None) -> int:
     return width
 
 
-def tokenbridge(
-    *,
-    input_shape: Sequence[int],
-    sample_rate: int | None,
-    autoencoder: Mapping[str, Any],
-    codebook_size: int,
-    dim: int | None,
-    bins: int,
-    kl_weight: float,
-) -> Tokenizer:
-    """A tokenizer with `PercentileBins`; ``dim`` null: so that there are ``codebook_size`` codes."""
-    quantiser = PercentileBins(
-        dim=dimensions(codebook_size, bins, dim), bins=bins, nominal_size=codebook_size, kl_weight=kl_weight
-    )
-    return Tokenizer(autoencoders.build(autoencoder, input_shape=input_shape, sample_rate=sample_rate), quantiser)
+tokenbridge = tokenizer_of(PercentileBins, "tokenbridge")

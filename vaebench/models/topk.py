@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, NonNegative, checked, require, whole
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.nn.latents.gaussian import gaussian_kl, posterior, prior_sample, reparameterise
 from vaebench.nn.latents.topk import top_mask
 from vaebench.nn.losses import elbo
 from vaebench.nn.networks import flat
-from vaebench.nn.options import non_negative, require, whole
 
 
 class TopK(nn.Module):
@@ -22,33 +22,29 @@ class TopK(nn.Module):
     ``latent_dim``; the other options are those of the beta-VAE.
     """
 
+    @checked("model")
     def __init__(
         self,
         *,
         input_shape: Sequence[int],
-        latent_dim: int,
-        k: int,
-        beta: float,
-        network: str,
-        hidden: Sequence[int] | None,
-        recon_loss: str,
-        reduction: str,
+        latent_dim: Count,
+        k: Count,
+        beta: NonNegative,
+        network: flat.Network,
+        hidden: flat.Hidden,
+        recon_loss: elbo.ReconLoss,
+        reduction: elbo.Reduction,
     ) -> None:
         super().__init__()
-        require(
-            whole("model.latent_dim", latent_dim, 1),
-            whole("model.k", k, 1, latent_dim, "model.latent_dim"),
-            non_negative("model.beta", beta),
-            *flat.mistakes(network, input_shape, hidden),
-            *elbo.mistakes(recon_loss, reduction),
-        )
+        require(whole("model.k", k, 1, latent_dim, "model.latent_dim"))
         self.latent_dim = latent_dim
         self.k = k
         self.beta = beta
         self.recon_loss = recon_loss
         self.reduction = reduction
-        self.encoder = flat.encoder(network, shape=input_shape, outputs=2 * latent_dim, hidden=hidden)
-        self.decoder = flat.decoder(network, shape=input_shape, latent_dim=latent_dim, hidden=hidden)
+        self.encoder, self.decoder = flat.pair(
+            network, shape=input_shape, hidden=hidden, outputs=2 * latent_dim, latent_dim=latent_dim
+        )
 
     @property
     def phases(self) -> tuple[Phase, ...]:

@@ -13,14 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Fraction, NonNegative, Positive, Share, checked
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
 from vaebench.nn.latents.gaussian import bounded_posterior, mean_free_kl, reparameterise
-from vaebench.nn.losses import perceptual
-from vaebench.nn.losses.perceptual import Perceptual
+from vaebench.nn.losses.perceptual import Kind, Perceptual
 from vaebench.nn.networks import grid
-from vaebench.nn.options import fraction, non_negative, positive, probability, require
-from vaebench.nn.transformers.vit import kept_patches
+from vaebench.nn.transformers.vit import ViTAutoencoder, kept_patches
 
 _GREY = 0.5  # a hidden patch in a picture
 
@@ -44,32 +43,29 @@ class VMAE(nn.Module):
 
     stochastic: Tensor
 
+    @checked("model")
     def __init__(
         self,
         *,
         input_shape: Sequence[int],
         network: Mapping[str, Any],
-        mask_ratio: float,
-        visible_weight: float,
-        prior_std: float,
-        kl_weight: float,
-        perceptual: str,
-        perceptual_weight: float,
+        mask_ratio: Fraction,
+        visible_weight: Share,
+        prior_std: Positive,
+        kl_weight: NonNegative,
+        perceptual: Kind,
+        perceptual_weight: NonNegative,
         sample: bool,
         freeze_encoder: bool,
     ) -> None:
         super().__init__()
-        require(
-            fraction("model.mask_ratio", mask_ratio),
-            probability("model.visible_weight", visible_weight),
-            positive("model.prior_std", prior_std),
-            non_negative("model.kl_weight", kl_weight),
-            *_perceptual_mistakes(perceptual, perceptual_weight, input_shape),
-            _weight_mistake(mask_ratio, visible_weight),
-        )
+        if not mask_ratio and visible_weight != 1:
+            raise UserError(
+                f"model.visible_weight={visible_weight}: with model.mask_ratio=0 nothing is hidden; set it to 1"
+            )
         self.input_shape = tuple(input_shape)
         self.options = {name: value for name, value in network.items() if name != "version"}
-        self.network = grid.build_masked(network, input_shape=input_shape)
+        self.network: ViTAutoencoder = grid.build(network, input_shape=input_shape, masked=True)
         self.latent_shape = self.network.latent_shape
         patches = self.network.grid[0] * self.network.grid[1]
         self.seen = kept_patches(patches, mask_ratio)
@@ -79,7 +75,7 @@ class VMAE(nn.Module):
         self.visible_weight = visible_weight
         self.prior_std = prior_std
         self.kl_weight = kl_weight
-        self.perceptual = Perceptual(perceptual)
+        self.perceptual = Perceptual(perceptual, input_shape)
         self.perceptual_weight = perceptual_weight if perceptual != "none" else 0.0
         self.draws = sample  # a method `sample` would say that it samples images
         self.freeze_encoder = freeze_encoder
@@ -183,16 +179,6 @@ class VMAE(nn.Module):
             return y.new_zeros(()), F.mse_loss(y, x)
         errors = F.avg_pool2d((y - x).square().mean(dim=1), self.network.patch).flatten(1).gather(1, order)
         return errors[:, self.seen :].mean(), errors[:, : self.seen].mean()
-
-
-_perceptual_mistakes = perceptual.mistakes  # the constructor's option has the module's name
-
-
-def _weight_mistake(mask_ratio: float, visible_weight: float) -> str | None:
-    """Without hidden patches their share of the loss would be a weight on nothing."""
-    if mask_ratio or visible_weight == 1:
-        return None
-    return f"model.visible_weight={visible_weight}: with model.mask_ratio=0 nothing is hidden; set it to 1"
 
 
 def _image(y: Tensor) -> Tensor:

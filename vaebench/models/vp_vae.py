@@ -7,26 +7,22 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import AtLeast2, Count, NonNegative, Positive, Share, checked, require, whole
 from vaebench.errors import UserError
 from vaebench.nn import precision
 from vaebench.nn.latents.neighbours import Neighbours, nearest
-from vaebench.nn.options import non_negative, one_of, positive, probability, require, whole
-from vaebench.nn.tokenizers import autoencoders
-from vaebench.nn.tokenizers.quantise import Quantised, moment_loss, width_for
-from vaebench.nn.tokenizers.tokenizer import Tokenizer
+from vaebench.nn.tokenizers.quantise import Over, Quantised, moment_loss, width_for
+from vaebench.nn.tokenizers.tokenizer import tokenizer_of
 
-SOURCES = ("train", "queue")
-OVER = ("sum", "mean")
 # Distances below this count as this: repeated latents (digital silence) are 0 apart, and the ratio takes logarithms.
 _LEAST = 1e-8
-ALGORITHMS = ("lloyd", "minibatch")
+Algorithm = Literal["lloyd", "minibatch"]
 # Above this many codes k-means takes batches of latents, unless it is told how to go about it.
 _BATCHES_ABOVE = 1024
 
@@ -91,45 +87,36 @@ class VectorPerturbation(nn.Module):
     codebook: Tensor
     fitted: Tensor
 
+    @checked("model")
     def __init__(
         self,
         *,
-        codebook_size: int,
-        dim: int,
-        rate: float | None,
-        queue_length: int | None,
-        density_neighbour: int,
-        eta: float,
-        update_rate: float,
+        codebook_size: AtLeast2,
+        dim: Count | None,
+        rate: Positive | None,
+        queue_length: Count | None,
+        density_neighbour: Count,
+        eta: Positive,
+        update_rate: Share,
         metropolis: bool,
-        norm_weight: float,
-        mean_weight: float,
-        variance_weight: float,
-        norm_over: str,
-        tree_every: int,
-        codebook_from: str,
-        codebook_latents: int,
-        codebook_iterations: int,
-        codebook_algorithm: str | None,
+        norm_weight: NonNegative,
+        mean_weight: NonNegative,
+        variance_weight: NonNegative,
+        norm_over: Over,
+        tree_every: Count,
+        codebook_from: Literal["train", "queue"],
+        codebook_latents: Count,
+        codebook_iterations: Count,
+        codebook_algorithm: Algorithm | None,
     ) -> None:
         super().__init__()
+        self.inputs = self.dim = dim = width_for(codebook_size, dim)
         self.m = neighbours_per_code(codebook_size, dim, rate, queue_length)
         length = codebook_size * self.m if queue_length is None else queue_length
         require(
             _density_mistake(density_neighbour, self.m),
-            positive("model.eta", eta),
-            probability("model.update_rate", update_rate),
-            non_negative("model.norm_weight", norm_weight),
-            non_negative("model.mean_weight", mean_weight),
-            non_negative("model.variance_weight", variance_weight),
-            one_of("model.norm_over", norm_over, OVER),
-            whole("model.tree_every", tree_every, 1),
-            one_of("model.codebook_from", codebook_from, SOURCES),
             whole("model.codebook_latents", codebook_latents, codebook_size),
-            whole("model.codebook_iterations", codebook_iterations, 1),
-            one_of("model.codebook_algorithm", codebook_algorithm or ALGORITHMS[0], ALGORITHMS),
         )
-        self.inputs = self.dim = dim
         self.codebook_size = self.nominal_size = codebook_size
         self.k = density_neighbour
         self.eta = eta
@@ -236,7 +223,6 @@ def neighbours_per_code(codebook_size: int, dim: int, rate: float | None, queue_
             f"model.rate={rate}, model.queue_length={queue_length}: give one of them and set the other to null"
         )
     if rate is not None:
-        require(positive("model.rate", rate))
         return round(rate * dim)
     assert queue_length is not None
     require(whole("model.queue_length", queue_length, codebook_size, bound="a token per code"))
@@ -244,7 +230,7 @@ def neighbours_per_code(codebook_size: int, dim: int, rate: float | None, queue_
 
 
 def _density_mistake(k: int, m: int) -> str | None:
-    if 1 <= k < m:
+    if k < m:
         return None
     return (
         f"model.density_neighbour={k}: expected 1 to {m - 1}, below the {m} neighbours per code; "
@@ -252,13 +238,13 @@ def _density_mistake(k: int, m: int) -> str | None:
     )
 
 
-def algorithm_for(codes: int) -> str:
+def algorithm_for(codes: int) -> Algorithm:
     """The k-means of this many codes where none is named."""
     return "lloyd" if codes <= _BATCHES_ABOVE else "minibatch"
 
 
 def _k_means(
-    points: Tensor, codes: int, *, algorithm: str, iterations: int, init: str, seed: int
+    points: Tensor, codes: int, *, algorithm: Algorithm, iterations: int, init: str, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Centroids ``[codes d]`` of ``points`` ``[m d]`` and the index ``[m]`` of each; on one core, for the same bits."""
     if len(points) < codes:
@@ -304,47 +290,4 @@ def estimate_eta(quantiser: VectorPerturbation, *, seed: int, rounds: int, token
     return float(torch.cat(errors).mean() / torch.cat(moves).mean())
 
 
-def vp_vae(
-    *,
-    input_shape: Sequence[int],
-    sample_rate: int | None,
-    autoencoder: Mapping[str, Any],
-    codebook_size: int,
-    dim: int | None,
-    rate: float | None,
-    queue_length: int | None,
-    density_neighbour: int,
-    eta: float,
-    update_rate: float,
-    metropolis: bool,
-    norm_weight: float,
-    mean_weight: float,
-    variance_weight: float,
-    norm_over: str,
-    tree_every: int,
-    codebook_from: str,
-    codebook_latents: int,
-    codebook_iterations: int,
-    codebook_algorithm: str | None,
-) -> Tokenizer:
-    """A tokenizer with a `VectorPerturbation`; ``dim`` null: FSQ's width at this size."""
-    quantiser = VectorPerturbation(
-        codebook_size=codebook_size,
-        dim=width_for(codebook_size, dim),
-        rate=rate,
-        queue_length=queue_length,
-        density_neighbour=density_neighbour,
-        eta=eta,
-        update_rate=update_rate,
-        metropolis=metropolis,
-        norm_weight=norm_weight,
-        mean_weight=mean_weight,
-        variance_weight=variance_weight,
-        norm_over=norm_over,
-        tree_every=tree_every,
-        codebook_from=codebook_from,
-        codebook_latents=codebook_latents,
-        codebook_iterations=codebook_iterations,
-        codebook_algorithm=codebook_algorithm,
-    )
-    return Tokenizer(autoencoders.build(autoencoder, input_shape=input_shape, sample_rate=sample_rate), quantiser)
+vp_vae = tokenizer_of(VectorPerturbation, "vp_vae")

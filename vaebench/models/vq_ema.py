@@ -6,17 +6,13 @@ Not in the tables of arXiv 2602.17133: what its VQ-VAE baseline leaves out. The 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from torch import Tensor, nn
 
+from vaebench.config.signatures import AtLeast2, Count, Fraction, NonNegative, checked
 from vaebench.errors import UserError
 from vaebench.nn import precision
-from vaebench.nn.options import fraction, non_negative, require
-from vaebench.nn.tokenizers import autoencoders
 from vaebench.nn.tokenizers.quantise import Quantised, perplexity, width_for
-from vaebench.nn.tokenizers.tokenizer import Tokenizer
+from vaebench.nn.tokenizers.tokenizer import tokenizer_of
 
 
 class AveragedCodebook(nn.Module):
@@ -27,18 +23,21 @@ class AveragedCodebook(nn.Module):
     Everything random comes from the global generator; all state lies in buffers.
     """
 
+    @checked("model")
     def __init__(
-        self, *, codebook_size: int, dim: int, beta: float, decay: float, reset_below: float, kmeans_init: bool
+        self,
+        *,
+        codebook_size: AtLeast2,
+        dim: Count | None,
+        beta: NonNegative,
+        decay: Fraction,
+        reset_below: NonNegative,
+        kmeans_init: bool,
     ) -> None:
         super().__init__()
-        require(
-            non_negative("model.beta", beta),
-            fraction("model.decay", decay),
-            non_negative("model.reset_below", reset_below),
-        )
         from vector_quantize_pytorch import VectorQuantize
 
-        self.inputs = self.dim = dim
+        self.inputs = self.dim = dim = width_for(codebook_size, dim)
         self.codebook_size = self.nominal_size = codebook_size
         self.library = VectorQuantize(
             dim=dim,
@@ -71,25 +70,4 @@ class AveragedCodebook(nn.Module):
         return codebook[indices]
 
 
-def vq_ema(
-    *,
-    input_shape: Sequence[int],
-    sample_rate: int | None,
-    autoencoder: Mapping[str, Any],
-    codebook_size: int,
-    dim: int | None,
-    beta: float,
-    decay: float,
-    reset_below: float,
-    kmeans_init: bool,
-) -> Tokenizer:
-    """A tokenizer with an `AveragedCodebook`; ``dim`` null: FSQ's width at this size."""
-    quantiser = AveragedCodebook(
-        codebook_size=codebook_size,
-        dim=width_for(codebook_size, dim),
-        beta=beta,
-        decay=decay,
-        reset_below=reset_below,
-        kmeans_init=kmeans_init,
-    )
-    return Tokenizer(autoencoders.build(autoencoder, input_shape=input_shape, sample_rate=sample_rate), quantiser)
+vq_ema = tokenizer_of(AveragedCodebook, "vq_ema")

@@ -6,19 +6,15 @@ encoder's half of a learnable codebook's loss alike, so it cannot give this one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaebench.config.signatures import AtLeast2, Count, NonNegative, checked
 from vaebench.nn import precision
 from vaebench.nn.latents.neighbours import nearest
-from vaebench.nn.options import non_negative, require
-from vaebench.nn.tokenizers import autoencoders
 from vaebench.nn.tokenizers.quantise import Quantised, perplexity, straight_through, width_for
-from vaebench.nn.tokenizers.tokenizer import Tokenizer
+from vaebench.nn.tokenizers.tokenizer import tokenizer_of
 
 
 class LearnedCodebook(nn.Module):
@@ -28,10 +24,10 @@ class LearnedCodebook(nn.Module):
     ``beta``: 0 or more. ``dim``: width of a code.
     """
 
-    def __init__(self, *, codebook_size: int, dim: int, beta: float) -> None:
+    @checked("model")
+    def __init__(self, *, codebook_size: AtLeast2, dim: Count | None, beta: NonNegative) -> None:
         super().__init__()
-        require(non_negative("model.beta", beta))
-        self.inputs = self.dim = dim
+        self.inputs = self.dim = dim = width_for(codebook_size, dim)
         self.codebook_size = self.nominal_size = codebook_size
         self.beta = beta
         self.codebook = nn.Parameter(torch.empty(codebook_size, dim).uniform_(-1 / codebook_size, 1 / codebook_size))
@@ -54,15 +50,4 @@ class LearnedCodebook(nn.Module):
         return F.embedding(indices, self.codebook)
 
 
-def vq_vae(
-    *,
-    input_shape: Sequence[int],
-    sample_rate: int | None,
-    autoencoder: Mapping[str, Any],
-    codebook_size: int,
-    dim: int | None,
-    beta: float,
-) -> Tokenizer:
-    """A tokenizer with a `LearnedCodebook`; ``dim`` null: FSQ's width at this size."""
-    quantiser = LearnedCodebook(codebook_size=codebook_size, dim=width_for(codebook_size, dim), beta=beta)
-    return Tokenizer(autoencoders.build(autoencoder, input_shape=input_shape, sample_rate=sample_rate), quantiser)
+vq_vae = tokenizer_of(LearnedCodebook, "vq_vae")

@@ -7,10 +7,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import Share, checked
 from vaebench.contracts import ReferenceInputs, ReferenceItems
 from vaebench.errors import UserError
 from vaebench.nn.flows import flow
-from vaebench.nn.options import probability, require
 from vaebench.references.features import latents_of, seeded, standardised
 
 
@@ -25,8 +25,8 @@ class DiffusionState:
     the reference's normalised units as they are: latents of deviation 1 give ``sqrt(t^2 + (1 - t)^2)``, 0.71 half way.
     """
 
-    def __init__(self, *, time: float) -> None:
-        require(probability("reference.time", time))
+    @checked("reference")
+    def __init__(self, *, time: Share) -> None:
         self.time = time
 
     def draw(self, given: ReferenceInputs) -> ReferenceItems:

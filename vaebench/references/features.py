@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
+from annotated_types import Len
 from torch import Tensor
 
+from vaebench.config.signatures import CountOrNone, checked
 from vaebench.contracts import ReferenceInputs, ReferenceItems
 from vaebench.errors import UserError
-from vaebench.nn.options import require
 from vaebench.nn.sampling import own_draws
 
 if TYPE_CHECKING:
@@ -30,13 +31,10 @@ class Features:
     to match this law too. Null: all, with their labels.
     """
 
-    def __init__(self, *, classes: Sequence[int] | None) -> None:
-        if classes is not None:
-            doubled = len(set(classes)) < len(classes)
-            require(
-                "reference.classes=[]: name at least one class" if not classes else None,
-                f"reference.classes={list(classes)}: names a class twice" if doubled else None,
-            )
+    @checked("reference")
+    def __init__(self, *, classes: Annotated[Sequence[CountOrNone], Len(1)] | None) -> None:
+        if classes is not None and len(set(classes)) < len(classes):
+            raise UserError(f"reference.classes={list(classes)}: names a class twice")
         self.classes = classes
 
     def draw(self, given: ReferenceInputs) -> ReferenceItems:

@@ -13,10 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vaebench.config.signatures import require
 from vaebench.contracts import ReferenceInputs, ReferenceItems
 from vaebench.data.download import sha256_of
 from vaebench.errors import UserError
-from vaebench.nn.options import require
 
 _KINDS = (".npy", ".npz", ".safetensors")
 _UNREADABLE = (OSError, ValueError, EOFError, BadZipFile, SafetensorError)
@@ -42,7 +42,7 @@ class File:
 
     def draw(self, given: ReferenceInputs) -> ReferenceItems:
         """Raises `UserError` for a file that is missing, has changed, cannot be read or does not fit the latents."""
-        path = checked(self.path, self.sha256)
+        path = verified(self.path, self.sha256)
         z, labels = _read(path)
         _check(path, z, labels, given.latent_shape)
         if self.standardise:
@@ -52,7 +52,7 @@ class File:
         return ReferenceItems(z.reshape(-1, *given.latent_shape), labels)
 
 
-def checked(path: str, sha256: str | None) -> Path:
+def verified(path: str, sha256: str | None) -> Path:
     """A reference's file. Raises `UserError` if there is none, or if it is not the one with this ``sha256``."""
     found = Path(path).expanduser()
     if not found.is_file():

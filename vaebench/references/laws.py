@@ -7,16 +7,16 @@ from typing import Any
 
 import torch
 
+from vaebench.config.signatures import AtLeast2, Count, CountOrNone, NonNegative, Positive, checked
 from vaebench.contracts import ReferenceInputs, ReferenceItems
 from vaebench.nn.flows import laws
-from vaebench.nn.options import require, whole
 
 
 class Gaussian:
     """N(0, I). ``samples``: how many items are drawn."""
 
-    def __init__(self, *, samples: int) -> None:
-        require(whole("reference.samples", samples, 2))
+    @checked("reference")
+    def __init__(self, *, samples: AtLeast2) -> None:
         self.samples = samples
 
     def draw(self, given: ReferenceInputs) -> ReferenceItems:
@@ -31,12 +31,20 @@ class Mixture:
     component is drawn for each ``latent``, or for each ``position`` of its grid. ``samples``: how many items are drawn.
     """
 
-    def __init__(self, *, components: int, spread: float, std: float, seed: int, per: str, samples: int) -> None:
-        require(whole("reference.samples", samples, 2))
+    @checked("reference")
+    def __init__(
+        self,
+        *,
+        components: Count,
+        spread: NonNegative,
+        std: Positive,
+        seed: CountOrNone,
+        per: laws.Per,
+        samples: AtLeast2,
+    ) -> None:
         options = {"components": components, "spread": spread, "std": std, "seed": seed, "per": per}
         self.law = {"kind": "gmm", **options}
         self.samples = samples
-        laws.build(self.law, (1, 1, 1), where="reference")  # a wrong option shows before anything is trained
 
     def draw(self, given: ReferenceInputs) -> ReferenceItems:
         """Items without labels, which follow from the two seeds."""

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import AtLeast2, checked, require
 from vaebench.contracts import ReferenceInputs, ReferenceItems
 from vaebench.data.class_names import class_names
 from vaebench.errors import UserError, unknown
-from vaebench.nn.options import require, whole
-from vaebench.references.file import checked, scaled
+from vaebench.references.file import scaled, verified
 
 _NAME = "name"
 _HOLE = "{name}"
@@ -37,6 +37,7 @@ class Text:
     The label is the class.
     """
 
+    @checked("reference")
     def __init__(
         self,
         *,
@@ -45,9 +46,9 @@ class Text:
         names: Sequence[str] | None,
         templates: Sequence[str],
         fillers: Mapping[str, Sequence[str]],
-        samples: int,
+        samples: AtLeast2,
     ) -> None:
-        require(whole("reference.samples", samples, 2), *(_mistake(template, fillers) for template in templates))
+        require(*(_mistake(template, fillers) for template in templates))
         self.path = path
         self.sha256 = sha256
         self.names = names
@@ -84,7 +85,7 @@ class Text:
 
     def _from_file(self, path: str) -> tuple[list[str], Tensor | None]:
         """Captions of the file in its order, and their labels if it has any."""
-        found = list(_captions(checked(path, self.sha256)))
+        found = list(_captions(verified(path, self.sha256)))
         if len(found) < 2:
             raise UserError(f"{path}: captions: {len(found)}; a distribution takes at least 2")
         labels = [label for _, label in found if label is not None]

@@ -17,7 +17,7 @@ from vaebench.data.contents import dataset_leaf
 from vaebench.papers.cells import POOLED
 from vaebench.papers.tables import Column, Row, Table
 from vaebench.runs import build
-from vaebench.runs.kinds.eval import request as evaluation_request
+from vaebench.runs.kinds.eval import of_run
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _items_by_seed(
         for name, column in columns.items():
             suite, needs_judge = _suite(column, row, table, setting)
             run = chains[column.stage][-1]
-            evaluations[name] = evaluation_request(suite, run, judge if needs_judge else None, other, column.snapshot)
+            evaluations[name] = of_run(suite, run, judge if needs_judge else None, other, column.snapshot)
         items.append(Item(paper, key, row_name, setting, seed, chains[""][-1], evaluations))
         behind += [*(request for chain in chains.values() for request in chain), *evaluations.values()]
     return items, behind

@@ -10,13 +10,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from vaebench.config.signatures import AtLeast2, AtLeast10, Count, NonNegative, Positive, Seed, Share
+from vaebench.config.signatures import AtLeast2, AtLeast10, Count, NonNegative, Positive, Seed, Share, require, whole
 from vaebench.contracts import Generates, Measurement, Sampling, SuiteInputs, SuiteResult
 from vaebench.metrics.frechet import frechet_distance
 from vaebench.metrics.inception_score import inception_score
 from vaebench.metrics.kid import kernel_distance
 from vaebench.metrics.manifold import precision_recall
-from vaebench.nn.options import require, whole
 from vaebench.nn.pretrained.inception import Resizing
 from vaebench.suites.common import eight_bits, in_eight_bits, picture, seeded
 from vaebench.suites.judges import Activations, Judge, joined, judge, observe

@@ -15,13 +15,12 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from vaebench.config.signatures import AtLeast10, Count, Seed
+from vaebench.config.signatures import AtLeast10, Count, Seed, require, whole
 from vaebench.contracts import Encodes, Measurement, Normalised, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
 from vaebench.metrics.finite import require_finite
 from vaebench.metrics.frechet import frechet_distance, reference
 from vaebench.metrics.two_samples import maximum_mean_discrepancy, median_distance, sliced_wasserstein
-from vaebench.nn.options import require, whole
 from vaebench.nn.sampling import own_draws
 from vaebench.suites.common import batches, seeded
 from vaebench.suites.quality import image_data

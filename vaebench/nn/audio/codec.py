@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Len
 from torch import Tensor, nn
 
+from vaebench.config.signatures import AtLeast2, Count, NonNegative, require
 from vaebench.contracts import LossOutput
 from vaebench.nn.audio.mel import padded
 from vaebench.nn.audio.spectral import stft_distance
-from vaebench.nn.options import non_negative, require, whole
 from vaebench.nn.pretrained.whisper import SAMPLE_RATE, WhisperDistance
 
 _DILATIONS = (1, 3)
@@ -50,15 +51,15 @@ class CodecAutoencoder(nn.Module):
         *,
         input_shape: Sequence[int],
         sample_rate: int,
-        channels: Sequence[int],
-        rates: Sequence[int],
-        width: int,
-        waveform: float,
-        stft: float,
+        channels: Sequence[Count],
+        rates: Annotated[Sequence[AtLeast2], Len(1)],
+        width: Count,
+        waveform: NonNegative,
+        stft: NonNegative,
         whisper: str | None,
     ) -> None:
         super().__init__()
-        require(*_mistakes(channels, rates, width), *_loss_mistakes(waveform, stft, whisper, sample_rate))
+        require(*_mistakes(channels, rates, (waveform, stft), whisper, sample_rate))
         self.width = width
         self.hop = math.prod(rates)
         self.waveform, self.stft = waveform, stft
@@ -104,32 +105,24 @@ class CodecAutoencoder(nn.Module):
         """Nothing is learnt from the data beforehand."""
 
 
-def _mistakes(channels: Sequence[int], rates: Sequence[int], width: int) -> list[str | None]:
-    stages, strides = None, None
-    if len(channels) != len(rates) + 1 or min(channels, default=0) < 1:
+def _mistakes(
+    channels: Sequence[int], rates: Sequence[int], weights: Sequence[float], whisper: str | None, sample_rate: int
+) -> list[str | None]:
+    """One line for each pair of options, or option and data, that do not go together."""
+    stages = nothing = rate = None
+    if len(channels) != len(rates) + 1:
         stages = (
-            f"model.autoencoder.channels={list(channels)}: expected {len(rates) + 1} numbers of at least 1, one more "
-            "than model.autoencoder.rates"
+            f"model.autoencoder.channels={list(channels)}: expected {len(rates) + 1} numbers, one more than "
+            "model.autoencoder.rates"
         )
-    if not rates or min(rates) < 2:
-        strides = f"model.autoencoder.rates={list(rates)}: expected one whole number or more, each 2 or more"
-    return [stages, strides, whole("model.autoencoder.width", width, 1)]
-
-
-def _loss_mistakes(waveform: float, stft: float, whisper: str | None, sample_rate: int) -> list[str | None]:
-    nothing, rate = None, None
-    if waveform == 0 and stft == 0:
+    if not any(weights):
         nothing = "model.autoencoder.waveform=0 and .stft=0: nothing is left to learn from; set one of them above 0"
     if whisper is not None and sample_rate != SAMPLE_RATE:
         rate = (
             f"model.autoencoder.whisper={whisper}: Whisper hears {SAMPLE_RATE} Hz, the data has {sample_rate} Hz; "
             f"set it to null, or dataset.sample_rate={SAMPLE_RATE}"
         )
-    return [
-        non_negative("model.autoencoder.waveform", waveform),
-        non_negative("model.autoencoder.stft", stft),
-        *(nothing, rate),
-    ]
+    return [stages, nothing, rate]
 
 
 def _units(channels: int) -> list[nn.Module]:

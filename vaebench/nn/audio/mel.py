@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor, nn
 
+from vaebench.config.signatures import LARGEST, Count, Positive, checked, require, whole
 from vaebench.nn import precision
-from vaebench.nn.options import non_negative, require, whole
 from vaebench.nn.sampling import SEED
+
+Window = Annotated[int, Interval(ge=4, le=LARGEST)]
 
 
 class LogMel(nn.Module):
@@ -29,15 +32,10 @@ class LogMel(nn.Module):
     filters: Tensor
     inverse: Tensor
 
-    def __init__(self, *, sample_rate: int, n_fft: int, hop: int, bands: int, floor: float) -> None:
+    @checked("model.autoencoder")
+    def __init__(self, *, sample_rate: int, n_fft: Window, hop: Count, bands: Count, floor: Positive) -> None:
         super().__init__()
-        require(
-            whole("model.autoencoder.n_fft", n_fft, 4),
-            whole("model.autoencoder.hop", hop, 1, n_fft // 2, "half of model.autoencoder.n_fft"),
-            whole("model.autoencoder.bands", bands, 1),
-            non_negative("model.autoencoder.floor", floor),
-            f"model.autoencoder.floor={floor}: expected a number above 0" if floor == 0 else None,
-        )
+        require(whole("model.autoencoder.hop", hop, 1, n_fft // 2, "half of model.autoencoder.n_fft"))
         self.n_fft, self.hop, self.floor = n_fft, hop, floor
         filters = _filters(sample_rate, n_fft, bands)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, CountOrNone, Positive, multiple_of, require
 from vaebench.contracts import LossOutput, TrainingData
 from vaebench.errors import UserError
-from vaebench.nn.audio.mel import LogMel
-from vaebench.nn.networks.convolutional import Residual, normalised
-from vaebench.nn.options import require, whole
+from vaebench.nn.audio.mel import LogMel, Window
+from vaebench.nn.networks.levels import Residual, normalised
 from vaebench.nn.sampling import own_draws, spread
-from vaebench.nn.tokenizers.pictures import multiple_of
 
 _LOOKED_AT = 4096  # clips, at most, for the mean and standard deviation
 _BATCH = 64
@@ -35,21 +34,16 @@ class MelAutoencoder(nn.Module):
         *,
         input_shape: Sequence[int],
         sample_rate: int,
-        width: int,
-        groups: int,
-        n_fft: int,
-        hop: int,
-        bands: int,
-        floor: float,
-        griffin_lim: int,
+        width: Count,
+        groups: Count,
+        n_fft: Window,
+        hop: Count,
+        bands: Count,
+        floor: Positive,
+        griffin_lim: CountOrNone,
     ) -> None:
         super().__init__()
-        require(
-            whole("model.autoencoder.width", width, 1),
-            whole("model.autoencoder.groups", groups, 1),
-            multiple_of("model.autoencoder.width", width, groups, "model.autoencoder.groups"),
-            whole("model.autoencoder.griffin_lim", griffin_lim, 0),
-        )
+        require(multiple_of("model.autoencoder.width", width, groups, "model.autoencoder.groups"))
         self.width = width
         self.griffin_lim = griffin_lim
         self.front = LogMel(sample_rate=sample_rate, n_fft=n_fft, hop=hop, bands=bands, floor=floor)

@@ -7,19 +7,20 @@ way round. Shapes: ``z`` and ``noise`` ``[b ...]``, ``t`` ``[b]`` unless said ot
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-TIMES = ("logit_normal", "uniform")
+Times = Literal["logit_normal", "uniform"]
 
 
-def draw_times(count: int, kind: str, device: torch.device) -> Tensor:
+def draw_times(count: int, kind: Times, device: torch.device) -> Tensor:
     """Training times ``[count]`` from the global generator: uniform in [0, 1], or the sigmoid of N(0, 1) draws.
 
     The logit-normal density (arXiv 2403.03206, Section 3.1) favours the middle of the path, where predicting is
-    hardest. Raises `KeyError` for another ``kind``.
+    hardest.
     """
     draws = {"logit_normal": torch.randn, "uniform": torch.rand}[kind](count, device=device)
     return draws.sigmoid() if kind == "logit_normal" else draws
@@ -37,7 +38,7 @@ def drop_labels(labels: Tensor, share: float, null: int) -> Tensor:
     return torch.where(torch.rand(len(labels), device=labels.device) < share, null, labels)
 
 
-def matching_loss(network: Callable[[Tensor, Tensor], Tensor], z: Tensor, times: str) -> Tensor:
+def matching_loss(network: Callable[[Tensor, Tensor], Tensor], z: Tensor, times: Times) -> Tensor:
     """``|network(z_t, t) - (z - eps)|^2``, mean over elements: `draw_times` of kind ``times``, then noise, drawn."""
     t = draw_times(len(z), times, z.device)
     noise = torch.randn_like(z)

@@ -7,17 +7,16 @@ tokens of ``d`` numbers: the places of a grid, or the whole latent as one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from vaebench.config import signatures
-from vaebench.errors import UserError, unknown
+from vaebench.config.signatures import Count, CountOrNone, NonNegative, Positive
 from vaebench.nn import precision
-from vaebench.nn.options import non_negative, one_of, positive, require, whole
 
-PER = ("latent", "position")
+Per = Literal["latent", "position"]
 
 
 class Mixture(nn.Module):
@@ -85,40 +84,18 @@ def build(law: Mapping[str, Any], latent_shape: Sequence[int], *, where: str = "
     Raises:
         UserError: an unknown kind; unknown, missing, ill-typed or impossible options.
     """
-    kind = str(law.get("kind"))
-    if kind not in _KINDS:
-        raise UserError(unknown(f"{where}.kind", kind, _KINDS))
-    given = {name: value for name, value in law.items() if name != "kind"}
-    provided = {"latent_shape": latent_shape, "where": where}
-    mistakes = signatures.mistakes(where, given, _KINDS[kind], needed_by=kind, provided=provided)
-    if mistakes:
-        raise UserError(*mistakes)
-    return _KINDS[kind](**given, **provided)
+    mixture: Mixture = signatures.chosen(where, law, _KINDS, latent_shape=latent_shape)
+    return mixture
 
 
-def _gaussian(*, latent_shape: Sequence[int], where: str) -> Mixture:
-    del where
+def _gaussian(*, latent_shape: Sequence[int]) -> Mixture:
     channels, height, width = latent_shape
     return Mixture(torch.zeros(1, channels * height * width), std=1.0, latent_shape=latent_shape)
 
 
 def _gmm(
-    *,
-    components: int,
-    spread: float,
-    std: float,
-    seed: int,
-    per: str,
-    latent_shape: Sequence[int],
-    where: str,
+    *, components: Count, spread: NonNegative, std: Positive, seed: CountOrNone, per: Per, latent_shape: Sequence[int]
 ) -> Mixture:
-    require(
-        whole(f"{where}.components", components, 1),
-        non_negative(f"{where}.spread", spread),
-        positive(f"{where}.std", std),
-        whole(f"{where}.seed", seed, 0),
-        one_of(f"{where}.per", per, PER),
-    )
     channels, height, width = latent_shape
     numbers = channels if per == "position" else channels * height * width
     generator = torch.Generator().manual_seed(seed)

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vaebench.nn.flows import flow
-from vaebench.nn.options import whole
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]  # states [b ...], times [b], labels [b] -> velocities [b ...]
 Velocity = Callable[[Tensor, Tensor], Tensor]  # states and times -> velocities
@@ -51,7 +50,7 @@ def time_mistakes(times: Sequence[float], anneal_to: float | None, anneal_steps:
         )
     if anneal_steps is None:
         late = "model.anneal_steps=null: model.anneal_to needs the number of steps it takes"
-    return [outside, late if anneal_steps is None else whole("model.anneal_steps", anneal_steps, 1)]
+    return [outside, late]
 
 
 def guided(network: Network, labels: Tensor, *, null: int, weight: float) -> Velocity:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from vaebench.nn.options import positive, whole
+from vaebench.config.signatures import Count, Positive, checked
 from vaebench.nn.transformers.dit import time_features
 
 _FEATURES = 32  # of the time
@@ -19,7 +19,8 @@ class PointVelocity(nn.Module):
     ``time_scale``: what times are multiplied with before their features, whose frequencies go from 1 down to 1e-4.
     """
 
-    def __init__(self, *, width: int, depth: int, time_scale: float) -> None:
+    @checked("model")
+    def __init__(self, *, width: Count, depth: Count, time_scale: Positive) -> None:
         super().__init__()
         self.time_scale = time_scale
         widths = [2 + _FEATURES, *[width] * depth]
@@ -30,12 +31,3 @@ class PointVelocity(nn.Module):
         """The velocity at ``x`` and ``t``, time 0 noise and 1 data."""
         output: Tensor = self.layers(torch.cat([x, time_features(self.time_scale * t, _FEATURES)], dim=1))
         return output
-
-
-def mistakes(width: int, depth: int, time_scale: float) -> list[str | None]:
-    """One line for each option that no network can be built with."""
-    return [
-        whole("model.width", width, 1),
-        whole("model.depth", depth, 1),
-        positive("model.time_scale", time_scale),
-    ]

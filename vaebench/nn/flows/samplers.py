@@ -11,29 +11,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import whole
 from vaebench.contracts import Sampling
 from vaebench.nn.flows.flow import score
-from vaebench.nn.options import non_negative, one_of, positive, whole
 
 Field = Callable[[Tensor, float], Tensor]  # state [b ...] and time -> velocity [b ...]
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]  # state [b ...], times [b], labels [b] -> velocity [b ...]
 
-SAMPLERS = ("euler", "heun", "sde")
 LAST = 0.04  # length of the stochastic sampler's last step, which adds no noise (SiT, arXiv 2401.08740)
-
-
-def mistakes(sampling: Sampling) -> list[str | None]:
-    """One line for each value of the suite's that no flow can be followed with."""
-    late = None
-    if not 0 <= sampling.guidance_from <= 1:
-        late = f"suite.guidance_from={sampling.guidance_from}: expected a time from 0 (noise) to 1 (data)"
-    return [
-        one_of("suite.sampler", sampling.sampler, SAMPLERS),
-        whole("suite.steps", sampling.steps, 1),
-        positive("suite.shift", sampling.shift),
-        non_negative("suite.guidance", sampling.guidance),
-        late,
-    ]
 
 
 def unfit(sampling: Sampling, *, classes: int, null: bool, channels: int) -> list[str | None]:

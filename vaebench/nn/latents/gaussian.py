@@ -45,3 +45,10 @@ def mean_free_kl(logvar: Tensor, *, prior_std: float) -> Tensor:
 def prior_sample(count: int, latent_dim: int, generator: torch.Generator, device: torch.device) -> Tensor:
     """``[count latent_dim]`` from N(0, 1) on ``device``, drawn where the generator lives: equal on all devices."""
     return torch.randn(count, latent_dim, generator=generator, device=generator.device).to(device)
+
+
+def no_kl(stochastic: bool, kl_weight: float) -> str | None:
+    """One line for a weight on the KL of a deterministic code, which has none."""
+    if stochastic or kl_weight == 0:
+        return None
+    return f"model.kl_weight={kl_weight}: model.stochastic=false has no KL; set one of them to 0 or true"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from vaebench.errors import UserError
 
-STARTS = ("debiased", "first")
+Start = Literal["debiased", "first"]
 
 
 class MovingAverage(nn.Module):
@@ -20,7 +22,7 @@ class MovingAverage(nn.Module):
     value: Tensor
     steps: Tensor
 
-    def __init__(self, *shape: int, decay: float, start: str) -> None:
+    def __init__(self, *shape: int, decay: float, start: Start) -> None:
         super().__init__()
         self.decay = decay
         self.start = start

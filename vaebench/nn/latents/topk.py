@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from vaebench.nn.latents.gaussian import gaussian_kl
 
-IMPORTANCES = ("abs_mu", "abs_z", "kl", "var_mu")
+Importance = Literal["abs_mu", "abs_z", "kl", "var_mu"]
 
 
 @torch.no_grad()
-def importance(kind: str, *, z: Tensor, mu: Tensor, logvar: Tensor, center: Tensor) -> Tensor:
+def importance(kind: Importance, *, z: Tensor, mu: Tensor, logvar: Tensor, center: Tensor) -> Tensor:
     """How much each entry of a batch of codes matters, float32 ``[b l]``, 0 or more.
 
     ``abs_z``: |z|. ``abs_mu``: |mu|. ``var_mu``: squared distance of mu from ``center`` ``[l]``; with the batch mean

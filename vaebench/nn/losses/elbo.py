@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor
 
-from vaebench.nn.options import one_of
-
-RECON_LOSSES = ("bce", "mse")
-REDUCTIONS = ("mean", "sum")
+ReconLoss = Literal["bce", "mse"]
+Reduction = Literal["mean", "sum"]
 
 
-def mistakes(recon_loss: str, reduction: str) -> list[str | None]:
-    """One line for each option that the functions below do not know."""
-    return [one_of("model.recon_loss", recon_loss, RECON_LOSSES), one_of("model.reduction", reduction, REDUCTIONS)]
-
-
-def reconstruction(logits: Tensor, x: Tensor, *, recon_loss: str, reduction: str) -> Tensor:
+def reconstruction(logits: Tensor, x: Tensor, *, recon_loss: ReconLoss, reduction: Reduction) -> Tensor:
     """Mean over the batch of each image's error, a scalar; ``logits`` and ``x`` (in [0, 1]) ``[b c h w]``.
 
     ``mse``: squared error of sigmoid(logits). ``bce``: Bernoulli negative log-likelihood, in nats. ``reduction`` is
@@ -30,7 +25,7 @@ def reconstruction(logits: Tensor, x: Tensor, *, recon_loss: str, reduction: str
     return error / len(x) if reduction == "sum" else error
 
 
-def over_latents(values: Tensor, *, reduction: str) -> Tensor:
+def over_latents(values: Tensor, *, reduction: Reduction) -> Tensor:
     """Mean over the batch of the sum (or mean) over the latent dimensions of ``[b l]``, a scalar.
 
     With the same ``reduction`` as `reconstruction` beta means "sum / sum" or "mean / mean"; no mixture is offered,

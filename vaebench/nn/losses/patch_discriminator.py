@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebench.nn.options import whole
+from vaebench.config.signatures import whole
 
 _WIDEST = 8  # times the first layer's channels
 _STD = 0.02  # of the first weights, arXiv 1611.07004
@@ -17,16 +17,12 @@ _MOST = 1e4  # of the adaptive weight, arXiv 2012.09841
 _EPS = 1e-4
 
 
-def mistakes(layers: int, channels: int, input_shape: Sequence[int]) -> list[str | None]:
-    """One line for each option that `PatchDiscriminator` cannot be built with."""
+def too_deep(layers: int, input_shape: Sequence[int]) -> str | None:
+    """One line for more layers than images (c, h, w) have room for."""
     side = min(input_shape[1:])
     # A side of s becomes s // 2^layers, and one less in each of the last two convolutions.
     deepest = (side // 3).bit_length() - 1
-    bound = f"for images with a side of {side}"
-    return [
-        whole("model.discriminator_layers", layers, 1, deepest, bound),
-        whole("model.discriminator_channels", channels, 1),
-    ]
+    return whole("model.discriminator_layers", layers, 1, deepest, f"for images with a side of {side}")
 
 
 class PatchDiscriminator(nn.Module):

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from vaebench.errors import UserError
-from vaebench.nn.options import non_negative, one_of
 from vaebench.nn.pretrained import lpips
 from vaebench.nn.pretrained.frozen import Frozen
 
-KINDS = ("none", "classifier", "lpips")
-
-
-def mistakes(kind: str, weight: float, input_shape: Sequence[int]) -> list[str | None]:
-    """One line for each option that `Perceptual` cannot be built with."""
-    small = None
-    if kind == "lpips" and (min(input_shape[1:]) < lpips.SMALLEST_SIDE or input_shape[0] not in (1, 3)):
-        small = (
-            f"model.perceptual=lpips: is for grey or colour images of at least {lpips.SMALLEST_SIDE} x "
-            f"{lpips.SMALLEST_SIDE}, not {list(input_shape)}; choose classifier or none"
-        )
-    return [one_of("model.perceptual", kind, KINDS), non_negative("model.perceptual_weight", weight), small]
+Kind = Literal["none", "classifier", "lpips"]
 
 
 class Perceptual:
@@ -32,17 +21,16 @@ class Perceptual:
     No module: its network is neither trained nor stored with the model that holds it.
 
     Raises:
-        UserError: ``kind`` is lpips and its weights are not on this machine.
+        UserError: ``kind`` is lpips and its weights are not on this machine, or the images are not for it.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: Kind, input_shape: Sequence[int]) -> None:
         self.kind = kind
-        self.network: Frozen | None = None
-        if kind == "lpips":
-            try:
-                self.network = Frozen(lpips.load())
-            except UserError as error:
-                raise UserError(f"model.perceptual=lpips: {error}; or choose classifier or none") from error
+        self.network = (
+            frozen_lpips(input_shape, "model.perceptual=lpips", "choose classifier or none")
+            if kind == "lpips"
+            else None
+        )
 
     def perceive(self, classifier: nn.Module) -> None:
         """Take a trained classifier (`HasLayers`); another kind than ``classifier`` has no use for it."""
@@ -64,6 +52,19 @@ class Perceptual:
         with torch.no_grad():
             target = network.layers(x)
         return layer_distance(network.layers(y), target)
+
+
+def frozen_lpips(input_shape: Sequence[int], option: str, instead: str) -> Frozen:
+    """LPIPS for images (c, h, w). Raises `UserError`, naming the ``option`` and what to do ``instead``."""
+    if min(input_shape[1:]) < lpips.SMALLEST_SIDE or input_shape[0] not in (1, 3):
+        raise UserError(
+            f"{option}: LPIPS is for grey or colour images of at least {lpips.SMALLEST_SIDE} x {lpips.SMALLEST_SIDE}, "
+            f"not {list(input_shape)}; {instead}"
+        )
+    try:
+        return Frozen(lpips.load())
+    except UserError as error:
+        raise UserError(f"{option}: {error}; or {instead}") from error
 
 
 def layer_distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:

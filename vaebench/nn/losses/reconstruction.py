@@ -2,96 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaebench.config.signatures import require
 from vaebench.contracts import LossOutput
-from vaebench.nn.losses import patch_discriminator, perceptual
 from vaebench.nn.losses.adversary import Adversary
-from vaebench.nn.losses.patch_discriminator import PatchDiscriminator
-from vaebench.nn.losses.perceptual import Perceptual
-from vaebench.nn.options import non_negative, require, whole
+from vaebench.nn.losses.patch_discriminator import PatchDiscriminator, too_deep
+from vaebench.nn.losses.perceptual import Kind, Perceptual
+
+_PIXELS = {"l1": F.l1_loss, "l2": F.mse_loss, "mse": F.mse_loss}
 
 
 class ReconstructionLoss(nn.Module):
-    """``l1_weight L1 + l2_weight L2 + perceptual_weight P + adversarial_weight a G``, the means over pixels in [-1, 1].
+    """``sum_i w_i L_i + perceptual_weight P``, with a discriminator ``+ weight a G``; means over pixels in [-1, 1].
 
-    P: `Perceptual` of ``perceptual``. ``a G``: `Adversary` with ``augment``, ``consistency_weight`` and a
-    `PatchDiscriminator`, from step ``adversarial_start`` on. ``discriminator``: None without ``adversarial_weight``.
+    ``pixels``: the weight of each error, by its name: l1, l2 or mse. P: `Perceptual` of ``perceptual``. ``a G``: of an
+    `Adversary`. ``discriminator``: None until `add_discriminator`.
 
     Raises:
-        UserError: an option out of range.
+        UserError: LPIPS cannot be had.
     """
 
     def __init__(
-        self,
-        *,
-        input_shape: Sequence[int],
-        l1_weight: float,
-        l2_weight: float,
-        perceptual: str,
-        perceptual_weight: float,
-        adversarial_weight: float,
-        adversarial_start: int,
-        discriminator_layers: int,
-        discriminator_channels: int,
-        augment: bool,
-        consistency_weight: float,
+        self, input_shape: Sequence[int], pixels: Mapping[str, float], perceptual: Kind, perceptual_weight: float
     ) -> None:
         super().__init__()
-        judged = patch_discriminator.mistakes(discriminator_layers, discriminator_channels, input_shape)
-        require(
-            non_negative("model.l1_weight", l1_weight),
-            non_negative("model.l2_weight", l2_weight),
-            *_perceptual_mistakes(perceptual, perceptual_weight, input_shape),
-            non_negative("model.adversarial_weight", adversarial_weight),
-            whole("model.adversarial_start", adversarial_start, 0),
-            *(judged if adversarial_weight else ()),
-            non_negative("model.consistency_weight", consistency_weight),
-        )
-        self.l1_weight = l1_weight
-        self.l2_weight = l2_weight
-        self.perceptual = Perceptual(perceptual)
+        self.input_shape = tuple(input_shape)
+        self.pixels = dict(pixels)
+        self.perceptual = Perceptual(perceptual, input_shape)
         self.perceptual_weight = perceptual_weight if perceptual != "none" else 0.0
         self.discriminator: PatchDiscriminator | None = None
         self.adversary: Adversary | None = None
-        if adversarial_weight:
-            self.discriminator = PatchDiscriminator(
-                colours=input_shape[0], layers=discriminator_layers, channels=discriminator_channels
-            )
-            self.adversary = Adversary(
-                self.discriminator,
-                weight=adversarial_weight,
-                start=adversarial_start,
-                augment=augment,
-                consistency_weight=consistency_weight,
-            )
+
+    def add_discriminator(
+        self,
+        weight: float,
+        *,
+        start: int,
+        layers: int,
+        channels: int,
+        augment: bool = False,
+        consistency_weight: float = 0.0,
+    ) -> None:
+        """From step ``start`` on the reconstructions are judged by a `PatchDiscriminator`, see `Adversary`.
+
+        Raises `UserError` for more ``layers`` than the images have room for.
+        """
+        require(too_deep(layers, self.input_shape))
+        self.discriminator = PatchDiscriminator(colours=self.input_shape[0], layers=layers, channels=channels)
+        self.adversary = Adversary(
+            self.discriminator, weight=weight, start=start, augment=augment, consistency_weight=consistency_weight
+        )
 
     @property
     def discriminator_parameters(self) -> tuple[nn.Parameter, ...]:
         """Empty where there is no discriminator."""
         return () if self.discriminator is None else tuple(self.discriminator.parameters())
 
-    def loss(self, y: Tensor, x: Tensor, step: int, last_weight: nn.Parameter) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, y: Tensor, x: Tensor, step: int, last_weight: nn.Parameter, *, beside: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Reconstructions ``y`` in [-1, 1] of images ``x`` in [0, 1] -> the loss and its terms, unweighted.
 
-        Terms ``l1`` and where they are asked for ``l2``, ``perceptual``, ``adversarial``, ``adaptive_weight``, which is
-        a ratio of gradients for ``last_weight``, the decoder's. Keeps ``y`` for `discriminator_loss`.
+        Terms: the errors of the pixels and, where they are asked for, ``perceptual``, ``adversarial`` and
+        ``adaptive_weight``, a ratio of gradients for ``last_weight``, the decoder's. Keeps ``y`` for
+        `discriminator_loss`. ``beside``: a loss that is added, and that the adversarial term is not weighed against.
         """
         y, target = y.float(), 2 * x - 1
-        l1 = F.l1_loss(y, target)
-        total, terms = self.l1_weight * l1, {"l1": l1.detach()}
-        if self.l2_weight:
-            l2 = F.mse_loss(y, target)
-            total, terms["l2"] = total + self.l2_weight * l2, l2.detach()
+        errors = {name: _PIXELS[name](y, target) for name in self.pixels}
+        total = torch.stack([weight * errors[name] for name, weight in self.pixels.items()]).sum()
+        terms = {name: error.detach() for name, error in errors.items()}
         if self.perceptual_weight:
             distance = self.perceptual((y + 1) / 2, x)
             total, terms["perceptual"] = total + self.perceptual_weight * distance, distance.detach()
+        reconstruction = total
+        if beside is not None:
+            total = total + beside
         if self.adversary is not None:
             if step >= self.adversary.start:
-                total = total + self.adversary.term(y, total, last_weight, terms)
+                total = total + self.adversary.term(y, reconstruction, last_weight, terms)
             self.adversary.remember(x, y)
         return total, terms
 
@@ -103,6 +96,3 @@ class ReconstructionLoss(nn.Module):
     def perceive(self, classifier: nn.Module) -> None:
         """Take the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
         self.perceptual.perceive(classifier)
-
-
-_perceptual_mistakes = perceptual.mistakes  # the constructor's option has the module's name

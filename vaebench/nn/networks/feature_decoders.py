@@ -7,13 +7,10 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from vaebench.errors import UserError
-from vaebench.nn.networks.convolutional import Residual, normalised
-from vaebench.nn.networks.feature_encoders import built
-from vaebench.nn.networks.levels import Levels, laid_out, up
-from vaebench.nn.networks.vqgan import encoder_and_decoder
-from vaebench.nn.options import require, whole
-from vaebench.nn.tokenizers.pictures import multiple_of
+from vaebench.config import signatures
+from vaebench.config.signatures import Count, CountOrNone, require
+from vaebench.nn.networks.kl import KLDecoder
+from vaebench.nn.networks.levels import Levels, Residual, Strides, laid_out, normalised, up
 
 
 class FeatureDecoder(Protocol):
@@ -42,15 +39,14 @@ class ConvDecoder(nn.Module):
         *,
         latent_shape: Sequence[int],
         input_shape: Sequence[int],
-        strides: Sequence[int],
-        width: int,
-        widest: int,
-        blocks: int,
-        groups: int,
+        strides: Strides,
+        width: Count,
+        widest: Count,
+        blocks: CountOrNone,
+        groups: Count,
         where: str,
     ) -> None:
         super().__init__()
-        require(whole(f"{where}.blocks", blocks, 0))
         levels = Levels(input_shape, strides, width, widest, groups, where)
         require(_grid_mistake(f"{where}.strides={list(strides)}", levels.grid, latent_shape))
         channels = [input_shape[0], *levels.channels]
@@ -75,73 +71,7 @@ class ConvDecoder(nn.Module):
         return images
 
 
-class KLDecoder(nn.Module):
-    """The decoder of diffusers' ``AutoencoderKL``; with ``upsample_first`` a nearest up-sampling by 2 and conv3 before.
-
-    ``channels * multipliers[i]`` channels at level i, ``blocks`` residual blocks each and one more, self-attention at
-    the smallest level, normalisations of ``groups`` groups.
-
-    Raises:
-        UserError: an option out of range, latents of another grid, or diffusers is not installed.
-    """
-
-    def __init__(
-        self,
-        *,
-        latent_shape: Sequence[int],
-        input_shape: Sequence[int],
-        channels: int,
-        multipliers: Sequence[int],
-        blocks: int,
-        groups: int,
-        upsample_first: bool,
-        where: str,
-    ) -> None:
-        super().__init__()
-        require(
-            whole(f"{where}.channels", channels, 1),
-            whole(f"{where}.groups", groups, 1),
-            multiple_of(f"{where}.channels", channels, groups, f"{where}.groups"),
-            whole(f"{where}.blocks", blocks, 1),
-            *(whole(f"{where}.multipliers", multiplier, 1) for multiplier in multipliers or (0,)),
-        )
-        latents, height, width = latent_shape
-        grow = 2 ** (len(multipliers) - 1 + upsample_first)
-        made = (height * grow, width * grow)
-        if made != tuple(input_shape[1:]):
-            raise UserError(
-                f"{where}.multipliers={list(multipliers)}, {where}.upsample_first={str(upsample_first).lower()}: "
-                f"{height} x {width} latents would become {made[0]} x {made[1]} images instead of {input_shape[1]} x "
-                f"{input_shape[2]}; choose another number of levels"
-            )
-        self.first = (
-            nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(latents, latents, 3, padding=1))
-            if upsample_first
-            else nn.Identity()
-        )
-        _, self.decoder = encoder_and_decoder(
-            f"{where}.kind=kl",
-            colours=input_shape[0],
-            width=latents,
-            moments=False,
-            channels=[channels * multiplier for multiplier in multipliers],
-            blocks=blocks,
-            groups=groups,
-        )
-
-    @property
-    def last_weight(self) -> nn.Parameter:
-        """The weights of the last convolution."""
-        weight: nn.Parameter = self.decoder.conv_out.weight
-        return weight
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Latents ``[b l h' w']`` -> images ``[b c h w]`` in about [-1, 1]."""
-        images: Tensor = self.decoder(self.first(z))
-        return images
-
-
-KINDS = {"conv": ConvDecoder, "kl": KLDecoder}
+KINDS: dict[str, Any] = {"conv": ConvDecoder, "kl": KLDecoder}
 
 
 def build(options: Mapping[str, Any], *, latent_shape: Sequence[int], input_shape: Sequence[int]) -> FeatureDecoder:
@@ -151,8 +81,8 @@ def build(options: Mapping[str, Any], *, latent_shape: Sequence[int], input_shap
         UserError: an unknown kind, unknown, missing, ill-typed or impossible options.
     """
     where = "model.decoder"
-    provided = {"latent_shape": latent_shape, "input_shape": input_shape, "where": where}
-    decoder: Any = built(options, KINDS, where, provided)
+    given = {"latent_shape": latent_shape, "input_shape": input_shape, "where": where}
+    decoder: FeatureDecoder = signatures.chosen(where, options, KINDS, **given)
     return decoder
 
 

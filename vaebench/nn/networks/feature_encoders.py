@@ -8,13 +8,9 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from vaebench.config import signatures
-from vaebench.errors import UserError, unknown
-from vaebench.nn.networks.convolutional import Residual
-from vaebench.nn.networks.levels import Levels, down, laid_out
-from vaebench.nn.options import require, whole
+from vaebench.config.signatures import Count, CountOrNone
+from vaebench.nn.networks.levels import Levels, Residual, Strides, down, images_only, laid_out
 from vaebench.nn.pretrained.encoders import CifarResNetEncoder, TimmEncoder
-
-DESCRIPTION = frozenset({"kind", "version"})  # of the options, not for the class
 
 
 class FeatureEncoder(Protocol):
@@ -50,15 +46,14 @@ class ConvEncoder(nn.Module):
         self,
         *,
         input_shape: Sequence[int],
-        strides: Sequence[int],
-        width: int,
-        widest: int,
-        blocks: int,
-        groups: int,
+        strides: Strides,
+        width: Count,
+        widest: Count,
+        blocks: CountOrNone,
+        groups: Count,
         where: str,
     ) -> None:
         super().__init__()
-        require(whole(f"{where}.blocks", blocks, 0))
         levels = Levels(input_shape, strides, width, widest, groups, where)
         self.grid = levels.grid
         self.width = levels.channels[-1]
@@ -79,30 +74,16 @@ class ConvEncoder(nn.Module):
         """There is nothing to fetch."""
 
 
-KINDS = {"conv": ConvEncoder, "cifar10_resnet": CifarResNetEncoder, "timm": TimmEncoder}
+KINDS: dict[str, Any] = {"conv": ConvEncoder, "cifar10_resnet": CifarResNetEncoder, "timm": TimmEncoder}
 
 
 def build(options: Mapping[str, Any], *, input_shape: Sequence[int], where: str = "model.encoder") -> FeatureEncoder:
     """The encoder that ``options`` (a file of ``conf/encoder``) describe, with fresh weights; ``where`` they stand.
 
     Raises:
-        UserError: an unknown kind, unknown, missing, ill-typed or impossible options.
+        UserError: an unknown kind, unknown, missing, ill-typed or impossible options, no images.
     """
-    encoder: Any = built(options, KINDS, where, {"input_shape": input_shape, "where": where})
+    images_only(input_shape)
+    encoder: FeatureEncoder = signatures.chosen(where, options, KINDS, input_shape=input_shape, where=where)
     encoder.options = {name: value for name, value in options.items() if name != "version"}
     return encoder
-
-
-def built(options: Mapping[str, Any], kinds: Mapping[str, Any], where: str, provided: Mapping[str, Any]) -> nn.Module:
-    """The module of ``kinds`` that ``options.kind`` names. Raises `UserError` as `build`."""
-    kind, input_shape = str(options.get("kind")), provided["input_shape"]
-    if kind not in kinds:
-        raise UserError(unknown(f"{where}.kind", kind, kinds))
-    if len(input_shape) != 3:
-        raise UserError(f"model.input_shape={list(input_shape)}: this model is for images, (c, h, w)")
-    given = {name: value for name, value in options.items() if name not in DESCRIPTION}
-    mistakes = signatures.mistakes(where, given, kinds[kind], needed_by=kind, provided=provided)
-    if mistakes:
-        raise UserError(*mistakes)
-    module: nn.Module = kinds[kind](**given, **provided)
-    return module

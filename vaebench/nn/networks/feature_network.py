@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, checked, require
 from vaebench.errors import UserError
 from vaebench.nn.latents.gaussian import bounded_posterior
 from vaebench.nn.networks import feature_decoders, feature_encoders
-from vaebench.nn.options import require, whole
 
 # Of a model that begins with another run's network: what it has of it.
 _FILLED_IN = ("encoder", "head_width", "latent_channels", "decoder")
@@ -30,13 +30,14 @@ class FeatureNetwork(nn.Module):
         UserError: an option out of range or not filled in, or a decoder that does not fit the encoder's grid.
     """
 
+    @checked("model")
     def __init__(
         self,
         *,
         input_shape: Sequence[int],
         encoder: Mapping[str, Any] | None,
-        head_width: int | None,
-        latent_channels: int | None,
+        head_width: Count | None,
+        latent_channels: Count | None,
         decoder: Mapping[str, Any] | None,
         stochastic: bool,
     ) -> None:
@@ -44,10 +45,6 @@ class FeatureNetwork(nn.Module):
         if encoder is None or head_width is None or latent_channels is None or decoder is None:
             given = {"encoder": encoder, "head_width": head_width, "latent_channels": latent_channels}
             raise UserError(*_unfilled({**given, "decoder": decoder}))
-        require(
-            whole("model.head_width", head_width, 1),
-            whole("model.latent_channels", latent_channels, 1),
-        )
         self.encoder: Any = feature_encoders.build(encoder, input_shape=input_shape)
         self.latent_shape: tuple[int, int, int] = (latent_channels, *self.encoder.grid)
         self.hidden = nn.Sequential(nn.Conv2d(self.encoder.width, head_width, 1), nn.SiLU())

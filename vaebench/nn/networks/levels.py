@@ -1,16 +1,20 @@
-"""Convolutional levels: by which strides images shrink to a grid, and how many channels there are on the way."""
+"""Convolutional levels: by which strides images shrink to a grid, how many channels and what blocks are on the way."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Len
 from torch import Tensor, nn
 
-from vaebench.nn.options import require, whole
-from vaebench.nn.tokenizers.pictures import multiple_of
+from vaebench.config.signatures import AtLeast2, multiple_of, require
+from vaebench.errors import UserError
+
+Strides = Annotated[Sequence[AtLeast2], Len(1)]
 
 
 @dataclass(frozen=True)
@@ -25,22 +29,16 @@ class Levels:
     """
 
     input_shape: Sequence[int]
-    strides: Sequence[int]
+    strides: Strides
     width: int
     widest: int
     groups: int
     where: str
 
     def __post_init__(self) -> None:
-        """Check the options."""
+        """Check them against each other."""
         where = self.where
-        require(
-            *(whole(f"{where}.strides", stride, 2) for stride in self.strides or (0,)),
-            whole(f"{where}.width", self.width, 1),
-            whole(f"{where}.widest", self.widest, 1),
-            whole(f"{where}.groups", self.groups, 1),
-            multiple_of(f"{where}.width", self.width, self.groups, f"{where}.groups"),
-        )
+        require(multiple_of(f"{where}.width", self.width, self.groups, f"{where}.groups"))
         height, width = self.input_shape[1:]
         if height % self.shrink or width % self.shrink:
             require(
@@ -64,6 +62,30 @@ class Levels:
         return self.input_shape[1] // self.shrink, self.input_shape[2] // self.shrink
 
 
+class Residual(nn.Module):
+    """``x + conv_b(SiLU(GN(conv3(SiLU(GN(x))))))``: ``width`` channels in ``dimensions`` 1 or 2, ``b`` the ``last``."""
+
+    def __init__(self, width: int, groups: int, *, dimensions: int, last: int) -> None:
+        super().__init__()
+        conv: Any = nn.Conv1d if dimensions == 1 else nn.Conv2d
+        self.branch = nn.Sequential(
+            *normalised(width, groups),
+            conv(width, width, 3, padding=1),
+            *normalised(width, groups),
+            conv(width, width, last, padding=last // 2),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[b width *grid]``, the same shape."""
+        added: Tensor = x + self.branch(x)
+        return added
+
+
+def normalised(width: int, groups: int) -> tuple[nn.Module, nn.Module]:
+    """Group normalisation and SiLU."""
+    return nn.GroupNorm(groups, width), nn.SiLU()
+
+
 def down(before: int, after: int, stride: int) -> nn.Module:
     """A convolution to a grid ``stride`` times smaller; of kernel 4 for stride 2, else of patches side by side."""
     return nn.Conv2d(before, after, 4, 2, 1) if stride == 2 else nn.Conv2d(before, after, stride, stride)
@@ -77,6 +99,12 @@ def up(before: int, after: int, stride: int) -> nn.ConvTranspose2d:
 
 
 def laid_out(x: Tensor) -> Tensor:
-    """The memory layout in which convolutions are faster: channels last on a CPU in float32."""
+    """The faster memory layout: on a CPU channels last saves a seventh in float32 and costs a half in bfloat16."""
     last = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
     return x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+def images_only(input_shape: Sequence[int]) -> None:
+    """Raise `UserError` unless the data are images (c, h, w)."""
+    if len(input_shape) != 3:
+        raise UserError(f"model.input_shape={list(input_shape)}: this model is for images, (c, h, w)")

@@ -4,42 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from vaebench.contracts import TrainingData
 from vaebench.errors import UserError
-from vaebench.nn.options import one_of, whole
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
-STANDARDISE = ("coordinate", "none")
+Activation = Literal["relu", "gelu"]
+Standardise = Literal["coordinate", "none"]
+_ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
 ACTIVE = 0.05  # nats of mean KL above which a latent dimension counts as used
 
 
-def mistakes(embedding_dim: int, hidden: Sequence[int], activation: str, standardise: str) -> list[str | None]:
-    """One line for each option that the parts below cannot be built with."""
-    narrow = None
-    if any(width < 1 for width in hidden):
-        narrow = f"model.hidden={list(hidden)}: expected widths of at least 1, or [] for a linear network"
-    return [
-        whole("model.embedding_dim", embedding_dim, 1),
-        narrow,
-        one_of("model.activation", activation, ACTIVATIONS),
-        one_of("model.standardise", standardise, STANDARDISE),
-    ]
-
-
-def mlp(inputs: int, hidden: Sequence[int], outputs: int, *, activation: str, layer_norm: bool) -> nn.Sequential:
-    """``[b inputs]`` -> ``[b outputs]`` by linear layers; between two of them a layer norm if asked for, an activation.
-
-    Raises `KeyError` for an activation that `mistakes` would have named.
-    """
+def mlp(inputs: int, hidden: Sequence[int], outputs: int, *, activation: Activation, layer_norm: bool) -> nn.Sequential:
+    """``[b inputs]`` -> ``[b outputs]`` by linear layers; between two a layer norm if asked for, and an activation."""
     layers: list[nn.Module] = []
     for index, (before, after) in enumerate(pairwise((inputs, *hidden, outputs))):
         if index:
             layers += [nn.LayerNorm(before)] if layer_norm else []
-            layers.append(ACTIVATIONS[activation]())
+            layers.append(_ACTIVATIONS[activation]())
         layers.append(nn.Linear(before, after))
     return nn.Sequential(*layers)
 

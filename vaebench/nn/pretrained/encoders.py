@@ -6,18 +6,23 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval, Len
 from torch import Tensor, nn
 
 from vaebench.compat import ensure_torchvision
+from vaebench.config.signatures import Count, require, whole
 from vaebench.errors import UserError
-from vaebench.nn.options import require, whole
 from vaebench.nn.pretrained.cifar_resnet import FEATURES, INPUT_SHAPE, Block, read_weights
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+# (h, w) of a map of 8 x 8 or what it is pooled to.
+Grid = Annotated[Sequence[Annotated[int, Interval(ge=1, le=8)]], Len(2, 2)]
 
 
 class Evaluated(nn.Module):
@@ -47,9 +52,9 @@ class CifarResNetEncoder(Evaluated):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, *, input_shape: Sequence[int], grid: Sequence[int], where: str) -> None:
+    def __init__(self, *, input_shape: Sequence[int], grid: Grid, where: str) -> None:
         super().__init__()
-        require(_shape_mistake(where, input_shape), grid_mistake(where, grid, 8))
+        require(_shape_mistake(where, input_shape))
         self.grid = (grid[0], grid[1])
         levels = [(16, 16), (16, 32), (32, 64)]
         layers = {
@@ -94,17 +99,15 @@ class TimmEncoder(Evaluated):
         input_shape: Sequence[int],
         name: str,
         pretrained: bool,
-        img_size: int,
-        patch_size: int | None,
-        grid: Sequence[int] | None,
+        img_size: Count,
+        patch_size: Count | None,
+        grid: Annotated[Sequence[Count], Len(2, 2)] | None,
         where: str,
     ) -> None:
         super().__init__()
         require(
             _colours_mistake(input_shape),
-            whole(f"{where}.img_size", img_size, 1),
-            None if patch_size is None else whole(f"{where}.patch_size", patch_size, 1),
-            None if grid is None else grid_mistake(where, grid, img_size),
+            *(whole(f"{where}.grid", side, 1, img_size, f"{where}.img_size") for side in grid or ()),
         )
         self.pretrained = pretrained
         self.where = where
@@ -203,13 +206,6 @@ def weights_folder() -> Path:
     """``$VAEBENCH_WEIGHTS``, or the folder of the file that it names; here if it is not set."""
     given = Path(os.environ.get("VAEBENCH_WEIGHTS", "") or ".").expanduser()
     return given if given.is_dir() else given.parent
-
-
-def grid_mistake(where: str, grid: Sequence[int], most: int) -> str | None:
-    """The grid is a height and a width that a map can be pooled to."""
-    if len(grid) == 2 and all(1 <= side <= most for side in grid):
-        return None
-    return f"{where}.grid={list(grid)}: expected [height, width], each 1 to {most}"
 
 
 def _shape_mistake(where: str, input_shape: Sequence[int]) -> str | None:

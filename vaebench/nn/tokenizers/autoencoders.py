@@ -9,15 +9,13 @@ from torch import Tensor
 
 from vaebench.config import signatures
 from vaebench.contracts import LossOutput, TrainingData
-from vaebench.errors import UserError, unknown
+from vaebench.errors import UserError
 from vaebench.nn.audio.codec import CodecAutoencoder
 from vaebench.nn.audio.mel_autoencoder import MelAutoencoder
-from vaebench.nn.networks.convolutional import ConvAutoencoder
-from vaebench.nn.networks.vqgan import VqganAutoencoder
+from vaebench.nn.tokenizers import images
 
-IMAGES = {"conv": ConvAutoencoder, "vqgan": VqganAutoencoder}
-AUDIO = {"mel": MelAutoencoder, "codec": CodecAutoencoder}
-_DESCRIPTION = frozenset({"kind", "version"})  # of the options, not for the class
+IMAGES: dict[str, Any] = {"conv": images.conv, "vqgan": images.vqgan}
+AUDIO: dict[str, Any] = {"mel": MelAutoencoder, "codec": CodecAutoencoder}
 
 
 class Autoencoder(Protocol):
@@ -57,15 +55,12 @@ def build(options: Mapping[str, Any], *, input_shape: Sequence[int], sample_rate
     """
     kinds = IMAGES | AUDIO
     kind = str(options.get("kind"))
-    if kind not in kinds:
-        raise UserError(unknown("model.autoencoder.kind", kind, kinds))
     fitting, found = (IMAGES, "images") if len(input_shape) == 3 else (AUDIO, "audio")
-    if kind not in fitting:
+    if kind in kinds.keys() - fitting.keys():
         choices = " or ".join(f"autoencoder@model.autoencoder={name}" for name in fitting)
         raise UserError(
             f"model.autoencoder.kind={kind}: the dataset is {found} of shape {list(input_shape)}; choose {choices}"
         )
-    given = {name: value for name, value in options.items() if name not in _DESCRIPTION}
     data: dict[str, Any] = {"input_shape": input_shape}
     if kind in AUDIO:
         if sample_rate is None or sample_rate < 1:
@@ -73,8 +68,5 @@ def build(options: Mapping[str, Any], *, input_shape: Sequence[int], sample_rate
                 f"dataset.sample_rate={sample_rate}: model.autoencoder.kind={kind} needs the rate of the audio, in Hz"
             )
         data["sample_rate"] = sample_rate
-    mistakes = signatures.mistakes("model.autoencoder", given, kinds[kind], needed_by=kind, provided=data)
-    if mistakes:
-        raise UserError(*mistakes)
-    built: Autoencoder = kinds[kind](**given, **data)
+    built: Autoencoder = signatures.chosen("model.autoencoder", options, kinds, **data)
     return built

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import torch
+from annotated_types import Len
 from torch import Tensor
 
+from vaebench.config.signatures import AtLeast2
 from vaebench.errors import UserError
 
 # FSQ's and FSP's levels of each nominal codebook size, first dimension first; their number is the width of the codes
@@ -24,6 +26,10 @@ LEVELS = {
     4096: (7, 5, 5, 5, 5),
     16384: (8, 8, 8, 6, 5),
 }
+
+
+Levels = Annotated[Sequence[AtLeast2], Len(1)]  # of each dimension
+Over = Literal["sum", "mean"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class FitsCodes(Protocol):
 
 
 def levels_for(codebook_size: int, levels: Sequence[int] | None) -> tuple[int, ...]:
-    """``levels``, or those of the nominal size. Raises `UserError` for an unknown size and for levels below 2."""
+    """``levels``, or those of the nominal size. Raises `UserError` for an unknown size, or levels of another."""
     if levels is None:
         if codebook_size in LEVELS:
             return LEVELS[codebook_size]
@@ -108,8 +114,6 @@ def levels_for(codebook_size: int, levels: Sequence[int] | None) -> tuple[int, .
             f"model.codebook_size={codebook_size}: no levels are known for it; "
             f"choose one of {', '.join(map(str, LEVELS))}, or give model.levels, for example [8,6,5]"
         )
-    if not levels or any(level < 2 for level in levels):
-        raise UserError(f"model.levels={list(levels)}: expected one whole number per dimension, each 2 or more")
     size = real_size(levels)
     if not codebook_size / 2 < size < codebook_size * 2:
         raise UserError(
@@ -120,19 +124,15 @@ def levels_for(codebook_size: int, levels: Sequence[int] | None) -> tuple[int, .
 
 
 def width_for(codebook_size: int, dim: int | None) -> int:
-    """``dim``, or the width of FSQ's codes at this size. Raises `UserError` for an unknown size or a width below 1."""
-    if codebook_size < 2:
-        raise UserError(f"model.codebook_size={codebook_size}: expected a whole number, at least 2")
-    if dim is None:
-        if codebook_size in LEVELS:
-            return len(LEVELS[codebook_size])
-        raise UserError(
-            f"model.codebook_size={codebook_size}: no width is known for it; "
-            f"choose one of {', '.join(map(str, LEVELS))}, or give model.dim, for example 4"
-        )
-    if dim < 1:
-        raise UserError(f"model.dim={dim}: expected a whole number, at least 1")
-    return dim
+    """``dim``, or the width of FSQ's codes at this size. Raises `UserError` for an unknown size."""
+    if dim is not None:
+        return dim
+    if codebook_size in LEVELS:
+        return len(LEVELS[codebook_size])
+    raise UserError(
+        f"model.codebook_size={codebook_size}: no width is known for it; "
+        f"choose one of {', '.join(map(str, LEVELS))}, or give model.dim, for example 4"
+    )
 
 
 def to_index(levels: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -158,7 +158,7 @@ def straight_through(z: Tensor, values: Tensor) -> Tensor:
 
 
 def moment_loss(
-    z: Tensor, *, variance: float, mean_weight: float, variance_weight: float, over: str
+    z: Tensor, *, variance: float, mean_weight: float, variance_weight: float, over: Over
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``mean_weight |mu|^2 + variance_weight |sigma^2 - variance|^2`` and its two unweighted terms, detached.
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vaebench.config import signatures
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn import precision
 from vaebench.nn.sampling import SEED, own_draws, spread
+from vaebench.nn.tokenizers import autoencoders
 from vaebench.nn.tokenizers.autoencoders import Autoencoder
 from vaebench.nn.tokenizers.quantise import FitsCodes, Quantised, Quantiser, SeesItems, perplexity
 
@@ -212,6 +215,26 @@ class Tokenizer(nn.Module):
                 f"model.codebook_size={self.codebook_size}: {data.name} has only {tokens} training tokens to fit so "
                 "many codes to; use a smaller codebook or more data"
             )
+
+
+def tokenizer_of(quantiser: Callable[..., Quantiser], name: str) -> Callable[..., Tokenizer]:
+    """The function ``name`` that makes a `Tokenizer` of a quantiser, for the module that ``quantiser`` stands in.
+
+    It takes the options of ``quantiser``, ``autoencoder`` (a file of ``conf/autoencoder``) and what the data gives:
+    ``input_shape`` (c, h, w) of images or (1, samples) of audio, ``sample_rate`` of audio in Hz.
+    """
+
+    def made(
+        *, input_shape: Sequence[int], sample_rate: int | None, autoencoder: Mapping[str, Any], **options: Any
+    ) -> Tokenizer:
+        built = quantiser(**options)
+        return Tokenizer(autoencoders.build(autoencoder, input_shape=input_shape, sample_rate=sample_rate), built)
+
+    own = list(inspect.signature(made).parameters.values())[:-1]
+    made.__signature__ = inspect.Signature([*own, *inspect.signature(quantiser).parameters.values()])  # type: ignore[attr-defined]
+    made.__annotations__ |= signatures.hints(quantiser)
+    made.__module__, made.__name__, made.__qualname__ = quantiser.__module__, name, name
+    return made
 
 
 def _check_finite(z: Tensor) -> None:

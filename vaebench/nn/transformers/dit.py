@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaebench.compat import ensure_torchvision
-from vaebench.nn.options import positive, whole
+from vaebench.config.signatures import Count, CountOrNone, Positive, checked
+from vaebench.errors import UserError
 from vaebench.nn.transformers.unit_rms import unit_rms
 
 ensure_torchvision()
@@ -23,24 +24,6 @@ from timm.layers.mlp import SwiGLU  # noqa: E402
 from timm.layers.pos_embed_sincos import build_rotary_pos_embed, build_sincos2d_pos_embed  # noqa: E402
 
 _FREQUENCIES = 256  # of the sinusoidal time embedding
-
-
-def mistakes(width: int, depth: int, heads: int, mlp_ratio: float, time_scale: float) -> list[str | None]:
-    """One line for each option that `DiT` cannot be built with."""
-    uneven = None
-    if heads < 1 or width % (4 * heads):
-        uneven = (
-            f"model.width={width}: expected a multiple of four times the heads (model.heads={heads}): two rotated "
-            "pairs per head, one for each side of the grid"
-        )
-    return [
-        whole("model.width", width, 4),
-        whole("model.depth", depth, 1),
-        whole("model.heads", heads, 1),
-        positive("model.mlp_ratio", mlp_ratio),
-        positive("model.time_scale", time_scale),
-        uneven,
-    ]
 
 
 class DiT(nn.Module):
@@ -56,21 +39,27 @@ class DiT(nn.Module):
     positions: Tensor
     rotation: Tensor
 
+    @checked("model")
     def __init__(
         self,
         *,
         latent_shape: Sequence[int],
-        classes: int,
+        classes: CountOrNone,
         null: bool,
-        width: int,
-        depth: int,
-        heads: int,
-        mlp_ratio: float,
+        width: Count,
+        depth: Count,
+        heads: Count,
+        mlp_ratio: Positive,
         qk_norm: bool,
         positions: bool,
-        time_scale: float,
+        time_scale: Positive,
     ) -> None:
         super().__init__()
+        if width % (4 * heads):
+            raise UserError(
+                f"model.width={width}: expected a multiple of four times the heads (model.heads={heads}): two rotated "
+                "pairs per head, one for each side of the grid"
+            )
         channels, *grid = latent_shape
         self.time_scale = time_scale
         self.tokens = nn.Linear(channels, width)

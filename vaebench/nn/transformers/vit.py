@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebench.compat import ensure_torchvision
-from vaebench.nn.options import positive, require, whole
+from vaebench.config.signatures import Count, Positive, require
 
 ensure_torchvision()
 from timm.layers import PatchEmbed, build_sincos2d_pos_embed  # noqa: E402
@@ -40,29 +40,24 @@ class ViTAutoencoder(nn.Module):
         *,
         input_shape: Sequence[int],
         masked: bool,
-        patch: int,
-        width: int,
-        depth: int,
-        heads: int,
-        decoder_width: int,
-        decoder_depth: int,
-        decoder_heads: int,
-        mlp_ratio: float,
-        latent_channels: int,
+        patch: Count,
+        width: Count,
+        depth: Count,
+        heads: Count,
+        decoder_width: Count,
+        decoder_depth: Count,
+        decoder_heads: Count,
+        mlp_ratio: Positive,
+        latent_channels: Count,
         smooth: bool,
     ) -> None:
         super().__init__()
+        channels, height, across = input_shape
         require(
-            whole("model.network.patch", patch, 1),
-            whole("model.network.depth", depth, 1),
-            whole("model.network.decoder_depth", decoder_depth, 1),
             _width_mistake("", width, heads),
             _width_mistake("decoder_", decoder_width, decoder_heads),
-            positive("model.network.mlp_ratio", mlp_ratio),
-            whole("model.network.latent_channels", latent_channels, 1),
+            _shape_mistake(height, across, patch),
         )
-        channels, height, across = input_shape
-        require(_shape_mistake(height, across, patch))
         self.patch = patch
         self.grid = (height // patch, across // patch)
         self.latent_shape = (latent_channels, *self.grid)
@@ -225,7 +220,7 @@ def _initialise(module: nn.Module) -> None:
 
 def _width_mistake(part: str, width: int, heads: int) -> str | None:
     """Each head gets the same share of the width, and the positions are four equal parts of it."""
-    if heads >= 1 and width >= 1 and width % heads == 0 and width % 4 == 0:
+    if width % heads == 0 and width % 4 == 0:
         return None
     return f"model.network.{part}width={width}: expected a multiple of 4 and of model.network.{part}heads={heads}"
 

@@ -74,7 +74,7 @@ def _contents(section: Section, store: Path) -> Iterator[tuple[Picture, Images |
             reason = f"{type(error).__name__}: {error}"
             say(f"{section.name}: pictures of arrays that are not what they should be ({reason})")
             continue
-        if content is not None:
+        if content:
             yield picture, content
 
 

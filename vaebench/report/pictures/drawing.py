@@ -76,19 +76,19 @@ def images(content: Images) -> Figure:
 
 def panels(content: Panels) -> Figure:
     """The panels, with their legend."""
-    down = -(-len(content.panels) // content.across)
+    across = min(content.across, len(content.panels))
+    down = -(-len(content.panels) // across)
     heights = [content.height] * down if isinstance(content.height, int | float) else list(content.height)
-    labels = {mark.label for panel in content.panels for mark in panel.marks if mark.label}
-    labels |= {
-        name for panel in content.panels for mark in panel.marks if isinstance(mark, Scatter) for name in mark.names
-    }
+    marks = [mark for panel in content.panels for mark in panel.marks]
+    labels = {mark.label for mark in marks if mark.label}
+    labels |= {name for mark in marks if isinstance(mark, Scatter) for name in mark.names}
     below = 0.2 + 0.17 * -(-len(labels) // content.legend) if labels and isinstance(content.legend, int) else 0.0
     figure = _blank(sum(heights) + below)
-    grid = figure.add_gridspec(down, content.across, height_ratios=heights)
+    grid = figure.add_gridspec(down, across, height_ratios=heights)
     handles: dict[str, Any] = {}
     for number, panel in enumerate(content.panels):
-        axes = figure.add_subplot(grid[divmod(number, content.across)])
-        own = _panel(axes, panel, small=content.across > _MANY)
+        axes = figure.add_subplot(grid[divmod(number, across)])
+        own = _panel(axes, panel, small=across > _MANY)
         handles = own | handles
         if content.legend == "beside":
             place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.03), "labelspacing": 0.35}
@@ -97,7 +97,7 @@ def panels(content: Panels) -> Figure:
             axes.legend(own.values(), own, fontsize=7, frameon=False)
     if below and isinstance(content.legend, int):
         figure.legend(handles.values(), handles, ncols=content.legend, loc="lower center", fontsize=7, frameon=False)
-    figure.tight_layout(pad=0.4 if content.across > _MANY else 1.08, rect=(0, below / figure.get_figheight(), 1, 1))
+    figure.tight_layout(pad=0.4 if across > _MANY else 1.08, rect=(0, below / figure.get_figheight(), 1, 1))
     return figure
 
 
@@ -180,11 +180,7 @@ def _draw_line(axes: Axes, mark: Line, colour: str) -> Any:
     if mark.below is None or mark.above is None:
         return axes.plot(mark.x, mark.y, **style)[0]
     if mark.band:
-        low, high = (
-            [y + sign * e for y, e in zip(mark.y, error, strict=True)]
-            for sign, error in ((-1, mark.below), (1, mark.above))
-        )
-        axes.fill_between(mark.x, low, high, color=colour, alpha=0.15, lw=0)
+        axes.fill_between(mark.x, mark.ends[::2], mark.ends[1::2], color=colour, alpha=0.15, lw=0)
         return axes.plot(mark.x, mark.y, **style)[0]
     error: dict[str, Any] = {"xerr" if mark.sideways else "yerr": [mark.below, mark.above]}
     return axes.errorbar(mark.x, mark.y, capsize=3, **error, **style)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vaebench.contracts.pictures import Axis, Line, Panel, Panels, Picture, curve
+from vaebench.contracts.pictures import Axis, Line, Panel, Panels, Picture, curves
 from vaebench.report.stored import Log, Shown
 from vaebench.report.summary import Section
 
@@ -17,16 +17,15 @@ def _curves(shown: Shown) -> Panels | None:
     # Lines of one log need not hold the same terms: a validation has a line of its own.
     terms = dict.fromkeys(k for logs in rows.values() for log in logs for line in log for k in line if "/" in k)
     found = [_curve(term, rows) for term in terms]
-    return Panels(panels=found, across=min(2, len(found)), height=2.4, legend=4) if found else None
+    return Panels(panels=found, across=2, height=2.4, legend=4)
 
 
 def _curve(term: str, rows: dict[str, list[Log]]) -> Panel:
-    lines = [
-        curve(log, "epoch", term, label=label, colour=number)
+    drawn = [
+        line
         for number, (label, logs) in enumerate(rows.items())
-        for log in logs
+        for line in curves(logs, "epoch", term, label=label, colour=number)
     ]
-    drawn = [line for line in lines if line is not None]
     values = [value for line in drawn for value in line.y]
     wide = min(values) > 0 and max(values) > 100 * min(values)
     return Panel(marks=drawn, title=term, x=Axis(label="epoch"), y=Axis(scale="log" if wide else "linear"))
@@ -59,7 +58,7 @@ def _steps(shown: Shown) -> Panels | None:
         if len(places) > 1:
             x = Axis(label="share of the training's steps")
             found.append(Panel(marks=shown.lines(places), title=title, x=x))
-    return Panels(panels=found, across=len(found), height=2.8) if found else None
+    return Panels(panels=found, across=len(found), height=2.8)
 
 
 def _readings(shown: Shown) -> Panels | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from vaebench.config.request import Request
+    from vaebench.config.spine import TrainConfig
     from vaebench.runs.store import Run, Store
 
 Track = Callable[[int, int], None]
@@ -47,6 +48,7 @@ class Kind(Protocol):
     ``ROLE``: what such a run is to those that need it. ``STOPS``: whether `work` looks at ``setup.stop`` and stores
     what it has; else a signal ends it where it is.
 
+    ``request``: of a configuration, on the requests of its parents by role.
     ``check``: builds what a request names and returns its model, if it has one, before any folder is made; ``models``:
     those of the requests before it, by key. ``seconds``: how long it takes on one core, roughly, where no finished run
     tells. ``work``: makes the run, into its folder; raises `Interrupted` when it has stopped.
@@ -56,6 +58,8 @@ class Kind(Protocol):
     RESULT: Mapping[str, Any]
     ROLE: str
     STOPS: bool
+
+    def request(self, cfg: TrainConfig, parents: Mapping[str, Request]) -> Request: ...
 
     def check(self, request: Request, models: Mapping[str, nn.Module], *, remote_code: bool) -> nn.Module | None: ...
 

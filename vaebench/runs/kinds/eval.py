@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from vaebench.config.request import Request
 from vaebench.config.targets import called
 from vaebench.contracts.infinite import spelled
+from vaebench.data.contents import dataset_leaf
 from vaebench.errors import UserError
 from vaebench.runs.kinds import Setup
+from vaebench.runs.kinds.answers import problems_leaf
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
@@ -42,7 +44,16 @@ RESULT = {
 _A_DAY = 86_400.0  # seconds: what another evaluation has been writing into the cache for longer has no writer
 
 
-def request(
+def request(cfg: TrainConfig, parents: Mapping[str, Request]) -> Request:
+    """``cfg.suite`` on the runs it looks at: ``run`` (and ``classifier``), or ``answers`` and who picks among them."""
+    if "run" in parents:
+        other = None if cfg.test_on is None else dataset_leaf(cfg.test_on)
+        return of_run(cfg.suite, parents["run"], parents.get("classifier"), other, cfg.snapshot)
+    keys = {role: parent.key for role, parent in parents.items()}
+    return Request({"verb": VERB, "suite": cfg.suite, "problems": problems_leaf(cfg), "parents": keys})
+
+
+def of_run(
     suite: Mapping[str, Any],
     run: Request,
     classifier: Request | None = None,
@@ -67,7 +78,7 @@ def request(
     return Request({"verb": VERB, "suite": dict(suite), **other, "parents": parents})
 
 
-def on_design(suite: Mapping[str, Any], cfg: TrainConfig, judge: Mapping[str, Any] | None = None) -> Request:
+def of_design(suite: Mapping[str, Any], cfg: TrainConfig, judge: Mapping[str, Any] | None = None) -> Request:
     """A suite on a training's design alone: nothing is trained, no data is read.
 
     ``judge``: the classifier (a model's leaf) that the loss perceives with, if it does.
@@ -76,14 +87,6 @@ def on_design(suite: Mapping[str, Any], cfg: TrainConfig, judge: Mapping[str, An
     design["train"] = {name: getattr(cfg.train, name) for name in ("batch_size", "precision")}
     design |= {} if judge is None else {"judge": dict(judge)}
     return Request({"verb": VERB, "suite": dict(suite), **design, "shape": list(cfg.dataset["shape"]), "parents": {}})
-
-
-def on_answers(cfg: TrainConfig, parents: Mapping[str, Request]) -> Request:
-    """A suite on graded answers and the trainings that pick among them, one per seed."""
-    from vaebench.runs.kinds.answers import problems_leaf
-
-    keys = {role: parent.key for role, parent in parents.items()}
-    return Request({"verb": VERB, "suite": cfg.suite, "problems": problems_leaf(cfg), "parents": keys})
 
 
 def check(request: Request, models: Mapping[str, nn.Module], *, remote_code: bool) -> None:

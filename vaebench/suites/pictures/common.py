@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from vaebench.contracts.pictures import GREY, Axis, Bars, Images, Panel, Panels, Picture
+from vaebench.contracts.pictures import GREY, Bars, Images, Panel, Panels, Picture, listing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vaebench.report.stored import Arrays, Shown
-    from vaebench.report.summary import Cell
 
 # What is drawn beside the paper's numbers where both have it, in this order.
 _QUANTITIES = ("fid", "rfid@0", "psnr")
@@ -34,30 +34,20 @@ def _beside_the_paper(shown: Shown) -> Panels | None:
     }
     rows = [row for row in table.printed if row in set(shown.section.measured_rows())]
     panels = []
+    style: dict[str, Any] = {"width": 0.7, "sideways": True}
     for name, cells in columns.items():
-        unit = table.columns[name].unit
-        mine = _bars(rows, {row: cell for row, cell in cells.items() if cell.ours}, paper=False)
-        theirs = _bars(rows, {row: cell for row, cell in cells.items() if cell.reported is not None}, paper=True)
-        limits, labels = (len(rows) - 0.4, -0.6), {float(n): table.rows[row].label for n, row in enumerate(rows)}
+        ours = {n: c.ours for n, row in enumerate(rows) if (c := cells.get(row)) and c.ours}
+        paper = {n: c.reported for n, row in enumerate(rows) if (c := cells.get(row)) and c.reported is not None}
+        means, halves = [one.mean for one in ours.values()], [one.half or 0.0 for one in ours.values()]
+        mine = Bars(places=list(ours), lengths=means, errors=halves, **style)
+        theirs = Bars(places=list(paper), lengths=list(paper.values()), colour=GREY, **style)
+        unit, listed = table.columns[name].unit, listing([table.rows[row].label for row in rows])
         label = f"{table.columns[name].label}{unit and f', {unit}'}"
         panels += [
-            Panel(marks=[mine], title=f"{shown.heading(name)}, ours", y=Axis(limits=limits, ticks=labels)),
-            Panel(marks=[theirs], title=f"{label}, paper", y=Axis(limits=limits, ticks={})),
+            Panel(marks=[mine], title=f"{shown.heading(name)}, ours", y=listed),
+            Panel(marks=[theirs], title=f"{label}, paper", y=replace(listed, ticks={})),
         ]
-    return Panels(panels=panels, across=2, height=0.75 + 0.24 * len(rows)) if panels else None
-
-
-def _bars(rows: list[str], cells: dict[str, Cell], *, paper: bool) -> Bars:
-    there = [(place, cells[row]) for place, row in enumerate(rows) if row in cells]
-    found = [(place, cell.reported if paper else cell.ours.mean) for place, cell in there]  # type: ignore[union-attr]
-    return Bars(
-        places=[place for place, _ in found],
-        lengths=[number for _, number in found],  # type: ignore[misc]
-        errors=None if paper else [(cell.ours.half if cell.ours else None) or 0.0 for _, cell in there],
-        colour=GREY if paper else 0,
-        width=0.7,
-        sideways=True,
-    )
+    return Panels(panels=panels, across=2, height=0.75 + 0.24 * len(rows))
 
 
 RECONSTRUCTIONS = "Test images (top) and their reconstructions"

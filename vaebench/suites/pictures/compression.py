@@ -30,7 +30,7 @@ def _groups(shown: Shown) -> Panels | None:
         if marks:
             title, x, y = f"groups: {kind}", Axis(label="variance inside"), Axis(label=str(apart))
             panels.append(Panel(marks=marks, title=title, x=x, y=y))
-    return Panels(panels=panels, across=len(panels), height=2.8) if panels else None
+    return Panels(panels=panels, across=len(panels), height=2.8)
 
 
 def scatter(label: str, arrays: Arrays) -> Scatter:
@@ -42,11 +42,11 @@ def plane(panels: Mapping[str, Sequence[Scatter]]) -> Panels | None:
     """A panel per row label, three to a line: a plane of projections has neither scale nor direction."""
     bare = Axis(ticks={})
     found = [Panel(marks=marks, title=title, x=bare, y=bare) for title, marks in panels.items()]
-    return Panels(panels=found, across=min(3, len(found)), height=2.3, legend=2) if found else None
+    return Panels(panels=found, across=3, height=2.3, legend=2)
 
 
 def _scatter(shown: Shown) -> Panels | None:
-    if _groups(shown) is None:
+    if not _groups(shown):
         return None
     return plane({label: [scatter("", arrays)] for label, arrays in shown.labelled().items()})
 

@@ -14,7 +14,7 @@ SAMPLES = "Generated images"
 
 def _samples(shown: Shown) -> Images | None:
     found = {label: arrays["samples"][:20] for label, arrays in shown.labelled().items()}
-    return Images(found, per_line=10) if found else None
+    return Images(found, per_line=10)
 
 
 PICTURES = (Picture(kind="samples", caption=SAMPLES, draw=_samples, colours="all", place=20),)

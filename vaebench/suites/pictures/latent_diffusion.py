@@ -17,7 +17,7 @@ def _samples(shown: Shown) -> Images | None:
     if any(column.snapshot for column in shown.section.table.columns.values()):
         return None
     found = {label: arrays["samples"][::2][:20] for label, arrays in shown.labelled().items()}
-    return Images(found, per_line=10) if found else None
+    return Images(found, per_line=10)
 
 
 PICTURES = (Picture(kind="samples", caption=SAMPLES, draw=_samples, colours="all", place=20), BESIDE)

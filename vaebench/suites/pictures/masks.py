@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def _importance(shown: Shown) -> Panels | None:
     found = [_panel(label, arrays) for label, arrays in shown.labelled().items()]
-    return Panels(panels=found, height=2.2, legend="inside") if found else None
+    return Panels(panels=found, height=2.2, legend="inside")
 
 
 def _panel(label: str, arrays: Arrays) -> Panel:

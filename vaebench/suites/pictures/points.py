@@ -26,7 +26,7 @@ def _moments(shown: Shown) -> Panels | None:
             title = f"step {found['steps'][place]}" if not down else ""
             cloud = Scatter(points=found["path"][place], size=0.6)
             panels.append(_panel(found, found["path"], cloud, title, "" if column else label))
-    return Panels(panels=panels, across=across, height=0.9) if panels else None
+    return Panels(panels=panels, across=across, height=0.9)
 
 
 def _arrows(shown: Shown) -> Panels | None:
@@ -47,7 +47,7 @@ def _arrows(shown: Shown) -> Panels | None:
             title = "" if down else f"t = {level:g}"
             label = "" if column else f"step {found['steps'][place]}"
             panels.append(_panel(found, found["path"][place], arrows, title, label))
-    return Panels(panels=panels, across=len(found["levels"]), height=1.5) if panels else None
+    return Panels(panels=panels, across=len(found["levels"]), height=1.5)
 
 
 def _panel(found: Arrays, within: np.ndarray, mark: Scatter, title: str, label: str) -> Panel:

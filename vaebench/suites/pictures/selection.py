@@ -20,6 +20,7 @@ from vaebench.contracts.pictures import (
     Picture,
     Scatter,
     intervals,
+    listing,
 )
 
 if TYPE_CHECKING:
@@ -75,9 +76,9 @@ def _bars(shown: Shown) -> Panels | None:
         marks.append(Line(x=list(paper.values()), y=list(paper), colour=_GREY, **style))
     labels = [fill(row.label, 40) for row, _ in found]
     bold = [place for place, (row, _) in enumerate(found) if row.measures == METHOD]
-    y = Axis(limits=(len(found) - 0.4, -0.6), ticks={float(n): label for n, label in enumerate(labels)}, bold=bold)
     height = 0.75 + sum(0.11 + 0.125 * (label.count("\n") + 1) for label in labels)
-    return Panels(panels=[Panel(marks=marks, x=Axis(label="accuracy, %"), y=y)], height=height, legend=3)
+    panel = Panel(marks=marks, x=Axis(label="accuracy, %"), y=listing(labels, bold))
+    return Panels(panels=[panel], height=height, legend=3)
 
 
 def _accuracy_at_k(shown: Shown) -> Panels | None:
@@ -102,7 +103,7 @@ def _accuracy_at_k(shown: Shown) -> Panels | None:
         y = Axis(label="accuracy, %", limits=_scale(inside))
         panels.append(Panel(marks=list(lines.values()), title=title, x=x, y=y))
         heights.append(0.75 + max(2.0, 0.125 * sum(line.label.count("\n") + 1 for line in lines.values())))
-    return Panels(panels=panels, height=heights, legend="beside") if panels else None
+    return Panels(panels=panels, height=heights, legend="beside")
 
 
 def _groups(shown: Shown) -> dict[str, list[str]]:
@@ -127,13 +128,8 @@ def _at_k(row: Row, arrays: Arrays, others: Sequence[str], repeated: int) -> Lin
     """Accuracy at every k. ``repeated``: how many lines of the same selector the panel has already."""
     selector, k = row.measures, arrays["k_values"]
     accuracy = arrays[f"accuracy_at_k.{selector}"]
-    style: dict[str, Any] = {
-        "colour": _BLUE,
-        "width": 1.1,
-        "size": 3.5,
-        "marker": "",
-        "dash": _DASHES.get(selector, "-"),
-    }
+    style: dict[str, Any] = {"colour": _BLUE, "width": 1.1, "size": 3.5, "marker": ""}
+    style |= {"dash": _DASHES.get(selector, "-")}
     if selector in _REFERENCES:
         style |= {"colour": _REFERENCES[selector], "width": 1.5}
     elif selector == METHOD:
@@ -153,18 +149,9 @@ def _at_k(row: Row, arrays: Arrays, others: Sequence[str], repeated: int) -> Lin
 
 
 def _scale(lines: Iterable[Line]) -> tuple[float, float]:
-    edges = [float(end) for line in lines for y in (line.y, *_edges(line)) for end in (min(y), max(y))]
-    room = max(0.5, 0.08 * (max(edges) - min(edges)))
-    return min(edges) - room, max(edges) + room
-
-
-def _edges(line: Line) -> list[Any]:
-    if line.below is None or line.above is None:
-        return []
-    return [
-        [y - e for y, e in zip(line.y, line.below, strict=True)],
-        [y + e for y, e in zip(line.y, line.above, strict=True)],
-    ]
+    ends = [end for line in lines for end in line.ends]
+    room = max(0.5, 0.08 * (max(ends) - min(ends)))
+    return min(ends) - room, max(ends) + room
 
 
 def _entropy(shown: Shown) -> Panels | None:
@@ -173,13 +160,13 @@ def _entropy(shown: Shown) -> Panels | None:
     panels = []
     for label, arrays in _of_the_method(shown, "entropy_edges").items():
         edges = arrays["entropy_edges"]
-        limits = _wide_enough(edges, 0.05)
+        limits = _wide_enough(edges)
         marks = [
             _density(edges, arrays[f"entropy_{name}"], f"{name} answers", colour)
             for name, colour in (("right", _RIGHT), ("wrong", _WRONG))
         ]
         panels.append(Panel(marks=marks, title=label, x=Axis(label=x, limits=limits), y=y))
-    return Panels(panels=panels, across=min(2, len(panels)), height=2.4, legend=3) if panels else None
+    return Panels(panels=panels, across=2, height=2.4, legend=3)
 
 
 def _density(stored: np.ndarray, counts: np.ndarray, label: str, colour: int) -> Histogram:
@@ -189,9 +176,8 @@ def _density(stored: np.ndarray, counts: np.ndarray, label: str, colour: int) ->
     edges = np.unique(stored.astype(np.float64))
     places = np.minimum(np.searchsorted(edges, stored[:-1].astype(np.float64)), len(edges) - 2)
     merged = np.bincount(places, counts, minlength=len(edges) - 1)
-    return Histogram(
-        edges=edges, densities=merged / np.diff(edges) / max(1.0, merged.sum()), label=label, colour=colour
-    )
+    densities = merged / np.diff(edges) / max(1.0, merged.sum())
+    return Histogram(edges=edges, densities=densities, label=label, colour=colour)
 
 
 def _z(shown: Shown) -> Panels | None:
@@ -201,10 +187,10 @@ def _z(shown: Shown) -> Panels | None:
         names = ("wrong answers", "right answers")
         right = arrays["z_right"].astype(int)
         dots = Scatter(points=arrays["z"], classes=right, names=names, colour=_WRONG, size=3.5)
-        x = Axis(label="first principal component", limits=_wide_enough(arrays["z"][:, 0], 0.05))
-        y = Axis(label="second", limits=_wide_enough(arrays["z"][:, 1], 0.05))
+        x = Axis(label="first principal component", limits=_wide_enough(arrays["z"][:, 0]))
+        y = Axis(label="second", limits=_wide_enough(arrays["z"][:, 1]))
         panels.append(Panel(marks=[dots], title=label, x=x, y=y))
-    return Panels(panels=panels, across=min(2, len(panels)), height=3.1, legend=3) if panels else None
+    return Panels(panels=panels, across=2, height=3.1, legend=3)
 
 
 def _picks(shown: Shown) -> Panels | None:
@@ -220,16 +206,15 @@ def _picks(shown: Shown) -> Panels | None:
         if several > 1:
             panels.append(_by_source(arrays))
     height = max(1.9, 0.8 + 0.16 * several)
-    return Panels(panels=panels, across=2 if several > 1 else 1, height=height, legend=3) if panels else None
+    return Panels(panels=panels, across=2 if several > 1 else 1, height=height, legend=3)
 
 
 def _by_source(arrays: Arrays) -> Panel:
     shares = 100.0 * arrays["picks_source"] / arrays["picks_source"].sum()
-    names = {float(place): shorten(str(name), 30, placeholder="...") for place, name in enumerate(arrays["sources"])}
+    names = [shorten(str(name), 30, placeholder="...") for name in arrays["sources"]]
     bars = Bars(places=range(len(names)), lengths=shares, width=0.75, sideways=True)
     fair = Level(at=100 / len(names), label="the fair share", sideways=True)
-    y = Axis(ticks=names, limits=(len(names) - 0.4, -0.6))
-    return Panel(marks=[bars, fair], x=Axis(label="picks by who answered, %"), y=y)
+    return Panel(marks=[bars, fair], x=Axis(label="picks by who answered, %"), y=listing(names))
 
 
 def _of_the_method(shown: Shown, needed: str) -> dict[str, Arrays]:
@@ -238,10 +223,10 @@ def _of_the_method(shown: Shown, needed: str) -> dict[str, Arrays]:
     return {shown.rows[name].label: found[name] for name in shown.rows if name in found}
 
 
-def _wide_enough(values: np.ndarray, room: float) -> tuple[float, float]:
+def _wide_enough(values: np.ndarray) -> tuple[float, float]:
     """Limits that do not blow up rounding: what a collapsed posterior says of all answers stays one spike, one spot."""
     low, high = float(values.min()), float(values.max())
-    middle, half = (low + high) / 2, max((high - low) * (1 + 2 * room), _WIDTH) / 2
+    middle, half = (low + high) / 2, max(1.1 * (high - low), _WIDTH) / 2
     return middle - half, middle + half
 
 

@@ -35,7 +35,7 @@ def _against_noise(shown: Shown) -> Panels | None:
         ticks = {level: f"{level:g}" for level in columns}
         x = Axis(label="noise ε", scale="symlog", ticks=ticks, slanted=True)
         panels.append(Panel(marks=shown.lines(columns), title=title, x=x))
-    return Panels(panels=panels, across=len(panels), height=2.8) if panels else None
+    return Panels(panels=panels, across=len(panels), height=2.8)
 
 
 def _at_each_noise(shown: Shown) -> Images | None:
@@ -51,7 +51,7 @@ def _at_each_noise(shown: Shown) -> Images | None:
         columns = [found["inputs"], *(found[name] for name in names)]
         lines[label] = np.stack([column[:_SHOWN_IMAGES] for column in columns], 1).reshape(-1, *columns[0].shape[1:])
         length = len(columns)
-    return Images(lines, per_line=length) if lines else None
+    return Images(lines, per_line=length)
 
 
 def _hidden(shown: Shown) -> Images | None:
@@ -61,7 +61,7 @@ def _hidden(shown: Shown) -> Images | None:
         if (found["masked"] != found["inputs"]).any():
             lines[f"{label}: hidden"] = found["masked"]
             lines[f"{label}: completed"] = found["completed"]
-    return Images(lines) if lines else None
+    return Images(lines)
 
 
 def _channels(shown: Shown) -> Images | None:
@@ -73,7 +73,7 @@ def _channels(shown: Shown) -> Images | None:
         large = maps.repeat(factor, -1).repeat(factor, -2)
         lines[label] = large.reshape(-1, *large.shape[2:], 1)
         length = max(length, maps.shape[1])
-    return Images(lines, per_line=length) if lines else None
+    return Images(lines, per_line=length)
 
 
 def _caption(shown: Shown) -> str:

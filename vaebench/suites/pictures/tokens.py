@@ -18,7 +18,7 @@ from vaebench.contracts.pictures import (
     Panels,
     Picture,
     Sounds,
-    curve,
+    curves,
     intervals,
     printed,
 )
@@ -97,12 +97,11 @@ def _watch(shown: Shown) -> Panels | None:
     panels = []
     for down, (term, title) in enumerate(_WATCHED.items()):
         for across, (size, group) in enumerate(groups.items()):
-            lines = [curve(log, "step", term, **_style(shown, entry)) for entry in group for log in logs[entry.row]]
+            drawn = [line for e in group for line in curves(logs[e.row], "step", term, **_style(shown, e))]
             x = Axis(label="training step" if down else "")
             y = Axis(label="" if across else title, limits=(-0.03, 1.03))
-            drawn = [line for line in lines if line is not None]
             panels.append(Panel(marks=drawn, title="" if down else _title(size), x=x, y=y))
-    return Panels(panels=panels, across=len(groups), height=2.0, legend=4) if panels else None
+    return Panels(panels=panels, across=len(groups), height=2.0, legend=4)
 
 
 def _codes(shown: Shown) -> Panels | None:
@@ -119,7 +118,7 @@ def _codes(shown: Shown) -> Panels | None:
         x = Axis(label="codes, most frequent first", limits=(-0.03 * most, 1.03 * most))
         y = Axis(label="" if panels else "share of tokens", scale="log")
         panels.append(Panel(marks=[*lines, even], title=_title(size), x=x, y=y))
-    return Panels(panels=panels, across=len(panels), height=3.1, legend=4) if panels else None
+    return Panels(panels=panels, across=len(panels), height=3.1, legend=4)
 
 
 def _shares(counts: np.ndarray, style: Mapping[str, Any]) -> Line:
@@ -151,13 +150,12 @@ def _sizes(shown: Shown) -> Panels | None:
             y = Axis(limits=limits(ours, paper))
             named = [printed({}, label="the paper's numbers", colour="#555555")] if paper else []
             panels.append(Panel(marks=[*ours, *paper, *named], title=shown.heading(column), x=x, y=y))
-    return Panels(panels=panels, across=len(panels), height=3.3, legend=4) if panels else None
+    return Panels(panels=panels, across=len(panels), height=3.3, legend=4)
 
 
 def limits(ours: Iterable[Line], paper: Iterable[Line]) -> tuple[float, float]:
     """Those of ours and of what the paper has near them: one failed training of its own would flatten all others."""
-    ends = [y - e for line in ours for y, e in zip(line.y, line.below or (), strict=True)]
-    ends += [y + e for line in ours for y, e in zip(line.y, line.above or (), strict=True)]
+    ends = [end for line in ours for end in line.ends]
     low, high = min(ends), max(ends)
     reach = max(high - low, 0.1 * abs(high))
     shown = [low, high, *(y for line in paper for y in line.y if low - reach <= y <= high + reach)]
