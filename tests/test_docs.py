@@ -66,6 +66,10 @@ def test_the_examples_run(tmp_path):
     for name, content in files:
         assert not (tmp_path / name).exists(), f"{name} is there already: the page's example needs another name"
         (tmp_path / name).write_text(content, encoding="utf-8")
+    written = [name for name, _ in files if name.endswith(".py")]
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    subprocess.run([sys.executable, "-m", "ruff", "check", *written], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-m", "ruff", "format", "--check", *written], cwd=tmp_path, check=True)
     ((name, line),) = ROW.findall(page)
     paper = tmp_path / name
     paper.write_text(
