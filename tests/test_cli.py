@@ -24,7 +24,7 @@ BAD = [
     ("train trian.epochs=3", "unknown option 'trian'"),
     ("train train.epochs=many", "train.epochs=many: Value 'many' of type 'str' could not be converted to Integer"),
     ("train model.k=abc", "model.k='abc': expected a whole number"),
-    ("train model.beta=[1]", "model.beta=[1]: expected a number"),
+    ("train model.beta=[1]", "model.beta=[1]: expected a finite number, at least 0"),
     ("train optim.lrr=1", "unknown option 'optim.lrr'; did you mean 'optim.lr'?"),
     ("train model.k=65", "latent_dim"),
     ("train model.k=0", "k"),

@@ -95,9 +95,9 @@ def test_a_number_is_whole_however_it_is_written():
     assert len(keys) == 1
     assert [cfg.seed for cfg in swept] == [10, 2]
     assert swept[0].model["input_shape"] == [1, 28, 28]
-    assert configured("train", "dataset=digits", "optim.lr=1e-3").optim.lr == 1e-3
+    assert configured("train", "dataset=digits", "optim.lr=1e-3").optim["lr"] == 1e-3
     noise = configured("eval", "dataset=digits", "suite=noise", "suite.sigmas=[1.0,2.0]")
-    assert [type(sigma) for sigma in noise.suite.sigmas] == [
+    assert [type(sigma) for sigma in noise.suite["sigmas"]] == [
         float,
         float,
     ]  # a standard deviation stays as it is written

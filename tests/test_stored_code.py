@@ -19,6 +19,7 @@ from vaebench import compat
 from vaebench.chains import texts
 from vaebench.chains.chain import training
 from vaebench.cli import commands
+from vaebench.config import choices as config
 from vaebench.config import targets
 from vaebench.config.choices import choices, leaf
 from vaebench.config.compose import compose, session
@@ -154,7 +155,8 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A configuration of our own, whose models name what a careless hand might write."""
     folder = tmp_path / "conf"
     (folder / "model").mkdir(parents=True)
-    monkeypatch.setattr(targets.choices, "conf_dir", lambda: folder)
+    for module in (targets, config):
+        monkeypatch.setattr(module, "conf_dir", lambda: folder)
     return folder / "model"
 
 
@@ -310,7 +312,7 @@ def a_model_with_code(folder: Path) -> Path:
 
 
 DOORS = [
-    {"_target_": "vaebench.runs.kinds.eval.math.inf", "file": "canary.npy", "allow_pickle": True},
+    {"_target_": "vaebench.disk.os.remove", "file": "canary.npy", "allow_pickle": True},
     {"_target_": "vaebench.sources.checkpoints.load", "place": "own", "revision": None, "dtype": "auto"}
     | {"trust_remote_code": True},
     {"_target_": "torch.optim.optimizer.torch.hub.download_url_to_file", "url": "file:///etc/hostname"}
@@ -356,7 +358,7 @@ def test_in_a_process_of_its_own(home, honest, tmp_path):
     done = python(*VAEBENCH, "train", *DIFFUSION, f"parent.run={run.key}", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     (line,) = (line for line in done.stderr.splitlines() if not line.startswith("warning:"))
-    assert line.startswith("error: model._target_='vaebench.runs.kinds.eval.math.inf': is not built")
+    assert line.startswith("error: model._target_='vaebench.disk.os.remove': is not built")
     assert not (tmp_path / "canary").exists()
     assert len(list(home.iterdir())) == 1
 
@@ -407,14 +409,18 @@ def test_a_key_on_the_command_line_is_no_path(key, home, honest):
 
 @pytest.mark.usefixtures("composing")
 def test_nothing_is_looked_up_for_what_a_stored_run_hands_on(home, monkeypatch):
-    """The encoder of a stored run becomes a part of a new configuration, in which ``${...}`` would be resolved."""
+    """The encoder of a stored run becomes a part of a new request, in which ``${...}`` is a text like any other."""
     monkeypatch.setenv("SECRET", "canary")
     sizes = ["model.encoder.width=8", "model.encoder.strides=[2,7]"]
     learner = training(compose("train", ["experiment=dmvae/ssl", "dataset=digits", *sizes]))[-1]
     data = with_part(json.loads(json.dumps(dict(learner.data))), "model.encoder.kind", "${oc.env:SECRET}")
     run = finished(home, data)
-    with pytest.raises(UserError, match=r"nothing is looked up for a stored run") as caught:
-        training(compose("train", ["experiment=dmvae/tokenizer", "dataset=digits", f"chain.encoder.run={run.key}"]))
+    *_, tokenizer = training(
+        compose("train", ["experiment=dmvae/tokenizer", "dataset=digits", f"chain.encoder.run={run.key}"])
+    )
+    assert tokenizer["model"]["encoder"]["kind"] == "${oc.env:SECRET}"
+    with pytest.raises(UserError, match=r"unknown model\.encoder\.kind") as caught:
+        build.model(tokenizer)
     assert "canary" not in str(caught.value)
 
 
