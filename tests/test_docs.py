@@ -60,7 +60,12 @@ assert [claim.text for claim in two.claims] == ["PSNR of RAE above VAE's (L = 8)
 # The tests that are there for every choice, whoever adds one.
 GENERIC = [
     *("test_config", "test_house_rules", "test_kinds", "test_matching", "test_requests", "test_stored_code"),
-    *("models/test_models_all", "references/test_references_all", "suites/test_suite_options"),
+    *(
+        "models/test_models_all",
+        "references/test_references_all",
+        "suites/test_suite_options",
+        "suites/test_suites_diverged",
+    ),
 ]
 
 
