@@ -30,15 +30,9 @@ from vaebench.runs import build, kinds
 from vaebench.runs.store import Run, Store
 
 WHERE = {
-    "model": "model",
-    "dataset": "dataset",
-    "test_on": "dataset",
-    "dataset.problems": "problems",
-    "dataset.answers": "answers",
-    "embedder": "embedder",
-    "reference": "reference",
-    "suite": "suite",
-    "optim": "optim",
+    **{"model": "model", "dataset": "dataset", "test_on": "dataset", "dataset.problems": "problems"},
+    **{"dataset.answers": "answers", "embedder": "embedder", "reference": "reference"},
+    **{"suite": "suite", "optim": "optim"},
 }
 # What walked through an imported module, or stands one step away from what is right.
 ELSEWHERE = """

@@ -16,6 +16,11 @@ CPU = torch.device("cpu")
 FACTS: dict[str, Any] = {"source": "", "digest": "toy", "note": "", "stand_in": True}
 
 
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    """Normal numbers."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
 def bytes_of(*shape: int) -> Tensor:
     """Images of noise."""
     return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)

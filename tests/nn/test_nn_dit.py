@@ -11,16 +11,8 @@ from vaebench.errors import UserError
 from vaebench.nn.transformers import dit
 
 SMALL = {
-    "latent_shape": (3, 2, 4),
-    "classes": 5,
-    "null": True,
-    "width": 16,
-    "depth": 2,
-    "heads": 2,
-    "mlp_ratio": 4.0,
-    "qk_norm": True,
-    "positions": True,
-    "time_scale": 10.0,
+    **{"latent_shape": (3, 2, 4), "classes": 5, "null": True, "width": 16, "depth": 2, "heads": 2, "mlp_ratio": 4.0},
+    **{"qk_norm": True, "positions": True, "time_scale": 10.0},
 }
 PAPER = {"latent_shape": (16, 32, 32), "classes": 1000, "time_scale": 1.0}
 

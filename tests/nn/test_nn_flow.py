@@ -4,11 +4,8 @@ import pytest
 import torch
 from scipy import stats
 
+from toys import draw
 from vaebench.nn.flows import flow
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_the_path_is_the_loop():

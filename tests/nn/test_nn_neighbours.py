@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from toys import draw
 from vaebench.nn.latents.neighbours import Neighbours, _batched, kth_distances, nearest
 
 
@@ -13,10 +14,6 @@ def slow_kth(points, queries, ranks):
         distances = sorted(math.dist(query, point) for point in points.double().tolist())
         rows.append([distances[rank - 1] for rank in ranks])
     return torch.tensor(rows)
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 class TestKthDistances:

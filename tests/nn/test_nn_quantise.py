@@ -3,12 +3,9 @@ import itertools
 import pytest
 import torch
 
+from toys import draw
 from vaebench.errors import UserError
 from vaebench.nn.tokenizers import quantise
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 class TestLevels:

@@ -5,16 +5,13 @@ from itertools import pairwise
 import pytest
 import torch
 
+from toys import draw
 from vaebench.compat import ensure_torchvision
 from vaebench.contracts import Sampling
 from vaebench.nn.flows import samplers
 
 PLAIN = Sampling(sampler="euler", steps=10, shift=1.0, guidance=1.0, guidance_from=0.0, guidance_channels=None)
 MEAN, VARIANCE = torch.tensor([0.5, -1.0, 2.0]), torch.tensor([0.04, 1.0, 2.25])
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def gaussian(z, t):

@@ -2,11 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from toys import draw
 from vaebench.nn.transformers.unit_rms import unit_rms
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("shape", [(4, 7), (3, 5, 24), (2, 3, 2, 4, 6)])
