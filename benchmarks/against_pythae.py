@@ -27,8 +27,9 @@ from benchmarks.networks import (
     images,
     mlp,
 )
+from vaebench.config.spine import TrainSpec
 from vaebench.data.images import ImageData
-from vaebench.train import fit
+from vaebench.engine.loop import fit
 
 # Network, images per round, goals in float32 and bf16. A convolutional epoch of 20,000 images would take ten minutes.
 CASES = (("MLP", mlp, 12_800, 1.25, 1.9), ("ConvNet", conv, 384, 1.0, 1.5))
@@ -60,7 +61,13 @@ def _our_epoch(model: PlainVAE, data: ImageData, precision: str) -> Variant:
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
 
     def epoch() -> int:
-        steps = fit(model, data, optimizers={"vae": optimizer}, epochs=1, batch_size=BATCH, seed=0, precision=precision)
+        steps = fit(
+            model,
+            data,
+            optimizers={"vae": optimizer},
+            seed=0,
+            spec=TrainSpec(epochs=1, batch_size=BATCH, precision=precision),
+        )
         return steps * BATCH
 
     return epoch

@@ -13,15 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.measure import Row, Variant, compare, interleave
-from vaebench import build, requests
-from vaebench.compose import compose, session
-from vaebench.config import Request
+from vaebench.chains.chain import training
+from vaebench.config.compose import compose, session
+from vaebench.config.request import Request
+from vaebench.config.spine import TrainSpec
 from vaebench.contracts import Batch
 from vaebench.data.images import ImageData
+from vaebench.engine.loop import fit
 from vaebench.metrics import cost
 from vaebench.models.dmvae import DMVAE
 from vaebench.models.feature_ae import FeatureAutoencoder
-from vaebench.train import fit
+from vaebench.runs import build
 
 BATCH, CYCLES, RATE, DATASET = 128, 2, 3e-4, "mnist"
 GOAL = 0.9
@@ -37,8 +39,8 @@ def rows() -> Iterator[Row]:
 def designs() -> tuple[list[Request], Request]:
     """The chain that ends with a joint training matched with ssl features, and the tokenizer trained whole."""
     with session():
-        chain = requests.training(compose("train", ["experiment=dmvae/joint", f"dataset={DATASET}", "reference=ssl"]))
-        plain = requests.training(compose("train", ["experiment=dmvae/plain", f"dataset={DATASET}"]))
+        chain = training(compose("train", ["experiment=dmvae/joint", f"dataset={DATASET}", "reference=ssl"]))
+        plain = training(compose("train", ["experiment=dmvae/plain", f"dataset={DATASET}"]))
     return chain, plain[-1]
 
 
@@ -47,7 +49,7 @@ def joint_model(chain: Sequence[Request]) -> DMVAE:
     torch.manual_seed(0)
     model = build.model(chain[-1])
     assert isinstance(model, DMVAE)
-    model.teach(build.model(chain[-2], model.latent_shape))
+    model.adopt("teacher", build.model(chain[-2], model.latent_shape))
     return model.train()
 
 
@@ -60,7 +62,9 @@ def _against_lean(chain: Sequence[Request]) -> Row:
     check_same_step(joint_model(chain), Lean(joint_model(chain)), epochs[0])
 
     def our_steps() -> int:
-        return BATCH * fit(ours, data, optimizers=optimizers, epochs=1, batch_size=BATCH, seed=0, clip_norm=1.0)
+        return BATCH * fit(
+            ours, data, optimizers=optimizers, seed=0, spec=TrainSpec(epochs=1, batch_size=BATCH, clip_norm=1.0)
+        )
 
     def their_steps() -> int:
         for step, batch in enumerate(epochs):

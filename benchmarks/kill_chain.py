@@ -45,7 +45,7 @@ def main() -> int:
     arguments = parser.parse_args()
     options = [option.format(steps=arguments.steps) for option in CHAINS[arguments.chain]]
     command = [
-        *(sys.executable, "-m", "vaebench.cli", "train", f"dataset={arguments.dataset}", *options),
+        *(sys.executable, "-m", "vaebench", "train", f"dataset={arguments.dataset}", *options),
         *("quiet=true", f"runtime.checkpoint_seconds={CHECKPOINT_SECONDS}"),
     ]
     with tempfile.TemporaryDirectory(prefix="vaebench-kill-") as folder:

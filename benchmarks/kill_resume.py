@@ -38,7 +38,14 @@ def main() -> int:
 def compare(arguments: argparse.Namespace, folder: Path) -> int:
     """Train undisturbed, train with kills, compare the files of the two runs."""
     command = [
-        *(sys.executable, "-m", "vaebench.cli", "train", f"model={arguments.model}", f"dataset={arguments.dataset}"),
+        *(
+            sys.executable,
+            "-m",
+            "vaebench",
+            "train",
+            f"model={arguments.model}",
+            f"dataset={arguments.dataset}",
+        ),
         *(f"train.epochs={arguments.steps}", f"train.max_steps={arguments.steps}", "train.log_every=20"),
         *(f"runtime.device={arguments.device}", f"runtime.checkpoint_seconds={CHECKPOINT_SECONDS}", "quiet=true"),
     ]

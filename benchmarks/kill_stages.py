@@ -30,7 +30,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="vaebench-kill-") as name:
         folder = Path(name)
-        command = [sys.executable, "-m", "vaebench.cli"]
+        command = [sys.executable, "-m", "vaebench"]
         finish([*command, "train", "experiment=rcvae/tiny_lm", "quiet=true", f"store={folder / 'model'}"])
         moments = random.Random(arguments.seed)
         equal = all(

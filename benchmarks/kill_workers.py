@@ -47,7 +47,7 @@ def main() -> int:
             *(*TABLE, f"seeds={arguments.seeds}", f"executor.workers={arguments.workers}", f"results={folder}/results"),
             *("executor.kind=local", f"runtime.checkpoint_seconds={CHECKPOINT_SECONDS}", "quiet=true"),
         ]
-        command = [sys.executable, "-m", "vaebench.cli", "reproduce", *options]
+        command = [sys.executable, "-m", "vaebench", "reproduce", *options]
         start = time.monotonic()
         finish([*command, f"store={folder / 'whole'}"])
         seconds = time.monotonic() - start

@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from benchmarks.measure import Row, Variant, compare, interleave
 from benchmarks.networks import copy_weights
-from vaebench import build
 from vaebench.compat import ensure_torchvision
-from vaebench.compose import compose, session
-from vaebench.config import freeze
+from vaebench.config.compose import compose, session
 from vaebench.contracts import Batch, Sampling
 from vaebench.models.ldm import LDM
 from vaebench.models.vmae import VMAE
+from vaebench.runs import build
+from vaebench.runs.kinds import train
 
 BATCH, STEPS, DRAWN = 64, 4, 32
 LATENT, CLASSES, WIDTH, DEPTH, HEADS = (4, 8, 8), 10, 96, 4, 4  # of model=ldm on the small VMAE's latents
@@ -192,7 +192,7 @@ def _our_vmae(mask_ratio: float) -> VMAE:
     words = ["model=vmae", "dataset=cifar10", f"model.mask_ratio={mask_ratio}", "model.perceptual=none"]
     words += [] if mask_ratio else ["model.visible_weight=1.0"]
     with session():
-        request = freeze(compose("train", words))
+        request = train.request(compose("train", words), {})
     torch.manual_seed(0)
     built = build.model(request)
     assert isinstance(built, VMAE)

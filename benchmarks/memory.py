@@ -16,7 +16,7 @@ def rows() -> Iterator[Row]:
     for network in ("mlp", "conv"):
         with tempfile.TemporaryDirectory() as store:
             usage = run_process(
-                "-m", "vaebench.cli", "train", "model=batchtopk", f"model.network={network}", "dataset=mnist",
+                "-m", "vaebench", "train", "model=batchtopk", f"model.network={network}", "dataset=mnist",
                 f"train.max_steps={STEPS}", f"store={store}", "quiet=true",
             )  # fmt: skip
         note = f"{STEPS} steps of 128, {usage.wall:.0f} s in all"

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks.measure import Row
-from vaebench import runtime
+from vaebench.engine import runtime
 
 HERE = Path(__file__).parent
 RESULTS, STORED, WALL_TIMES = HERE / "RESULTS.md", HERE / "results.json", HERE / "walltimes.json"

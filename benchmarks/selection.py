@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import Row, Variant, compare, interleave
+from vaebench.config.spine import TrainSpec
 from vaebench.contracts import Batch, Work
 from vaebench.data import arithmetic
 from vaebench.data.embeddings import Pairs
+from vaebench.engine.loop import fit
 from vaebench.models.rcvae import RCVAE
-from vaebench.train import fit
 
 WIDTH, LATENT, BATCH, STEPS, GOAL = 384, 256, 128, 40, 0.95
 EPOCHS = 5  # in a turn: a training looks at all its data once, and has 50 epochs to do so
@@ -100,7 +101,9 @@ def _our_epoch(model: RCVAE, data: Pairs) -> Variant:
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 
     def epoch() -> int:
-        return BATCH * fit(model, data, optimizers={"cvae": optimizer}, epochs=EPOCHS, batch_size=BATCH, seed=0)
+        return BATCH * fit(
+            model, data, optimizers={"cvae": optimizer}, seed=0, spec=TrainSpec(epochs=EPOCHS, batch_size=BATCH)
+        )
 
     return epoch
 
@@ -132,12 +135,12 @@ def _scoring(model: RCVAE) -> Variant:
 
 
 def _embedding_and_scoring(model: RCVAE) -> Variant:
-    from vaebench import build
-    from vaebench.compose import compose, session
-    from vaebench.config import Request, plain
+    from vaebench.config.compose import compose, session
+    from vaebench.config.request import Request
+    from vaebench.runs import build
 
     with session():
-        leaf = plain(compose("train", ["embedder=minilm", "dataset=tiny", "model=rcvae"]).embedder)
+        leaf = compose("train", ["embedder=minilm", "dataset=tiny", "model=rcvae"]).embedder
     embedder = build.embedder(Request({"embedder": leaf}))
     embedder.open(Work({}, torch.device("cpu")))
     problems = arithmetic.problems(name="arithmetic", train=128, test=8, seed=0, steps=[1, 3], largest=20, most=99)

@@ -14,8 +14,8 @@ GOAL_SECONDS = 0.5
 def rows() -> Iterator[Row]:
     """Wall and CPU seconds of a fresh process, median of seven after one that warms the page cache."""
     for command in ("--help", "list"):
-        run_process("-m", "vaebench.cli", command)
-        usages = [run_process("-m", "vaebench.cli", command) for _ in range(RUNS)]
+        run_process("-m", "vaebench", command)
+        usages = [run_process("-m", "vaebench", command) for _ in range(RUNS)]
         wall = [usage.wall for usage in usages]
         cpu = statistics.median(usage.cpu for usage in usages)
         yield Row(

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks.measure import Row, Variant, interleave
-from vaebench import build
-from vaebench.compose import compose, session
-from vaebench.config import freeze
+from vaebench.config.compose import compose, session
 from vaebench.data.images import ImageData
 from vaebench.nn.tokenizers.tokenizer import Tokenizer
+from vaebench.runs import build
+from vaebench.runs.kinds import train
 
 BATCH, STEPS = 32, 5
 WARM_UP = 20  # steps, unmeasured: the queue is no longer all draws of N(0, I)
@@ -124,7 +124,7 @@ def _queue(size: int) -> Row:
 def _model(name: str, *options: str) -> Tokenizer:
     cfg = compose("train", [f"model={name}", "dataset=cifar10", *options])
     torch.manual_seed(0)
-    built = build.model(freeze(cfg))
+    built = build.model(train.request(cfg, {}))
     assert isinstance(built, Tokenizer)
     return built.train()
 

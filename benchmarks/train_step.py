@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from benchmarks.measure import Row, Variant, compare, interleave
 from benchmarks.networks import BATCH, LATENT, copy_weights, images
+from vaebench.config.spine import TrainSpec
 from vaebench.contracts import Batch
 from vaebench.data.images import ImageData
+from vaebench.engine.loop import fit
 from vaebench.models.beta_vae import BetaVAE
 from vaebench.nn.networks import flat
-from vaebench.train import fit
 
 BETA, LEARNING_RATE, GOAL = 0.001, 1e-3, 0.95
 
@@ -70,7 +71,9 @@ def _our_epoch(model: BetaVAE, data: ImageData) -> Variant:
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
 
     def epoch() -> int:
-        return BATCH * fit(model, data, optimizers={"autoencoder": optimizer}, epochs=1, batch_size=BATCH, seed=0)
+        return BATCH * fit(
+            model, data, optimizers={"autoencoder": optimizer}, seed=0, spec=TrainSpec(epochs=1, batch_size=BATCH)
+        )
 
     return epoch
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from vaebench import worker
-from vaebench.config import Request
+from vaebench.config.request import Request
 from vaebench.contracts import Job
-from vaebench.store import Run, Store
+from vaebench.runs import worker
+from vaebench.runs.store import Run, Store
 
 MACHINE = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
 

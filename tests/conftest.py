@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vaebench.compose import session
+from vaebench.config.compose import session
 
 torch.set_num_threads(1)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import cli, store
-from vaebench.store import Run
+from vaebench.cli import main as cli
+from vaebench.runs import store
+from vaebench.runs.store import Run
 
 FAST = ["dataset=digits", "train.max_steps=3", "train.batch_size=32"]
 
@@ -125,12 +126,12 @@ def test_eval_trains_what_is_missing_and_says_so(capsys: pytest.CaptureFixture[s
 
 def test_default_dataset_says_which(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without dataset= it is MNIST, or, where there is none, the embedded digits; and that is said."""
-    for where, name, said in (("VAEBENCH_DATA", "mnist", False), ("unavailable", "digits", True)):
-        monkeypatch.setattr("vaebench.data.fetch.available", lambda dataset, where=where: where)
+    for there, name in ((True, "mnist"), (False, "digits")):
+        monkeypatch.setattr("vaebench.data.fetch.at_hand", lambda dataset, there=there: there)
         code, out, error = run("train", "--cfg", "job", capsys=capsys)
         assert code == 0
         assert f"name: {name}" in out
-        assert ("note: dataset=digits, the embedded stand-in" in error) == said
+        assert ("note: dataset=digits, the embedded stand-in" in error) != there
 
 
 def test_quiet_train_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,7 +210,7 @@ def test_run_of_other_data_is_not_evaluated(capsys: pytest.CaptureFixture[str], 
     code, _, error = run("eval", "suite=reconstruction", *FAST, capsys=capsys)
     assert code == 2
     assert f"{path}: is damaged, its checksum is not the one it was finished with; remove {path} and " in error
-    Run(path.parent).finish()  # as if it had been trained on them
+    Run(path.parent).finish(spent=0.0)  # as if it had been trained on them
     code, _, error = run("eval", "suite=reconstruction", *FAST, capsys=capsys)
     assert code == 2
     assert "was trained on other contents of digits" in error

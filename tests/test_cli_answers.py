@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from vaebench import build, cli
-from vaebench import text_requests as texts
-from vaebench.compose import compose, session
-from vaebench.store import Run
+from vaebench.chains import texts
+from vaebench.cli import main as cli
+from vaebench.config.compose import compose, session
+from vaebench.runs import build
+from vaebench.runs.store import Run
 
 PROBLEMS = [
     *("dataset=recorded", "problems@dataset.problems=arithmetic"),

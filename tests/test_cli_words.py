@@ -15,12 +15,20 @@ import torch
 from omegaconf import OmegaConf
 from rich.table import Table
 
-from vaebench import build, cli, commands, compose, estimate, progress
-from vaebench.config import ReproduceConfig, Request, TrainConfig, freeze
+from vaebench.cli import commands
+from vaebench.cli import main as cli
+from vaebench.cli.terminal import Terminal
+from vaebench.config import compose
+from vaebench.config.overrides import parse, spelled
+from vaebench.config.request import Request
+from vaebench.config.spine import ReproduceConfig, TrainConfig
 from vaebench.contracts import Job, Outcome, Phase
 from vaebench.errors import UserError
-from vaebench.overrides import parse, spelled
-from vaebench.terminal import Terminal
+from vaebench.reproduce import durations
+from vaebench.runs import build
+from vaebench.runs.executors import progress
+from vaebench.runs.kinds import train as trainings
+from vaebench.runs.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 FAST = ["dataset=digits", "scale=smoke", "train.max_steps=1", "train.batch_size=32"]
@@ -110,7 +118,7 @@ def test_runs_go_where_the_path_says(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_number_is_whole_however_it_is_written() -> None:
     with compose.session():
         keys = {
-            freeze(compose.configurations("train", ["dataset=digits", *words], sweep=False)[0]).key
+            trainings.request(compose.configurations("train", ["dataset=digits", *words], sweep=False)[0], {}).key
             for words in (["seed=1000", "model.latent_dim=8"], ["seed=1e3", "model.latent_dim=8.0"])
         }
         swept = compose.configurations(
@@ -118,7 +126,7 @@ def test_a_number_is_whole_however_it_is_written() -> None:
         )
     assert len(keys) == 1
     assert [cfg.seed for cfg in swept] == [10, 2]
-    assert list(swept[0].model.input_shape) == [1, 28, 28]
+    assert swept[0].model["input_shape"] == [1, 28, 28]
     assert configured("train", "dataset=digits", "optim.lr=1e-3").optim.lr == 1e-3
     noise = configured("eval", "dataset=digits", "suite=noise", "suite.sigmas=[1.0,2.0]")
     assert [type(sigma) for sigma in noise.suite.sigmas] == [
@@ -137,15 +145,15 @@ def test_the_largest_seed_shuffles() -> None:
 def test_nothing_of_a_group_that_may_be_nothing() -> None:
     assert configured("train", "dataset=digits", "reference=null").reference is None
     assert configured("train", "dataset=digits", "dataset@test_on=null").test_on is None
-    assert configured("train", "dataset=digits", "experiment=null").model.k == 8
+    assert configured("train", "dataset=digits", "experiment=null").model["k"] == 8
 
 
 def test_names_are_added_where_they_are_data() -> None:
     """Scorers of a set of problems, and arguments of PyTorch's optimisers that the YAML does not show."""
     cfg = configured("train", "dataset=digits", "+optim.eps=1e-6", "~optim.fused", "++model.k=3")
-    assert cfg.optim.eps == 1e-6
+    assert cfg.optim["eps"] == 1e-6
     assert "fused" not in cfg.optim
-    assert cfg.model.k == 3
+    assert cfg.model["k"] == 3
     assert configured("train", "dataset=tiny", "model=rcvae", "+dataset.problems.scorers.boxed=1")
 
 
@@ -186,7 +194,7 @@ def test_results_that_cannot_be_written_are_noticed_first(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("computed first")
 
-    monkeypatch.setattr("vaebench.executors.run", never)
+    monkeypatch.setattr("vaebench.runs.executors.run", never)
     (tmp_path / "file").touch()
     code, _, error = run("reproduce", "-q", *SMALLEST, f"results={tmp_path / inside}", capsys=capsys)
     assert code == 2
@@ -201,11 +209,11 @@ def test_an_unknown_executor_is_no_plan(capsys: pytest.CaptureFixture[str]) -> N
         assert error == "error: unknown executor.kind 'ssh'. Valid: inline, local\n"
 
 
-def test_a_network_of_another_kind_takes_some_time() -> None:
+def test_a_network_of_another_kind_takes_some_time(tmp_path: Path) -> None:
     train = {"batch_size": 10, "epochs": 1, "max_steps": 100}
     model = {"_target_": "vaebench.models.mine.Mine", "network": "linear"}
     request = Request({"verb": "train", "model": model, "train": train, "dataset": {"name": "digits"}})
-    assert estimate.seconds(request) > 0
+    assert durations.learnt(Store(tmp_path), [request])(request) > 0
 
 
 @pytest.mark.parametrize(
@@ -262,7 +270,7 @@ def test_a_terminal_without_utf8_shows_what_it_can(encoding: str, tmp_path: Path
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT), "VAEBENCH_HOME": str(tmp_path)}
     for words in (["list", "papers"], ["train", "dataset=\u03c3"]):
         done = subprocess.run(
-            [sys.executable, "-m", "vaebench.cli", *words],
+            [sys.executable, "-m", "vaebench", *words],
             capture_output=True,
             cwd=tmp_path,
             env=environment,
@@ -306,7 +314,7 @@ def test_optimisers_take_numbers_in_range() -> None:
     ],
 )
 def test_a_device_that_is_none(device: str, message: str) -> None:
-    from vaebench import runtime
+    from vaebench.engine import runtime
 
     assert runtime.resolve_device("cpu:0") == torch.device("cpu:0")
     with pytest.raises(UserError, match=message):

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
-from vaebench import build, requests, trying
-from vaebench.compose import compose, configurations, session
-from vaebench.config import Request, choices, conf_dir, freeze, kinds, leaf
+from vaebench.chains import chain as requests
+from vaebench.chains import check
+from vaebench.config.choices import choices, conf_dir, kinds, leaf
+from vaebench.config.compose import compose, configurations, session
+from vaebench.config.request import Request
+from vaebench.config.spine import TrainSpec
 from vaebench.data.embeddings import Pairs
 from vaebench.data.latents import LatentData
+from vaebench.engine.loop import fit
 from vaebench.errors import UserError
-from vaebench.train import fit
+from vaebench.runs import build
+from vaebench.runs.kinds import train as trainings
 
 EMBEDDED = {"images": "digits", "text": "tiny", "tokens": "arithmetic", "audio": "tones", "points": "s_curve"}
 
 
 def frozen(*overrides: str) -> Request:
     with session():
-        return freeze(configurations("train", ["dataset=digits", *overrides], sweep=False)[0])
+        return trainings.request(configurations("train", ["dataset=digits", *overrides], sweep=False)[0], {})
 
 
 def test_key_ignores_absence_number_spelling_order_and_mirrors() -> None:
@@ -66,15 +70,15 @@ def latents(shape: tuple[int, int, int]) -> LatentData:
 def test_every_experiment_takes_a_real_step(name: str) -> None:
     with session():
         options = [f"experiment={name}", "train.epochs=1", "train.max_steps=1", "train.batch_size=16"]
-        kind = kinds(OmegaConf.select(compose("train", options), "model.data"))[0]
+        kind = kinds(compose("train", options).model.get("data"))[0]
         cfg = compose("train", [*options, f"dataset={EMBEDDED[kind]}"])
         chain = requests.training(cfg)
     torch.manual_seed(0)
     *_, request = chain
-    models = trying.try_out([one for one in chain if one["verb"] != "embed"])
+    models = check.try_out([one for one in chain if one["verb"] != "embed"])
     model, parents = models[request.key], request.data.get("parents", {})
     if "perceptual" in parents:
-        model.perceive(models[parents["perceptual"]])
+        model.adopt("perceptual", models[parents["perceptual"]])
     if "latents" in parents:
         data = latents(models[parents["autoencoder"]].latent_shape)
     else:
@@ -85,7 +89,7 @@ def test_every_experiment_takes_a_real_step(name: str) -> None:
         data,
         optimizers=build.optimizers(request, model),
         seed=0,
-        **{key: value for key, value in request["train"].items() if value is not None},
+        spec=TrainSpec(**request["train"]),
     )
     assert steps == (1 if model.phases else 0)
     changed = [key for key, value in model.state_dict().items() if not torch.equal(value, before[key])]
@@ -105,14 +109,14 @@ def test_every_model_trains_with_every_network_and_precision(name: str, network:
         )
         torch.manual_seed(0)
         model = build.model(request)
-        spec = {key: value for key, value in request["train"].items() if value is not None}
-        assert fit(model, build.dataset(request), optimizers=build.optimizers(request, model), seed=0, **spec) == 2
+        spec, optimizers = TrainSpec(**request["train"]), build.optimizers(request, model)
+        assert fit(model, build.dataset(request), optimizers=optimizers, spec=spec, seed=0) == 2
 
 
 def test_sweep_makes_every_combination() -> None:
     with session():
         found = configurations("train", ["dataset=digits", "model.k=4,8", "seed=0,1,2"], sweep=True)
-    assert [(cfg.model.k, cfg.seed) for cfg in found] == [(k, s) for k in (4, 8) for s in (0, 1, 2)]
+    assert [(cfg.model["k"], cfg.seed) for cfg in found] == [(k, s) for k in (4, 8) for s in (0, 1, 2)]
 
 
 def test_missing_argument_is_named() -> None:

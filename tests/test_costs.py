@@ -12,11 +12,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from vaebench import build, costs, requests
-from vaebench.compose import compose, session
-from vaebench.config import Request
+from vaebench.chains import chain as requests
+from vaebench.config.compose import compose, session
+from vaebench.config.request import Request
 from vaebench.errors import UserError
 from vaebench.metrics import cost
+from vaebench.reproduce import costs
+from vaebench.runs import build
 
 CPU = torch.device("cpu")
 SMALL = ["dataset=digits", "scale=smoke", "train.max_steps=100", "train.batch_size=16"]
@@ -93,12 +95,12 @@ def test_a_diffusion_model_takes_the_shape_of_its_latents():
 
 def test_latents_without_a_variance_take_half():
     options = ["experiment=dmvae/generator", "model.width=16", "model.depth=1", "model.heads=2"]
-    both, mean = counted(*(chain(*options, f"parent.stage={name}") for name in ("autoencoder", "tokenizer")))
+    both, mean = counted(*(chain(*options, f"parent.link={name}") for name in ("autoencoder", "tokenizer")))
     assert both.latent_bytes == 2 * mean.latent_bytes == 1437 * 64 * 2 * 4
 
 
 def test_a_matching_with_a_law_is_counted_as_one_with_a_teacher_without_its_pass():
-    teacher = "stages.teacher.overrides=['model.width=16','model.depth=1','model.heads=2']"
+    teacher = "chain.teacher.overrides=['model.width=16','model.depth=1','model.heads=2']"
     options = ["experiment=dmvae/joint", "reference=gmm", teacher]
     law, taught = counted(*(chain(*options, f"model.closed_form={closed}") for closed in ("true", "false")))
     assert (law.note, taught.note) == ("", "")

@@ -25,11 +25,14 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from vaebench import cli, compose, matching_requests, requests, text_requests
-from vaebench.config import Request
-from vaebench.report import figures
-from vaebench.report.cells import COLUMNS, Cells, cells_path
-from vaebench.store import Run
+from vaebench.chains import chain as requests
+from vaebench.chains import texts
+from vaebench.cli import main as cli
+from vaebench.config import compose
+from vaebench.config.request import Request
+from vaebench.papers.cells import COLUMNS, Cells, cells_path
+from vaebench.report.pictures import drawing
+from vaebench.runs.store import Run
 
 NETWORK = ["model.network.patch=7", "model.network.width=8", "model.network.depth=1", "model.network.heads=2"]
 NETWORK += ["model.network.decoder_width=8", "model.network.decoder_depth=1", "model.network.decoder_heads=2"]
@@ -67,13 +70,13 @@ def quick() -> Iterator[None]:
         plain, several = compose.compose, compose.configurations
         one = cache(lambda name, words: plain(name, list(words)))
         many = cache(lambda name, words, sweep: several(name, list(words), sweep=sweep))
-        for module in (compose, requests, text_requests, matching_requests):
+        for module in (compose, requests, texts):
             if getattr(module, "compose", None) is plain:
                 patch.setattr(module, "compose", lambda name, words: copy.deepcopy(one(name, tuple(words))))
         patch.setattr(
             compose,
             "configurations",
-            lambda name, words, *, sweep: copy.deepcopy(many(name, tuple(words), sweep)),
+            lambda name, words, *, sweep, images: copy.deepcopy(many(name, tuple(words), sweep)),
         )
         yield
 
@@ -84,8 +87,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, quick: None) -> Made:
     root, folder = tmp_path_factory.mktemp("damage") / "store", tmp_path_factory.mktemp("answers")
     answers = folder / "answers.jsonl"
     with compose.session():
-        request = text_requests.answers(compose.compose("train", [*PAIRS, f"dataset.answers.path={__file__}"]))[-1]
-    from vaebench import build
+        request = texts.answers(compose.compose("train", [*PAIRS, f"dataset.answers.path={__file__}"]))[-1]
+    from vaebench.runs import build
 
     lines = [
         {"question": problem.question, "source": source, "answer": f"#### {value}"}
@@ -451,7 +454,7 @@ def test_a_report_names_what_it_cannot_read_and_goes_on(
     path = root / made.keys[run] / file
     {**ANY, **BY_KIND[path.suffix]}[kind](path)
     monkeypatch.setenv("VAEBENCH_HOME", str(root))
-    monkeypatch.setattr(figures, "_png", lambda figure, few: b"drawn")
+    monkeypatch.setattr(drawing, "png", lambda figure, few_colours: b"drawn")
     assert cli.main(["report", "paper=batchtopk", f"results={results}"]) == 0
     error = capsys.readouterr().err
     assert error.count("\n") == error.count("left out: ") == 1

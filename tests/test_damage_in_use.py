@@ -12,15 +12,17 @@ import pytest
 import torch
 
 from chains import MACHINE, do
-from vaebench import cli, worker
-from vaebench.checkpoint import checkpoint_bytes, load_checkpoint
-from vaebench.compose import compose, session
-from vaebench.config import Request, freeze
+from vaebench.cli import main as cli
+from vaebench.config.compose import compose, session
+from vaebench.config.request import Request
 from vaebench.contracts import Job, Outcome
+from vaebench.disk import TEMPORARY, locked, remove_unfinished, write_bytes
+from vaebench.engine.checkpoint import checkpoint_bytes, load_checkpoint
 from vaebench.errors import UserError
-from vaebench.report.cells import COLUMNS, Cells, cells_path
-from vaebench.store import Run, Store
-from vaebench.writing import TEMPORARY, locked, remove_unfinished, write_bytes
+from vaebench.papers.cells import COLUMNS, Cells, cells_path
+from vaebench.runs import worker
+from vaebench.runs.kinds import train as trainings
+from vaebench.runs.store import Run, Store
 
 WORDS = ["model=batchtopk", "model.hidden=[8]", "dataset=digits", "train.max_steps=6", "train.log_every=1"]
 WORDS += ["train.snapshots=3", "train.batch_size=32"]
@@ -29,7 +31,7 @@ WORDS += ["train.snapshots=3", "train.batch_size=32"]
 @pytest.fixture(scope="module")
 def request_() -> Request:
     with session():
-        return freeze(compose("train", WORDS))
+        return trainings.request(compose("train", WORDS), {})
 
 
 def stopped(home: Path, request: Request, steps: int = 4) -> Run:
@@ -309,7 +311,7 @@ def test_a_folder_for_other_code_holds_what_it_was_finished_with(change: str, re
     for name in ("pretrained/config.json", "pretrained/inner/weights"):
         run.path(name).parent.mkdir(parents=True, exist_ok=True)
         run.path(name).write_text(name)
-    run.finish()
+    run.finish(spent=0.0)
     assert run.check_folder("pretrained") == run.path("pretrained")
     path = run.path("pretrained/inner/weights")
     if change == "absent":

@@ -12,70 +12,54 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "vaebench"
+PAGE = ROOT / "docs" / "architecture.md"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 80
 
-# What each part of vaebench may import of vaebench; imports point down. A part is a module or a folder.
-LEAVES = {"contracts", "errors", "compat", "signatures", "infinite", "stopping", "writing"}
-METHODS = {"models", "suites", "nn", "sources", "embedders", "references"}
-# The column that meets the methods only in build.
-SPINE = {
-    *(
-        "bounds",
-        "cli",
-        "commands",
-        "compose",
-        "config",
-        "costs",
-        "items",
-        "listing",
-        "matching_requests",
-        "overrides",
-        "planning",
-        "progress",
-        "reproduce",
-        "requests",
-        "schedules",
-        "serve",
-        "targets",
-        "terminal",
-        "text_requests",
-        "titles",
-        "trained",
-        "trying",
-    ),
-    *("checkpoint", "evaluate", "executors", "records", "runtime", "staged", "stages", "store", "train", "worker"),
-    *("papers", "report"),
-}
+# The rooms, from the ground up. What a room imports lies below it.
+ROOMS = (
+    *("errors", "compat", "stopping", "disk", "config", "data", "contracts", "nn", "metrics", "models", "suites"),
+    *("sources", "embedders", "references", "engine", "runs", "chains", "papers", "report", "reproduce", "cli"),
+)
+# Of a room: the only ones below it that it imports.
 MAY_IMPORT = {
-    "errors": set(),
-    "compat": set(),
-    "stopping": set(),
-    "signatures": {"errors"},
-    "infinite": set(),
-    "bounds": {"signatures", "errors"},
-    "terminal": {"errors"},
-    "config": {"bounds", "signatures", "data.contents", "data.download", "data.files", "data.places", "errors"},
-    "contracts": {"contracts", "errors"},
-    "nn": {"nn", *LEAVES},
-    "metrics": {"metrics", "nn", "data.download", *LEAVES},
-    "data": {"data", "config", "terminal", *LEAVES},
-    "models": {"nn", "data.arithmetic", *LEAVES},
-    "suites": {"suites", "metrics", "nn", "data.images", "data.audio", "data.answers", *LEAVES},
-    "sources": {"sources", "data", "metrics.bounded", *LEAVES},
-    "embedders": {"embedders", *LEAVES},
-    "references": {"references", "nn", "data.download", "data.class_names", "data.latents", *LEAVES},
-    "papers": {"papers", "config", "errors", "infinite"},
-    "writing": {"errors"},
-    "report": {"report", "papers", "config", "store", "writing", "errors", "infinite"},
-    "schedules": {"bounds", "config", "errors"},
-    "targets": {"config", "errors"},
-    "train": {"data", "schedules", *LEAVES},
+    "config": {"errors"},
+    "models": {"nn", "contracts", "config.signatures", "compat", "errors"},
+    "suites": {
+        "metrics",
+        "nn",
+        "contracts",
+        "config.signatures",
+        "data.images",
+        "data.audio",
+        "data.answers",
+        "data.points",
+        "compat",
+        "errors",
+    },
+    "sources": {"data", "nn.pretrained.hub", "contracts", "config.signatures", "metrics.bounded", "compat", "errors"},
+    "embedders": {"nn.pretrained.hub", "contracts", "config.signatures", "compat", "disk", "errors"},
+    "references": {
+        "nn",
+        "contracts",
+        "config.signatures",
+        "data.download",
+        "data.class_names",
+        "data.latents",
+        "errors",
+    },
+    "papers": {"config.choices", "contracts", "disk", "errors"},
+    "report": {"papers", "config.choices", "config.targets", "contracts", "runs.store", "disk", "errors"},
 }
+# They meet the rest in `runs.build` only, where a configuration names one of them.
+METHODS = {"models", "suites", "nn", "sources", "embedders", "references"}
+SPINE = {"config", "engine", "runs", "chains", "papers", "report", "reproduce", "cli"}
+MOST_ROOMS = 22
 
 
 @cache
@@ -89,16 +73,17 @@ def module_name(path: Path) -> str:
 
 
 def part_of(module: str) -> str:
-    """``vaebench.models.ae`` -> ``models``; ``vaebench.train`` -> ``train``."""
+    """``vaebench.models.ae`` -> ``models``; ``vaebench.engine.loop`` -> ``engine``."""
     return module.split(".")[1] if "." in module else ""
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Modules imported when the code runs, inside functions too; what is only for type checkers is left out."""
+def imports(path: Path, *, typing: bool = False) -> Iterator[str]:
+    """Modules imported when the code runs, inside functions too; ``typing``: and those only for type checkers."""
     pending: list[ast.AST] = [parse(path)]
     while pending:
         node = pending.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        only_typing = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        if only_typing and not typing:
             pending.extend(node.orelse)
             continue
         if isinstance(node, ast.Import):
@@ -106,9 +91,15 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             for alias in node.names:
-                inner = f"{node.module}.{alias.name}"
-                yield inner if (ROOT / Path(*inner.split("."))).with_suffix(".py").exists() else str(node.module)
+                yield imported(node, alias)
         pending.extend(ast.iter_child_nodes(node))
+
+
+def imported(node: ast.ImportFrom, alias: ast.alias) -> str:
+    """The module that ``from module import name`` loads: ``module.name``, if that is one."""
+    inner = f"{node.module}.{alias.name}"
+    path = ROOT / Path(*inner.split("."))
+    return inner if path.with_suffix(".py").exists() or (path / "__init__.py").exists() else str(node.module)
 
 
 def importers_of(*packages: str) -> set[str]:
@@ -120,19 +111,87 @@ def importers_of(*packages: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("part", sorted(MAY_IMPORT))
-def test_imports_point_down(part):
-    wrong = []
-    for path in SOURCES:
-        if part_of(module_name(path)) != part:
-            continue
-        for name in imports(path):
-            if not name.startswith("vaebench."):
-                continue
-            inner = name.removeprefix("vaebench.")
-            if not any(inner == allowed or inner.startswith(f"{allowed}.") for allowed in MAY_IMPORT[part]):
-                wrong.append(f"{path.relative_to(ROOT)} imports {name}")
-    assert not wrong, f"{part} may import {sorted(MAY_IMPORT[part])}: {wrong}"
+def inner_imports(path: Path) -> set[str]:
+    """What a file imports of vaebench, without the ``vaebench.``; its version is no room's."""
+    found = {name.removeprefix("vaebench.") for name in imports(path) if name.startswith("vaebench.")}
+    return found - {"__version__"}
+
+
+def test_the_rooms_are_those_of_the_list():
+    there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert there - {"__init__", "__main__"} == set(ROOMS)
+    assert len(ROOMS) <= MOST_ROOMS
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_point_down(room):
+    below = set(ROOMS[: ROOMS.index(room)]) | {room}
+    allowed = {*MAY_IMPORT.get(room, below), room}
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in SOURCES
+        if part_of(module_name(path)) == room
+        for name in inner_imports(path)
+        if name.split(".")[0] not in below or not any(name == one or name.startswith(f"{one}.") for one in allowed)
+    ]
+    assert not wrong
+
+
+def drawn() -> dict[str, set[str]]:
+    """The arrows of the picture in docs/architecture.md."""
+    (picture,) = re.findall(r"^```mermaid\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    found: dict[str, set[str]] = {}
+    for room, below in re.findall(r"^ +(\w+) -\.?-> (.*)$", picture, re.MULTILINE):
+        found.setdefault(room, set()).update(below.split(" & "))
+    return found
+
+
+def test_the_picture_of_the_house_shows_every_import():
+    arrows = drawn()
+    assert arrows.keys() | set().union(*arrows.values()) == set(ROOMS)
+    reached: dict[str, set[str]] = {}
+    for room in ROOMS:
+        below = arrows.get(room, set())
+        assert below <= reached.keys(), f"{room}: an arrow that does not point down"
+        reached[room] = below.union(*(reached[one] for one in below))
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in SOURCES
+        for name in inner_imports(path)
+        if (room := part_of(module_name(path))) in reached and name.split(".")[0] not in {room, *reached[room]}
+    ]
+    assert not wrong
+
+
+def test_the_page_says_the_same_numbers():
+    page = PAGE.read_text(encoding="utf-8")
+    assert f"A file has {MAX_FILE_LINES} lines at most, a function {MAX_FUNCTION_LINES}." in page
+    assert f"has {MOST_ROOMS} rooms at most" in page
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {module_name(path): {f"vaebench.{name}" for name in _at_once(path)} for path in SOURCES}
+    done: set[str] = set()
+
+    def walk(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " -> ".join((*way[way.index(module) :], module))
+        if module not in done:
+            for other in graph.get(module, ()):
+                walk(other, (*way, module))
+            done.add(module)
+
+    for module in graph:
+        walk(module, ())
+
+
+def _at_once(path: Path) -> set[str]:
+    """What is imported of vaebench when the module is, not within its functions."""
+    own = {name for node in parse(path).body if isinstance(node, ast.ImportFrom) for name in _named(node)}
+    return {name.removeprefix("vaebench.") for name in own if name.startswith("vaebench.")}
+
+
+def _named(node: ast.ImportFrom) -> Iterator[str]:
+    yield from (imported(node, alias) for alias in node.names)
 
 
 def test_the_spine_names_no_method():
@@ -140,17 +199,36 @@ def test_the_spine_names_no_method():
         f"{path.relative_to(ROOT)} imports {name}"
         for path in SOURCES
         if part_of(module_name(path)) in SPINE
-        for name in imports(path)
-        if name.startswith("vaebench.") and part_of(name) in METHODS
+        for name in inner_imports(path)
+        if name.split(".")[0] in METHODS and name != "sources.prompts"
     ]
-    assert not wrong, "models and suites are chosen by configuration and built by build.py"
+    assert not wrong, "models and suites are chosen by configuration and built by runs.build"
+
+
+def words_of_papers_and_methods() -> set[str]:
+    """The names of papers, of the models that are not also everyday words, and of the links of chains."""
+    everyday = {"ae", "vae", "classifier", "identity", "points", "regressor", "supervised", "encoder", "autoencoder"}
+    everyday |= {"reference", "features", "plain", "joint", "tune", "generator", "diffusion"}
+    links = {name for path in (ROOT / "conf" / "chain").glob("*.yaml") for name in yaml.safe_load(path.read_text())}
+    named = {path.stem for group in ("paper", "model") for path in (ROOT / "conf" / group).glob("*.yaml")}
+    return (named | links) - everyday
+
+
+@pytest.mark.parametrize("room", ["config", "engine", "runs", "chains", "reproduce", "report"])
+def test_no_word_of_a_paper_or_a_method_is_in_the_spine(room):
+    words = re.compile(rf"(?<![\w/])({'|'.join(sorted(words_of_papers_and_methods()))})(?![\w])")
+    wrong = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in (PACKAGE / room).rglob("*.py")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if words.search(line)
+    ]
+    assert not wrong
 
 
 def test_hydra_ends_early():
-    assert importers_of("hydra") <= {"compose", "overrides"}
-    configured = {"bounds", "cli", "commands", "compose", "config", "items", "planning", "reproduce"}
-    configured |= {"requests", "text_requests", "matching_requests"}
-    assert importers_of("omegaconf") <= configured | {"papers.tables", "data.fetch"}
+    assert importers_of("hydra") <= {"config.compose", "config.overrides"}
+    assert importers_of("omegaconf") <= {"config.compose", "config.overrides", "config.bounds", "config.spine"}
 
 
 @pytest.mark.parametrize("part", ["papers", "report"])
@@ -176,19 +254,49 @@ def loaded_after(code: str, tmp_path: Path) -> set[str]:
 
 @pytest.mark.parametrize("argument", ["--help", "list"])
 def test_quick_commands_import_nothing_heavy(argument, tmp_path):
-    code = f"sys.argv = ['vaebench', {argument!r}]; from vaebench.cli import main; main()"
+    code = f"sys.argv = ['vaebench', {argument!r}]; from vaebench.cli.main import main; main()"
     heavy = {"torch", "torchvision", "torchmetrics", "sklearn", "scipy", "matplotlib"}
     assert not loaded_after(code, tmp_path) & heavy
 
 
-@pytest.mark.parametrize("part", ["papers", "report"])
-def test_papers_and_report_load_without_torch(part, tmp_path):
-    modules = sorted(module_name(path) for path in SOURCES if part_of(module_name(path)) == part)
+@pytest.mark.parametrize("part", ["papers", "report", "suites.pictures"])
+def test_what_is_shown_loads_without_torch(part, tmp_path):
+    modules = sorted(name for name in map(module_name, SOURCES) if f"{name}.".startswith(f"vaebench.{part}."))
+    assert modules
     assert "torch" not in loaded_after(f"import {', '.join(modules)}", tmp_path)
 
 
+def test_a_suites_pictures_say_what_there_is_to_see_and_draw_nothing():
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in (PACKAGE / "suites" / "pictures").glob("*.py")
+        for name in imports(path)
+        if not name.startswith(("vaebench.contracts.pictures", "vaebench.suites.pictures"))
+        and name.split(".")[0] not in sys.stdlib_module_names | {"numpy"}
+    ]
+    assert not wrong
+
+
+def choices(*groups: str) -> set[str]:
+    return {path.stem for group in groups for path in (ROOT / "conf" / group).glob("*.yaml")}
+
+
+def test_the_report_has_no_word_of_a_paper_a_model_or_a_suite():
+    """Names of choices as texts in code, and the words of methods anywhere in it; docstrings are prose."""
+    names = choices("paper", "model", "suite", "embedder", "network") - {"classifier"}  # a field of protocols
+    words = re.compile(r"(?i:codebook|teacher|entropy|batch.?top|r-?cvae|v[pqm]-?vae|ldmae|dmvae)|student")
+    wrong = []
+    for path in [*(PACKAGE / "report").rglob("*.py"), *(PACKAGE / "report").rglob("*.j2")]:
+        text = path.read_text(encoding="utf-8")
+        wrong += [f"{path.relative_to(ROOT)}: {found}" for found in words.findall(text)]
+        for node in ast.walk(parse(path)) if path.suffix == ".py" else ():
+            if isinstance(node, ast.Constant) and node.value in names:
+                wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}")
+    assert not wrong, "a picture of a suite stands beside it, a word of a paper in its YAML"
+
+
 def test_a_worker_watches_its_parent_before_anything_heavy_is_imported(tmp_path):
-    assert not loaded_after("import vaebench.serve", tmp_path) & {"torch", "numpy", "omegaconf", "rich"}
+    assert not loaded_after("import vaebench.runs.executors.serve", tmp_path) & {"torch", "numpy", "omegaconf", "rich"}
 
 
 def calls(path: Path) -> Iterator[tuple[ast.Call, str]]:
@@ -217,7 +325,7 @@ def test_nothing_read_from_disk_can_run_code():
 
 
 def test_a_name_becomes_code_in_one_place():
-    """`targets` compares it first; the packages of `embedders.sentence` are a list of its own."""
+    """`targets` and `kinds` compare it first; the packages of `embedders.sentence` are a list of its own."""
     lookups = ("instantiate", "get_object", "get_class", "get_method", "import_module", "locate", "resolve_name")
     callers = {
         (module_name(path), name.split(".")[-1])
@@ -225,7 +333,11 @@ def test_a_name_becomes_code_in_one_place():
         for _, name in calls(path)
         if name.split(".")[-1] in lookups
     }
-    assert callers == {("vaebench.targets", "import_module"), ("vaebench.embedders.sentence", "import_module")}
+    assert callers == {
+        ("vaebench.config.targets", "import_module"),
+        ("vaebench.runs.kinds", "import_module"),
+        ("vaebench.embedders.sentence", "import_module"),
+    }
 
 
 def test_no_default_hides_in_a_lookup():

@@ -8,13 +8,13 @@ import math
 import numpy as np
 import pytest
 
-from vaebench import cli
+from vaebench.cli import main as cli
 from vaebench.contracts import Measurement, SuiteResult
-from vaebench.evaluate import _told_apart
-from vaebench.infinite import difference, spelled
+from vaebench.contracts.infinite import difference, spelled
+from vaebench.papers.cells import COLUMNS, Cells
 from vaebench.papers.verdicts import Interval, interval, judge_cell, judge_claim, less
-from vaebench.report.cells import COLUMNS, Cells
-from vaebench.store import Store
+from vaebench.runs.kinds.eval import _told_apart
+from vaebench.runs.store import Store
 
 INF = math.inf
 
@@ -124,7 +124,7 @@ def test_an_evaluation_of_nothing_fails_and_says_why(home, monkeypatch, capsys):
         def run(self, inputs: object) -> SuiteResult:
             return SuiteResult((measured("a", math.nan), measured("b", math.nan)), left_out={"c": "too small"})
 
-    monkeypatch.setattr("vaebench.evaluate.build.suite", lambda request: Nothing())
+    monkeypatch.setattr("vaebench.runs.build.suite", lambda request: Nothing())
     assert cli.main(["eval", "suite=reconstruction", "model=identity", "dataset=digits"]) != 0
     shown = "".join(capsys.readouterr())
     assert "nothing could be measured (c: too small; a, b: is nan; the model's output is not usable for it)" in shown

@@ -11,13 +11,17 @@ import yaml
 from safetensors.torch import load_file
 
 from chains import MACHINE, do, files, stop_and_resume
-from vaebench import build, cli, requests, stages, trying, worker
-from vaebench.checkpoint import weights_bytes
-from vaebench.compose import compose, session
-from vaebench.config import Request
+from vaebench.chains import chain as requests
+from vaebench.chains import check
+from vaebench.cli import main as cli
+from vaebench.config.compose import compose, session
+from vaebench.config.request import Request
 from vaebench.contracts import Job
+from vaebench.engine.checkpoint import weights_bytes
 from vaebench.errors import UserError
-from vaebench.store import Run, Store
+from vaebench.runs import build, worker
+from vaebench.runs.kinds import latents as latent_runs
+from vaebench.runs.store import Run, Store
 
 NETWORK = ["model.network.patch=7", "model.network.width=8", "model.network.depth=1", "model.network.heads=2"]
 NETWORK += ["model.network.decoder_width=8", "model.network.decoder_depth=1", "model.network.decoder_heads=2"]
@@ -61,7 +65,7 @@ def test_a_loss_that_perceives_has_its_own_classifier_as_parent() -> None:
 
 @pytest.mark.usefixtures("composing")
 def test_all_stages_run_resume_and_are_reused(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "_IMAGES_PER_SHARD", 500)
+    monkeypatch.setattr(latent_runs, "IMAGES_PER_SHARD", 500)
     wanted = chain("train.snapshots=3")
     whole = do(home, *wanted)
     folder = whole[1].folder
@@ -83,7 +87,7 @@ def test_all_stages_run_resume_and_are_reused(home: Path, tmp_path: Path, monkey
 
 @pytest.mark.usefixtures("composing")
 def test_damaged_latents_are_made_again_and_only_those(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "_IMAGES_PER_SHARD", 500)
+    monkeypatch.setattr(latent_runs, "IMAGES_PER_SHARD", 500)
     wanted = chain()
     _, stored = do(home, *wanted[:2])
     path = stored.path("latents-00001.safetensors")
@@ -153,12 +157,12 @@ def test_parents_that_cannot_be(options: list[str], message: str) -> None:
 def test_latents_that_are_no_grid_are_refused_before_anything_runs() -> None:
     cfg = compose("train", [*DIFFUSION, "parent.experiment=batchtopk/ae_256"])
     with pytest.raises(UserError, match="parent: the latents of Autoencoder are no grid"):
-        trying.try_out(requests.training(cfg))
+        check.try_out(requests.training(cfg))
     with pytest.raises(UserError, match=r"unknown latents.dtype 'int8'.*float32"):
-        trying.try_out(chain("latents.dtype=int8"))
+        check.try_out(chain("latents.dtype=int8"))
     cfg = compose("train", ["model=ae", "dataset=digits", "parent.experiment=ldmae/vmae", *PARENT])
-    with pytest.raises(UserError, match="model ae cannot start from another run"):
-        trying.try_out(requests.training(cfg))
+    with pytest.raises(UserError, match="model Autoencoder cannot take another run as its start"):
+        check.try_out(requests.training(cfg))
 
 
 @pytest.mark.usefixtures("composing")

@@ -15,8 +15,10 @@ from typing import Any, get_args
 import pytest
 from omegaconf import DictConfig, ListConfig
 
-from vaebench import bounds, cli, compose
-from vaebench.config import ReproduceConfig, TrainConfig, leaf
+from vaebench.cli import main as cli
+from vaebench.config import bounds, compose
+from vaebench.config.choices import leaf
+from vaebench.config.spine import ReproduceConfig, TrainConfig
 
 FAST = 6  # commands of each kind in the fast test; the slow one takes all of them
 BASE = {
@@ -47,7 +49,7 @@ def _nothing_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def stop(*_: Any, **__: Any) -> None:
         raise Reached
 
-    monkeypatch.setattr("vaebench.executors.run", stop)
+    monkeypatch.setattr("vaebench.runs.executors.run", stop)
     monkeypatch.chdir(tmp_path)
 
 
@@ -207,8 +209,8 @@ def grammar() -> Iterator[Command]:
 def unknown_names() -> Iterator[Command]:
     """Names that do not exist, at every depth, added, forced, and into what holds no options."""
     for verb, sign in itertools.product(TRAINING[:2], ["", "+", "++"]):
-        names = ["neu", "neu.neu", "model.neu", "train.neu", "optim.neu", "dataset.neu", "scale.neu", "stages.neu"]
-        names += ["runtime.neu", "parent.neu", "embedder.neu", "stages.encoder.neu", "model.k.neu", "seed.neu"]
+        names = ["neu", "neu.neu", "model.neu", "train.neu", "optim.neu", "dataset.neu", "scale.neu", "chain.neu"]
+        names += ["runtime.neu", "parent.neu", "embedder.neu", "chain.encoder.neu", "model.k.neu", "seed.neu"]
         for name in [*names, "model.hidden.0", "dataset.shape.0", "model..k", ".model", "model.", "MODEL.K"]:
             yield verb, *BASE[verb], f"{sign}{name}=3"
     for verb, sign in itertools.product(REPORTING, ["", "+", "++"]):

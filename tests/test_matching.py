@@ -11,12 +11,16 @@ import torch
 from safetensors.torch import load_file
 
 from chains import MACHINE, do, files, stop_and_resume
-from vaebench import cli, matching_requests, requests, trained, trying, worker
-from vaebench.compose import compose
-from vaebench.config import Request, choices
+from vaebench.chains import chain as requests
+from vaebench.chains import check
+from vaebench.cli import main as cli
+from vaebench.config.choices import choices
+from vaebench.config.compose import compose, configurations
+from vaebench.config.request import Request
 from vaebench.contracts import Job
 from vaebench.errors import UserError
-from vaebench.store import Store
+from vaebench.runs import load, worker
+from vaebench.runs.store import Store
 
 SHORT = ["train.max_steps=4", "train.batch_size=32", "train.log_every=1"]
 SCORE = ["train.epochs=null", "model.width=16", "model.depth=1", "model.heads=2", *SHORT]
@@ -30,13 +34,13 @@ def listed(options: list[str]) -> str:
 
 
 STAGES = [
-    f"stages.encoder.overrides={listed([*SIZES, *SHORT])}",
-    f"stages.features_encoder.overrides={listed([*SIZES, *SHORT])}",
-    f"stages.tokenizer.overrides={listed(TOKENIZER)}",
-    f"stages.features.overrides={listed(TOKENIZER)}",
-    f"stages.autoencoder.overrides={listed(SHORT)}",
-    f"stages.diffusion.overrides={listed(SCORE)}",
-    f"stages.teacher.overrides={listed(SCORE)}",
+    f"chain.encoder.overrides={listed([*SIZES, *SHORT])}",
+    f"chain.features_encoder.overrides={listed([*SIZES, *SHORT])}",
+    f"chain.tokenizer.overrides={listed(TOKENIZER)}",
+    f"chain.features.overrides={listed(TOKENIZER)}",
+    f"chain.autoencoder.overrides={listed(SHORT)}",
+    f"chain.diffusion.overrides={listed(SCORE)}",
+    f"chain.teacher.overrides={listed(SCORE)}",
 ]
 MATCHED = ["model.perceptual=none", "train.max_steps=12", "train.batch_size=32", "train.log_every=1", "dataset=digits"]
 JOINT = ["experiment=dmvae/joint", *MATCHED, *STAGES]
@@ -66,13 +70,13 @@ def test_each_reference_has_the_chain_it_needs() -> None:
         "text": [],
         "file": [],
         "supervised": [*tokenizer, "latents"],
-        "diffusion_state": [*tokenizer, "feature_ae", "latents", "ldm"],
+        "diffusion_state": ["feature_ae", "latents", "ldm"],
     }
     assert set(behind) == set(choices("reference"))
     for name, between in behind.items():
         given = [f"reference.path={__file__}"] if name == "file" else []
         found = kinds(chain(f"reference={name}", *given))
-        assert found == [*tokenizer, *tokenizer, *between, "reference", "ldm", "dmvae"], name
+        assert found == [*tokenizer, *between, "reference", "ldm", "dmvae"], name
 
 
 @composed
@@ -96,7 +100,7 @@ def test_what_follows_from_the_teacher_and_the_reference_is_filled_in() -> None:
 @composed
 def test_a_changed_stage_renames_what_depends_on_it_and_nothing_else() -> None:
     longer = listed([*SCORE[:-3], "train.max_steps=5", *SHORT[1:]])
-    first, other = chain(), chain(f"stages.teacher.overrides={longer}")
+    first, other = chain(), chain(f"chain.teacher.overrides={longer}")
     same = [one.key == two.key for one, two in zip(first, other, strict=True)]
     assert same == [True] * (len(first) - 2) + [False] * 2
     by_itself = compose("train", ["experiment=dmvae/tokenizer", "dataset=digits", *TOKENIZER, *STAGES])
@@ -107,7 +111,7 @@ def test_a_changed_stage_renames_what_depends_on_it_and_nothing_else() -> None:
 @composed
 def test_a_finished_run_stands_in_for_a_stage_wherever_the_chain_needs_it(home: Path) -> None:
     tokenizer = do(home, *chain()[:2])[1]
-    finished = ["stages.tokenizer.overrides=[]", f"stages.tokenizer.run={tokenizer.key}", f"store={home}"]
+    finished = ["chain.tokenizer.overrides=[]", f"chain.tokenizer.run={tokenizer.key}", f"store={home}"]
     for reference in ("ssl", "gaussian", "supervised"):
         *_, drawn, teacher, joint = chain(f"reference={reference}", *finished)
         assert drawn["parents"]["autoencoder"] == tokenizer.key
@@ -115,11 +119,11 @@ def test_a_finished_run_stands_in_for_a_stage_wherever_the_chain_needs_it(home: 
         assert joint["parents"] == {"start": tokenizer.key, "teacher": teacher.key}
     *_, encoder, other, _, _, _, _ = chain("reference=supervised", *finished)
     do(home, encoder, other)
-    features = ["stages.features.overrides=[]", f"stages.features.run={other.key}"]
+    features = ["chain.features.overrides=[]", f"chain.features.run={other.key}"]
     *_, drawn, _, _ = chain("reference=supervised", *finished, *features)
     assert drawn["parents"]["features_autoencoder"] == other.key
-    not_one = ["reference=diffusion_state", f"stages.diffusion.run={other.key}", "stages.diffusion.overrides=[]"]
-    with pytest.raises(UserError, match=f"stages.diffusion: run {other.key} is no latent diffusion model"):
+    not_one = ["reference=diffusion_state", f"chain.diffusion.run={other.key}", "chain.diffusion.overrides=[]"]
+    with pytest.raises(UserError, match=f"chain.diffusion: run {other.key} is trained on no latents"):
         chain(*not_one, f"store={home}")
 
 
@@ -127,9 +131,9 @@ def test_a_finished_run_stands_in_for_a_stage_wherever_the_chain_needs_it(home: 
 @pytest.mark.parametrize("reference", ["ssl", "gmm"])
 def test_all_stages_run_and_resume_to_the_same_bytes(home: Path, tmp_path: Path, reference: str) -> None:
     tuned = ["experiment=dmvae/tune", f"reference={reference}", *SHORT, "dataset=digits", *STAGES]
-    joint = f"stages.joint.overrides={listed(MATCHED[:-1])}"
+    joint = f"chain.joint.overrides={listed(MATCHED[:-1])}"
     wanted = list({one.key: one for one in requests.training(compose("train", [*tuned, joint]))}.values())
-    trying.try_out(wanted)
+    check.try_out(wanted)
     whole = do(home, *wanted)
     for one, request in zip(whole, wanted, strict=True):
         # Of the joint training's 12 steps the 8th: between two turns of the autoencoder. A stage here has one shard.
@@ -156,16 +160,16 @@ def test_a_reference_lies_in_the_units_of_the_tokenizer(home: Path) -> None:
 def test_an_evaluation_finds_the_reference_of_a_matched_model_and_of_its_tuning(home: Path) -> None:
     wanted = chain("reference=gaussian", "reference.samples=64")
     runs = do(home, *{one.key: one for one in wanted}.values())
-    found = trained.reference_run(runs[-1], Store(home))
+    found = load.reference_run(runs[-1], Store(home))
     assert found is not None
     assert found.key == wanted[-3].key
-    assert trained.reference_run(runs[1], Store(home)) is None
+    assert load.reference_run(runs[1], Store(home)) is None
 
 
 @composed
 def test_a_teacher_of_another_normalisation_is_refused_and_both_are_named(home: Path) -> None:
     own = listed([*SCORE, "model.statistics=scalar"])
-    *before, joint = chain("reference=gaussian", "reference.samples=500", f"stages.teacher.overrides={own}")
+    *before, joint = chain("reference=gaussian", "reference.samples=500", f"chain.teacher.overrides={own}")
     do(home, *{one.key: one for one in before}.values())
     run = Store(home).open(joint)
     outcome = worker.work(Job("train", run.folder), MACHINE)
@@ -179,13 +183,13 @@ def test_a_teacher_of_another_normalisation_is_refused_and_both_are_named(home: 
 def test_a_stored_teacher_for_other_latents_is_refused(home: Path) -> None:
     wide = listed([*[one for one in TOKENIZER if "latent_channels" not in one], "model.latent_channels=6"])
     other = chain(
-        "reference=gaussian", "reference.samples=64", f"stages.tokenizer.overrides={wide}", "model.latent_channels=6"
+        "reference=gaussian", "reference.samples=64", f"chain.tokenizer.overrides={wide}", "model.latent_channels=6"
     )
     do(home, *{one.key: one for one in other[:-1]}.values())
     given = [
         "reference=gaussian",
-        f"stages.teacher.run={other[-2].key}",
-        "stages.teacher.overrides=[]",
+        f"chain.teacher.run={other[-2].key}",
+        "chain.teacher.overrides=[]",
         f"store={home}",
     ]
     *before, joint = chain(*given)
@@ -204,22 +208,22 @@ def test_a_stored_teacher_for_other_latents_is_refused(home: Path) -> None:
         ),
         (["model.closed_form=true"], "model.closed_form=true: only reference=gaussian and reference=gmm"),
         (["reference=file", "reference.path=/nowhere.npy"], "reference.path=/nowhere.npy: there is no such file"),
-        (["parent.stage=tokeniser"], "parent.stage"),
-        (["stages.teacher.experiment=dmvae/teecher"], "stages.teacher.experiment"),
-        (["stages.teacher.run=abc"], "stages.teacher.run=abc: there is no such run"),
+        (["parent.link=tokeniser"], "parent.link"),
+        (["chain.teacher.experiment=dmvae/teecher"], "chain.teacher.experiment"),
+        (["chain.teacher.run=abc"], "chain.teacher.run=abc: there is no such run"),
         *(
-            ([f"reference={of}", f"stages.{name}.run=abc"], f"stages.{name}.run=abc: there is no such run")
+            ([f"reference={of}", f"chain.{name}.run=abc"], f"chain.{name}.run=abc: there is no such run")
             for name, of in (("tokenizer", "ssl"), ("features", "supervised"), ("diffusion", "diffusion_state"))
         ),
         *(
-            ([f"stages.teacher.overrides=['{text}']"], f"stages.teacher.overrides: {text}: is the same for all runs")
-            for text in ("seed=5", "scale=paper", "reference=gmm", "reference.samples=9", "+stages.encoder.run=a")
+            ([f"chain.teacher.overrides=['{text}']"], f"chain.teacher.overrides: {text}: is the same for all runs")
+            for text in ("seed=5", "scale=paper", "reference=gmm", "reference.samples=9", "+chain.encoder.run=a")
         ),
-        (["model.score={width: 8}"], "model.score: leave it out, it is filled in; set the model options in stages.tea"),
+        (["model.score={width: 8}"], "model.score: leave it out, it is filled in; set the model options in chain.tea"),
         (["model.law={kind: gaussian}"], "model.law: leave it out, it is filled in; set the options of reference"),
         (
-            ["stages.teacher.experiment=dmvae/tokenizer", "stages.teacher.overrides=[]"],
-            "stages.teacher: feature_ae is no latent diffusion model",
+            ["chain.teacher.experiment=dmvae/tokenizer", "chain.teacher.overrides=[]"],
+            "chain.teacher: FeatureAutoencoder is no latent diffusion model",
         ),
     ],
 )
@@ -260,25 +264,21 @@ def test_a_collapse_ends_the_training_and_names_the_step(home: Path) -> None:
 @composed
 def test_a_model_without_an_experiment_begins_with_the_tokenizer_and_asks_for_a_reference() -> None:
     with pytest.raises(UserError, match="reference=null: choose what latents are matched with: diffusion_state, file"):
-        requests.training(compose("train", ["model=dmvae", "dataset=digits"]))
-    found = requests.training(compose("train", ["model=dmvae", "dataset=digits", "reference=gaussian"]))
+        requests.training(configurations("train", ["model=dmvae", "dataset=digits"], sweep=False)[0])
+    words = ["model=dmvae", "dataset=digits", "reference=gaussian"]
+    found = requests.training(configurations("train", words, sweep=False)[0])
     assert found[-1]["parents"]["start"] == found[1].key
 
 
-def test_stage_names_are_those_of_the_configuration() -> None:
-    assert matching_requests.stages()[-1] == "reference"
-    assert {"encoder", "tokenizer", "teacher", "joint"} <= set(matching_requests.stages())
-
-
 def test_a_mistake_in_a_run_of_the_chain_says_which(capsys: pytest.CaptureFixture[str]) -> None:
-    options = [option for option in JOINT if not option.startswith("stages.f")]
+    options = [option for option in JOINT if not option.startswith("chain.f")]
     assert cli.main(["train", *options, "reference=gaussian", "reference.samples=20", "quiet=true"]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: train.batch_size=32: reference gaussian has only 20 training items (in: ldm ")
 
 
 def test_a_command_trains_the_whole_chain(capsys: pytest.CaptureFixture[str]) -> None:
-    options = [option for option in JOINT if not option.startswith("stages.f")]
+    options = [option for option in JOINT if not option.startswith("chain.f")]
     assert cli.main(["train", *options, "reference=gaussian", "reference.samples=64", "quiet=true"]) == 0
     assert cli.main(["list", "runs"]) == 0
     shown = capsys.readouterr().out

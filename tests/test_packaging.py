@@ -16,7 +16,7 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 
-from vaebench.runtime import provenance
+from vaebench.engine.runtime import provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -58,6 +58,8 @@ def test_the_wheel_holds_the_whole_configuration_and_all_code(installed):
     assert tree(installed / "vaebench" / "conf", "*.yaml") == tree(ROOT / "conf", "*.yaml")
     assert tree(installed / "vaebench", "*.py") == tree(ROOT / "vaebench", "*.py")
     assert (installed / "vaebench" / "py.typed").exists()
+    pages = Path("vaebench", "report", "templates")
+    assert tree(installed / pages, "*.*") == tree(ROOT / pages, "*.*") > {Path("index.html.j2"), Path("page.css")}
 
 
 def test_an_installed_vaebench_lists_its_choices(installed, tmp_path):
@@ -65,7 +67,7 @@ def test_an_installed_vaebench_lists_its_choices(installed, tmp_path):
         [
             sys.executable,
             "-c",
-            "import sys, vaebench.cli; sys.argv = ['vaebench', 'list']; sys.exit(vaebench.cli.main())",
+            "import sys, vaebench.cli.main; sys.argv = ['vaebench', 'list']; sys.exit(vaebench.cli.main.main())",
         ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(installed), "COLUMNS": "200"},

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
-from vaebench import costs, planning
-from vaebench.compose import session
-from vaebench.config import ReproduceConfig
+from vaebench.config.compose import session
+from vaebench.config.spine import ReproduceConfig
 from vaebench.metrics import cost
+from vaebench.reproduce import costs, planning
 
 CPU = torch.device("cpu")
 
@@ -17,8 +16,8 @@ CPU = torch.device("cpu")
 def designs() -> dict[str, costs.Design]:
     """A training of each model of the tables at scale=paper, by the model's name."""
     with session():
-        cfg = OmegaConf.structured(ReproduceConfig(paper="ldmae", scale="paper", table="generation,ablation"))
-        trainings, behind = planning.trainings(cfg)
+        cfg = ReproduceConfig(paper="ldmae", table="generation,ablation")
+        trainings, behind = planning.trainings(cfg, "paper")
     found: dict[str, costs.Design] = {}
     for _, request in trainings:
         name = str(request["model"]["_target_"]).split(".")[2]

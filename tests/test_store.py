@@ -13,11 +13,11 @@ import torch
 import yaml
 from torch import nn
 
-from vaebench.checkpoint import checkpoint_bytes, load_checkpoint, load_weights, weights_bytes
-from vaebench.config import Request
+from vaebench.config.request import Request
+from vaebench.disk import write_bytes, write_json
+from vaebench.engine.checkpoint import checkpoint_bytes, load_checkpoint, load_weights, weights_bytes
 from vaebench.errors import UserError
-from vaebench.store import Run, Store
-from vaebench.writing import write_bytes, write_json
+from vaebench.runs.store import Run, Store
 
 REQUEST = Request(
     {
@@ -92,7 +92,7 @@ def test_lock_is_exclusive_and_dies_with_its_owner(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     holder = (
-        "import sys, pathlib; from vaebench.store import Run\n"
+        "import sys, pathlib; from vaebench.runs.store import Run\n"
         "with Run(pathlib.Path(sys.argv[1])).lock() as held:\n"
         "    print(held, flush=True); sys.stdin.read()"
     )

@@ -16,13 +16,19 @@ import torch
 import yaml
 
 from chains import MACHINE
-from vaebench import build, cli, commands, config, requests, stages, targets, titles, trying, worker
-from vaebench.checkpoint import weights_bytes
-from vaebench.compose import compose, session
-from vaebench.config import Request, choices, leaf
+from vaebench import compat
+from vaebench.chains import chain as requests
+from vaebench.cli import commands
+from vaebench.cli import main as cli
+from vaebench.config import targets
+from vaebench.config.choices import choices, leaf
+from vaebench.config.compose import compose, session
+from vaebench.config.request import Request
 from vaebench.contracts import Job
+from vaebench.engine.checkpoint import weights_bytes
 from vaebench.errors import UserError
-from vaebench.store import Run, Store
+from vaebench.runs import build, kinds, worker
+from vaebench.runs.store import Run, Store
 
 WHERE = {
     "model": "model",
@@ -63,7 +69,7 @@ vaebench.cli.main vaebench.cli.sys.exit vaebench.__main__.main vaebench.worker.w
 vaebench.store.write_bytes vaebench.store.write_json vaebench.store.Store vaebench.store.os.remove
 vaebench.store.tempfile.mkstemp vaebench.store.yaml.unsafe_load vaebench.checkpoint.load_weights
 vaebench.checkpoint.pickle.load vaebench.checkpoint.load_checkpoint vaebench.data.download.download
-vaebench.data.download.Thread vaebench.data.fetch.obtain vaebench.data.images.np.load vaebench.data.images.gzip.open
+vaebench.data.download.FileLock vaebench.data.fetch.obtain vaebench.data.images.np.load vaebench.data.images.gzip.open
 vaebench.build.import_module vaebench.build.targets.import_module vaebench.targets.find vaebench.targets.import_module
 vaebench.embedders.sentence.import_module vaebench.commands.train vaebench.executors.local.Local
 vaebench.compose.hydra_compose vaebench.runtime.setup vaebench.costs.Design vaebench.metrics.cost.measure
@@ -148,8 +154,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A configuration of our own, whose models name what a careless hand might write."""
     folder = tmp_path / "conf"
     (folder / "model").mkdir(parents=True)
-    monkeypatch.setattr(config, "conf_dir", lambda: folder)
-    monkeypatch.setattr(targets.config, "conf_dir", lambda: folder)
+    monkeypatch.setattr(targets.choices, "conf_dir", lambda: folder)
     return folder / "model"
 
 
@@ -319,13 +324,13 @@ def a_model_with_code(folder: Path) -> Path:
 
 
 DOORS = [
-    {"_target_": "vaebench.evaluate.np.load", "file": "canary.npy", "allow_pickle": True},
+    {"_target_": "vaebench.runs.kinds.eval.math.inf", "file": "canary.npy", "allow_pickle": True},
     {"_target_": "vaebench.sources.checkpoints.load", "place": "own", "revision": None, "dtype": "auto"}
     | {"trust_remote_code": True},
     {"_target_": "torch.optim.optimizer.torch.hub.download_url_to_file", "url": "file:///etc/hostname"}
     | {"dst": "canary", "progress": False},
     {"_target_": "torch.save", "obj": {}, "f": "canary"},
-    {"_target_": "vaebench.store.write_bytes", "path": "canary", "content": "x"},
+    {"_target_": "vaebench.runs.store.write_bytes", "path": "canary", "content": "x"},
     {"_target_": "vaebench.cli.main", "argv": ["list", "papers"]},
 ]
 WORDS = {
@@ -377,13 +382,13 @@ def test_list_and_report_go_on_beside_it(
 def test_in_a_process_of_its_own(home: Path, honest: dict[str, Any], tmp_path: Path) -> None:
     a_pickle(tmp_path / "canary.npy")
     run = finished(home, {**honest, "model": DOORS[0]})
-    command = [sys.executable, "-m", "vaebench.cli", "train", *DIFFUSION, f"parent.run={run.key}"]
+    command = [sys.executable, "-m", "vaebench", "train", *DIFFUSION, f"parent.run={run.key}"]
     root = str(Path(__file__).resolve().parent.parent)
     environment = {**os.environ, "PYTHONPATH": root}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     (line,) = (line for line in done.stderr.splitlines() if not line.startswith("warning:"))
-    assert line.startswith("error: model._target_='vaebench.evaluate.np.load': is not built")
+    assert line.startswith("error: model._target_='vaebench.runs.kinds.eval.math.inf': is not built")
     assert not (tmp_path / "canary").exists()
     assert len(list(home.iterdir())) == 1
 
@@ -449,7 +454,7 @@ def test_nothing_is_looked_up_for_what_a_stored_run_hands_on(home: Path, monkeyp
     run = finished(home, data)
     with pytest.raises(UserError, match=r"nothing is looked up for a stored run") as caught:
         requests.training(
-            compose("train", ["experiment=dmvae/tokenizer", "dataset=digits", f"stages.encoder.run={run.key}"])
+            compose("train", ["experiment=dmvae/tokenizer", "dataset=digits", f"chain.encoder.run={run.key}"])
         )
     assert "canary" not in str(caught.value)
 
@@ -457,7 +462,7 @@ def test_nothing_is_looked_up_for_what_a_stored_run_hands_on(home: Path, monkeyp
 def test_what_a_leaf_needs_is_looked_for_without_an_import(untouched: Path) -> None:
     (untouched.parent / "needed").mkdir()
     before = set(sys.modules)
-    assert trying.missing({"needs": ["torch.nowhere", "xml.etree.nowhere", "nowhere.at.all"]}) == ["nowhere.at.all"]
+    assert compat.missing(["torch.nowhere", "xml.etree.nowhere", "nowhere.at.all"]) == ["nowhere.at.all"]
     assert set(sys.modules) == before
 
 
@@ -467,7 +472,7 @@ def test_a_value_is_passed_on_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> N
     answers = {**leaf("answers", "hf"), "trust_remote_code": False, "instruction": "Is ${oc.env:SECRET} 5? \\${x}"}
     request = Request({"answers": answers})
     source: Any = build.source(request, remote_code=False)
-    assert source.prompting.instruction == "Is ${oc.env:SECRET} 5? \\${x}"
+    assert source.instruction == "Is ${oc.env:SECRET} 5? \\${x}"
     network = {**leaf("network", "vit"), "patch": 7}
     made = Request({"model": {**leaf("model", "vmae"), "network": network, "input_shape": [1, 28, 28]}})
     before = json.dumps(made["model"], default=str)
@@ -481,7 +486,7 @@ def test_any_leaf_has_a_name(target: Any) -> None:
     name = targets.called({"_target_": target})
     assert name == "unknown"
     request = Request({"verb": "eval", "suite": {"_target_": target}, "parents": {"run": "0" * 12}})
-    assert titles.title(request) == f"unknown of {'0' * 12}"
+    assert kinds.title(request) == f"unknown of {'0' * 12}"
     assert targets.called({"_target_": "vaebench.models.fsq.fsq"}) == "fsq"
 
 
@@ -519,11 +524,11 @@ def test_code_of_a_model_runs_where_the_command_says_so_and_nowhere_else(
 
 @pytest.mark.usefixtures("composing")
 def test_a_worker_asks_its_command_and_not_the_stored_request(home: Path, owned: Path) -> None:
-    from vaebench import text_requests
+    from vaebench.chains import texts
 
     cfg = compose("train", [*ASK, "model=rcvae", "runtime.trust_remote_code=true"])
     assert commands.machine(cfg)["trust_remote_code"] is True
-    asked = text_requests.answers(cfg)[-1]
+    asked = texts.answers(cfg)[-1]
     assert asked["answers"]["trust_remote_code"] is True
     run = Store(home).open(asked)
     for machine in (MACHINE, {**MACHINE, "trust_remote_code": False}):
@@ -531,14 +536,14 @@ def test_a_worker_asks_its_command_and_not_the_stored_request(home: Path, owned:
         assert "add runtime.trust_remote_code=true" in outcome.reason
         assert not owned.exists()
     with pytest.raises(UserError, match=r"add runtime\.trust_remote_code=true"):
-        stages.answers(run, Store(home), device=torch.device("cpu"), track=lambda *_: None, stop=lambda: False)
+        kinds.of("answers").work(run, kinds.Setup(Store(home), torch.device("cpu"), lambda *_: None, lambda: False))
     worker.work(Job("answers", run.folder), {**MACHINE, "trust_remote_code": True})
     assert owned.exists(), "else this test could not fail"
 
 
 @pytest.mark.usefixtures("composing")
 def test_without_it_requests_are_what_they_were() -> None:
-    from vaebench import text_requests
+    from vaebench.chains import texts
 
-    asked = text_requests.answers(compose("train", [*ASK, "model=rcvae"]))[-1]
+    asked = texts.answers(compose("train", [*ASK, "model=rcvae"]))[-1]
     assert asked["answers"]["trust_remote_code"] is False

@@ -13,14 +13,16 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from vaebench import cli, estimate, planning, worker
-from vaebench.compose import configurations, session
-from vaebench.config import freeze
+from vaebench.chains.chain import evaluation
+from vaebench.cli import main as cli
+from vaebench.config.compose import configurations, session
 from vaebench.contracts import Job
 from vaebench.errors import UserError
 from vaebench.papers.tables import load
-from vaebench.requests import evaluation
-from vaebench.store import Store
+from vaebench.reproduce import planning
+from vaebench.runs import kinds, worker
+from vaebench.runs.kinds import train as trainings
+from vaebench.runs.store import Store
 
 FAST = ["train.max_steps=12", "train.batch_size=8", "train.log_every=4", "model.codebook_size=64"]
 VP = ["model=vp_vae", "dataset=digits", *FAST, "model.rate=4", "model.codebook_latents=2000"]
@@ -116,7 +118,7 @@ def test_a_stopped_vp_vae_goes_on_to_the_same_bits(
     """Weights, queue, its pointer, the codebook and the log, on both sides of an interruption."""
     with session():
         words = [*VP, "train.watch_every=5", *options]
-        request = freeze(configurations("train", words, sweep=False)[0])
+        request = trainings.request(configurations("train", words, sweep=False)[0], {})
     whole = Store(home / "whole").open(request)
     machine = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
     assert worker.work(Job("train", whole.folder), machine).status == "done"
@@ -165,7 +167,7 @@ def test_a_table_out_of_domain_measures_the_same_trainings_on_another_set() -> N
         assert one[row].evaluations["cvu"].key != two[row].evaluations["cvu"].key
     assert {item.setting.dataset for item in two.values()} == {"photos"}
     assert all("dataset" not in item.evaluations["cvu"].data for item in one.values())
-    assert all(estimate.seconds(request) > 0 for request in found.requests.values())
+    assert all(kinds.of(request["verb"]).seconds(request) > 0 for request in found.requests.values())
 
 
 def test_rows_are_run_at_their_scales_only() -> None:
@@ -201,10 +203,10 @@ def test_a_table_from_its_yaml_to_its_files(
     short = {"smoke": ("autoencoder@model.autoencoder=mel", "train.max_steps=5", "model.codebook_size=64")}
     table = paper.tables["table5"]
     monkeypatch.setattr(
-        "vaebench.items._base",
+        "vaebench.reproduce.rows._base",
         lambda row, table, setting: [
             *(f"experiment={row.experiment}", f"dataset={setting.dataset}", "scale=smoke"),
-            *(*short["smoke"], *row.overrides),
+            *(*short["smoke"], *words(row.set)),
         ],
     )
     words = ["reproduce", "paper=vpvae", "table=table5", "scale=smoke", "seeds=1", "executor.kind=inline"]

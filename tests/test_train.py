@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.spine import TrainSpec
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.data.images import ImageData
+from vaebench.engine.loop import Hooks, Interrupted, fit
+from vaebench.engine.schedules import rate_factor, total_steps
 from vaebench.errors import UserError
-from vaebench.schedules import rate_factor, total_steps
-from vaebench.train import Hooks, Interrupted, fit
 
 
 def data(count: int = 50) -> ImageData:
@@ -79,8 +80,8 @@ def trained(
 ) -> TwoPhases:
     torch.manual_seed(5)
     model = model or TwoPhases()
-    spec = {"epochs": 3, "batch_size": 8, "seed": 1, "log_every": 4, **options}
-    fit(model, data(), optimizers=optimizers(model), state=state, hooks=hooks, **spec)
+    spec = TrainSpec(**({"epochs": 3, "batch_size": 8, "log_every": 4} | options))
+    fit(model, data(), optimizers=optimizers(model), spec=spec, seed=1, state=state, hooks=hooks)
     return model
 
 
@@ -128,11 +129,8 @@ def test_resume_is_bit_exact(stop_after: int, schedule: str) -> None:
         optimizers=optimizers(resumed),
         state=saved[-1],
         hooks=Hooks(log=log.append),
-        epochs=3,
-        batch_size=8,
         seed=1,
-        log_every=4,
-        schedule=schedule,
+        spec=TrainSpec(epochs=3, batch_size=8, log_every=4, schedule=schedule),
     )
     assert log == whole_log
     assert all(torch.equal(value, whole.state_dict()[name]) for name, value in resumed.state_dict().items())
@@ -217,7 +215,9 @@ def test_clipping_bounds_the_step() -> None:
         model = TwoPhases()
         before = model.first.weight.detach().clone()
         plain = {phase.name: torch.optim.SGD(phase.parameters, lr=1.0) for phase in model.phases}
-        fit(model, data(), optimizers=plain, epochs=1, max_steps=1, batch_size=8, seed=1, clip_norm=clip)
+        fit(
+            model, data(), optimizers=plain, seed=1, spec=TrainSpec(epochs=1, max_steps=1, batch_size=8, clip_norm=clip)
+        )
         return (model.first.weight - before).norm()
 
     assert moved(1e-3) <= 1e-3 + 1e-6 < moved(None)
@@ -239,7 +239,7 @@ def test_linear_schedule_falls_to_zero() -> None:
     for schedule in ("constant", "linear"):
         model = Slope()
         plain = {"slope": torch.optim.SGD(model.parameters(), lr=0.5)}
-        fit(model, data(), optimizers=plain, epochs=2, batch_size=5, seed=0, schedule=schedule)
+        fit(model, data(), optimizers=plain, seed=0, spec=TrainSpec(epochs=2, batch_size=5, schedule=schedule))
         moved[schedule] = float(-model.level.detach())
     assert moved == pytest.approx({"constant": 0.5 * 20, "linear": 0.5 * 21 / 2})
 

@@ -20,14 +20,17 @@ import pytest
 import torch
 
 from benchmarks import kill_workers
-from vaebench import progress, serve, stopping, store, worker
-from vaebench.compose import configurations, session
-from vaebench.config import Request, freeze
+from vaebench import stopping
+from vaebench.config.compose import configurations, session
+from vaebench.config.request import Request
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import Interrupted
-from vaebench.executors.inline import Inline
-from vaebench.executors.local import Local
-from vaebench.store import Run, Store
+from vaebench.runs import store, worker
+from vaebench.runs.executors import progress, serve
+from vaebench.runs.executors.inline import Inline
+from vaebench.runs.executors.local import Local
+from vaebench.runs.kinds import train as trainings
+from vaebench.runs.store import Run, Store
 
 MACHINE = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
 LONG = "model=batchtopk model.hidden=[16] dataset=digits train.max_steps=400 train.epochs=60 train.log_every=20".split()
@@ -38,7 +41,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="proc
 
 def requests(*lists: list[str]) -> list[Request]:
     with session():
-        return [freeze(configurations("train", words, sweep=False)[0]) for words in lists]
+        return [trainings.request(configurations("train", words, sweep=False)[0], {}) for words in lists]
 
 
 def until(found: Callable[[], int]) -> int:
@@ -285,7 +288,7 @@ def test_a_suspended_command_suspends_its_workers(home: Path, tmp_path: Path, wh
 @contextmanager
 def held(run: Run) -> Iterator[subprocess.Popen[str]]:
     """Another process holds the run's lock, and the run's status says so."""
-    code = "import sys, pathlib; from vaebench.store import Run\nwith Run(pathlib.Path(sys.argv[1])).lock():"
+    code = "import sys, pathlib; from vaebench.runs.store import Run\nwith Run(pathlib.Path(sys.argv[1])).lock():"
     code += "\n    print(flush=True); sys.stdin.read()"
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(run.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -2,7 +2,7 @@
 
 import sys
 
-from vaebench.cli import main
+from vaebench.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""torchvision beside a CPU-only torch.
+"""What may not be installed: packages of an extra, and the operators of torchvision beside a CPU-only torch.
 
 The x86-64 Linux wheel of torchvision on the package index is built against CUDA. Beside a CPU-only torch its C++
 operators cannot be loaded, and ``import torchvision`` (hence ``import torchmetrics``) raises ``operator
@@ -10,14 +10,28 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from vaebench.errors import UserError
 
 _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
 _declared: list[Any] = []  # a torch.library.Library undoes its declarations when it is collected
+
+
+def missing(packages: Iterable[str]) -> list[str]:
+    """Those that are not installed. To find what is inside a package, find_spec would import it."""
+    return [name for name in packages if importlib.util.find_spec(name.partition(".")[0]) is None]
+
+
+def need(what: str, packages: Iterable[str], extra: str, instead: str = "") -> None:
+    """Raise `UserError` if ``what`` needs packages that are not installed; they come with an ``extra`` of vaebench."""
+    if lacking := missing(packages):
+        raise UserError(f"{what}: needs {', '.join(lacking)}; pip install 'vaebench[{extra}]'{instead}")
 
 
 def ensure_torchvision() -> None:

@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from vaebench import config
+from vaebench.config import choices as config
 from vaebench.data import fetch
 
 
@@ -30,9 +30,9 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Places]:
     monkeypatch.setenv("VAEBENCH_CACHE", str(found.cache))
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
-    fetch._downloadable.cache_clear()
+    fetch.at_hand.cache_clear()
     yield found
-    fetch._downloadable.cache_clear()
+    fetch.at_hand.cache_clear()
 
 
 Put = Callable[[Path, dict[str, bytes]], dict[str, dict[str, str]]]

@@ -14,7 +14,8 @@ import torch
 import yaml
 from scipy.io import wavfile
 
-from vaebench.config import Request, conf_dir
+from vaebench.config.choices import conf_dir
+from vaebench.config.request import Request
 from vaebench.contracts import TrainingData
 from vaebench.data import waves
 from vaebench.data.audio import AudioData, Clips, assemble, clips, fsdd
@@ -30,7 +31,7 @@ def leaf(name: str) -> dict:
 
 
 def build(name: str) -> AudioData:
-    from vaebench import build as module
+    from vaebench.runs import build as module
 
     return module.dataset(Request({"dataset": leaf(name)}))
 
@@ -387,7 +388,7 @@ def test_a_bad_archive_is_refused(places, put, content, message):
 def test_fsdd_options(places, put):
     files = put(places.given / "toy", {"archive": archive()})
     for options, message in (
-        ({"peak": 0}, r"dataset\.peak=0: expected a number above 0, up to 1"),
+        ({"peak": 0}, r"dataset\.peak=0: expected a number above 0 and at most 1"),
         ({"peak": 1.5}, r"dataset\.peak=1\.5"),
         ({"sample_rate": 16000}, r"dataset\.sample_rate=16000: .* has 8000 samples a second"),
         ({"shape": [1, 42]}, r"longer than every training clip of toy; the longest has 41"),
@@ -465,15 +466,13 @@ def test_the_classes_of_tones_differ_in_pitch_and_have_silence():
 
 @pytest.mark.parametrize("make", [tones, chirps])
 def test_options_of_generated_audio(make):
-    wrong = {"train": 0, "seconds": [0.5, 0.3], "sample_rate": 10, "test_seconds": [1.0]}
-    with pytest.raises(UserError) as error:
-        make(name="toy", seed=0, **(OPTIONS | wrong))
-    assert [line.partition("=")[0] for line in error.value.lines] == [
-        "dataset.sample_rate",
-        "dataset.train",
-        "dataset.seconds",
-        "dataset.test_seconds",
-    ]
+    for wrong in (
+        {"train": 0, "test": 1_000_001, "sample_rate": 10, "seconds": [0.01, 0.3], "test_seconds": [1.0]},
+        {"seconds": [0.5, 0.3], "test_seconds": [1, 0.99]},
+    ):
+        with pytest.raises(UserError) as error:
+            make(name="toy", seed=0, **(OPTIONS | {"train": 2, "test": 2} | wrong))
+        assert {line.partition("=")[0] for line in error.value.lines} == {f"dataset.{name}" for name in wrong}
 
 
 def test_clips_are_frozen():

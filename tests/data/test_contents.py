@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from PIL import Image
 
-from vaebench.config import Request, dataset_leaf, leaf
+from vaebench.cli.data import command
+from vaebench.config.choices import leaf
+from vaebench.config.request import Request
 from vaebench.data import contents as module
 from vaebench.data import fetch
-from vaebench.data.contents import contents, one_look
+from vaebench.data.contents import contents, dataset_leaf, one_look
 from vaebench.data.folders import images
 from vaebench.errors import UserError
 
@@ -44,7 +45,7 @@ def key() -> str | None:
 
 
 def frozen_leaf(**fields: object) -> dict[str, object]:
-    return dataset_leaf(OmegaConf.create(fields))
+    return dataset_leaf(fields)
 
 
 def read(expected: str | None = None):
@@ -188,8 +189,9 @@ def test_stored_numbers_are_not_those_of_other_files(folder, places, tmp_path):
 def frozen(tmp_path: Path) -> str:
     """The key of a training on the set, in a process of its own."""
     code = (
-        "from vaebench.compose import compose, session\nfrom vaebench.config import freeze\n"
-        "with session(): print(freeze(compose('train', ['dataset=coco', 'dataset.shape=[3,8,8]', 'scale=smoke'])).key)"
+        "from vaebench.config.compose import compose, session\nfrom vaebench.runs.kinds import train\n"
+        "words = ['dataset=coco', 'dataset.shape=[3,8,8]', 'scale=smoke']\n"
+        "with session(): print(train.request(compose('train', words), {}).key)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -227,17 +229,17 @@ def test_a_folder_of_nothing_that_is_read_is_not_present(places, capsys):
     ):
         fetch.fetch("coco")
     assert key() is None
-    assert fetch.command(["verify", "coco"]) == 1
+    assert command(["verify", "coco"]) == 1
     assert "not read" in capsys.readouterr().out
 
 
 def test_verify_tries_every_picture(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
-    assert fetch.command(["verify", "coco"]) == 0
+    assert command(["verify", "coco"]) == 0
     (folder / "train" / "cat" / "[b]x.png").write_bytes(b"")
     os.mkfifo(folder / "val" / "pipe\n.png")
-    assert fetch.command(["status", "coco"]) == 0
-    assert fetch.command(["verify", "coco"]) == 1
+    assert command(["status", "coco"]) == 0
+    assert command(["verify", "coco"]) == 1
     out = "".join(capsys.readouterr().out.split())
     assert "[b]x.png:itisempty" in out
     assert r"pipe\n.png:itisnoordinaryfile" in out
@@ -333,7 +335,7 @@ def test_an_item_fits_into_memory():
     ],
 )
 def test_a_field_out_of_bounds_is_one_line(name, changed):
-    from vaebench import build
+    from vaebench.runs import build
 
     with pytest.raises(UserError, match=next(iter(changed))) as error:
         build.dataset(Request({"dataset": leaf("dataset", name) | changed}))

@@ -126,13 +126,10 @@ def test_the_vocabulary_holds_every_problem():
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"train": 0}, "problems.train=0: expected a whole number, 1 or more, up to 10,000,000"),
-        ({"test": -1}, "problems.test=-1: expected a whole number, 1 or more, up to 10,000,000"),
-        (
-            {"steps": [2, 1]},
-            "problems.steps=[2, 1]: expected the fewest and the most operations, up to 100, [1, 3] for one",
-        ),
-        ({"largest": 200}, "problems.largest=200: expected a whole number, 9 to 99 (problems.most)"),
+        ({"train": 0}, "problems.train=0: expected a whole number, 1 to 10000000"),
+        ({"test": -1}, "problems.test=-1: expected a whole number, 1 to 10000000"),
+        ({"steps": [2, 1]}, "problems.steps=[2, 1]: expected the fewest and then the most operations, [1, 3] for one"),
+        ({"largest": 200}, "problems.largest=200: expected at most problems.most=99"),
     ],
 )
 def test_options_that_cannot_be(options, line):

@@ -8,9 +8,8 @@ import random
 from pathlib import Path
 
 import pytest
-import yaml
 
-from vaebench import config
+from vaebench.config.choices import leaf as stored_leaf
 from vaebench.data import lines, problems
 from vaebench.errors import UserError
 
@@ -211,7 +210,7 @@ def test_the_last_box(solution, box):
 
 
 def real(monkeypatch, name: str) -> problems.Problems:
-    leaf = yaml.safe_load((config.conf_dir() / "problems" / f"{name}.yaml").read_text(encoding="utf-8"))
+    leaf = stored_leaf("problems", name)
     entries = [(entry.get("folder", leaf["folder"]), entry["file"]) for entry in leaf["files"].values()]
     if not GIVEN or not all((Path(GIVEN) / folder / file).is_file() for folder, file in entries):
         pytest.skip(f"VAEBENCH_DATA has no {name}")

@@ -415,7 +415,7 @@ def test_a_crop_longer_than_everything(sounds):
 
 @pytest.mark.parametrize("options", [{"sample_rate": 0}, {"shortest": -1}, {"shortest": float("nan")}])
 def test_options_of_sounds(sounds, options):
-    with pytest.raises(UserError, match=r"dataset\.sample_rate=.*, dataset\.shortest=.*: expected 1 to 1,000,000 Hz"):
+    with pytest.raises(UserError, match=rf"dataset\.{next(iter(options))}=.*: expected a (whole )?number"):
         read_audio(**options)
 
 
@@ -451,8 +451,9 @@ def test_other_formats_without_soundfile(sounds, places, monkeypatch):
 
 @pytest.mark.parametrize("name", ["coco", "imagenet", "librispeech", "common_voice"])
 def test_the_sets_of_ours(places, name):
-    from vaebench import build
-    from vaebench.config import Request, leaf
+    from vaebench.config.choices import leaf
+    from vaebench.config.request import Request
+    from vaebench.runs import build
 
     for split in ("train", "test"):
         if name in ("coco", "imagenet"):

@@ -14,7 +14,8 @@ import pytest
 import torch
 import yaml
 
-from vaebench.config import Request, conf_dir
+from vaebench.config.choices import conf_dir
+from vaebench.config.request import Request
 from vaebench.data.image_files import read_idx
 from vaebench.data.images import cifar10, digits, idx, photos
 from vaebench.errors import UserError
@@ -31,7 +32,7 @@ def leaf(name: str) -> dict:
 
 
 def build(name: str):
-    from vaebench import build as module
+    from vaebench.runs import build as module
 
     return module.dataset(Request({"dataset": leaf(name)}))
 
@@ -152,7 +153,7 @@ def test_padding_is_asked_for_and_only_enlarges(places, put_idx):
 
 
 def test_every_dataset_yaml_binds_to_its_reader():
-    from vaebench import build as module
+    from vaebench.runs import build as module
 
     for path in sorted((conf_dir() / "dataset").glob("*.yaml")):
         leaf = yaml.safe_load(path.read_text())
@@ -241,8 +242,8 @@ def test_grey_photos_are_pillows():
     ("options", "message"),
     [
         ({"shape": [2, 28, 28]}, "the photographs are grey or in colour"),
-        ({"train": 401}, "expected even numbers from 2"),
-        ({"test": 0}, "expected even numbers from 2"),
+        ({"train": 401}, "expected even numbers, half of each photo"),
+        ({"test": 0}, "expected a whole number, at least 2"),
         ({"train": 500}, r"only 2 x 330 cells of 28 x 28"),
         ({"shape": [1, 500, 28]}, r"only 2 x 0 cells of 500 x 28"),
     ],

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vaebench import metrics
 from vaebench.errors import UserError
-from vaebench.metrics import association, image, kid, manifold, points, selection, speech, two_samples
+from vaebench.metrics import association, image, kid, manifold, selection, speech, two_samples
 from vaebench.metrics.features import as_float, extract
 from vaebench.metrics.finite import require_finite
 from vaebench.metrics.frechet import Moments, Reference, frechet_distance, moments, reference
@@ -59,12 +59,12 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
     "inception_score.inception_score": (lambda x: inception_score(x, splits=2), (SETS,)),
     "kid.kernel_distance": (kid.kernel_distance, (SETS, SETS)),
     "manifold.precision_recall": (lambda x, y: manifold.precision_recall(x, y, neighbours=3), (SETS, SETS)),
-    "points.share_near": (lambda x, y: points.share_near(x, y, radius=1.0), (SETS, SETS)),
     "selection.accuracy": (lambda m: selection.accuracy(m.numpy(), RIGHT), (SCORES,)),
     "selection.highest": (lambda s: selection.highest(s.numpy(), 0.1), (SCORES,)),
     "selection.lowest": (lambda s: selection.lowest(s.numpy(), 0.1), (SCORES,)),
     "selection.lowest, the first": (lambda s: selection.lowest(s.numpy(), 0.0), (SCORES,)),
     "selection.paired_bootstrap": (lambda x: np.array(selection.paired_bootstrap(x.numpy(), 20, 0)), ((2, 2, 5),)),
+    "two_samples.share_near": (lambda x, y: two_samples.share_near(x, y, radius=1.0), (SETS, SETS)),
     "speech.log_spectral_distance": (speech.log_spectral_distance, (SETS, SETS)),
     "speech.pesq": (lambda x, y: speech.pesq(x, y, 8000), (WAVE, WAVE)),
     "speech.si_sdr": (speech.si_sdr, (WAVE, WAVE)),
@@ -88,7 +88,7 @@ WITHOUT = {
     | {"load_cifar10_resnet", "read_inception"},
     "frechet": {"read_tensors", "write_tensors"},
     "selection": {"against_k", "majority", "pass_at_k", "share", "uniform"},
-    "speech": {"is_silent", "is_there"},
+    "speech": {"is_silent"},
 }
 MODULES_WITHOUT = {"answers", "bounded", "cost", "latex_answers", "marks", "math_verify_worker", "number_answers"}
 
@@ -108,7 +108,7 @@ def usable(result: Any) -> bool:
 @pytest.fixture
 def packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """PESQ's package is not installed for the tests; what is not finite never gets as far."""
-    monkeypatch.setattr(speech, "is_there", lambda package: True)
+    monkeypatch.setattr(speech, "need", lambda *given: None)
 
 
 @pytest.mark.usefixtures("packages")

@@ -10,7 +10,7 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 from vaebench.errors import UserError
-from vaebench.metrics.two_samples import maximum_mean_discrepancy, median_distance, sliced_wasserstein
+from vaebench.metrics.two_samples import maximum_mean_discrepancy, median_distance, share_near, sliced_wasserstein
 
 
 def points(count: int, width: int = 3, seed: int = 0, shift: float = 0.0) -> Tensor:
@@ -90,3 +90,17 @@ def test_what_cannot_be_compared_is_named() -> None:
         maximum_mean_discrepancy(x, x[:1], bandwidth=1.0)
     with pytest.raises(UserError, match="most of 6 points are equal"):
         median_distance(torch.ones(6, 2))
+
+
+def test_near_points_are_the_loops():
+    random = torch.Generator().manual_seed(0)
+    some, others = torch.rand(80, 2, generator=random), torch.rand(60, 2, generator=random)
+    near = sum(any(math.dist(a, b) <= 0.1 for b in others.tolist()) for a in some.tolist())
+    assert share_near(some, others, radius=0.1) == near / 80
+    assert 0 < near < 80
+
+
+@pytest.mark.parametrize(("radius", "expected"), [(0.5, 1 / 3), (1.0, 2 / 3), (2.0, 1.0)])
+def test_the_border_belongs_to_it(radius, expected):
+    some = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
+    assert share_near(some, torch.zeros(1, 2), radius=radius) == pytest.approx(expected)

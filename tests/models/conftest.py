@@ -46,7 +46,7 @@ def make() -> Callable[..., nn.Module]:
         leaf = OmegaConf.merge(around, {"model": OmegaConf.load(CONF / "model" / f"{name}.yaml")})
         arguments = OmegaConf.to_container(leaf, resolve=True)["model"]  # type: ignore[index,call-overload]
         target = get_object(arguments.pop("_target_"))
-        for described in ("version", "data", "builds_on"):
+        for described in ("version", "data", "builds_on", "needs", "extra"):
             arguments.pop(described, None)
         inside = {}
         for entry in arguments.pop("defaults", ()):

@@ -8,18 +8,18 @@ from omegaconf import OmegaConf
 from sklearn.datasets import load_digits
 from torch import nn
 
+from vaebench.config.spine import TrainSpec
 from vaebench.contracts import (
+    Adopts,
     Floors,
     GivesLatents,
     HasEncoder,
     LooksAtData,
     Normalised,
-    Perceives,
     Reconstructs,
-    Starts,
-    TakesTeacher,
 )
 from vaebench.data.images import ImageData
+from vaebench.engine.loop import Hooks, fit
 from vaebench.errors import Interrupted, UserError
 from vaebench.models.classifier import Classifier
 from vaebench.models.dmvae import DMVAE
@@ -27,7 +27,6 @@ from vaebench.models.feature_ae import FeatureAutoencoder
 from vaebench.models.ldm import LDM
 from vaebench.nn.flows import laws
 from vaebench.nn.losses.patch_discriminator import hinge_loss
-from vaebench.train import Hooks, fit
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
 LEVELS = {"kind": "conv", "version": 1, "strides": [2, 2], "width": 4, "widest": 2, "blocks": 0, "groups": 2}
@@ -77,8 +76,8 @@ def diffusion(seed=2, mean=NORMALISATION[0], std=NORMALISATION[1], **options):
 def taught(seed=0, teacher=None, **options):
     """A model as a training begins with it, its student moved a little from the teacher."""
     model = build(seed, **options)
-    model.start(tokenizer())
-    model.teach(teacher or diffusion())
+    model.adopt("start", tokenizer())
+    model.adopt("teacher", teacher or diffusion())
     with torch.no_grad():
         for parameter in model.student.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -116,13 +115,14 @@ def moved(module, before):
 
 def train(model, steps, state=None, hooks=None, **options):
     optimizers = {phase.name: torch.optim.AdamW(phase.parameters, 2e-3, weight_decay=0.0) for phase in model.phases}
-    spec = {"epochs": 9, "max_steps": steps, "batch_size": 8, "seed": 3, "clip_norm": 1.0, "log_every": 4} | options
-    return fit(model, digits(), optimizers=optimizers, state=state, hooks=hooks or Hooks(), **spec)
+    spec = {"epochs": 9, "max_steps": steps, "batch_size": 8, "clip_norm": 1.0, "log_every": 4} | options
+    spec = TrainSpec(**spec)
+    return fit(model, digits(), optimizers=optimizers, spec=spec, seed=3, state=state, hooks=hooks or Hooks())
 
 
 def test_it_is_what_the_loop_and_the_suites_ask_for():
     model = build()
-    wanted = (GivesLatents, HasEncoder, Reconstructs, Starts, TakesTeacher, Perceives, Floors, LooksAtData, Normalised)
+    wanted = (GivesLatents, HasEncoder, Reconstructs, Adopts, Floors, LooksAtData, Normalised)
     assert [capability for capability in wanted if not isinstance(model, capability)] == []
 
 
@@ -250,7 +250,7 @@ def test_perceptual_term():
     model = taught(perceptual="classifier", perceptual_weight=1.0)
     with pytest.raises(UserError, match="no trained classifier was given"):
         model.loss(batch(), 0)
-    model.perceive(Classifier(input_shape=[1, 8, 8], classes=4, dropout=0.0))
+    model.adopt("perceptual", Classifier(input_shape=[1, 8, 8], classes=4, dropout=0.0))
     assert "perceptual" in model.loss(batch(), 0).terms
     assert not any("perceptual" in name for name in model.state_dict())
 
@@ -440,8 +440,8 @@ def test_without_conditioning_the_flows_are_told_no_class(classes):
 def test_closed_form_takes_the_teachers_place():
     """The gradient is that of the law; a diffusion model gives the student its weights and is not kept."""
     model, teacher = build(closed_form=True, law=GMM, normalise_gradient=False), diffusion()
-    model.start(tokenizer())
-    model.teach(teacher)
+    model.adopt("start", tokenizer())
+    model.adopt("teacher", teacher)
     assert model._teacher is None
     assert torch.equal(model.student.velocity.weight, teacher.averaged.network.velocity.weight)
     z = torch.randn(5, *LATENTS)
@@ -476,7 +476,13 @@ def test_latents_become_the_law():
     assert std < 0.3
     optimizers = {phase.name: torch.optim.Adam(phase.parameters, 5e-3) for phase in model.phases}
     torch.manual_seed(0)
-    fit(model, data, optimizers=optimizers, epochs=60, max_steps=400, batch_size=64, seed=0, clip_norm=1.0)
+    fit(
+        model,
+        data,
+        optimizers=optimizers,
+        seed=0,
+        spec=TrainSpec(epochs=60, max_steps=400, batch_size=64, clip_norm=1.0),
+    )
     mean, std = moments()
     assert mean < 0.35
     assert 0.6 < std < 1.3
@@ -500,9 +506,9 @@ class TestTeach:
         with torch.no_grad():
             teacher.network.velocity.weight.zero_()  # what was averaged is another thing
         model = build()
-        model.start(tokenizer())
+        model.adopt("start", tokenizer())
         stored = set(model.state_dict())
-        model.teach(teacher)
+        model.adopt("teacher", teacher)
         averaged = teacher.averaged.network.state_dict()
         for flow in (model.student, model._teacher.network):
             assert not moved(flow, averaged)
@@ -535,25 +541,25 @@ class TestTeach:
     )
     def test_another_teacher_is_refused(self, teacher, lines):
         model = build()
-        model.start(tokenizer())
+        model.adopt("start", tokenizer())
         with pytest.raises(UserError) as caught:
-            model.teach(teacher())
+            model.adopt("teacher", teacher())
         assert len(caught.value.lines) == len(lines)
         assert all(found.startswith(line) for found, line in zip(caught.value.lines, lines, strict=True))
 
     def test_a_normalisation_by_channel_is_refused(self):
         model, teacher = build(), diffusion()
         teacher.std[1] = 3.0
-        model.start(tokenizer())
+        model.adopt("start", tokenizer())
         with pytest.raises(UserError, match=r"the teacher was trained with 0.3 and 2 to 3; train it with"):
-            model.teach(teacher)
+            model.adopt("teacher", teacher)
 
 
 class TestStart:
     @pytest.mark.parametrize("options", [{}, {"stochastic": True}])
     def test_with_a_tokenizer(self, options):
         model, trained = build(), tokenizer(**options)
-        model.start(trained)
+        model.adopt("start", trained)
         x = batch().x
         assert torch.equal(model.encode(x), trained.encode(x))
         assert torch.equal(model.decode(model.encode(x)), trained.decode(trained.encode(x)))
@@ -563,21 +569,21 @@ class TestStart:
         model, trained = build(), tokenizer(ema_decay=0.9)
         with torch.no_grad():
             trained.network.decoder.last_weight.add_(1.0)
-        model.start(trained)
+        model.adopt("start", trained)
         z = torch.randn(2, *LATENTS)
         assert torch.equal(model.decode(z), trained.decode(z))
 
     def test_with_another_dmvae(self):
         model, trained = build(), taught(5)
-        model.start(trained)
+        model.adopt("start", trained)
         assert not moved(model.network, weights(trained.network))
         assert float(model.latent_std) == NORMALISATION[1]
 
     def test_another_model_or_other_options_are_refused(self):
         with pytest.raises(UserError, match="DMVAE starts with a feature autoencoder or another DMVAE, not LDM"):
-            build().start(diffusion())
+            build().adopt("start", diffusion())
         with pytest.raises(UserError, match=r"model\.head_width=8: the model to start with has 16"):
-            build().start(tokenizer(head_width=16))
+            build().adopt("start", tokenizer(head_width=16))
 
 
 def test_codes_and_images():

@@ -94,7 +94,7 @@ def test_the_perceptual_term():
     torch.manual_seed(0)
     judge = Classifier(input_shape=SHAPE, classes=4, dropout=0.5)
     model, batch = small(perceptual="classifier", perceptual_weight=2.0), images()
-    model.perceive(judge)
+    model.adopt("perceptual", judge)
     output = model.loss(batch, 0)
     y = model.network.decode(model.encode(batch.x))
     expected = layer_distance(judge.layers((y + 1) / 2), judge.layers(batch.x))
@@ -268,10 +268,10 @@ def test_the_normalisation_is_measured_at_the_end(stochastic):
 
 def test_it_takes_the_encoder_of_a_learner(learner):
     model, given, x = small(), learner(), images().x
-    model.take_encoder(given)
+    model.adopt("encoder", given)
     assert torch.equal(model.network.features(x), given.encode(x))
     with pytest.raises(UserError) as caught:
-        small(encoder=CONV | {"width": 4}).take_encoder(given)
+        small(encoder=CONV | {"width": 4}).adopt("encoder", given)
     (line,) = caught.value.lines
     assert line.startswith("model.encoder={'kind': 'conv', 'strides': [2, 4], 'width': 4")
     assert "the encoder's run has {'kind': 'conv', 'strides': [2, 4], 'width': 8" in line
@@ -282,7 +282,7 @@ def test_it_starts_from_a_deterministic_model():
     start.finish(Data(50))
     model = small(trained="all", stochastic=True, kl_weight=0.1, **ADVERSARIAL)
     judge = weights(model.reconstruction.discriminator)
-    model.start(start)
+    model.adopt("start", start)
     torch.testing.assert_close(model.encode(x), start.encode(x))
     torch.testing.assert_close(model.decode(start.encode(x)), start.decode(start.encode(x)))
     torch.testing.assert_close((model.latent_moments(x)[1] / 2).exp(), torch.full((6, 3, 2, 2), 0.01))
@@ -298,7 +298,7 @@ def test_it_starts_with_the_decoder_that_decodes():
     z = torch.randn(2, 3, 2, 2)
     for options in ({}, {"ema_decay": 0.5}):
         model = small(trained="decoder", **options)
-        model.start(start.eval())
+        model.adopt("start", start.eval())
         torch.testing.assert_close(model.eval().decode(z), start.decode(z))
         torch.testing.assert_close(model.train().decode(z), start.decode(z))
 
@@ -308,16 +308,16 @@ def test_it_starts_from_any_model_with_such_a_network():
     other = nn.Module()
     other.network, other.latent_mean, other.latent_std = start.network, torch.tensor(2.0), torch.tensor(3.0)
     model, x = small(), images().x
-    model.start(other)
+    model.adopt("start", other)
     assert torch.equal(model.encode(x), start.encode(x))
     assert (float(model.latent_mean), float(model.latent_std)) == (2, 3)
 
 
 def test_it_does_not_start_from_another_model(learner):
     with pytest.raises(UserError, match="starts with another one or a DMVAE, not FeatureLearner"):
-        small().start(learner())
+        small().adopt("start", learner())
     with pytest.raises(UserError, match=r"model.latent_channels=3: the model to start with has 4; give the same"):
-        small().start(small(latent_channels=4))
+        small().adopt("start", small(latent_channels=4))
 
 
 def test_pretrained_weights_are_asked_for_once():

@@ -116,7 +116,7 @@ def test_sdvae_perceptual_term(small):
     torch.manual_seed(0)
     judge = Classifier(input_shape=SHAPE, classes=4, dropout=0.5)
     model, batch = small("sdvae", perceptual_weight=2.0, kl_weight=0.1), images()
-    model.perceive(judge)
+    model.adopt("perceptual", judge)
     torch.manual_seed(4)
     output = model.loss(batch, 0)
     torch.manual_seed(4)

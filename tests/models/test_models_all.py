@@ -9,6 +9,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from vaebench.contracts import (
+    Adopts,
     Batch,
     Classifies,
     Completes,
@@ -19,10 +20,8 @@ from vaebench.contracts import (
     HasLayers,
     LooksAtData,
     MasksLatents,
-    Perceives,
     Reconstructs,
     Samples,
-    Starts,
     Tokenizes,
     Watches,
 )
@@ -70,7 +69,9 @@ def test_yaml_lists_exactly_the_constructors_options(path):
     leaf = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     parameters = inspect.signature(get_object(leaf["_target_"])).parameters
     groups = {key.split("@")[1] for entry in leaf.get("defaults", ()) if entry != "_self_" for key in entry}
-    assert set(leaf) - {"_target_", "version", "data", "defaults", "builds_on"} | groups == set(parameters)
+    assert set(leaf) - {"_target_", "version", "data", "defaults", "builds_on", "needs", "extra"} | groups == set(
+        parameters
+    )
     assert isinstance(leaf["version"], int)
     if "images" in leaf.get("data", "images"):
         assert leaf["input_shape"] == "${dataset.shape}"
@@ -89,15 +90,15 @@ def test_yaml_lists_exactly_the_constructors_options(path):
         ("pca", {Reconstructs, FitsInClosedForm}),
         ("identity", {Reconstructs}),
         ("classifier", {Classifies, HasLayers, LooksAtData}),
-        *((name, {GivesLatents, HasEncoder, Perceives, Reconstructs}) for name in GRIDS[:-1]),
-        ("vmae", {Completes, GivesLatents, HasEncoder, Perceives, Reconstructs, Starts}),
+        *((name, {GivesLatents, HasEncoder, Adopts, Reconstructs}) for name in GRIDS[:-1]),
+        ("vmae", {Completes, GivesLatents, HasEncoder, Adopts, Reconstructs}),
         *((name, {Finishes, LooksAtData, Reconstructs, Tokenizes, Watches}) for name in TOKENIZERS),
     ],
 )
 def test_capabilities(make, name, expected):
     model = make(name)
     tokens = (Finishes, LooksAtData, Tokenizes, Watches)
-    grids = (Completes, GivesLatents, HasEncoder, HasLayers, Perceives, Starts)
+    grids = (Completes, GivesLatents, HasEncoder, HasLayers, Adopts)
     every = (Classifies, FitsInClosedForm, MasksLatents, Reconstructs, Samples, *tokens, *grids)
     assert {capability for capability in every if isinstance(model, capability)} == expected
 

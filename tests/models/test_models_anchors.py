@@ -6,11 +6,12 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from vaebench.checkpoint import load_weights, weights_bytes
+from vaebench.config.spine import TrainSpec
 from vaebench.contracts import Batch
 from vaebench.data.images import ImageData
+from vaebench.engine.checkpoint import load_weights, weights_bytes
+from vaebench.engine.loop import fit
 from vaebench.errors import UserError
-from vaebench.train import fit
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
@@ -120,7 +121,7 @@ def test_a_classifier_has_as_many_outputs_as_the_data_has_classes(make, tmp_path
     usual = make("classifier")
     (phase,) = model.phases
     optimizer = torch.optim.Adam(phase.parameters, lr=1e-3)
-    fit(model, data, optimizers={phase.name: optimizer}, max_steps=3, batch_size=12, seed=0)
+    fit(model, data, optimizers={phase.name: optimizer}, seed=0, spec=TrainSpec(max_steps=3, batch_size=12))
     assert model.logits(data.test_x.float() / 255).shape == (39, 13)
     moved = model.head[-1].weight.detach()
     assert moved.shape == (13, 128)

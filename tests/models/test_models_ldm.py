@@ -263,7 +263,7 @@ class TestSampling:
         with pytest.raises(UserError, match="with the decoder of its autoencoder: none was given"):
             trained.generate(torch.tensor([0]), torch.Generator().manual_seed(0), PLAIN)
         names, decoder = trained.state_dict().keys(), Double()
-        trained.decode_with(decoder)
+        trained.adopt("autoencoder", decoder)
         labels = torch.tensor([3, 0])
         images = trained.generate(labels, torch.Generator().manual_seed(0), PLAIN)
         torch.testing.assert_close(images, 2 * sample(trained, (3, 0)))
@@ -355,13 +355,13 @@ def test_scalar_statistics_are_those_of_all_numbers_together():
 def test_the_autoencoders_normalisation_is_taken_over_and_kept():
     autoencoder, model = Double(), build(statistics="autoencoder")
     with pytest.raises(UserError, match="Double has no normalisation of its own; choose scalar, or null"):
-        model.normalise_like(autoencoder)
+        model.adopt("autoencoder", autoencoder)
     autoencoder.latent_mean, autoencoder.latent_std = torch.tensor(3.0), torch.tensor(0.25)
-    model.normalise_like(autoencoder)
+    model.adopt("autoencoder", autoencoder)
     model.look(Latents())
     assert (model.mean.unique().tolist(), model.std.unique().tolist()) == ([3.0], [0.25])
     other = build()
-    other.normalise_like(Double())  # not asked for
+    other.adopt("autoencoder", Double())  # not asked for
     assert other.std.unique().tolist() == [1.0]
 
 

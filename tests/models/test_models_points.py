@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from vaebench.contracts import Averages, Finishes, MovesPoints, Starts
+from vaebench.config.spine import TrainSpec
+from vaebench.contracts import Adopts, Averages, Finishes, MovesPoints
 from vaebench.data.points import PointData, s_curve
+from vaebench.engine.loop import Hooks, fit
 from vaebench.errors import Interrupted, UserError
 from vaebench.models.point_flow import PointFlow
 from vaebench.models.points import Points
-from vaebench.train import Hooks, fit
 
 NETWORK = {"width": 16, "depth": 2, "time_scale": 1000.0}
 DATA = s_curve(name="s", count=256, seed=0)
@@ -24,8 +25,10 @@ def optimizers(model: Any, lr: float = 1e-2) -> dict[str, torch.optim.Optimizer]
 
 
 def train(model: Any, steps: int, data: PointData = DATA, **options: Any) -> Any:
-    options = {"optimizers": optimizers(model), "epochs": 10_000, "batch_size": 64, "seed": 0} | options
-    fit(model, data, max_steps=steps, **options)
+    made = options.pop("optimizers", None) or optimizers(model)
+    seed = options.pop("seed", 0)
+    spec = TrainSpec(**({"epochs": 10_000, "batch_size": 64, "max_steps": steps} | options))
+    fit(model, data, optimizers=made, spec=spec, seed=seed)
     return model
 
 
@@ -40,7 +43,7 @@ def points(teacher: PointFlow | None = None, **options: Any) -> Points:
     torch.manual_seed(1)
     model = Points(**{**defaults, **NETWORK, **options})
     if teacher is not None:
-        model.start(teacher)
+        model.adopt("start", teacher)
     return model
 
 
@@ -72,7 +75,7 @@ def test_the_teachers_loss_is_flow_matchings():
 def test_points_begin_in_the_square_and_start_from_the_teacher(teacher):
     model = points(teacher, count=4000)
     assert isinstance(model, MovesPoints)
-    assert isinstance(model, Starts)
+    assert isinstance(model, Adopts)
     assert isinstance(model, Finishes)
     start = model.points.detach()
     assert float(start.abs().max()) <= 1.5
@@ -125,7 +128,11 @@ def test_moments_that_are_not_reached_stay_empty(teacher):
     model = train(points(teacher, moments=[0, 4, 100]), 6)
     assert model.steps.tolist() == [0, 4, -1, 6]
     assert model.path[2].isnan().all()
-    assert not model.path[[0, 1, 3]].isnan().any()
+    kept = model.kept()
+    assert kept["steps"].tolist() == [0, 4, 6]
+    assert torch.equal(kept["path"], model.path[[0, 1, 3]])
+    assert torch.equal(kept["arrows"], model.arrows[[0, 1, 3]])
+    assert not any(found.isnan().any() for found in kept.values())
 
 
 def test_arrows_are_the_mean_difference_of_the_clean_points(teacher):
@@ -173,7 +180,7 @@ def test_it_needs_a_teacher_that_fits(teacher):
     with pytest.raises(UserError, match=r"'width': 8.*'width': 16.*make them equal"):
         points(teacher, width=8)
     with pytest.raises(UserError, match="starts from a trained model point_flow, not from Linear"):
-        points().start(torch.nn.Linear(2, 2))
+        points().adopt("start", torch.nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize(

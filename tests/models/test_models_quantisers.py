@@ -14,7 +14,7 @@ from vaebench.nn.tokenizers.quantise import LEVELS, FitsCodes
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
 METHODS = ["vq_vae", "vq_ema", "simvq", "fsq", "fsq_standard", "tokenbridge", "fsp", "vp_vae", "vp_vae_stale"]
 SIZES = [256, 1024, 4096, 16384]
-AROUND = ("defaults", "_target_", "version", "data", "input_shape", "sample_rate", "codebook_size")
+AROUND = ("defaults", "_target_", "version", "data", "needs", "extra", "input_shape", "sample_rate", "codebook_size")
 KINDS = {
     "vq_vae": vq_vae.LearnedCodebook,
     "vq_ema": vq_ema.AveragedCodebook,

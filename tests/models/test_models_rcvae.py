@@ -14,11 +14,12 @@ from omegaconf import OmegaConf
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
+from vaebench.config.spine import TrainSpec
 from vaebench.contracts import Batch, FitsInClosedForm, LooksAtData, Reconstructs, ScoresCandidates, Validates
 from vaebench.data.embeddings import Pairs
+from vaebench.engine.loop import fit
 from vaebench.errors import UserError
 from vaebench.nn.latents.gaussian import reparameterise
-from vaebench.train import fit
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
 E, L, B = 6, 4, 10
@@ -347,7 +348,13 @@ class TestBoth:
         model.look(data)
         before = number(model.validation_loss(Batch(data.solutions, data.questions)))
         adam = torch.optim.Adam(model.parameters(), lr=1e-2)
-        fit(model, data, optimizers={model.phases[0].name: adam}, epochs=20, batch_size=20, seed=0, keep="best")
+        fit(
+            model,
+            data,
+            optimizers={model.phases[0].name: adam},
+            seed=0,
+            spec=TrainSpec(epochs=20, batch_size=20, keep="best"),
+        )
         assert number(model.validation_loss(Batch(data.solutions, data.questions))) < 0.8 * before
 
     @pytest.mark.parametrize("name", ["rcvae", "regressor"])
@@ -415,7 +422,7 @@ def test_posterior_collapse_makes_all_entropies_equal():
     model = build("rcvae", likelihood="unit_variance", standardise="none", beta=4.0)
     data = Pairs("unit", questions, solutions, "", "", "", stand_in=True)
     adam = torch.optim.Adam(model.parameters(), lr=1e-2)
-    fit(model, data, optimizers={"cvae": adam}, epochs=60, batch_size=50, seed=0)
+    fit(model, data, optimizers={"cvae": adam}, seed=0, spec=TrainSpec(epochs=60, batch_size=50))
     found = model.scores(solutions, questions)
     assert number(found["kl"].mean()) < 0.02
     assert number(found["entropy"].std()) < 0.05

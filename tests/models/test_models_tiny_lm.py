@@ -8,11 +8,12 @@ import math
 import pytest
 import torch
 
+from vaebench.config.spine import TrainSpec
 from vaebench.contracts import Batch, Exports, LooksAtData
 from vaebench.data import arithmetic
+from vaebench.engine.loop import fit
 from vaebench.errors import UserError
 from vaebench.models.tiny_lm import TinyLM
-from vaebench.train import fit
 
 OPTIONS = {"vocabulary": 128, "width": 16, "hidden": 24, "layers": 1, "heads": 2, "context": 128}
 DATA = {"name": "arithmetic", "train": 64, "test": 8, "seed": 0, "steps": [1, 2], "largest": 9, "most": 20}
@@ -75,7 +76,7 @@ def test_the_loop_trains_it(data):
     model = make()
     before = float(model.loss(data.batch(torch.arange(64)), 0).total.detach())
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    fit(model, data, optimizers={"language_model": optimizer}, epochs=10, batch_size=16, seed=0)
+    fit(model, data, optimizers={"language_model": optimizer}, seed=0, spec=TrainSpec(epochs=10, batch_size=16))
     after = float(model.loss(data.batch(torch.arange(64)), 0).total.detach())
     assert before == pytest.approx(math.log(128), rel=0.1)
     assert after < 0.6 * before

@@ -70,7 +70,7 @@ def test_perceptual_term_is_of_whole_images(small):
     torch.manual_seed(0)
     judge = Classifier(input_shape=SHAPE, classes=4, dropout=0.5)
     model = small(perceptual="classifier", perceptual_weight=2.0, mask_ratio=0.5, kl_weight=0.1)
-    model.perceive(judge)
+    model.adopt("perceptual", judge)
     batch = images()
     l_m, l_r, kl, made = by_hand(model, batch, 5)
     expected = layer_distance(judge.layers((made + 1) / 2), judge.layers(batch.x))
@@ -186,7 +186,7 @@ def test_a_frozen_encoder_is_neither_trained_nor_differentiated(small):
 
 def test_tuning_at_another_resolution(small):
     trained, model = small(), small(input_shape=[3, 32, 32], seed=1, **TUNING)
-    model.start(trained)
+    model.adopt("start", trained)
     assert model.latent_shape == (3, 8, 8)
     state, before = model.state_dict(), trained.state_dict()
     assert all(torch.equal(state[name], before[name]) for name in state if "positions" not in name)
@@ -203,18 +203,18 @@ def test_tuning_at_another_resolution(small):
 
 def test_starting_at_the_same_size_changes_nothing(small):
     trained, model = small(), small(seed=1)
-    model.start(trained)
+    model.adopt("start", trained)
     assert torch.equal(model.encode(images().x), trained.encode(images().x))
     deterministic = small(sample=False, kl_weight=0.0)
-    model.start(deterministic)
+    model.adopt("start", deterministic)
     assert model.latent_moments(images().x)[1] is not None
 
 
 def test_a_start_that_does_not_fit_is_refused(small, make):
     with pytest.raises(UserError, match=r"VMAE starts with the weights of another VMAE, not of GridAutoencoder"):
-        small().start(make("grid_ae"))
+        small().adopt("start", make("grid_ae"))
     with pytest.raises(UserError) as caught:
-        small({"heads": 4, "width": 20}).start(small(input_shape=[1, 16, 16]))
+        small({"heads": 4, "width": 20}).adopt("start", small(input_shape=[1, 16, 16]))
     assert caught.value.lines == (
         "model.network.width=20: the model to start with has 16",
         "model.network.heads=4: the model to start with has 2",

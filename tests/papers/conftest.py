@@ -21,13 +21,16 @@ GOOD = {
                 "psnr": {**COLUMN, "better": "higher"},
             },
             "rows": {"a": {"label": "A", "experiment": "p/a"}, "b": {"label": "B", "experiment": "p/b"}},
-            "reported": {"a": {"fid": 1.0, "psnr": 20}, "b": {"fid": 2.0, "psnr": 10}},
-            "claims": [{"id": "c", "text": "A below B", "row": "a", "column": "fid", "holds": "lower", "than": "b"}],
+            "reported": "method fid psnr\na 1.0 20\nb 2.0 10",
+            "claims": [{"row": "a", "column": "fid", "holds": "lower", "than": "b"}],
         },
         "study": {
             "caption": "C",
             "dataset": "mnist",
-            "axes": {"x": {"1": ["model.x=1"], "2": ["model.x=2"]}, "y": {"p": ["model.y=p"], "q": ["model.y=q"]}},
+            "axes": {
+                "x": {"1": {"model.x": 1}, "2": {"model.x": 2}},
+                "y": {"p": {"model.y": "p"}, "q": {"model.y": "q"}},
+            },
             "of": [
                 {"table": "one", "row": "a", "axes": ["x", "y"], "columns": ["fid", "psnr"]},
                 {"table": "one", "row": "b", "axes": ["y"], "columns": ["fid"]},

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from vaebench import requests
-from vaebench.compose import compose, session
-from vaebench.config import freeze_eval, plain
+from vaebench.chains import chain as requests
+from vaebench.config.compose import compose, session
+from vaebench.papers.changes import words
 from vaebench.papers.tables import load
+from vaebench.runs.kinds import eval as evaluations
 
 TABLES = load("batchtopk").tables
 
@@ -14,15 +15,17 @@ def test_the_rows_of_a_study_are_distinct_trainings():
     table = TABLES["readings"]
     rows = [row for row in table.rows.values() if row.of[0] == "table1" and row.reading["network"] == "mlp"]
     with session():
-        options = ["scale=small", "dataset=digits", *table.overrides["small"]]
-        keys = [requests.checked(_train(row.experiment, *options, *row.overrides))[-1].key for row in rows]
+        options = ["scale=small", "dataset=digits"]
+        keys = [
+            requests.checked(_train(row.experiment, *options, *table.training(row, "small")))[-1].key for row in rows
+        ]
     assert len(set(keys)) == len(rows) == 4 + 32
 
 
 def test_printed_rows_share_trainings_only_where_they_should():
     with session():
         keys = {
-            (key, name): requests.checked(_train(row.experiment, "dataset=digits", *row.overrides))[-1].key
+            (key, name): requests.checked(_train(row.experiment, "dataset=digits", *words(row.set)))[-1].key
             for key, table in TABLES.items()
             if not table.study
             for name, row in table.rows.items()
@@ -39,8 +42,8 @@ def test_columns_and_rows_choose_their_evaluations():
         run = requests.checked(_train(table.rows["beta_vae"].experiment, "dataset=digits"))[-1]
         keys = {}
         for name in ("beta_vae", "beta_vae_fitted"):
-            options = ("dataset=digits", "suite=generation", *table.rows[name].eval_overrides)
-            keys[name] = freeze_eval(plain(compose("eval", options).suite), run, None).key
+            options = ("dataset=digits", *table.suite(table.columns["fid"], table.rows[name], "smoke"))
+            keys[name] = evaluations.of_run(compose("eval", options).suite, run, None).key
     assert keys["beta_vae"] != keys["beta_vae_fitted"]
 
 

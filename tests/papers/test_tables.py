@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaebench.config import choices
+from vaebench.config.choices import choices
 from vaebench.errors import UserError
 from vaebench.papers.tables import load, names, parse, study_row
 
@@ -87,7 +87,8 @@ def test_a_study_has_a_row_for_every_combination_its_rows_depend_on():
     assert len(table.rows) == 2 * (4 * 2 + 4 * 2 * 4 * 2)
     name = study_row("table1", "batchtopk", dict(importance="kl", granularity="entry", loss="bce_mean", network="conv"))
     row = table.rows[name]
-    assert row.overrides == (
+    assert table.training(row, "smoke") == (
+        "train.max_steps=150",
         "model.importance=kl",
         "model.granularity=entry",
         "model.recon_loss=bce",
@@ -105,7 +106,8 @@ def test_a_good_paper_parses(good):
     study = paper.tables["study"]
     assert list(study.rows) == ["one.a.1.p", "one.a.1.q", "one.a.2.p", "one.a.2.q", "one.b.p", "one.b.q"]
     assert study.rows["one.b.q"].columns == ("fid",)
-    assert paper.tables["one"].claims[0].than_column == "fid"
+    (claim,) = paper.tables["one"].claims
+    assert (claim.than_column, claim.text, claim.asserted) == ("fid", "FID of A below B's", True)
 
 
 def change(data: dict, path: str, value: object) -> None:
@@ -139,17 +141,25 @@ def change(data: dict, path: str, value: object) -> None:
         ("tables/one/rows/a/columns", ["fdi"], "row a: unknown column 'fdi'; did you mean 'fid'"),
         ("tables/one/columns/fid/better", "smaller", "better='smaller'"),
         ("tables/one/columns/fid/tolerance", None, "reported numbers and no tolerance"),
-        ("tables/one/reported/c", {"fid": 1.0}, "reported: unknown row 'c'"),
-        ("tables/one/reported/a/ssim", 1.0, "reported: unknown column 'ssim'"),
-        ("tables/one/reported/a/fid", "41,3", "'41,3' is no number"),
-        ("tables/one/claims/0/than", "z", "claim c: unknown row 'z'"),
+        ("tables/one/reported", "method fid\na 1\nc 1.0", "reported: unknown row 'c'"),
+        ("tables/one/reported", "method ssim\na 1.0", "reported: unknown column 'ssim'"),
+        ("tables/one/reported", "method fid\na 41,3", "one, reported: a.fid: '41,3' is no number"),
+        (
+            "tables/one/reported",
+            "method fid psnr\na 1",
+            "row a has not as many numbers as there are",
+        ),
+        ("tables/one/reported", "method fdi\na failed", "row a: unknown column 'fdi'; did you mean 'fid'"),
+        ("tables/one/takes", "z", "one: unknown part 'z'"),
+        ("tables/one/claims/0/than", "z", "claim a-fid-lower-z: unknown row 'z'"),
+        ("tables/one/claims/0/kind", "gates", "kind='gates'; Valid: paper, control, gate, watch"),
+        ("tables/one/claims/0/text", "{rows} below", "text='{rows} below': Valid in braces: column, "),
         ("tables/one/claims/0/than", "a", "compares a cell with itself"),
-        ("tables/one/claims/0/column", "z", "claim c: unknown column 'z'"),
+        ("tables/one/claims/0/column", "z", "claim a-z-lower-b: unknown column 'z'"),
         ("tables/one/claims/0/holds", "below", "holds='below'; Valid: lower, higher, within"),
-        ("tables/one/claims/0/holds", "within", "claim c: holds=within needs a margin above 0"),
+        ("tables/one/claims/0/holds", "within", "claim a-fid-within-b: holds=within needs a margin above 0"),
         ("tables/one/rows/a/scales", ["smal"], "row a: unknown scale 'smal'; did you mean 'small'"),
-        ("tables/one/rows/a/at", {"smal": ["x=1"]}, "row a: unknown scale 'smal'; did you mean 'small'"),
-        ("tables/one/rows/a/failed", ["fdi"], "row a: unknown column 'fdi'; did you mean 'fid'"),
+        ("tables/one/rows/a/at", {"smal": {"x": 1}}, "row a: unknown scale 'smal'; did you mean 'small'"),
         ("tables/study/of/0/table", "two", "unknown table 'two'"),
         ("tables/study/of/0/axes", ["z"], "unknown axis 'z'"),
         ("tables/study/of/0/columns", ["ssim"], "no number is reported for ssim"),
@@ -167,10 +177,10 @@ def test_a_mistake_is_named_with_its_place(good, path, value, message):
 def test_all_mistakes_are_shown_at_once(good):
     good["source"] = ""
     claims = good["tables"]["one"]["claims"]
-    claims.append({**claims[0], "holds": "x"})
+    claims += [claims[0], {**claims[0], "holds": "x"}]
     with pytest.raises(UserError) as caught:
         parse("x", good)
-    assert len(caught.value.lines) == 3  # no source, the claim's direction, the claim twice
+    assert len(caught.value.lines) == 3  # no source, the claim twice, the other's direction
 
 
 def test_a_claim_against_a_quoted_row_needs_its_printed_number(good):
@@ -179,8 +189,8 @@ def test_a_claim_against_a_quoted_row_needs_its_printed_number(good):
     assert parse("x", good).tables["one"].quoted == ("b",)
     assert parse("x", good).tables["one"].run_at("paper") == ["a"]
     table["claims"][0]["column"] = "psnr"
-    del table["reported"]["b"]["psnr"]
-    with pytest.raises(UserError, match="claim c: row b has no experiment, and no psnr is reported for it"):
+    table["reported"] = "method fid psnr\na 1 20\nb 2 -"
+    with pytest.raises(UserError, match="psnr-lower-b: row b has no experiment, and no psnr is reported for it"):
         parse("x", good)
 
 

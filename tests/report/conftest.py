@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seen import cell_line
+from vaebench.papers.cells import Cells, cells_path, digest
 from vaebench.papers.tables import Column, Row, load
-from vaebench.report.cells import Cells, cells_path, digest
 
 Measure = Callable[..., list[dict]]
 
@@ -46,23 +47,12 @@ def measure() -> Measure:
                 if row.columns and c not in row.columns:
                     continue
                 for seed in range(seeds):
-                    found = protocol(column, features)
                     run, evaluation = keys(row, column, seed)
-                    lines.append(
-                        {
-                            **{"paper": "batchtopk", "table": key, "row": r, "column": c, "seed": seed},
-                            **{
-                                "value": (printed(key, r, c) if value is None else value) + jitter * seed,
-                                "count": 10000,
-                                "unit": column.unit,
-                            },
-                            **{"measurement": column.measurement, "protocol": json.dumps(found), "scale": scale},
-                            **{"protocol_digest": digest(found), "run": run, "eval": evaluation, "dataset": dataset},
-                            **{"dataset_digest": "d", "stand_in": int(dataset != "mnist"), "epochs": epochs},
-                            **{"low": None, "high": None, "by_seed": "[]"},
-                            **{"train_images": 60000, "commit": "0123abc", "device": "cpu"},
-                        }
-                    )
+                    number = (printed(key, r, c) if value is None else value) + jitter * seed
+                    facts = {"seed": seed, "value": number, "run": run, "eval": evaluation, "epochs": epochs}
+                    facts |= {"scale": scale, "dataset": dataset, "stand_in": int(dataset != "mnist")}
+                    facts |= {"count": 10000, "train_images": 60000}
+                    lines.append(cell_line("batchtopk", key, r, c, protocol=protocol(column, features), **facts))
         return lines
 
     return make
@@ -70,7 +60,7 @@ def measure() -> Measure:
 
 def keys(row: Row, column: Column, seed: int) -> tuple[str, str]:
     run = digest({"row": row.experiment, "seed": seed, "reading": dict(row.reading)})
-    return run, digest({"run": run, "suite": column.suite, "options": row.eval_overrides})
+    return run, digest({"run": run, "suite": column.suite, "options": dict(row.options)})
 
 
 @pytest.fixture(scope="session")

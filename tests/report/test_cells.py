@@ -7,7 +7,7 @@ import math
 import pytest
 
 from vaebench.errors import UserError
-from vaebench.report.cells import COLUMNS, Cells, cells_path, digest
+from vaebench.papers.cells import COLUMNS, Cells, cells_path, digest
 
 
 def test_a_missing_file_is_no_cells(tmp_path):

@@ -10,12 +10,13 @@ from html.parser import HTMLParser
 
 import pytest
 
-from vaebench import cli, report
+from vaebench import report
+from vaebench.cli import main as cli
 from vaebench.errors import UserError
+from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load, names
-from vaebench.report import latex, markdown
-from vaebench.report.cells import Cells, cells_path
 from vaebench.report.summary import sections
+from vaebench.report.tables import latex, markdown
 
 HOSTILE = "a\nb\r\x1b[31m[red]x[/b] <script>alert(1)</script> \\input{/etc/passwd} `c` *d* [e](f) | ${g} %h \u202ei"
 
@@ -131,7 +132,7 @@ def test_every_character_has_its_command():
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
 def test_what_is_written_compiles(hostile, measure, results, tmp_path):
-    from vaebench.config import conf_dir
+    from vaebench.config.choices import conf_dir
 
     committed = conf_dir().parent / "results"
     report.write("batchtopk", hostile, tmp_path)

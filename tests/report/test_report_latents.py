@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seen import Stored, cell_line
 from vaebench import report
+from vaebench.papers.cells import POOLED, Cells, cells_path, digest
 from vaebench.papers.tables import load
-from vaebench.report import latent_plots
-from vaebench.report.cells import POOLED, Cells, cells_path, digest
+from vaebench.report import pictures
+from vaebench.report.pictures import drawing
 from vaebench.report.summary import sections
 
 LEVELS = ("0", "0.01", "0.05", "0.1", "0.2", "0.3", "0.5", "1")
@@ -55,18 +57,9 @@ def measured(table: str, seeds: int = 3) -> list[dict]:
                 run, evaluation = run_of(table, name, seed)
                 protocol = {"features": "cifar10_resnet"} if column.protocol.get("features") else {"split": "test"}
                 value = found.reported.get(name, {}).get(c, 0.01) if design else number(r, column.measurement, seed)
-                exact = value if design else None
-                lines.append(
-                    {
-                        **{"paper": "ldmae", "table": table, "row": name, "column": c, "seed": seed},
-                        **{"value": value, "low": exact, "high": exact, "by_seed": "[]", "count": 2000},
-                        **{"unit": column.unit, "measurement": column.measurement, "protocol": json.dumps(protocol)},
-                        **{"protocol_digest": digest(protocol), "run": "" if design else run, "eval": evaluation},
-                        **{"dataset": SETS.get(table, "cifar10"), "dataset_digest": "d", "stand_in": int(not design)},
-                        **{"scale": "small", "epochs": 3.0, "train_images": 20000, "commit": "0123abc"},
-                        **{"device": "cpu"},
-                    }
-                )
+                facts = {"seed": seed, "value": value, "dataset": SETS.get(table, "cifar10"), "eval": evaluation}
+                facts |= {"low": value, "high": value, "run": ""} if design else {"run": run, "stand_in": 1}
+                lines.append(cell_line("ldmae", table, name, c, protocol=protocol, **facts))
     return lines
 
 
@@ -111,12 +104,12 @@ def section(table: str):
     return next(found for found in sections(load("ldmae"), cells) if (found.key, found.scale) == (table, "small"))
 
 
-def pictures(results: Path) -> dict[str, bytes]:
+def drawn(results: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (results / "ldmae").glob("*.png")}
 
 
 def test_every_picture_is_there_small_and_linked(written):
-    found = pictures(written)
+    found = drawn(written)
     names = {f"{k}-{table}-small-{SETS.get(table, 'cifar10')}.png" for table, kinds in WANTED.items() for k in kinds}
     assert set(found) == {name.replace("smoothness-smoothness", "smoothness") for name in names}  # kind and table alike
     text = (written / "ldmae" / "table.md").read_text(encoding="utf-8")
@@ -129,73 +122,92 @@ def test_every_picture_is_there_small_and_linked(written):
 
 
 def test_without_the_store_pictures_stay_and_the_same_numbers_give_the_same_bytes(written, store, tmp_path):
-    before = pictures(written)
+    before = drawn(written)
     shutil.copytree(written, tmp_path / "again", ignore=shutil.ignore_patterns("*.png"))
     report.write("ldmae", tmp_path / "again", store)
-    assert pictures(tmp_path / "again") == before
+    assert drawn(tmp_path / "again") == before
     report.write("ldmae", written, tmp_path / "nowhere")
-    assert pictures(written) == before
+    assert drawn(written) == before
+
+
+def seen(table: str, kind: str, **stored):
+    """What a table's picture of a kind shows; ``stored``: arrays by row."""
+    found = section(table)
+    for picture, shown in pictures.of(found, Path("nowhere")):
+        if picture.kind == kind:
+            content = picture.draw(Stored(found, shown.suite, stored))
+            if content is not None:
+                return content
+    return None
 
 
 def test_panels_over_noise_have_a_line_per_row_and_a_point_per_level():
-    panels = latent_plots.noise_panels(section("smoothness"))
-    assert [panel.title for panel in panels] == ["rFID (cifar10_resnet)", "PSNR, dB"]
-    for panel in panels:
-        assert list(panel.lines) == ["ae", "dae", "vae", "sdvae", "vmae", "pretrained"]
-        assert all(sorted(line) == [float(level) for level in LEVELS] for line in panel.lines.values())
-    figure = latent_plots.against_noise(section("smoothness"), panels)
-    assert [len(axes.containers) for axes in figure.axes] == [6, 6]
-    assert latent_plots.noise_panels(section("reconstruction")) == []
-    assert latent_plots.noises(section("smoothness")) == ", ".join(LEVELS)
+    content = seen("smoothness", "smoothness")
+    assert [panel.title for panel in content.panels] == ["rFID (cifar10_resnet)", "PSNR, dB"]
+    rows = load("ldmae").tables["smoothness"].rows
+    for panel in content.panels:
+        labels = [rows[row].label for row in ("ae", "dae", "vae", "sdvae", "vmae", "pretrained")]
+        assert [line.label for line in panel.marks] == labels
+        assert all(line.x == [float(level) for level in LEVELS] for line in panel.marks)
+        assert list(panel.x.ticks.values()) == list(LEVELS)
+    assert [len(axes.containers) for axes in drawing.panels(content).axes] == [6, 6]
+    assert not seen("reconstruction", "smoothness")
 
 
 def test_panels_along_the_training_have_shares_of_its_steps():
-    (panel,) = latent_plots.step_panels(section("gfid_steps"))
+    (panel,) = seen("gfid_steps", "steps").panels
     assert panel.title == "gFID (cifar10_resnet)"
-    assert {tuple(line) for line in panel.lines.values()} == {(0.25, 0.5, 0.75, 1.0)}
-    assert latent_plots.step_panels(section("generation")) == []
+    assert {tuple(line.x) for line in panel.marks} == {(0.25, 0.5, 0.75, 1.0)}
+    assert not seen("generation", "steps")
 
 
 def test_bars_stand_for_what_both_have_and_only_where_latents_are_the_subject():
-    assert latent_plots.compared(section("generation")) == ["gfid"]
-    assert latent_plots.compared(section("ablation")) == ["gfid", "rfid", "psnr"]
-    assert latent_plots.compared(section("compression")) == []
-    figure = latent_plots.beside_the_paper(section("ablation"), ["gfid"])
-    ours, paper = figure.axes
+    titles = {
+        table: [panel.title for panel in content.panels[1::2]] if (content := seen(table, "beside")) else []
+        for table in ("generation", "ablation", "compression")
+    }
+    assert titles == {
+        "generation": ["gFID, paper"],
+        "ablation": ["gFID, paper", "rFID, paper", "PSNR, dB, paper"],
+        "compression": [],
+    }
+    ours, paper = drawing.panels(seen("ablation", "beside")).axes[:2]
     assert [patch.get_width() for patch in paper.patches] == [12.92, 8.92, 6.32, 5.98]
     assert [patch.get_width() for patch in ours.patches] == pytest.approx([20.05, 20.35, 20.65, 20.95])
     other = load("batchtopk").tables["table1"]
     assert "psnr" in other.columns
-    assert not {column.suite for column in other.columns.values()} & {latent_plots.SMOOTHNESS, latent_plots.DIFFUSION}
+    assert not {column.suite for column in other.columns.values()} & {"smoothness", "latent_diffusion"}
 
 
 def test_images_stand_in_lines_by_noise():
-    stored = {"A": arrays("a", 0), "B": arrays("b", 1)}
-    lines, length = latent_plots.at_each_noise(stored)
-    assert length == 1 + len(LEVELS)
-    assert lines["A"].shape == (2 * length, 32, 32, 3)
-    assert np.array_equal(lines["A"][0], stored["A"]["inputs"][0])
-    assert np.array_equal(lines["A"][length], stored["A"]["inputs"][1])
-    assert np.array_equal(lines["A"][length + 3], stored["A"]["at_0.05"][1])
-    stored = {"A": arrays("a", 0), "VMAE": arrays("vmae", 0), "B": arrays("pretrained", 0)}
-    assert list(latent_plots.hidden(stored)) == ["B: hidden", "B: completed"]
+    content = seen("smoothness", "at_noise", ae=arrays("a", 0), vmae=arrays("b", 1))
+    assert content.per_line == 1 + len(LEVELS)
+    assert content.lines["AE"].shape == (2 * content.per_line, 32, 32, 3)
+    assert np.array_equal(content.lines["AE"][0], arrays("a", 0)["inputs"][0])
+    assert np.array_equal(content.lines["AE"][content.per_line], arrays("a", 0)["inputs"][1])
+    assert np.array_equal(content.lines["AE"][content.per_line + 3], arrays("a", 0)["at_0.05"][1])
+    hidden = seen("smoothness", "hidden", ae=arrays("a", 0), vmae=arrays("vmae", 0), dae=arrays("pretrained", 0))
+    assert list(hidden.lines) == ["DAE: hidden", "DAE: completed"]
 
 
 def test_channels_are_enlarged_maps_of_two_images():
     latents = np.arange(10 * 4 * 4 * 3, dtype=np.uint8).reshape(10, 4, 4, 3)
-    lines, length = latent_plots.channel_maps({"A": {"latents": latents}})
-    assert length == 3
-    assert lines["A"].shape == (6, 28, 28, 1)
-    assert np.array_equal(lines["A"][4, ::7, ::7, 0], latents[1, :, :, 1])
+    content = seen("smoothness", "channels", ae={"latents": latents})
+    assert content.per_line == 3
+    assert content.lines["AE"].shape == (6, 28, 28, 1)
+    assert np.array_equal(content.lines["AE"][4, ::7, ::7, 0], latents[1, :, :, 1])
 
 
 def test_groups_are_shown_by_the_silhouette_where_there_is_one():
-    figure = latent_plots.groups(section("compression"))
-    assert [(axes.get_title(), axes.get_ylabel()) for axes in figure.axes] == [
+    panels = seen("compression", "groups").panels
+    assert [(panel.title, panel.y.label) for panel in panels] == [
         ("groups: class", "silhouette"),
         ("groups: pattern", "separability"),
     ]
-    assert latent_plots.groups(section("generation")) is None
+    upright, sideways = panels[0].marks[:2]  # of one row, whose intervals are a cross
+    assert (upright.x, upright.y, upright.sideways) == (sideways.x, sideways.y, False)
+    assert sideways.sideways
+    assert not seen("generation", "groups")
 
 
 def test_exact_numbers_are_judged_without_seeds(written):
@@ -205,12 +217,12 @@ def test_exact_numbers_are_judged_without_seeds(written):
     assert cells["conv", "size_mib"]["verdict"] == "reproduced"
     assert cells["conv", "hours"]["verdict"] == "not run"
     assert {claim["id"]: claim["verdict"] for claim in found["claims"]} == {
-        "size": "holds",
-        "gmacs": "holds",
-        "hours": "not run",
-        "control-attention": "reversed",  # the same made-up number for both
-        "control-seconds": "not run",
-        "control-step": "reversed",
+        "vmae-size_mib-within-conv": "holds",
+        "vmae-encoder_gmacs-within-conv": "holds",
+        "vmae-hours-within-conv": "not run",
+        "vmae-encoder_gmacs_full-lower-conv": "reversed",  # the same made-up number for both
+        "vmae_128-step_seconds-lower-conv": "not run",
+        "vmae-step_gflops-lower-conv": "reversed",
     }
     text = (written / "ldmae" / "table.md").read_text(encoding="utf-8")
     assert "seeds=0" not in text

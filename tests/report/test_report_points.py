@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seen import Stored
 from vaebench.papers.tables import Column, Row, Table
 from vaebench.papers.verdicts import Interval
-from vaebench.report import figures, point_plots
+from vaebench.report import pictures
+from vaebench.report.pictures import drawing
 from vaebench.report.summary import Cell, Section
+from vaebench.suites.pictures.points import PICTURES
 
 STEPS = np.array([0, 100, 250, 500, 1000, 1500, 2000, 3000, 5000])
 LEVELS = np.array([0.1, 0.5, 0.9], np.float32)
@@ -28,49 +31,6 @@ def stored(seed: int, moments: int = 9) -> dict[str, np.ndarray]:
     }
 
 
-def offsets(axes) -> list[np.ndarray]:
-    return [np.asarray(cloud.get_offsets()) for cloud in axes.collections]
-
-
-def test_a_line_per_objective_and_a_panel_per_moment():
-    found = {label: stored(number) for number, label in enumerate(ROWS.values())}
-    figure = point_plots.moments(found)
-    assert len(figure.axes) == 2 * 7
-    assert [axes.get_title() for axes in figure.axes[:7]] == ["0", "100", "500", "1000", "1500", "3000", "5000"]
-    assert {axes.get_title() for axes in figure.axes[7:]} == {""}
-    assert [axes.get_ylabel() for axes in figure.axes[::7]] == ["distribution\nmatching", "teacher, target\nheld"]
-    for place, arrays in zip((0, 7), found.values(), strict=True):
-        grey, blue = offsets(figure.axes[place + 6])
-        np.testing.assert_allclose(grey, arrays["reference"])
-        np.testing.assert_allclose(blue, arrays["path"][-1])
-
-
-def test_points_that_ran_away_are_followed_up_to_a_bound():
-    far = stored(0)
-    far["path"][-1, 0] = 2.0
-    assert point_plots.moments({"a": far}).axes[0].get_xlim() == pytest.approx((-2.1, 2.1))
-    far["path"][-1, 0] = 1e6
-    assert point_plots.moments({"a": far}).axes[0].get_xlim() == pytest.approx((-4.0, 4.0))
-    assert point_plots.moments({"a": stored(0)}).axes[0].get_xlim() == pytest.approx((-1.6, 1.6))
-
-
-def test_a_short_training_has_fewer_moments():
-    figure = point_plots.moments({"a": stored(0, moments=2)})
-    assert [axes.get_title() for axes in figure.axes] == ["0", "100"]
-    assert len(point_plots.arrows(stored(0, moments=2)).axes) == 3
-
-
-def test_arrows_at_each_level_without_the_first_moment():
-    found = stored(0)
-    figure = point_plots.arrows(found)
-    assert len(figure.axes) == 3 * 3
-    assert [axes.get_title() for axes in figure.axes[:3]] == ["t = 0.1", "t = 0.5", "t = 0.9"]
-    assert [axes.get_ylabel() for axes in figure.axes[::3]] == ["step 100", "step 1500", "step 5000"]
-    quiver = figure.axes[-1].collections[1]
-    np.testing.assert_allclose(np.stack([quiver.U, quiver.V], 1), found["arrows"][-1, 2])
-    np.testing.assert_allclose(quiver.get_offsets(), found["path"][-1, :20])
-
-
 def cell(row: str) -> Cell:
     runs = {seed: (f"{row}{seed}", "e") for seed in (0, 1)}
     own = Interval(0.02, 0.01, 0.03, 2)
@@ -79,10 +39,54 @@ def cell(row: str) -> Cell:
 
 def section() -> Section:
     rows = {row: Row(label, "dmvae/toy") for row, label in ROWS.items()}
-    column = Column("SWD", point_plots.SUITE, "sliced_wasserstein", "lower", 3)
+    column = Column("SWD", "points", "sliced_wasserstein", "lower", 3)
     table = Table("objectives", "s_curve", rows, {"swd": column})
     cells = {(row, "swd"): cell(row) for row in rows}
     return Section("objectives", table, "small", "s_curve", (), {"swd": "SWD"}, cells, (), (), ())
+
+
+MOMENTS, ARROWS = (picture.draw for picture in PICTURES)
+
+
+def shown(*arrays: dict[str, np.ndarray]) -> Stored:
+    return Stored(section(), "points", dict(zip(ROWS, arrays, strict=False)))
+
+
+def test_a_line_per_objective_and_a_panel_per_moment():
+    found = [stored(0), stored(1)]
+    content = MOMENTS(shown(*found))
+    assert (content.across, len(content.panels)) == (7, 2 * 7)
+    steps = ["step 0", "step 100", "step 500", "step 1000", "step 1500", "step 3000", "step 5000"]
+    assert [panel.title for panel in content.panels] == [*steps, *[""] * 7]
+    assert [panel.y.label for panel in content.panels[::7]] == list(ROWS.values())
+    for place, arrays in zip((6, 13), found, strict=True):
+        grey, blue = content.panels[place].marks
+        np.testing.assert_array_equal(grey.points, arrays["reference"])
+        np.testing.assert_array_equal(blue.points, arrays["path"][-1])
+
+
+@pytest.mark.parametrize(("furthest", "limit"), [(1.0, 1.6), (2.0, 2.1), (1e6, 4.0)])
+def test_points_that_ran_away_are_followed_up_to_a_bound(furthest, limit):
+    far = stored(0)
+    far["path"][-1, 0] = furthest
+    assert MOMENTS(shown(far)).panels[0].x.limits == pytest.approx((-limit, limit))
+
+
+def test_a_short_training_has_fewer_moments():
+    content = MOMENTS(shown(stored(0, moments=2)))
+    assert [panel.title for panel in content.panels] == ["step 0", "step 100"]
+    assert len(ARROWS(shown(stored(0, moments=2))).panels) == 3
+
+
+def test_arrows_at_each_level_without_the_first_moment():
+    found = stored(0)
+    content = ARROWS(shown(found, stored(1)))
+    assert (content.across, len(content.panels)) == (3, 3 * 3)
+    assert [panel.title for panel in content.panels[:3]] == ["t = 0.1", "t = 0.5", "t = 0.9"]
+    assert [panel.y.label for panel in content.panels[::3]] == ["step 100", "step 1500", "step 5000"]
+    quiver = drawing.panels(content).axes[-1].collections[1]
+    np.testing.assert_allclose(np.stack([quiver.U, quiver.V], 1), found["arrows"][-1, 2])
+    np.testing.assert_allclose(quiver.get_offsets(), found["path"][-1, :20])
 
 
 def test_they_are_drawn_from_the_first_seeds_arrays(tmp_path):
@@ -92,11 +96,11 @@ def test_they_are_drawn_from_the_first_seeds_arrays(tmp_path):
             place = store / f"{row}{seed}" / "evals" / "e"
             place.mkdir(parents=True)
             np.savez_compressed(place / "arrays.npz", **stored(number))
-    written = figures.write(section(), store, folder)
+    written = pictures.write(section(), store, folder)
     names = ["points-objectives-small-s_curve.png", "arrows-objectives-small-s_curve.png"]
     assert [path.name for path in written] == names
     assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size < 300_000 for path in written)
-    captions = dict(figures.there(section(), folder))
+    captions = dict(pictures.there(section(), folder))
     assert list(captions) == names
     assert captions[names[0]].startswith("Points moved by each objective")
-    assert figures.write(section(), Path("nowhere"), tmp_path / "none") == []
+    assert pictures.write(section(), Path("nowhere"), tmp_path / "none") == []

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from vaebench import planning
-from vaebench.compose import configurations, session
+from seen import cell_line
+from vaebench.config.compose import configurations, session
+from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load
-from vaebench.report import data, html, latex, markdown
-from vaebench.report.cells import Cells, cells_path
 from vaebench.report.summary import Section, counts, sections
+from vaebench.report.tables import data, html, latex, markdown
+from vaebench.reproduce import planning
 
 PAPER = load("dmvae")
 TABLE = PAPER.tables["headline"]
@@ -28,12 +29,9 @@ def section(folder: Path, *, scale: str = "paper", features: str = "inception", 
         lost = 0.0 if name in ("psnr", "rfid") else worse * (1 if column.better == "lower" else -1)
         for seed in range(3):
             value = TABLE.reported["dmvae"][name] + lost + 1e-4 * seed
-            place = {"paper": "dmvae", "table": "headline", "row": "dmvae", "column": name, "seed": seed}
-            where = {"scale": scale, "dataset": "imagenet" if scale == "paper" else "mnist", "stand_in": 0}
-            facts = {"count": count, "epochs": 1.0, "train_images": 1, "low": None, "high": None, "by_seed": "[]"}
-            text = {"protocol": json.dumps(found), "protocol_digest": name, "run": "r", "eval": "e", "unit": ""}
-            lines.append({**place, **where, **facts, **text, "value": value, "measurement": column.measurement})
-            lines[-1] |= {"dataset_digest": "d", "commit": "c", "device": "cpu"}
+            facts = {"scale": scale, "dataset": "imagenet" if scale == "paper" else "mnist", "epochs": 1.0}
+            facts |= {"seed": seed, "value": value, "count": count, "run": "r", "eval": "e"}
+            lines.append(cell_line("dmvae", "headline", "dmvae", name, protocol=found, **facts))
     path = cells_path(folder, "dmvae")
     Cells.read(path).merged(lines).write(path)
     (here,) = (one for one in sections(PAPER, Cells.read(path)) if one.key == "headline")
@@ -44,24 +42,24 @@ def test_claims_are_held_against_the_printed_numbers(tmp_path):
     found = section(tmp_path)
     assert counts(found) == {"cells": {"reproduced": 8}, "claims": {"holds": 22}}
     verdicts = {judged.claim.id: judged.verdict.kind for judged in found.claims}
-    assert verdicts["against-is"] == "holds"
+    assert verdicts["dmvae-is-lower-mar"] == "holds"
     assert len(found.claims) == len(TABLE.claims)
 
 
 def test_a_claim_against_a_printed_number_can_fail(tmp_path):
     verdicts = {judged.claim.id: judged.verdict.kind for judged in section(tmp_path, worse=0.5).claims}
-    assert verdicts["gfid-vavae"] == "holds"  # 2.14 < 2.17
-    assert verdicts["gfid-aligntok"] == "reversed"  # 2.14 > 2.04
-    assert verdicts["longer-800"] == "holds"
+    assert verdicts["dmvae-gfid-lower-vavae"] == "holds"  # 2.14 < 2.17
+    assert verdicts["dmvae-gfid-lower-aligntok"] == "reversed"  # 2.14 > 2.04
+    assert verdicts["dmvae-gfid-lower-gfid@400"] == "holds"
 
 
 def test_what_we_measure_otherwise_is_not_held_against_others(tmp_path):
     found = section(tmp_path, scale="small", features="classifier")
     by_id = {judged.claim.id: judged for judged in found.claims}
-    verdict = by_id["gfid-vavae"].verdict
+    verdict = by_id["dmvae-gfid-lower-vavae"].verdict
     assert verdict.kind == "not comparable"
     assert "features classifier != inception" in verdict.text
-    assert by_id["longer-800"].verdict.kind == "holds"  # between two of ours
+    assert by_id["dmvae-gfid-lower-gfid@400"].verdict.kind == "holds"  # between two of ours
 
 
 def test_every_format_shows_quoted_rows_with_their_printed_numbers_alone(tmp_path):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,16 +15,20 @@ import torch
 import yaml
 from torch import nn
 
+from seen import Stored, cell_line, shown_in
 from vaebench import report
-from vaebench.config import Request
+from vaebench.config.request import Request
 from vaebench.contracts import AnswerInputs
+from vaebench.contracts.pictures import Panel, Panels, intervals
 from vaebench.data.answers import Grades, answers
 from vaebench.data.problems import Problems
+from vaebench.papers.cells import Cells, cells_path, digest
 from vaebench.papers.tables import Row, load
 from vaebench.papers.verdicts import Interval
-from vaebench.report import figures, selection_plots
-from vaebench.report.cells import Cells, cells_path, digest
-from vaebench.report.summary import sections
+from vaebench.report import pictures
+from vaebench.report.pictures import drawing
+from vaebench.report.summary import Section, sections
+from vaebench.suites.pictures.selection import PICTURES
 from vaebench.suites.selection import Selection
 
 SELECTION = ("bars", "accuracy_at_k", "entropy", "z", "picks")
@@ -59,17 +65,10 @@ def measured(table: str, dataset: str, scale: str = "small") -> list[dict]:
             if row.columns and c not in row.columns:
                 continue
             value = accuracies(table)[r] if column.unit == "%" else 0.5
-            protocol = json.dumps({"k": 4})
-            lines.append(
-                {
-                    **{"paper": "rcvae", "table": table, "row": r, "column": c, "seed": -1, "value": value},
-                    **{"low": value - 2.1, "high": value + 2.3, "by_seed": json.dumps([value - 0.2, value + 0.2])},
-                    **{"count": 1319, "unit": column.unit, "measurement": column.measurement, "protocol": protocol},
-                    **{"protocol_digest": "p", "run": "", "eval": evaluation(table, r, dataset), "dataset": dataset},
-                    **{"dataset_digest": "d", "stand_in": 0, "scale": scale, "epochs": 0.0, "train_images": 0},
-                    **{"commit": "0123abc", "device": "cpu"},
-                }
-            )
+            facts = {"seed": -1, "value": value, "low": value - 2.1, "high": value + 2.3, "count": 1319, "run": ""}
+            facts |= {"by_seed": json.dumps([value - 0.2, value + 0.2]), "eval": evaluation(table, r, dataset)}
+            facts |= {"scale": scale, "dataset": dataset}
+            lines.append(cell_line("rcvae", table, r, c, protocol={"k": 4}, **facts))
     return lines
 
 
@@ -79,7 +78,7 @@ def arrays(row: Row, accuracy: float, k: int = 4, sources: tuple[str, ...] = SOU
     ks = np.array([n for n in (1, 2, 4, 8, 16, 32) if n < k] + [k])
     curve = 38 + (accuracy - 38) * np.log(ks) / np.log(max(2, k))
     stored = {"k_values": ks, f"accuracy_at_k.{row.measures}": curve.astype(np.float32)}
-    if any("needs_model=false" in text for text in row.eval_overrides):
+    if row.options.get("needs_model") is False:
         return stored
     entropy, right = rng.normal(120, 14, 4000), rng.random(4000) < 0.38
     edges = np.histogram_bin_edges(entropy, 40)
@@ -138,12 +137,12 @@ def written(store, tmp_path_factory) -> Path:
     return results
 
 
-def pictures(results: Path) -> dict[str, bytes]:
+def drawn(results: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (results / "rcvae").glob("*.png")}
 
 
 def test_every_picture_is_there_small_and_linked(written):
-    found = pictures(written)
+    found = drawn(written)
     wanted = {f"{kind}-selectors-small-openai_gsm8k.png" for kind in SELECTION}
     wanted |= {f"{kind}-tiny-small-tiny.png" for kind in SELECTION}
     assert set(found) == wanted | {"curves-health-small-openai_gsm8k.png"}
@@ -158,18 +157,18 @@ def test_every_picture_is_there_small_and_linked(written):
 def test_the_same_numbers_give_the_same_bytes(written, store, tmp_path):
     shutil.copytree(written, tmp_path / "again", ignore=shutil.ignore_patterns("*.png"))
     report.write("rcvae", tmp_path / "again", store)
-    assert pictures(tmp_path / "again") == pictures(written)
+    assert drawn(tmp_path / "again") == drawn(written)
 
 
 def test_without_the_store_the_pictures_stay(written, tmp_path):
-    before = pictures(written)
+    before = drawn(written)
     again = {path.name for path in report.write("rcvae", written, tmp_path / "nowhere")}
-    assert pictures(written) == before
+    assert drawn(written) == before
     assert {name for name in again if name.endswith(".png")} == {name for name in before if name.startswith("bars-")}
 
 
 def test_without_arrays_there_are_only_the_bars(tmp_path):
-    names = [path.name for path in figures.write(section("selectors"), tmp_path / "store", tmp_path)]
+    names = [path.name for path in pictures.write(section("selectors"), tmp_path / "store", tmp_path)]
     assert names == ["bars-selectors-small-openai_gsm8k.png"]
 
 
@@ -217,7 +216,7 @@ def test_what_the_suite_stores_is_drawn(spread, sources, tmp_path):
     folder = tmp_path / "store" / evaluation("tiny", "rcvae", "tiny")
     folder.mkdir(parents=True)
     np.savez_compressed(folder / "arrays.npz", **suite.run(inputs).arrays)
-    names = {path.name for path in figures.write(section("tiny", "tiny"), tmp_path / "store", tmp_path)}
+    names = {path.name for path in pictures.write(section("tiny", "tiny"), tmp_path / "store", tmp_path)}
     assert names == {f"{kind}-tiny-small-tiny.png" for kind in SELECTION}
 
 
@@ -229,7 +228,7 @@ def test_a_missing_array_takes_its_picture_only(gone, tmp_path):
         folder.mkdir(parents=True)
         kept = {key: value for key, value in arrays(row, 40.0).items() if key != gone}
         np.savez_compressed(folder / "arrays.npz", **kept)
-    names = {path.name for path in figures.write(section("tiny", "tiny"), tmp_path / "store", tmp_path)}
+    names = {path.name for path in pictures.write(section("tiny", "tiny"), tmp_path / "store", tmp_path)}
     lost = {"entropy_edges": "entropy", "z": "z", "picks_position": "picks"}[gone]
     assert names == {f"{kind}-tiny-small-tiny.png" for kind in SELECTION if kind != lost}
 
@@ -238,125 +237,132 @@ def test_objects_in_an_array_file_are_named_and_left_out(tmp_path, capsys):
     folder = tmp_path / "store" / evaluation("tiny", "rcvae", "tiny")
     folder.mkdir(parents=True)
     np.savez_compressed(folder / "arrays.npz", sources=np.array([{"a": 1}], dtype=object))
-    names = {path.name for path in figures.write(section("tiny", "tiny"), tmp_path / "store", tmp_path)}
+    names = {path.name for path in pictures.write(section("tiny", "tiny"), tmp_path / "store", tmp_path)}
     assert names == {"bars-tiny-small-tiny.png"}
     error = capsys.readouterr().err
     assert error.startswith(f"left out: {folder / 'arrays.npz'}: holds no arrays (ValueError); remove ")
     assert error.count("\n") == 1
 
 
+def seen(found: Section, kind: str, stored: dict[str, Any] | None = None) -> Any:
+    """What a section's picture of a kind shows of arrays by row."""
+    draw = next(picture.draw for picture in PICTURES if picture.kind == kind)
+    return draw(Stored(found, "selection", stored))
+
+
+def unwrapped(marks: Sequence[Any]) -> list[str]:
+    return [" ".join(mark.label.split()) for mark in marks]
+
+
 def test_panels_hold_their_rows_and_the_references():
     found = section("selectors")
     rows = found.table.rows
-    stored = {name: arrays(row, 40.0) for name, row in rows.items()}
-    panels = selection_plots.accuracy_lines(found, stored)
-    assert list(panels) == ["embedder minilm", "embedder lsa", "no embedding"]
-    own = [row.label for row in rows.values() if "embedder=lsa" in row.overrides]
+    shown = seen(found, "accuracy_at_k", {name: arrays(row, 40.0) for name, row in rows.items()})
+    assert [panel.title for panel in shown.panels] == ["embedder minilm", "embedder lsa", "no embedding"]
+    own = [row.label for row in rows.values() if row.set.get("embedder") == "lsa"]
     shared = [rows[name].label for name in ("random", "majority", "oracle")]
-    assert [line.label for line in panels["embedder lsa"]] == [*own, *shared]
-    drawn = {line.label for lines in panels.values() for line in lines}
-    assert drawn == {row.label for row in rows.values()}
-    figure = selection_plots.accuracy_at_k(panels)
-    method = next(line for line in figure.axes[0].lines if line.get_label().startswith("R-CVAE"))
-    opposite = next(line for line in figure.axes[0].lines if line.get_label().startswith("highest entropy"))
-    assert method.get_linewidth() == max(line.get_linewidth() for line in figure.axes[0].lines)
-    assert opposite.get_linestyle() == "--"
-    np.testing.assert_array_equal(method.get_xdata(), [1, 2, 4])
-    greys = {line.get_label(): line.get_color() for line in figure.axes[0].lines if line.get_label() in shared}
-    assert set(greys.values()) == {"#888888", "#000000"}
+    assert unwrapped(shown.panels[1].marks) == [*own, *shared]
+    assert {label for panel in shown.panels for label in unwrapped(panel.marks)} == {row.label for row in rows.values()}
+    lines = {" ".join(line.label.split()): line for line in shown.panels[0].marks}
+    method = next(line for label, line in lines.items() if label.startswith("R-CVAE"))
+    assert (method.width, method.band) == (max(line.width for line in lines.values()), True)
+    np.testing.assert_allclose(method.above, 2.0, rtol=1e-5)
+    np.testing.assert_array_equal(method.x, [1, 2, 4])
+    assert next(line for label, line in lines.items() if label.startswith("highest entropy")).dash == "--"
+    assert {lines[label].colour for label in shared} == {"#888888", "#000000"}
 
 
 def test_a_panel_per_language_model_and_one_for_references_alone():
     found = section("gsm8k", "gsm8k", "paper")
-    stored = {name: arrays(row, 40.0, k=8) for name, row in found.table.rows.items()}
-    panels = selection_plots.accuracy_lines(found, stored)
-    assert list(panels) == ["embedder jina", "embedder jina, answers llama"]
-    assert all("Llama" in line.label for line in panels["embedder jina, answers llama"])
+    shown = seen(found, "accuracy_at_k", {name: arrays(row, 40.0, k=8) for name, row in found.table.rows.items()})
+    assert [panel.title for panel in shown.panels] == ["embedder jina", "embedder jina, answers llama"]
+    assert all("Llama" in label for label in unwrapped(shown.panels[1].marks))
     tiny = section("tiny", "tiny")
-    assert list(selection_plots.accuracy_lines(tiny, {"topp": arrays(tiny.table.rows["topp"], 38.0)})) == [
-        "no embedding"
-    ]
-    assert selection_plots.accuracy_lines(tiny, {}) == {}
+    shown = seen(tiny, "accuracy_at_k", {"topp": arrays(tiny.table.rows["topp"], 38.0)})
+    assert [panel.title for panel in shown.panels] == ["no embedding"]
+    assert not seen(tiny, "accuracy_at_k", {})
 
 
 def test_bars_are_sorted_and_show_the_whole_interval():
-    dots = selection_plots.accuracy_dots(section("selectors"))
-    means = [dot.ours.mean for dot in dots]
-    assert means == sorted(means, reverse=True)
-    assert dots[0].measures == "oracle"
-    figure = selection_plots.bars([selection_plots.Dot("a", "random", Interval(40.0, 39.0, 43.0, 3), None)])
-    (bar,) = figure.axes[0].containers
-    np.testing.assert_allclose(bar.lines[2][0].get_segments()[0][:, 0], [39.0, 43.0])
-    figure = selection_plots.bars([selection_plots.Dot("a", "single", Interval(40.0, None, None, 1), None)])
-    (bar,) = figure.axes[0].containers
-    np.testing.assert_allclose(bar.lines[2][0].get_segments()[0][:, 0], [40.0, 40.0])
+    found = section("selectors")
+    (panel,) = seen(found, "bars").panels
+    labels = [" ".join(label.split()) for label in panel.y.ticks.values()]
+    means = {
+        found.table.rows[row].label: cell.ours.mean for (row, name), cell in found.cells.items() if name == "accuracy"
+    }
+    assert [means[label] for label in labels] == sorted(means.values(), reverse=True)
+    assert labels[0] == found.table.rows["oracle"].label
+    assert {labels[int(place)].partition(":")[0] for place in panel.y.bold} == {"R-CVAE"}
+    for interval, ends in (
+        (Interval(40.0, 39.0, 43.0, 3), [39.0, 43.0]),
+        (Interval(40.0, None, None, 1), [40.0, 40.0]),
+    ):
+        figure = drawing.panels(Panels(panels=[Panel(marks=[intervals({0: interval}, sideways=True)])]))
+        (bar,) = figure.axes[0].containers
+        np.testing.assert_allclose(bar.lines[2][0].get_segments()[0][:, 0], ends)
 
 
 def test_printed_rows_keep_their_order_beside_the_papers_numbers():
     lines = [line for line in measured("gsm8k", "gsm8k", "paper") if not line["row"].startswith("llama")]
-    dots = selection_plots.accuracy_dots(section("gsm8k", "gsm8k", "paper", lines))
-    table = load("rcvae").tables["gsm8k"]
-    assert [dot.label for dot in dots][:8] == [table.rows[name].label for name in list(table.rows)[:8]]
-    assert [dot.paper for dot in dots][:8] == [23.4, 37.2, 40.7, 43.2, 23.4, 37.2, 39.0, 41.9]
-    axes = selection_plots.bars(dots).axes[0]
-    diamonds = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "d" and len(line.get_xdata())]
-    assert diamonds == [23.4, 37.2, 40.7, 43.2, 23.4, 37.2, 39.0, 41.9]
+    found = section("gsm8k", "gsm8k", "paper", lines)
+    (panel,) = seen(found, "bars").panels
+    labels = [" ".join(label.split()) for label in panel.y.ticks.values()][:8]
+    assert labels == [found.table.rows[name].label for name in list(found.table.rows)[:8]]
+    (diamonds,) = (mark for mark in panel.marks if mark.label == "the paper's number")
+    assert (list(diamonds.y)[:8], diamonds.hollow) == (list(range(8)), True)
+    assert list(diamonds.x)[:8] == [23.4, 37.2, 40.7, 43.2, 23.4, 37.2, 39.0, 41.9]
 
 
 def test_nothing_is_drawn_of_a_table_that_has_not_been_run(tmp_path):
     for found in sections(load("rcvae"), Cells.read(Path("nowhere"))):
-        assert figures.write(found, tmp_path / "store", tmp_path) == []
+        assert pictures.write(found, tmp_path / "store", tmp_path) == []
+
+
+def of_one(kind: str, stored: dict[str, np.ndarray]) -> list[Any]:
+    """The panels of a kind with the arrays of one row."""
+    return list(seen(section("tiny", "tiny"), kind, {"rcvae": stored}).panels)
 
 
 def test_densities_have_the_area_one():
-    row = load("rcvae").tables["tiny"].rows["rcvae"]
-    stored = arrays(row, 40.0)
-    (axes,) = selection_plots.entropies({"a": stored}).axes
-    for patch in axes.patches:
-        values, edges, _ = patch.get_data()
-        assert float(np.sum(values * np.diff(edges))) == pytest.approx(1.0)
-    none = {**stored, "entropy_right": np.zeros_like(stored["entropy_right"])}
-    assert selection_plots.entropies({"a": none}).axes
+    stored = arrays(load("rcvae").tables["tiny"].rows["rcvae"], 40.0)
+    (panel,) = of_one("entropy", stored)
+    for found in panel.marks:
+        assert float(np.sum(found.densities * np.diff(found.edges))) == pytest.approx(1.0)
+    assert of_one("entropy", {**stored, "entropy_right": np.zeros_like(stored["entropy_right"])})
     edges = np.array([1, 1, 2, 4, 4, 4], dtype=np.float32)
     counts = np.array([1, 2, 3, 2, 2], dtype=np.float32)
-    (axes,) = selection_plots.entropies(
-        {"a": {"entropy_edges": edges, "entropy_right": counts, "entropy_wrong": counts}}
-    ).axes
-    values, merged, _ = axes.patches[0].get_data()
-    np.testing.assert_allclose(merged, [1, 2, 4])
-    np.testing.assert_allclose(values, [0.3, 0.35])
+    (panel,) = of_one("entropy", {"entropy_edges": edges, "entropy_right": counts, "entropy_wrong": counts})
+    np.testing.assert_allclose(panel.marks[0].edges, [1, 2, 4])
+    np.testing.assert_allclose(panel.marks[0].densities, [0.3, 0.35])
 
 
 def test_a_collapsed_posterior_is_a_spike_and_a_spot():
     edges = np.array([362.99998, 363.0, 363.00003], dtype=np.float32)
     stored = {"entropy_edges": edges, "entropy_right": np.array([1, 1]), "entropy_wrong": np.array([2, 1])}
     stored |= {"z": np.full((5, 2), 1e-7, dtype=np.float32), "z_right": np.arange(5) < 2}
-    (spike,), (spot,) = (
-        draw({"a": stored}).axes for draw in (selection_plots.entropies, selection_plots.posterior_means)
-    )
-    for low, high in (spike.get_xlim(), spot.get_xlim(), spot.get_ylim()):
+    (spike,), (spot,) = (of_one(kind, stored) for kind in ("entropy", "z"))
+    for low, high in (spike.x.limits, spot.x.limits, spot.y.limits):
         assert high - low == pytest.approx(0.1)
-    assert spike.get_xlim()[0] < edges[0] < edges[-1] < spike.get_xlim()[1]
+    assert spike.x.limits[0] < edges[0] < edges[-1] < spike.x.limits[1]
 
 
 def test_picks_are_percent_beside_the_fair_share():
-    row = load("rcvae").tables["tiny"].rows["rcvae"]
-    stored = arrays(row, 40.0)
-    position, source = selection_plots.picks({"a": stored, "b": stored}).axes[:2]
-    assert sum(bar.get_height() for bar in position.patches) == pytest.approx(100)
-    assert sum(bar.get_width() for bar in source.patches) == pytest.approx(100)
-    assert position.lines[0].get_ydata()[0] == source.lines[0].get_xdata()[0] == 25
+    stored = arrays(load("rcvae").tables["tiny"].rows["rcvae"], 40.0)
+    (bars, fair), (lying, across) = (panel.marks for panel in of_one("picks", stored))
+    assert sum(bars.lengths) == pytest.approx(100)
+    assert sum(lying.lengths) == pytest.approx(100)
+    assert fair.at == across.at == 25
+    assert (lying.sideways, across.sideways) == (True, True)
     alone = {**stored, "picks_source": np.ones(1), "sources": np.array(["one"])}
-    assert len(selection_plots.picks({"a": alone}).axes) == 1
+    assert len(of_one("picks", alone)) == 1
 
 
 def test_training_curves_are_those_of_the_evaluations_parents(store, tmp_path):
     found = section("health")
-    curves = figures._curves(found, store)
-    assert {label: [log[0]["rcvae/recon"] for log in logs] for label, logs in curves.items()} == {
-        "R-CVAE (minilm)": [900.0, 910.0],
-        "R-CVAE (lsa)": [900.0, 910.0],
-    }
-    names = [path.name for path in figures.write(found, store, tmp_path)]
+    panels = {panel.title: panel.marks for panel in shown_in(found, store, "curves").panels}
+    assert [(line.label, line.y[0]) for line in panels["rcvae/recon"]] == [
+        (f"R-CVAE ({embedder})", value) for embedder in ("minilm", "lsa") for value in (900.0, 910.0)
+    ]
+    names = [path.name for path in pictures.write(found, store, tmp_path)]
     assert names == ["curves-health-small-openai_gsm8k.png"]
-    assert figures._curves(found, tmp_path) == {}
+    assert not shown_in(found, tmp_path, "curves")

@@ -11,20 +11,25 @@ import struct
 import wave
 from dataclasses import replace
 from functools import cache
-from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from seen import Stored, cell_line, parsed, shown_in
 from vaebench import report
+from vaebench.contracts.pictures import Sounds, intervals, printed
+from vaebench.papers.cells import Cells, cells_path, digest
 from vaebench.papers.tables import Row, load
 from vaebench.papers.verdicts import Interval
-from vaebench.report import figures, html, listen, markdown, token_plots
-from vaebench.report.cells import Cells, cells_path, digest
-from vaebench.report.summary import sections
-from vaebench.report.token_plots import Entry
+from vaebench.report import pictures
+from vaebench.report.pictures import drawing, sounds
+from vaebench.report.summary import Section, sections
+from vaebench.report.tables import html, markdown
+from vaebench.suites.pictures import tokens
+from vaebench.suites.pictures.tokens import Entry
 
 IMAGES, AUDIO = ("table1_images", "cifar10"), ("table1_audio", "fsdd")
 METHODS = ["VQ-VAE", "VQ with EMA and resets", "SimVQ", "TokenBridge", "FSQ", "FSP", "VP-VAE"]
@@ -53,16 +58,10 @@ def measured(table: str, dataset: str, scale: str = "small", seeds: int = 3) -> 
                 continue
             for seed in range(seeds):
                 run, evaluation = run_of(table, r, dataset, seed)
-                protocol = {"split": "test"}
+                where = {"scale": scale, "dataset": dataset, "stand_in": 1, "run": run, "eval": evaluation}
+                value = number(r, column.measurement, seed)
                 lines.append(
-                    {
-                        **{"paper": "vpvae", "table": table, "row": r, "column": c, "seed": seed, "low": None},
-                        **{"value": number(r, column.measurement, seed), "high": None, "by_seed": "[]", "count": 2000},
-                        **{"unit": column.unit, "measurement": column.measurement, "protocol": json.dumps(protocol)},
-                        **{"protocol_digest": digest(protocol), "run": run, "eval": evaluation, "dataset": dataset},
-                        **{"dataset_digest": "d", "stand_in": 1, "scale": scale, "epochs": 3.0, "train_images": 20000},
-                        **{"commit": "0123abc", "device": "cpu"},
-                    }
+                    cell_line("vpvae", table, r, c, protocol={"split": "test"}, seed=seed, value=value, **where)
                 )
     return lines
 
@@ -179,161 +178,134 @@ def test_with_some_of_the_runs_pictures_and_sounds_stay(written, tmp_path):
     assert files(written, ".png", ".html") == before
 
 
+def seen(found: Section, kind: str, arrays: dict[str, Any] | None = None, logs: Any = None) -> Any:
+    """What a section's picture of a kind shows of arrays, or logs, by row."""
+    draw = next(picture.draw for picture in tokens.PICTURES if picture.kind == kind)
+    return draw(Stored(found, "tokens", arrays, logs))
+
+
 def test_rows_are_methods_and_sizes():
-    found = section(*IMAGES)
-    entries = token_plots.entries(found)
+    found = Stored(section(*IMAGES), "tokens")
+    entries = tokens.entries(found)
     assert entries[:2] == [
         Entry("vq_vae_256", "vq_vae", "VQ-VAE", 256),
         Entry("vq_vae_1024", "vq_vae", "VQ-VAE", 1024),
     ]
     assert list(dict.fromkeys(entry.label for entry in entries)) == METHODS
-    assert token_plots.entries(found, ["fsp_256"]) == [Entry("fsp_256", "fsp", "FSP", 256)]
-    rows = {
-        name: Row(label, "e") for name, label in {"a_64": "A (K = 64)", "b_64": "64", "c": "C, 64", "d_5": "D"}.items()
-    }
-    other = replace(found, table=replace(found.table, rows=rows))
-    labels = {entry.row: (entry.label, entry.size) for entry in token_plots.entries(other)}
-    assert labels == {"a_64": ("A", 64), "b_64": ("64", 64), "c": ("C, 64", None), "d_5": ("D", None)}
-    assert token_plots.of_the_largest(other, ["a_64", "c"]) == ["a_64", "c"]
-    assert token_plots.of_the_largest(found, found.table.rows) == [f"{e.method}_1024" for e in entries[::2]]
-    assert token_plots.of_the_largest(found, []) == []
+    assert tokens.entries(found, ["fsp_256"]) == [Entry("fsp_256", "fsp", "FSP", 256)]
+    rows = {"a_64": Row("A, 64", "e", short="A", point={"K": 64}, written="a"), "c": Row("C, 64", "e")}
+    other = replace(found.section, table=replace(found.section.table, rows=rows))
+    labels = {entry.row: (entry.label, entry.size) for entry in tokens.entries(Stored(other, "tokens"))}
+    assert labels == {"a_64": ("A", 64), "c": ("C, 64", None)}
+    images = {"inputs": np.zeros((1, 4, 4, 1)), "reconstructions": np.zeros((1, 4, 4, 1))}
+    assert list(seen(other, "reconstructions", {"a_64": images, "c": images}).lines) == [
+        "test images",
+        "A, 64",
+        "C, 64",
+    ]
+    assert not seen(other, "reconstructions", {})
 
 
 def test_training_has_a_panel_per_size_and_a_line_per_seed(store):
-    found = section(*IMAGES)
-    figure = token_plots.watched(found, figures._logs(found, store))
-    assert [axes.get_title() for axes in figure.axes] == ["codebook of 256", "", "codebook of 1,024", ""]
-    assert [axes.get_ylabel() for axes in figure.axes[:2]] == ["share of codes used", "CVU"]
-    for axes in figure.axes:
-        assert len(axes.lines) == 3 * len(METHODS)
-        assert len({line.get_color() for line in axes.lines}) == len(METHODS)
-        np.testing.assert_array_equal(axes.lines[0].get_xdata(), [250, 500, 750, 1000, 1250, 1500])
-    np.testing.assert_allclose(figure.axes[1].lines[2].get_ydata()[-1], 0.67)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == METHODS
+    shown = shown_in(section(*IMAGES), store, "watch")
+    assert [panel.title for panel in shown.panels] == ["codebook of 256", "codebook of 1,024", "", ""]
+    assert [panel.y.label for panel in shown.panels] == ["share of codes used", "", "CVU", ""]
+    for panel in shown.panels:
+        assert len(panel.marks) == 3 * len(METHODS)
+        assert len({line.colour for line in panel.marks}) == len(METHODS)
+        assert panel.marks[0].x == (250, 500, 750, 1000, 1250, 1500)
+    assert shown.panels[2].marks[2].y[-1] == pytest.approx(0.67)
+    assert [text.get_text() for text in drawing.panels(shown).legends[0].get_texts()] == METHODS
 
 
-def test_trainings_that_were_not_watched_have_no_picture(tmp_path):
+def test_trainings_that_were_not_watched_have_no_picture():
     found = section(*IMAGES)
-    assert token_plots.watched(found, {}) is None
-    assert token_plots.watched(found, {"fsp_256": [[{"step": 1, "epoch": 1, "tokenizer/loss": 2.0}]]}) is None
-    part = {"fsp_256": [[{"step": 1, "epoch": 1, "watch/usage": 0.5}]]}
-    upper, lower = token_plots.watched(found, part).axes
-    assert (len(upper.lines), upper.lines[0].get_marker(), len(lower.lines)) == (1, ".", 0)
+    assert not seen(found, "watch")
+    assert not seen(found, "watch", logs={"fsp_256": [[{"step": 1, "epoch": 1, "tokenizer/loss": 2.0}]]})
+    upper, lower = seen(found, "watch", logs={"fsp_256": [[{"step": 1, "epoch": 1, "watch/usage": 0.5}]]}).panels
+    assert ([line.marker for line in upper.marks], lower.marks) == (["."], [])
 
 
 def test_shares_are_sorted_and_end_where_the_codes_do(store):
     found = section(*IMAGES)
-    stored = {row: arrays["code_counts"] for row, arrays in figures.arrays(found, store, "tokens").items()}
-    small, large = token_plots.code_shares(found, stored).axes
-    for axes, size in ((small, 256), (large, 1024)):
-        assert (axes.get_title(), axes.get_yscale()) == (f"codebook of {size:,}", "log")
-        lines = {line.get_label(): line for line in axes.lines}
-        assert list(lines) == [*METHODS, "all equally frequent"]
-        np.testing.assert_allclose(lines["all equally frequent"].get_ydata(), 1 / size)
-        (one,) = lines["VQ-VAE"].get_ydata()
-        assert (one, lines["VQ-VAE"].get_marker()) == (1.0, "o")
-        shares = lines["VP-VAE"].get_ydata()
+    for panel, size in zip(shown_in(found, store, "codes").panels, (256, 1024), strict=True):
+        assert (panel.title, panel.y.scale) == (f"codebook of {size:,}", "log")
+        *lines, even = panel.marks
+        assert [*(line.label for line in lines), even.label] == [*METHODS, "all equally frequent"]
+        assert even.at == 1 / size
+        by_label = {line.label: line for line in lines}
+        assert (list(by_label["VQ-VAE"].y), by_label["VQ-VAE"].marker) == ([1.0], "o")
+        shares = by_label["VP-VAE"].y
         assert len(shares) == size - size // 10
         assert np.all(np.diff(shares) <= 0)
         assert float(shares.sum()) == pytest.approx(1.0)
-    assert token_plots.code_shares(found, {}) is None
+    assert not seen(found, "codes", {})
 
 
 def test_quality_against_size_is_ours_beside_the_papers():
-    found = section(*IMAGES)
-    panels = token_plots.size_panels(found)
-    assert [panel.title for panel in panels] == ["CVU", "PSNR, dB"]
-    figure = token_plots.against_size(found, panels)
-    label, ours, paper = panels[1].lines["vp_vae"]
-    assert (label, sorted(ours), paper) == ("VP-VAE", [256, 1024], {256: 23.4973, 1024: 23.8878})
-    axes = figure.axes[1]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["256", "1024"]
-    bars = {container.get_label(): container for container in axes.containers}
-    assert list(bars) == METHODS
-    np.testing.assert_allclose(list(bars["VP-VAE"].lines[0].get_ydata()), [ours[256].mean, ours[1024].mean])
-    segments = bars["VP-VAE"].lines[2][0].get_segments()
-    np.testing.assert_allclose(segments[0][:, 1], [ours[256].low, ours[256].high])
-    dotted = {line.get_label(): line for line in axes.lines if line.get_linestyle() == ":"}
-    assert "_VQ with EMA and resets" not in dotted  # the paper has no such row
-    np.testing.assert_allclose(dotted["_VP-VAE"].get_ydata(), [23.4973, 23.8878])
-    assert dotted["_VP-VAE"].get_markerfacecolor() == "white"
-    assert dotted["_VP-VAE"].get_color() == bars["VP-VAE"].lines[0].get_color()
+    shown = seen(section(*IMAGES), "sizes")
+    assert [panel.title for panel in shown.panels] == ["CVU", "PSNR, dB"]
+    psnr = shown.panels[1]
+    assert list(psnr.x.ticks.values()) == ["256", "1024"]
+    ours = {line.label: line for line in psnr.marks if line.dash == "-"}
+    assert list(ours) == METHODS
+    assert ours["VP-VAE"].x == [256, 1024]
+    dotted = [line for line in psnr.marks if line.dash == ":" and len(line.x)]
+    assert METHODS.index("VQ with EMA and resets") not in [line.colour for line in dotted]  # the paper has no such row
+    (own,) = (line for line in dotted if line.colour == ours["VP-VAE"].colour)
+    assert (own.y, own.hollow) == ([23.4973, 23.8878], True)
+    figure = drawing.panels(shown)
+    bars = figure.axes[1].containers[-1].lines[2][0].get_segments()[0][:, 1]
+    mean, reach = ours["VP-VAE"].y[0], ours["VP-VAE"].above[0]
+    np.testing.assert_allclose(bars, [mean - reach, mean + reach])
+    assert reach > 0.01
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [*METHODS, "the paper's numbers"]
 
 
 def test_the_scale_is_that_of_ours_and_of_what_is_near():
-    found = section(*IMAGES)
-    (_, psnr) = token_plots.against_size(found, token_plots.size_panels(found)).axes
-    low, high = psnr.get_ylim()
+    low, high = seen(section(*IMAGES), "sizes").panels[1].y.limits
     assert 20 < low < 22.02 - 0.05  # the paper's 11.5 of TokenBridge is not in it
     assert 24.191 < high < 25
     for value, low, high in ((0.0, -0.5, 0.5), (2.0, 1.5, 2.5)):
-        flat = {"m": ("M", {64: Interval(value, None, None, 1), 256: Interval(value, None, None, 1)}, {64: 9.0})}
-        assert token_plots._scale(token_plots.Panel("CVU", flat)) == (low, high)
+        flat = intervals({64: Interval(value, None, None, 1), 256: Interval(value, None, None, 1)})
+        assert tokens.limits([flat], [printed({64: 9.0})]) == (low, high)
 
 
 def test_audio_is_shown_by_what_was_measured():
-    titles = [panel.title for panel in token_plots.size_panels(section(*AUDIO))]
+    titles = [panel.title for panel in seen(section(*AUDIO), "sizes").panels]
     assert titles == ["CVU", "LSD, dB", "STOI"]
-    found = section(*AUDIO, left_out=("stoi", "pesq"))
-    titles = [panel.title for panel in token_plots.size_panels(found)]
+    titles = [panel.title for panel in seen(section(*AUDIO, left_out=("stoi", "pesq")), "sizes").panels]
     assert titles == ["CVU", "LSD, dB"]
 
 
 def test_one_size_alone_has_no_curve_over_sizes(tmp_path):
     smoke = section("table1_images", "digits", "smoke")
-    assert token_plots.size_panels(smoke) == []
+    assert not seen(smoke, "sizes")
     fill(tmp_path / "store", "table1_images", "digits")
-    names = {path.name for path in figures.write(smoke, tmp_path / "store", tmp_path)}
+    names = {path.name for path in pictures.write(smoke, tmp_path / "store", tmp_path)}
     assert names == {f"{kind}-table1_images-smoke-digits.png" for kind in ("reconstructions", "codes", "watch")}
 
 
 def test_rows_without_a_size_are_methods_of_their_own(tmp_path):
     fill(tmp_path / "store", "table3", "cifar10")
     ablation = section("table3", "cifar10")
-    names = {path.name for path in figures.write(ablation, tmp_path / "store", tmp_path)}
+    names = {path.name for path in pictures.write(ablation, tmp_path / "store", tmp_path)}
     assert names == {f"{kind}-table3-small-cifar10.png" for kind in ("reconstructions", "codes", "watch")}
     labels = [row.label for row in ablation.table.rows.values()]
-    (axes,) = token_plots.code_shares(ablation, {row: counts(row, 64) for row in ablation.table.rows}).axes
-    assert [line.get_label() for line in axes.lines][:-1] == labels
-    assert axes.get_title() == ""
+    (panel,) = seen(ablation, "codes", {row: {"code_counts": counts(row, 64)} for row in ablation.table.rows}).panels
+    assert [mark.label for mark in panel.marks][:-1] == labels
+    assert panel.title == ""
 
 
-def test_reconstructions_are_those_of_the_largest_codebook(store, monkeypatch):
-    drawn = {}
-    monkeypatch.setattr(figures.plots, "images", lambda lines, per_line=0: drawn.update(lines) or "figure")
-    kinds = dict(figures._drawn(section(*IMAGES), store))
-    assert list(drawn) == ["test images", *(f"{method}, 1024" for method in METHODS)]
-    assert list(kinds) == ["reconstructions", "sizes", "codes", "watch"]
+def test_reconstructions_are_those_of_the_largest_codebook(store):
+    shown = shown_in(section(*IMAGES), store, "reconstructions")
+    assert list(shown.lines) == ["test images", *(f"{method}, 1024" for method in METHODS)]
 
 
 def test_nothing_is_drawn_of_tables_that_have_not_been_run(tmp_path):
     for found in sections(load("vpvae"), Cells.read(Path("nowhere"))):
-        assert figures.write(found, tmp_path / "store", tmp_path) == []
-        assert listen.write(found, figures.arrays(found, tmp_path / "store", "tokens"), tmp_path, whole=False) == []
-        assert listen.there(found, tmp_path) == []
-
-
-class Page(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.found: list[tuple[str, dict]] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
-def parsed(text: str) -> Page:
-    page = Page()
-    page.feed(text)
-    assert page.open == []
-    return page
+        assert pictures.write(found, tmp_path / "store", tmp_path) == []
+        assert pictures.there(found, tmp_path, "html") == []
 
 
 def samples(source: str) -> np.ndarray:
@@ -348,38 +320,37 @@ def test_the_page_plays_every_clip_by_every_row(written):
     text = content.decode()
     page = parsed(text)
     assert not re.search(r"https?://|<script|<link|@import|url\(", text)
-    sounds = [attributes for tag, attributes in page.found if tag == "audio"]
+    heard = [attributes for tag, attributes in page.found if tag == "audio"]
     labels = ["original", *(f"{method}, 1024" for method in METHODS)]
-    assert [sound["aria-label"] for sound in sounds] == [*labels, *labels]
-    assert all("controls" in sound for sound in sounds)
+    assert [sound["aria-label"] for sound in heard] == [*labels, *labels]
+    assert all("controls" in sound for sound in heard)
     stored = arrays("vp_vae_1024", "table1_audio")
-    np.testing.assert_array_equal(samples(sounds[0]["src"]), spoken(2.5, 300))
-    np.testing.assert_array_equal(samples(sounds[7]["src"]), stored["audio_reconstructions"][0])
-    np.testing.assert_array_equal(samples(sounds[8]["src"]), np.pad(spoken(1.5, 500), (0, RATE)))
-    np.testing.assert_array_equal(samples(sounds[15]["src"]), stored["audio_reconstructions"][1])
-    pictures = [attributes for tag, attributes in page.found if tag == "img"]
-    assert len(pictures) == 16
-    assert all(picture["alt"].startswith("spectrogram: ") for picture in pictures)
+    np.testing.assert_array_equal(samples(heard[0]["src"]), spoken(2.5, 300))
+    np.testing.assert_array_equal(samples(heard[7]["src"]), stored["audio_reconstructions"][0])
+    np.testing.assert_array_equal(samples(heard[8]["src"]), np.pad(spoken(1.5, 500), (0, RATE)))
+    np.testing.assert_array_equal(samples(heard[15]["src"]), stored["audio_reconstructions"][1])
+    images = [attributes for tag, attributes in page.found if tag == "img"]
+    assert len(images) == 16
+    assert all(image["alt"].startswith("spectrogram: ") for image in images)
     assert "8,000 Hz, first seed" in text
 
 
 def test_many_long_clips_are_cut_to_a_small_page():
     found = section(*AUDIO)
     noise = np.random.default_rng(0).integers(-9999, 9999, (2, 44100 * 2 + 22050)).astype(np.int16)
-    stored = {"audio_inputs": noise, "audio_reconstructions": noise, "sample_rate": np.array(44100)}
-    text = listen.render(found, dict.fromkeys(found.table.rows, stored))
+    text = sounds.page("", Sounds(noise, dict.fromkeys(METHODS, noise), 44100), found)
     assert len(text) < 2_100_000
     assert text.count("<audio") == 2 * (1 + len(METHODS))
 
 
 def test_silence_and_the_shortest_clips_are_drawn():
     for clip in (np.zeros(4000, np.int16), np.zeros(10, np.int16), np.full(10, 9000, np.int16)):
-        with Image.open(io.BytesIO(listen.spectrogram(clip, 0.0))) as drawn:
+        with Image.open(io.BytesIO(sounds.spectrogram(clip, 0.0))) as drawn:
             assert (drawn.size, drawn.mode) == ((240, 64), "L")
     time = np.arange(8000) / 8000
     loud = np.int16(20000 * np.sin(2 * np.pi * 3000 * time))
-    level = float(listen._power(loud).max())
-    with Image.open(io.BytesIO(listen.spectrogram(loud, level))) as drawn:
+    level = float(sounds._power(loud).max())
+    with Image.open(io.BytesIO(sounds.spectrogram(loud, level))) as drawn:
         columns = np.asarray(drawn).mean(1)
     assert abs(int(columns.argmin()) - 16) <= 1  # 3 of 4 kHz, from below: a quarter from the top
     assert columns.min() < 60
@@ -388,9 +359,9 @@ def test_silence_and_the_shortest_clips_are_drawn():
 
 def test_labels_are_text_and_no_markup():
     found = section(*AUDIO)
-    rows = {"a_1024": Row("<b>&", "e")}
-    other = replace(found, table=replace(found.table, rows=rows, caption="<i>"))
-    text = listen.render(other, {"a_1024": arrays("a_1024", "table1_audio")})
+    clips = arrays("a_1024", "table1_audio")["audio_inputs"]
+    other = replace(found, table=replace(found.table, caption="<i>"))
+    text = sounds.page("", Sounds(clips, {"<b>&": clips}, RATE), other)
     assert "<b>" not in text
     assert "&lt;b&gt;&amp;" in text
     assert "<i>" not in text

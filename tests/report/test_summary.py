@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load
 from vaebench.report import words
-from vaebench.report.cells import Cells, cells_path
 from vaebench.report.summary import counts, protocol_lines, sections
 
 
@@ -49,7 +49,7 @@ def test_a_stand_in_is_never_silent(summarised, measure):
         "dataset digits != mnist; epochs 60 != 50, our reading",
         "FID (classifier): features classifier != inception",
     ]
-    claim = next(judged for judged in section.claims if judged.claim.id == "t1-fid")
+    claim = next(judged for judged in section.claims if judged.claim.id == "batchtopk-fid-lower-beta_vae")
     assert claim.verdict.kind == "holds", "claims stay judgeable"
     assert claim.stand_ins == ("judged on digits, a stand-in for MNIST", "FID (classifier) stands in for FID")
 
@@ -83,9 +83,9 @@ def test_sides_measured_differently_are_not_compared(summarised, measure):
         if (line["row"], line["column"]) == ("beta_vae", "fid"):
             line["protocol"] = line["protocol"].replace("inception", "classifier")
     judged = {claim.claim.id: claim for claim in summarised(lines)["table1-paper-mnist"].claims}
-    assert judged["t1-fid"].verdict.text == "not comparable (the two sides differ in features)"
-    assert judged["t1-fid"].difference is None
-    assert judged["t1-psnr"].verdict.kind == "holds"
+    assert judged["batchtopk-fid-lower-beta_vae"].verdict.text == "not comparable (the two sides differ in features)"
+    assert judged["batchtopk-fid-lower-beta_vae"].difference is None
+    assert judged["beta_vae-psnr-higher-batchtopk"].verdict.kind == "holds"
 
 
 def test_a_missing_number_is_not_run_and_a_missing_seed_is_not_paired(summarised, measure):
@@ -94,8 +94,8 @@ def test_a_missing_number_is_not_run_and_a_missing_seed_is_not_paired(summarised
     section = summarised(lines)["table2-paper-mnist"]
     assert section.cells["beta_vae", "accuracy@0.7"].verdict.text == "not run"
     judged = {claim.claim.id: claim for claim in section.claims}
-    assert judged["t2-07"].verdict.text == "not run"
-    assert judged["t2-03"].difference.count == 2
+    assert judged["batchtopk-accuracy@0.7-higher-beta_vae"].verdict.text == "not run"
+    assert judged["beta_vae-accuracy@0.3-higher-batchtopk"].difference.count == 2
 
 
 def test_columns_measured_alike_share_a_line(summarised, measure):

@@ -86,7 +86,7 @@ def generated_ids(source: Generate, rows: range) -> tuple[object, list[list[int]
     source._tokenizer.decode = lambda ids, **options: seen.append(list(ids)) or decode(ids, **options)
     answers = source.answer(rows)
     order = sorted(range(len(rows)), key=lambda row: len(source._prompts[row]))
-    k = source.sampling.k
+    k = source.k
     by_place = {(row, c): seen[place * k + c] for place, row in enumerate(order) for c in range(k)}
     return answers, [by_place[key] for key in zip(answers.problem.tolist(), answers.candidate.tolist(), strict=True)]
 
@@ -269,7 +269,7 @@ def test_offline_by_choice(found, nobody, monkeypatch):
         ("HfHubHTTPError", 401, "accept its licence on its page and set HF_TOKEN ("),
         ("RepositoryNotFoundError", 401, "there is no such model on the hub (or it is private: HF_TOKEN) ("),
         ("RevisionNotFoundError", 404, "the hub has no such revision of it; see dataset.answers.revision ("),
-        ("RemoteEntryNotFoundError", 404, "it is no language model in transformers' format ("),
+        ("RemoteEntryNotFoundError", 404, "it is no model in transformers' format ("),
         ("HfHubHTTPError", 503, "the hub cannot be reached; "),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from vaebench.data.problems import Pair, Problem, Problems
 from vaebench.errors import UserError
 from vaebench.models.tiny_lm import TinyLM
 from vaebench.sources import prompts
-from vaebench.sources.prompts import Prompting, Sampling
+from vaebench.sources.prompts import Asking
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "answers"
 INSTRUCTION = 'Solve the problem step by step. Write the final answer as a number after "####" in the last line.'
@@ -35,6 +36,11 @@ def leaf(name: str, **options) -> dict:
     own = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     below = [entry for entry in own.pop("defaults", []) if entry != "_self_"]
     return {key: value for part in below for key, value in leaf(part).items()} | own | options
+
+
+def asking(name: str = "hf", **options) -> Asking:
+    given = leaf(name, **options)
+    return Asking(**{field.name: given[field.name] for field in fields(Asking)})
 
 
 def shown(text: str) -> str:
@@ -154,8 +160,7 @@ def test_hugging_face_renders_the_same(found, tmp_path):
 
     for name in ("smollm", "llama", "tiny"):
         options = leaf(name)
-        prompting = Prompting(1, options["system"], "Add.", options["chat_template"], options["date_string"])
-        messages = prompting.messages("Three?", found.train)
+        messages = asking(name, shots=1, instruction="Add.").messages("Three?", found.train)
         theirs, _ = render_jinja_template(
             [messages],
             chat_template=options["chat_template"],
@@ -229,24 +234,24 @@ def test_one_process_renders_all_conversations_and_a_date(found):
         ({"top_p": 1.5}, "dataset.answers.top_p=1.5: expected a number above 0, at most 1"),
         ({"k": 0}, "dataset.answers.k=0: expected a whole number, 1 or more"),
         ({"max_new_tokens": 0}, "dataset.answers.max_new_tokens=0: expected a whole number, 1 or more"),
+        ({"shots": -1}, "dataset.answers.shots=-1: expected a whole number, 0 or more"),
+        ({"dtype": "int8"}, "unknown dataset.answers.dtype 'int8'. Valid: auto, bfloat16, float32"),
         (
             {"decoding": "greedy"},
             "dataset.answers.k=8: decoding=greedy gives one answer to a problem; set dataset.answers.k=1",
         ),
     ],
 )  # fmt: skip
-def test_sampling_that_cannot_be(options, line):
-    usual = {"decoding": "top_p", "temperature": 0.7, "top_k": 32, "top_p": 0.9, "k": 8, "max_new_tokens": 9}
-    assert Sampling(**usual).mistakes() == []
-    assert Sampling(**usual | options).mistakes() == [line]
-
-
-def test_prompting_that_cannot_be(found):
-    assert Prompting(-1, None, None, None, None).mistakes() == [
-        "dataset.answers.shots=-1: expected a whole number, 0 or more"
-    ]
-    with pytest.raises(UserError, match=r"dataset\.answers\.shots=3: there are only 2 training pairs"):
-        Prompting(3, None, None, None, None).messages("?", found.train)
+def test_options_that_cannot_be(options, line):
+    asking()
     with pytest.raises(UserError) as caught:
-        prompts.check(Sampling("top_p", 0.7, 0, 0.9, 8, 9), Prompting(-1, None, None, None, None), limit=0, shard=1)
+        asking(**options)
+    assert caught.value.lines == (line,)
+
+
+def test_all_mistakes_are_shown_and_shots_are_there(found):
+    with pytest.raises(UserError, match=r"dataset\.answers\.shots=3: there are only 2 training pairs"):
+        asking(shots=3).messages("?", found.train)
+    with pytest.raises(UserError) as caught:
+        asking(top_k=0, shots=-1, limit=0)
     assert len(caught.value.lines) == 3

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
-from vaebench import config
+from vaebench.config import choices as config
 from vaebench.contracts import Work
 from vaebench.data import problems as sets
 from vaebench.data.problems import Pair, Problem, Problems
@@ -547,8 +546,10 @@ def test_options_of_published_files(given, changed, message):
 
 
 def leaf(group: str, name: str) -> dict:
-    found = yaml.safe_load((config.conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8"))
-    return {key: value for key, value in found.items() if key not in ("_target_", "version", "scorers")}
+    found = config.leaf(group, name)
+    return {
+        key: value for key, value in found.items() if key not in ("_target_", "version", "scorers", "needs", "extra")
+    }
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vaebench import build
-from vaebench.compose import compose, session
-from vaebench.config import Request, plain
+from vaebench.config.compose import compose, session
+from vaebench.config.request import Request
 from vaebench.contracts import Batch, DesignInputs, HasEncoder, LossOutput, Phase
 from vaebench.errors import UserError
 from vaebench.metrics import cost
+from vaebench.runs import build
 from vaebench.suites.cost import Cost, stored_numbers
 
 OPTIONS = {"count_batch": 2, "measure_steps": 0, "measure_batch": 3}
@@ -212,7 +212,7 @@ def test_a_killed_process_is_a_reason_not_a_crash():
 def design(*options: str) -> DesignInputs:
     with session():
         cfg = compose("train", ["dataset=imagenet", *options])
-        request = Request({"model": plain(cfg.model), "optim": plain(cfg.optim)})
+        request = Request({"model": cfg.model, "optim": cfg.optim})
     optimizers = partial(build.optimizers, request)
     return inputs(partial(build.model, request), (3, 256, 256), batch_size=4, optimizers=optimizers)
 

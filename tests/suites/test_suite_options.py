@@ -11,10 +11,11 @@ from typing import Annotated, Any
 import pytest
 from hydra.utils import get_object
 
-from vaebench import build
-from vaebench.config import Request, choices, leaf
+from vaebench.config.choices import choices, leaf
+from vaebench.config.request import Request
+from vaebench.config.signatures import fits
 from vaebench.errors import UserError
-from vaebench.signatures import fits
+from vaebench.runs import build
 
 SUITES = choices("suite")
 WRONG = {int: [-1, -(2**70), 2**70], float: [math.nan, math.inf, -math.inf, -1.0, -1]}

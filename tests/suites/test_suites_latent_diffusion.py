@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from vaebench.config import conf_dir
+from vaebench.config.choices import conf_dir
 from vaebench.contracts import Generates, Sampling, SuiteInputs, SuiteResult
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
@@ -52,8 +52,6 @@ class Generator(nn.Module):
         self.sampling: Sampling | None = None
 
     def check(self, sampling: Sampling) -> None: ...
-
-    def decode_with(self, autoencoder: nn.Module) -> None: ...
 
     def sample_latents(self, labels: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor:
         return torch.rand(len(labels), 1, 8, 8, generator=generator)

@@ -10,13 +10,13 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from vaebench.build import check_capabilities
-from vaebench.config import conf_dir
+from vaebench.config.choices import conf_dir
 from vaebench.contracts import Generates, ModelsLatents, Sampling, SuiteInputs, SuiteResult
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics.frechet import frechet_distance, reference
 from vaebench.models.ldm import LDM
+from vaebench.runs.build import check_capabilities
 from vaebench.suites.latent_fit import LatentFit
 
 CPU = torch.device("cpu")
@@ -67,8 +67,6 @@ class Known(nn.Module):
     def check(self, sampling: Sampling) -> None:
         self.sampling = sampling
 
-    def decode_with(self, autoencoder: nn.Module) -> None: ...
-
     def generate(self, labels: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor:
         raise NotImplementedError
 
@@ -113,7 +111,7 @@ def ldm(spread: float | None = None) -> LDM:
     model = LDM(**LDM_OPTIONS)
     model.mean.fill_(2.5)
     model.std.fill_(0.7)
-    model.decode_with(Pool(spread))
+    model.adopt("autoencoder", Pool(spread))
     with torch.no_grad():
         for weight in model.averaged.network.buffers():
             weight.add_(0.1 * torch.randn(weight.shape) if weight.is_floating_point() else 0)

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import silhouette_score
 from torch import Tensor, nn
 
-from vaebench.config import conf_dir
+from vaebench.config.choices import conf_dir
 from vaebench.contracts import SuiteInputs, SuiteResult
 from vaebench.data.images import ImageData
 from vaebench.data.latents import LatentData

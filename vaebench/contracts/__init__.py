@@ -11,6 +11,7 @@ from vaebench.contracts.capabilities import (
     HasLayers,
     MasksLatents,
     ModelsLatents,
+    MovesPoints,
     Normalised,
     Reconstructs,
     Samples,
@@ -27,8 +28,7 @@ from vaebench.contracts.evaluation import (
     SuiteInputs,
     SuiteResult,
 )
-from vaebench.contracts.points import HasReference, MovesPoints
-from vaebench.contracts.stages import (
+from vaebench.contracts.runs import (
     AnswerSource,
     Embedder,
     Executor,
@@ -41,8 +41,9 @@ from vaebench.contracts.stages import (
     Work,
 )
 from vaebench.contracts.training import (
+    Adopts,
     Averages,
-    Batch,
+    Completed,
     Exports,
     Finishes,
     FitsInClosedForm,
@@ -52,24 +53,22 @@ from vaebench.contracts.training import (
     LooksAtData,
     LossOutput,
     Model,
-    NormalisesLike,
-    Perceives,
     Phase,
-    Starts,
-    TakesEncoder,
-    TakesTeacher,
     TrainingData,
     Validates,
     Watches,
 )
+from vaebench.data.batch import Batch
 
 __all__ = [
+    "Adopts",
     "AnswerInputs",
     "AnswerSource",
     "Averages",
     "Batch",
     "ChecksModel",
     "Classifies",
+    "Completed",
     "Completes",
     "DesignInputs",
     "Embedder",
@@ -86,7 +85,6 @@ __all__ = [
     "HasClasses",
     "HasEncoder",
     "HasLayers",
-    "HasReference",
     "Job",
     "LoadsPretrained",
     "LooksAtData",
@@ -97,9 +95,7 @@ __all__ = [
     "ModelsLatents",
     "MovesPoints",
     "Normalised",
-    "NormalisesLike",
     "Outcome",
-    "Perceives",
     "Phase",
     "Reconstructs",
     "Reference",
@@ -108,12 +104,9 @@ __all__ = [
     "Samples",
     "Sampling",
     "ScoresCandidates",
-    "Starts",
     "Suite",
     "SuiteInputs",
     "SuiteResult",
-    "TakesEncoder",
-    "TakesTeacher",
     "Tokenizes",
     "TrainingData",
     "Validates",

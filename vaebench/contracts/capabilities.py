@@ -6,12 +6,13 @@ Images are float32 in [0, 1], ``[b c h w]``, at every boundary; another range ca
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 @runtime_checkable
@@ -166,7 +167,7 @@ class Generates(Protocol):
     """A latent diffusion model with the decoder of the autoencoder it was trained on.
 
     ``classes``: how many there are, 0 where it knows none. ``check``: raises `UserError` for a ``sampling`` that is not
-    possible with it. ``decode_with``: the trained autoencoder (`GivesLatents`).
+    possible with it.
     ``generate``: labels int64 ``[b]`` -> images in [0, 1], noise drawn from ``generator``. ``sample_latents``: the
     same before the decoder.
     """
@@ -175,8 +176,6 @@ class Generates(Protocol):
     def classes(self) -> int: ...
 
     def check(self, sampling: Sampling) -> None: ...
-
-    def decode_with(self, autoencoder: nn.Module) -> None: ...
 
     def sample_latents(self, labels: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor: ...
 
@@ -204,3 +203,15 @@ class HasEncoder(Protocol):
     """``encoder_pass``: the part of the network that turns images ``[b c h w]`` in [0, 1] into latents."""
 
     def encoder_pass(self, x: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class MovesPoints(Protocol):
+    """Points in the plane that a training has moved; ``kept``: what is left of the m moments of it that were reached.
+
+    ``path``: positions float32 ``[m n 2]``, the last moment the end. ``steps``: int64 ``[m]``, after how many steps.
+    ``arrows``: ``[m l k 2]``, whither distribution matching would move the first k points at the ``levels`` ``[l]``,
+    times from 0 (noise) to 1 (data).
+    """
+
+    def kept(self) -> Mapping[str, Tensor]: ...

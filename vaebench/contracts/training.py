@@ -6,28 +6,16 @@ Images are float32 in [0, 1], ``[b c h w]``, at every boundary; another range ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from vaebench.data.batch import Batch
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One training batch: ``x`` is what is modelled, ``y`` what it is modelled given.
-
-    Images: ``x`` float32 ``[b c h w]`` in [0, 1], labels ``y`` int64 ``[b]``. Audio: ``x`` float32 ``[b 1 t]`` in
-    [-1, 1], labels ``y`` as for images. Texts: embedded solutions ``x`` and
-    questions ``y``, float32 ``[b e]``. A language model: token ids ``x`` int64 ``[b t]``, ``y`` the same with -100
-    where not scored.
-    """
-
-    x: Tensor
-    y: Tensor
 
 
 class TrainingData(Protocol):
@@ -148,51 +136,35 @@ class Averages(Protocol):
 
 
 @runtime_checkable
-class Perceives(Protocol):
-    """``perceive``: takes a trained classifier (`HasLayers`) whose layers stand in for LPIPS; before the first step.
+class Adopts(Protocol):
+    """A model that takes something of the models of the runs it builds on.
 
-    The classifier is neither trained nor stored with the model. Asked of a model whose YAML says
-    ``perceptual: classifier``.
+    ``adopts``: in which roles. ``adopt``: called once for each parent before the first step, in the order in which the
+    request names them; weights to begin with are copied, what is only looked at is neither trained nor stored with the
+    model. ``keeps``: the roles whose parents the trained model needs as well. Raises `UserError` for a parent that does
+    not fit.
+
+    Roles: ``start`` (the weights to begin with), ``perceptual`` (a classifier, `HasLayers`, whose layers stand in for
+    LPIPS), ``autoencoder`` (on whose latents the model is trained), and what the links of a chain name.
     """
 
-    def perceive(self, classifier: nn.Module) -> None: ...
+    adopts: Collection[str]
+    keeps: Collection[str]
+
+    def adopt(self, role: str, parent: nn.Module) -> None: ...
 
 
-@runtime_checkable
-class Starts(Protocol):
-    """``start``: begins with another run's trained model of the same method (tuning at another resolution).
+class Completed(Protocol):
+    """A model's class some of whose options follow from what it builds on.
 
-    Raises `UserError` if that model does not fit.
+    ``completed``: its options with those filled in; ``parents``: by role, the requests of its parents; ``reference``:
+    the configuration's. Raises `UserError` for options that do not go with them.
     """
 
-    def start(self, trained: nn.Module) -> None: ...
-
-
-@runtime_checkable
-class TakesEncoder(Protocol):
-    """``take_encoder``: takes over the encoder of another run's trained model before the first step.
-
-    Raises `UserError` if it is not the encoder the model was built for.
-    """
-
-    def take_encoder(self, learner: nn.Module) -> None: ...
-
-
-@runtime_checkable
-class TakesTeacher(Protocol):
-    """``teach``: takes a trained model whose score the training follows; neither trained nor stored with this one.
-
-    Raises `UserError` if it does not fit.
-    """
-
-    def teach(self, teacher: nn.Module) -> None: ...
-
-
-@runtime_checkable
-class NormalisesLike(Protocol):
-    """``normalise_like``: takes over the normalisation of the autoencoder on whose latents the model is trained."""
-
-    def normalise_like(self, autoencoder: nn.Module) -> None: ...
+    @staticmethod
+    def completed(
+        options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any]], reference: Mapping[str, Any] | None
+    ) -> dict[str, Any]: ...
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vaebench.data.shards import again, check_some, unreadable
 from vaebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def to_parquet(found: Answers) -> bytes:
 
 
 def read_answers(paths: Sequence[Path], folder: Path) -> Answers:
-    """The answers in the shards of a stage's folder, in order. Raises `UserError` if one cannot be read."""
+    """The answers in the shards of a run's folder, in order. Raises `UserError` if one cannot be read."""
     kinds = {name: _TYPES.get(name, "string") for name in (f.name for f in fields(Answers))}
     table = _read(paths, folder, lambda names: kinds)
     return Answers(
@@ -106,7 +107,7 @@ def grades_to_parquet(grades: Grades) -> bytes:
 
 
 def read_grades(path: Path, folder: Path) -> Grades:
-    """The grades of a stage. Raises `UserError` if they cannot be read."""
+    """The grades of a run. Raises `UserError` if they cannot be read."""
     table = _read([path], folder, _grades_columns)
     names = tuple(name.removesuffix(_FINAL) for name in table.column_names if name.endswith(_FINAL))
     try:
@@ -143,12 +144,13 @@ def _read(paths: Sequence[Path], folder: Path, wanted: Callable[[Sequence[str]],
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    check_some(paths, folder)
     tables = []
     for path in paths:
         try:
             table = pq.read_table(path)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise UserError(f"{path}: cannot be read ({type(error).__name__}); {again(path, folder)}") from error
+            raise unreadable(path, folder, error) from error
         for name, kind in wanted(table.column_names).items():
             if table.column_names.count(name) != 1:
                 raise UserError(f"{path}: has no column {name!r}; {again(path, folder)}")
@@ -156,11 +158,4 @@ def _read(paths: Sequence[Path], folder: Path, wanted: Callable[[Sequence[str]],
                 held = "nulls" if table[name].null_count else str(table[name].type)
                 raise UserError(f"{path}: column {name!r} holds {held}, not {kind}; {again(path, folder)}")
         tables.append(table)
-    if not tables:
-        raise UserError(f"{folder}: has no shards; remove {folder / 'status.json'} and run again")
     return pa.concat_tables(tables)
-
-
-def again(path: Path, folder: Path) -> str:
-    """What to do about one lost or damaged shard of a finished stage."""
-    return f"remove it and {folder / 'status.json'} and run the same command: only this shard is made again"

@@ -17,11 +17,14 @@ import random
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
+from annotated_types import Interval, Len
 from torch import Tensor
 
-from vaebench.contracts import Batch
+from vaebench.config.signatures import LARGEST, checked, require
+from vaebench.data.batch import Batch
 from vaebench.data.problems import Pair, Problem, Problems
 from vaebench.errors import UserError
 
@@ -50,9 +53,10 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 NOT_SCORED = -100
-_MOST_PROBLEMS = 10_000_000
-_MOST_STEPS = 100
-_LARGEST_RESULT = 10_000  # every possible next number is listed at every step
+_Problems = Annotated[int, Interval(ge=1, le=10_000_000)]
+_Steps = Annotated[Sequence[Annotated[int, Interval(ge=1, le=100)]], Len(2, 2)]
+_Largest = Annotated[int, Interval(ge=9, le=LARGEST)]
+_Most = Annotated[int, Interval(ge=9, le=10_000)]  # every possible next number is listed at every step
 
 
 @dataclass(frozen=True)
@@ -96,24 +100,31 @@ class TokenData:
         return replace(self, **{key: getattr(self, key).to(device) for key in ("ids", "scored", "lengths")})
 
 
-def problems(*, name: str, train: int, test: int, seed: int, steps: Sequence[int], largest: int, most: int) -> Problems:
+@checked("problems")
+def problems(
+    *, name: str, train: _Problems, test: _Problems, seed: int, steps: _Steps, largest: _Largest, most: _Most
+) -> Problems:
     """Training pairs and test problems, all different; no calculation of a test problem is that of a training pair.
 
     The first training pairs and the test problems are the same however many training pairs are asked for.
 
     Args:
         name: what the set is called.
-        train: how many training pairs, 1 or more.
-        test: how many test problems, 1 or more.
+        train: how many training pairs.
+        test: how many test problems.
         seed: of everything that is drawn.
-        steps: the fewest and the most operations of a problem, 1 or more.
-        largest: the numbers stated in a problem are 2 to this (factors 2 to 9), 9 or more.
+        steps: the fewest and the most operations of a problem.
+        largest: the numbers stated in a problem are 2 to this (factors 2 to 9).
         most: no result is larger, at least ``largest``.
 
     Raises:
         UserError: an option is out of range, or there are not so many different problems.
     """
-    _check(train=train, test=test, steps=steps, largest=largest, most=most)
+    ordered = f"problems.steps={list(steps)}: expected the fewest and then the most operations, [1, 3] for one"
+    require(
+        None if steps[0] <= steps[1] else ordered,
+        None if largest <= most else f"problems.largest={largest}: expected at most problems.most={most}",
+    )
     held_out = _draw(test, f"{seed} test", steps, largest, most, without=())
     pairs = _draw(train, f"{seed} train", steps, largest, most, without=[solution for _, solution in held_out])
     content = "\n\n".join(f"{question}\n{solution}" for question, solution in [*pairs, *held_out])
@@ -131,7 +142,10 @@ def problems(*, name: str, train: int, test: int, seed: int, steps: Sequence[int
     )
 
 
-def tokens(*, name: str, train: int, test: int, seed: int, steps: Sequence[int], largest: int, most: int) -> TokenData:
+@checked("problems")
+def tokens(
+    *, name: str, train: _Problems, test: _Problems, seed: int, steps: _Steps, largest: _Largest, most: _Most
+) -> TokenData:
     """The training pairs of `problems` with the same arguments as token ids; the test problems are only kept out.
 
     Raises:
@@ -183,25 +197,6 @@ def vocabulary() -> tuple[str, ...]:
 def final_answer(solution: str) -> str:
     """What stands after ``####`` in the last line."""
     return solution.rpartition("#### ")[2]
-
-
-def _check(*, train: int, test: int, steps: Sequence[int], largest: int, most: int) -> None:
-    mistakes = [
-        f"problems.{name}={value}: expected a whole number, 1 or more, up to {_MOST_PROBLEMS:,}"
-        for name, value in {"train": train, "test": test}.items()
-        if not 1 <= value <= _MOST_PROBLEMS
-    ]
-    if len(steps) != 2 or not 1 <= steps[0] <= steps[1] <= _MOST_STEPS:
-        mistakes.append(
-            f"problems.steps={list(steps)}: expected the fewest and the most operations, up to {_MOST_STEPS}, "
-            "[1, 3] for one"
-        )
-    if not 9 <= largest <= most:
-        mistakes.append(f"problems.largest={largest}: expected a whole number, 9 to {most} (problems.most)")
-    if most > _LARGEST_RESULT:
-        mistakes.append(f"problems.most={most}: expected a whole number, up to {_LARGEST_RESULT:,}")
-    if mistakes:
-        raise UserError(*mistakes)
 
 
 def _draw(

@@ -12,12 +12,15 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
-from vaebench.contracts import Batch
+from vaebench.config.signatures import checked
+from vaebench.data.batch import Batch
 from vaebench.data.fetch import Files, obtain
 from vaebench.data.places import BadFile
 from vaebench.data.waves import FULL_SCALE, normalised, read_wav, to_int16, to_mono
@@ -134,8 +137,15 @@ class AudioData:
         return replace(self, train=self.train.to(device), test=self.test.to(device))
 
 
+@checked("dataset")
 def fsdd(
-    *, name: str, shape: Sequence[int], sample_rate: int, peak: float, files: Files, mirrors: Sequence[str] = ()
+    *,
+    name: str,
+    shape: Sequence[int],
+    sample_rate: int,
+    peak: Annotated[float, Interval(gt=0, le=1)],
+    files: Files,
+    mirrors: Sequence[str] = (),
 ) -> AudioData:
     """The Free Spoken Digit Dataset: 3,000 spoken digits of six speakers, labelled by digit.
 
@@ -146,18 +156,14 @@ def fsdd(
         name: the folder of its files under ``$VAEBENCH_DATA`` or the cache.
         shape: (1, samples) of a training crop.
         sample_rate: in Hz, that of the recordings; checked.
-        peak: every recording is scaled to this largest magnitude, above 0 to 1; a silent one is left as it is.
+        peak: every recording is scaled to this largest magnitude; a silent one is left as it is.
         files: ``archive``, a tar file of ``recordings/{digit}_{speaker}_{index}.wav``, read in place.
         mirrors: addresses of folders to download from.
 
     Raises:
         UserError: the archive is missing, corrupt or not what it should be, or an option is out of range.
     """
-    if list(files) != ["archive"]:
-        raise UserError(f"dataset {name}: files must be archive, not {', '.join(files) or 'none'}")
-    if not 0 < peak <= 1:
-        raise UserError(f"dataset.peak={peak}: expected a number above 0, up to 1")
-    located = obtain(name=name, files=files, mirrors=mirrors)
+    located = obtain(name=name, files=files, mirrors=mirrors, roles=("archive",))
     recordings = _recordings(located.paths["archive"], sample_rate=sample_rate, peak=peak)
     train = [(clip, digit) for (digit, _, index), clip in recordings.items() if index >= _FSDD_TEST]
     joined: dict[tuple[int, str], list[np.ndarray]] = {}

@@ -3,28 +3,8 @@
 from __future__ import annotations
 
 from vaebench.compat import ensure_torchvision
+from vaebench.config.choices import about, choices
 from vaebench.errors import UserError
-
-_DIGITS = tuple(
-    f"the digit {name}" for name in ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-)
-_CLOTHES = (
-    *("a T-shirt", "trousers", "a pullover", "a dress", "a coat"),
-    *("a sandal", "a shirt", "a sneaker", "a bag", "an ankle boot"),
-)
-_CIFAR10 = (
-    *("an airplane", "an automobile", "a bird", "a cat", "a deer"),
-    *("a dog", "a frog", "a horse", "a ship", "a truck"),
-)
-_NAMES = {
-    "digits": _DIGITS,
-    "mnist": _DIGITS,
-    "mnist_32": _DIGITS,
-    "fashion_mnist": _CLOTHES,
-    "fashion_mnist_32": _CLOTHES,
-    "cifar10": _CIFAR10,
-    "photos": ("a temple", "a flower"),
-}
 
 
 def class_names(dataset: str) -> tuple[str, ...]:
@@ -37,12 +17,14 @@ def class_names(dataset: str) -> tuple[str, ...]:
     """
     if dataset == "imagenet":
         return _imagenet()
-    if dataset not in _NAMES:
+    found = about(dataset).get("classes")
+    if found is None:
+        named = sorted(["imagenet", *(name for name in choices("dataset") if "classes" in about(name))])
         raise UserError(
             f"dataset={dataset}: its classes have no names; give them (reference.names=[...]) or captions "
-            f"(reference.path=FILE). There are names for {', '.join(sorted([*_NAMES, 'imagenet']))}"
+            f"(reference.path=FILE). There are names for {', '.join(named)}"
         )
-    return _NAMES[dataset]
+    return class_names(found) if isinstance(found, str) else tuple(found)
 
 
 def _imagenet() -> tuple[str, ...]:

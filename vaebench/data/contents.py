@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaebench.data.files import Splits
+from vaebench.config.choices import kinds
+from vaebench.data.files import Splits, check_fields, split_names
 from vaebench.data.places import READ, BadFile, Tree, cache, find_tree, not_read, opened, shown_path, walk
 
 _DIGITS = 32  # of a checksum that are kept: 128 bits
@@ -162,3 +163,16 @@ def _write(where: Path, found: Mapping[str, Sequence[Any]]) -> None:
             part.replace(where)
         finally:
             part.unlink(missing_ok=True)
+
+
+def dataset_leaf(leaf: Mapping[str, Any]) -> dict[str, Any]:
+    """A dataset's YAML; of ordinary folders with their ``contents``: changed files make another request.
+
+    Raises `UserError` for a name or a shape that cannot be one.
+    """
+    check_fields(leaf)
+    leaf = {name: value for name, value in leaf.items() if name != "about"}
+    if "splits" not in leaf:
+        return leaf
+    name = str(leaf["name"])
+    return {**leaf, "contents": contents(name, split_names(name, leaf["splits"]), kinds(leaf.get("data"))[0])}

@@ -1,22 +1,22 @@
-"""One file from one address, and the question whether an address answers. torch is imported only to download."""
+"""One file from the first address that has it, whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
-import socket
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Thread
-from time import monotonic
+from typing import BinaryIO
 
-from vaebench.compat import ensure_torchvision
+from filelock import FileLock
+
 from vaebench.errors import UserError
 
-PROBE_SECONDS = 3.0
-_STALL_SECONDS = 20.0  # a download without a byte for so long has failed
+_STALL_SECONDS = 20.0  # without an answer, or without a byte more, for so long a download has failed
+
+
+class Undelivered(Exception):  # noqa: N818 (says why no address delivered; the caller knows what to do)
+    """No address delivered the file; the message names each with its reason."""
 
 
 def sha256_of(path: Path) -> str:
@@ -28,84 +28,52 @@ def sha256_of(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def download(url: str, path: Path, *, sha256: str, md5: str | None = None) -> str:
-    """Bring ``url`` to ``path``, through a temporary file that is renamed once its sha256 is right.
+def download(urls: Sequence[str], path: Path, *, sha256: str) -> None:
+    """Bring a file to ``path``, which is there only when its ``sha256`` (all its hex digits, or the first) is right.
 
-    The caller holds a lock on ``path``, so the temporary file has a fixed name: a killed download leaves one at most.
-
-    Returns:
-        Why the address did not deliver the file; empty if it did.
+    One process at a time; one that waited finds the file. It arrives under another name, a fixed one, so a killed
+    download leaves one file at most, which the next overwrites.
 
     Raises:
+        Undelivered: no address has it.
         OSError: the folder cannot be written.
     """
-    from http.client import HTTPException
-
-    if not url.startswith(("http://", "https://")):
-        return "not an address that begins with http:// or https://"
-    ensure_torchvision()
-    from torchvision.datasets.utils import download_url
-
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.touch()  # an unwritable folder shows here, where it cannot be taken for a failure of the network
-    temporary.unlink()  # torchvision would take a file that is there for the finished one
-    try:
-        with stall_limit():
-            download_url(url, root=str(path.parent), filename=temporary.name, md5=md5)
-        found = sha256_of(temporary)
-        if found != sha256:
-            return f"it delivered a file with sha256 {found} instead of {sha256}"
-        temporary.replace(path)
-    except (OSError, HTTPException, RuntimeError, ValueError) as error:  # network; protocol; md5, redirects; address
-        return " ".join(str(error).split())[:200] or type(error).__name__
-    finally:
-        temporary.unlink(missing_ok=True)
-    return ""
-
-
-def answering(addresses: Mapping[str, Sequence[str]]) -> frozenset[str]:
-    """The names of which at least one address has something, all asked at once, in `PROBE_SECONDS` at most."""
-    answers: SimpleQueue[tuple[str, bool]] = SimpleQueue()
-
-    def ask(name: str, url: str) -> None:
-        answers.put((name, _has_something(url)))
-
-    for name, urls in addresses.items():
-        for url in urls:
-            Thread(target=ask, args=(name, url), daemon=True).start()
-    waiting = Counter({name: len(urls) for name, urls in addresses.items()})
-    found: set[str] = set()
-    deadline = monotonic() + PROBE_SECONDS
-    while +waiting:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    reasons = []
+    with FileLock(str(path.with_name(f".{path.name}.lock"))):
+        if path.is_file() and sha256_of(path).startswith(sha256):
+            return
         try:
-            name, there = answers.get(timeout=max(0.0, deadline - monotonic()))
-        except Empty:
-            break
-        waiting[name] -= 1
-        if there:
-            found.add(name)
-            waiting[name] = 0
-    return frozenset(found)
+            for url in urls:
+                with part.open("wb") as file:
+                    reason = _receive(url, file)
+                found = sha256_of(part)
+                if not reason and found.startswith(sha256):
+                    part.replace(path)
+                    return
+                reasons.append(f"{url} ({reason or f'it delivered a file with sha256 {found} instead of {sha256}'})")
+        finally:
+            part.unlink(missing_ok=True)
+    raise Undelivered(", ".join(reasons) or "no mirror, since none is named")
 
 
-def _has_something(url: str) -> bool:
-    """Asks for the headers only; a proxy named by the environment is used, as in the download."""
+def _receive(url: str, file: BinaryIO) -> str:
+    """Write what an address delivers, with a bar on a terminal; returns why it did not, empty if it did."""
     from http.client import HTTPException
     from urllib.request import Request, urlopen
 
-    try:
-        with urlopen(Request(url, method="HEAD"), timeout=PROBE_SECONDS):
-            return True
-    except (OSError, HTTPException, ValueError):
-        return False
+    from rich.console import Console
+    from rich.progress import wrap_file
 
-
-@contextmanager
-def stall_limit() -> Iterator[None]:
-    """A limit that torchvision and torch.hub do not offer: without one a dropped connection waits for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_STALL_SECONDS)
+    if not url.startswith(("http://", "https://")):
+        return "not an address that begins with http:// or https://"
+    console = Console(stderr=True)
     try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+        with urlopen(Request(url, headers={"User-Agent": "vaebench"}), timeout=_STALL_SECONDS) as answer:
+            name, size = url.rpartition("/")[2], answer.length or 0
+            with wrap_file(answer, size, description=name, console=console, disable=not console.is_terminal) as body:
+                shutil.copyfileobj(body, file, 1 << 20)
+            return f"it broke off, {answer.length:,} bytes before the end" if answer.length else ""
+    except (OSError, HTTPException, ValueError) as error:  # network; protocol; address
+        return " ".join(str(error).split())[:200] or type(error).__name__

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
-from vaebench.contracts import Batch
-from vaebench.data.answers import again
+from vaebench.data.batch import Batch
+from vaebench.data.shards import again, tensors
 from vaebench.errors import UserError
 
 _NAME, _TRUNCATED = "vectors", "truncated"
@@ -24,33 +23,23 @@ def to_bytes(vectors: Tensor, truncated: int) -> bytes:
     return save({_NAME: vectors.float().contiguous(), _TRUNCATED: torch.tensor(truncated)})
 
 
-def read(paths: Sequence[Path], folder: Path, stem: str) -> Tensor:
-    """The vectors in the shards ``<stem>-NNNNN.safetensors`` of a stage's folder, in order, float32 ``[n e]``.
+def read(paths: Sequence[Path], folder: Path) -> Tensor:
+    """The vectors in the shards of a run's folder, in order, float32 ``[n e]``.
 
     Raises `UserError` if one cannot be read.
     """
-    vectors = _parts(paths, folder, stem, _NAME)
-    for path, part in zip(paths, vectors, strict=True):
-        if part.dtype != torch.float32 or part.ndim != 2 or part.shape[1] != vectors[0].shape[1]:
+    vectors: list[Tensor] = []
+    for path, shard in zip(paths, tensors(paths, folder, _NAME), strict=True):
+        part = shard[_NAME]
+        if part.dtype != torch.float32 or part.ndim != 2 or (vectors and part.shape[1] != vectors[0].shape[1]):
             raise UserError(f"{path}: holds {list(part.shape)} {part.dtype}, no vectors; {again(path, folder)}")
+        vectors.append(part)
     return torch.cat(vectors)
 
 
-def truncated(paths: Sequence[Path], folder: Path, stem: str) -> int:
+def truncated(paths: Sequence[Path], folder: Path) -> int:
     """How many of the texts were too long for the embedder."""
-    return int(sum(_parts(paths, folder, stem, _TRUNCATED)))
-
-
-def _parts(paths: Sequence[Path], folder: Path, stem: str, name: str) -> list[Tensor]:
-    parts = []
-    for path in paths:
-        try:
-            parts.append(load_file(path)[name])
-        except (OSError, SafetensorError, KeyError) as error:
-            raise UserError(f"{path}: cannot be read ({type(error).__name__}); {again(path, folder)}") from error
-    if not parts:
-        raise UserError(f"{folder}: has no {stem} shards; remove {folder / 'status.json'} and run again")
-    return parts
+    return sum(int(shard[_TRUNCATED]) for shard in tensors(paths, folder, _TRUNCATED))
 
 
 @dataclass(frozen=True)

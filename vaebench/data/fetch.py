@@ -17,19 +17,18 @@ What has neither ``files`` nor ``splits`` is embedded in a package, generated, o
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
-from vaebench import config
-from vaebench.data.download import answering, download, sha256_of
+from vaebench.config.choices import choices
+from vaebench.data.download import Undelivered, download, sha256_of
 from vaebench.data.files import File, Files, Spec, Splits, entries, specification, split_names
 from vaebench.data.places import READ, Tree, cache, find_tree, given, others, shown_path
-from vaebench.data.status import DatasetStatus, FileStatus, endings, of_folders, show
-from vaebench.errors import UserError, unknown
+from vaebench.data.status import DatasetStatus, FileStatus, endings, of_folders
+from vaebench.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -41,24 +40,54 @@ class Located:
 
 
 def available(name: str) -> str:
-    """Where the dataset would come from, as `DatasetStatus.origin`; nothing is read.
-
-    The network is asked only if a file is missing, once per process and for 3 s at most.
-    """
+    """Where the dataset would come from, as `DatasetStatus.origin`; nothing is read, the network is not asked."""
     return _origin(specification(name))
 
 
-def status(name: str) -> DatasetStatus:
-    """Which files of a dataset are where; nothing is read."""
-    return _status(name, hashed=False)
+@functools.cache
+def at_hand(name: str) -> bool:
+    """Whether the dataset can be used: what is missing is brought here now, so that nobody has to guess."""
+    spec = specification(name)
+    try:
+        for entry in spec.files if _origin(spec) == "downloadable" else ():
+            if not _find(entry):
+                _download(entry)
+    except UserError:
+        return False
+    return _origin(spec) != "unavailable"
 
 
-def verify(name: str) -> DatasetStatus:
-    """`status` after reading every file that is there: a wrong sha256 makes it ``corrupt``.
+def usual_images() -> str:
+    """MNIST if it is at hand or can be downloaded, else the embedded digits, which is said."""
+    if at_hand("mnist"):
+        return "mnist"
+    sys.stderr.write(
+        "note: dataset=digits, the embedded stand-in: MNIST is neither here nor downloadable (set VAEBENCH_DATA)\n"
+    )
+    return "digits"
+
+
+def status(name: str, *, hashed: bool = False) -> DatasetStatus:
+    """Which files of a dataset are where. ``hashed``: after reading every file; a wrong sha256 makes it ``corrupt``.
 
     Of ordinary folders no sha256 is known: there a file is ``corrupt`` that is no picture or sound.
     """
-    return _status(name, hashed=True)
+    spec = specification(name)
+    if spec.splits is not None:
+        return of_folders(name, spec.kind, spec.splits, read=hashed)
+    files, found = _here(spec), []
+    for entry in files:
+        path = _find(entry)
+        state = "present" if path else "missing"
+        if path and hashed and sha256_of(path) != entry.sha256:
+            state = "corrupt"
+        found.append(FileStatus(entry.file, state, path))
+    return DatasetStatus(name, _origin(spec), tuple(found), partial=files is not spec.files)
+
+
+def verify(name: str) -> DatasetStatus:
+    """`status` after every file was read."""
+    return status(name, hashed=True)
 
 
 def fetch(name: str) -> DatasetStatus:
@@ -79,14 +108,19 @@ def fetch(name: str) -> DatasetStatus:
     return verify(name)
 
 
-def obtain(*, name: str, files: Files, mirrors: Sequence[str] = (), folder: str = "") -> Located:
+def obtain(
+    *, name: str, files: Files, mirrors: Sequence[str] = (), folder: str = "", roles: Collection[str] = ()
+) -> Located:
     """Find every file, downloading what is missing, and check every sha256.
 
-    ``folder``: where they lie, one or more plain names joined by ``/``; empty if it is ``name``.
+    ``folder``: where they lie, one or more plain names joined by ``/``; empty if it is ``name``. ``roles``: which files
+    there must be; empty if the set has them as it likes.
 
     Raises:
         UserError: a file is missing and cannot be downloaded, has another sha256, or is ill described.
     """
+    if roles and set(files) != set(roles):
+        raise UserError(f"dataset {name}: files must be {', '.join(roles)}, not {', '.join(files) or 'none'}")
     wanted = entries(name, folder or name, files, mirrors)
     paths = _whole(wanted)
     all_given = all(_is_given(wanted[role], path) for role, path in paths.items())
@@ -127,29 +161,6 @@ def is_partial(*, name: str, files: Files, partial: Files) -> bool:
     """Whether ``partial`` is what there is: all of it is on disk, and not all of ``files``. Nothing is read."""
     whole, part = (tuple(entries(name, name, group, ()).values()) for group in (files, partial))
     return _is_part(whole, part)
-
-
-def command(words: list[str]) -> int:
-    """``vaebench data status|fetch|verify [dataset ...]``: act, and print a table of the files.
-
-    ``status`` and ``verify`` look at every dataset if none is named.
-
-    Returns:
-        0, or 1 if a file is corrupt, or missing (or not read) from a dataset that ``verify`` was asked for by name.
-    """
-    verbs = {"status": status, "fetch": fetch, "verify": verify}
-    verb, named = (words[0], words[1:]) if words else ("status", [])
-    names = config.choices("dataset")
-    if verb not in verbs:
-        raise UserError(unknown("data command", verb, verbs))
-    if bad := [name for name in named if name not in names]:
-        raise UserError(*(unknown("dataset", name, names) for name in bad))
-    if verb == "fetch" and not named:
-        raise UserError(f"vaebench data fetch: which dataset? Valid: {', '.join(names)}")
-    found = [verbs[verb](name) for name in named or names]
-    show(found)
-    states = {entry.state for item in found for entry in item.files}
-    return int("corrupt" in states or (verb == "verify" and bool(named) and bool({"missing", "not read"} & states)))
 
 
 def _find(entry: File) -> Path | None:
@@ -193,67 +204,22 @@ def _origin(spec: Spec) -> str:
     found = [(entry, _find(entry)) for entry in _here(spec)]
     if all(path for _, path in found):
         return "VAEBENCH_DATA" if all(path and _is_given(entry, path) for entry, path in found) else "cache"
-    return "downloadable" if spec.name in _downloadable() else "unavailable"
-
-
-def _status(name: str, *, hashed: bool) -> DatasetStatus:
-    spec = specification(name)
-    if spec.splits is not None:
-        return of_folders(name, spec.kind, spec.splits, read=hashed)
-    files = _here(spec)
-    found = []
-    for entry in files:
-        path = _find(entry)
-        state = "present" if path else "missing"
-        if path and hashed and sha256_of(path) != entry.sha256:
-            state = "corrupt"
-        found.append(FileStatus(entry.file, state, path))
-    return DatasetStatus(name, _origin(spec), tuple(found), partial=files is not spec.files)
-
-
-@functools.cache
-def _downloadable() -> frozenset[str]:
-    """The datasets whose missing files some mirror has; the mirrors of all are asked at once, to wait once.
-
-    Files with the same mirrors stand for each other: one of them is asked for.
-    """
-    asked: dict[str, dict[tuple[str, ...], str]] = {}  # dataset -> mirrors -> what is asked, by its name
-    addresses: dict[str, list[str]] = {}
-    for spec in map(specification, config.choices("dataset")):
-        for entry in _here(spec):
-            questions = asked.setdefault(spec.name, {})
-            if not _find(entry) and entry.mirrors not in questions:
-                urls = [_url(mirror, entry.file) for mirror in entry.mirrors]
-                questions[entry.mirrors] = " ".join([entry.folder, *urls])
-                addresses[questions[entry.mirrors]] = urls
-    answered = answering(addresses)
-    return frozenset(name for name, questions in asked.items() if answered.issuperset(questions.values()))
-
-
-def _url(mirror: str, file: str) -> str:
-    return f"{mirror.rstrip('/')}/{file}"
+    return "downloadable" if all(path or entry.mirrors for entry, path in found) else "unavailable"
 
 
 def _download(entry: File) -> Path:
-    """One file from the first mirror that delivers it, into the cache; one process at a time."""
+    """One file from the first mirror that delivers it, into the cache."""
     path = cache(entry.folder) / entry.file
-    reasons = []
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(str(path.with_name(f".{path.name}.lock"))):
-            if path.is_file() and sha256_of(path) == entry.sha256:
-                return path  # another process was faster
-            for mirror in entry.mirrors:
-                reason = download(_url(mirror, path.name), path, sha256=entry.sha256, md5=entry.md5)
-                if not reason:
-                    return path
-                reasons.append(f"{mirror} ({reason})")
+        download([f"{mirror.rstrip('/')}/{entry.file}" for mirror in entry.mirrors], path, sha256=entry.sha256)
+    except Undelivered as error:
+        raise UserError(_not_found(entry, str(error))) from error
     except OSError as error:
         raise UserError(
             f"{path.parent}: cannot be written ({error.strerror or error}); set VAEBENCH_CACHE to a folder for "
             "downloaded datasets, or VAEBENCH_DATA to a folder that has them"
         ) from error
-    raise UserError(_not_found(entry, reasons))
+    return path
 
 
 def _remedy(entry: File, path: Path) -> str:
@@ -264,17 +230,17 @@ def _remedy(entry: File, path: Path) -> str:
 
 def _dataset_of(entry: File) -> str:
     """A dataset to fetch this file with: the one of its folder's name, or the first that has it."""
-    specs = {name: specification(name).files for name in config.choices("dataset")}
+    specs = {name: specification(name).files for name in choices("dataset")}
     users = [name for name, files in specs.items() if (entry.folder, entry.file) in {(f.folder, f.file) for f in files}]
     return entry.folder if entry.folder in users or not users else users[0]
 
 
-def _not_found(entry: File, reasons: Sequence[str]) -> str:
+def _not_found(entry: File, reasons: str) -> str:
     name = _dataset_of(entry)
     embedded = _embedded(name)
     return (
         f"{name}: {entry.file} is not here and cannot be downloaded. Looked in {_places(entry.folder)}; "
-        f"tried {', '.join(reasons) or 'no mirror, since none is named'}. Set VAEBENCH_DATA to a folder that has "
+        f"tried {reasons}. Set VAEBENCH_DATA to a folder that has "
         f"{entry.folder}/{entry.file}"
         + (f", run 'vaebench data fetch {name}' where there is a network" if entry.mirrors else "")
         + (f", or choose {embedded}" if embedded else "")
@@ -288,6 +254,6 @@ def _places(folder: str) -> str:
 
 def _embedded(name: str) -> str:
     """What to choose in place of a dataset that cannot be had: those of its kind that need no file."""
-    specs = [specification(other) for other in config.choices("dataset")]
+    specs = [specification(other) for other in choices("dataset")]
     kind = next((spec.kind for spec in specs if spec.name == name), "images")
     return " or ".join(f"dataset={spec.name}" for spec in specs if spec.embedded and spec.kind == kind)

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from vaebench import config
-from vaebench.errors import UserError, unknown
+from vaebench.config.choices import leaf
+from vaebench.errors import UserError
 
 # role -> {file: name, sha256: hex digits} and, if need be, {md5: hex digits, folder: another than the set's}
 Files = Mapping[str, Mapping[str, str]]
@@ -30,7 +28,6 @@ class File:
     folder: str
     file: str
     sha256: str
-    md5: str | None
     mirrors: tuple[str, ...]
 
 
@@ -60,26 +57,26 @@ def specification(name: str) -> Spec:
     Raises:
         UserError: there is no such dataset, or a YAML is not what it should be.
     """
-    leaf = _leaf("dataset", name)
-    if leaf.get("name") != name:
+    own = leaf("dataset", name)
+    if own.get("name") != name:
         raise UserError(
             f"conf/dataset/{name}.yaml: must be a mapping with 'name: {name}', the name its files and results go by"
         )
-    chosen = _parts(name, leaf)
-    leaves = [(choice, _leaf(group, choice)) for group, choice in chosen.items()] or [(name, leaf)]
+    chosen = _parts(name, own)
+    leaves = [(choice, leaf(group, choice)) for group, choice in chosen.items()] or [(name, own)]
     files, partial = (
         [entry for choice, part in leaves for entry in _described(choice, part, group)]
         for group in ("files", "partial")
     )
     once = {(entry.folder, entry.file): entry for entry in files}  # two parts may name the same file
-    kind = "answers" if chosen else str(leaf.get("data") or "images")
-    splits = leaf.get("splits")
+    kind = "answers" if chosen else str(own.get("data") or "images")
+    splits = own.get("splits")
     return Spec(name, tuple(once.values()), tuple(partial), kind, None if splits is None else split_names(name, splits))
 
 
-def _described(name: str, leaf: Mapping[str, Any], group: str) -> Iterable[File]:
-    files = leaf.get(group) or {}
-    return entries(name, leaf.get("folder") or name, files, leaf.get("mirrors") or ()).values() if files else ()
+def _described(name: str, said: Mapping[str, Any], group: str) -> Iterable[File]:
+    files = said.get(group) or {}
+    return entries(name, said.get("folder") or name, files, said.get("mirrors") or ()).values() if files else ()
 
 
 def parts(name: str) -> dict[str, str]:
@@ -88,27 +85,12 @@ def parts(name: str) -> dict[str, str]:
     Raises:
         UserError: there is no such dataset, or its YAML does not say.
     """
-    return _parts(name, _leaf("dataset", name))
+    return _parts(name, leaf("dataset", name))
 
 
-def _leaf(group: str, name: str) -> Mapping[str, Any]:
-    """What a YAML of the configuration says."""
-    names = config.choices(group)
-    if name not in names:
-        raise UserError(unknown(group, name, names))
-    where = f"conf/{group}/{name}.yaml"
-    try:
-        leaf = yaml.safe_load((config.conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{where}: is not YAML ({str(error).splitlines()[0]})") from error
-    if not isinstance(leaf, Mapping):
-        raise UserError(f"{where}: must be a mapping with a name")
-    return leaf
-
-
-def _parts(name: str, leaf: Mapping[str, Any]) -> dict[str, str]:
+def _parts(name: str, said: Mapping[str, Any]) -> dict[str, str]:
     chosen = {}
-    for entry in leaf.get("defaults") or ():
+    for entry in said.get("defaults") or ():
         for key, choice in entry.items() if isinstance(entry, Mapping) else ():
             group, _, package = str(key).removeprefix("/").partition("@")
             if group in PARTS and package == group:
@@ -133,7 +115,7 @@ def entries(name: str, folder: str, files: Files, mirrors: Sequence[str]) -> dic
             wrong.append(f"dataset {name}, {role}: file={entry['file']!r} must be a plain name, without a folder")
         if not _inside(own):
             wrong.append(f"dataset {name}, {role}: folder={own!r} must lie in the data folder")
-        found[role] = File(own, entry["file"], entry["sha256"], entry.get("md5"), tuple(mirrors))
+        found[role] = File(own, entry["file"], entry["sha256"], tuple(mirrors))
     if wrong:
         raise UserError(*wrong)
     return found

@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Interval
 
+from vaebench.config.signatures import CountOrNone, checked
 from vaebench.data.audio import AudioData, Clips, assemble, laid_out
 from vaebench.data.contents import Listing, listing
 from vaebench.data.decoded import Decoded, decoded
@@ -35,8 +38,9 @@ _FULL = (FULL_SCALE - 1) / FULL_SCALE
 _CPU = torch.device("cpu")
 
 
+@checked("dataset")
 def images(
-    *, name: str, shape: Sequence[int], splits: Splits, bad_files: int, contents: str | None = None
+    *, name: str, shape: Sequence[int], splits: Splits, bad_files: CountOrNone, contents: str | None = None
 ) -> ImageData:
     """Pictures of any size: the shortest side resized (bicubic, without aliases), the square in the middle cut out.
 
@@ -56,7 +60,6 @@ def images(
     """
     if len(shape) != 3 or shape[0] not in _MODES or shape[1] != shape[2] or shape[1] < 1:
         raise UserError(f"dataset.shape={list(shape)}: pictures from folders are (3, side, side) or (1, side, side)")
-    _check_bad_files(bad_files)
     tree = obtain_folders(name=name, splits=splits, kind="images")
     files = _files(name, tree, "images", contents)
     channels, side = shape[0], shape[1]
@@ -84,14 +87,15 @@ def images(
     )
 
 
+@checked("dataset")
 def audio(
     *,
     name: str,
     shape: Sequence[int],
-    sample_rate: int,
+    sample_rate: Annotated[int, Interval(ge=1, le=HIGHEST_RATE)],
     splits: Splits,
-    shortest: float,
-    bad_files: int,
+    shortest: Annotated[float, Interval(ge=0, lt=3600)],
+    bad_files: CountOrNone,
     contents: str | None = None,
 ) -> AudioData:
     """Audio files of any rate and number of channels, as clips of one channel at one rate.
@@ -101,10 +105,10 @@ def audio(
     Args:
         name: the folder of the set under ``$VAEBENCH_DATA`` or the cache.
         shape: (1, samples) of a training crop.
-        sample_rate: in Hz, 1 to 1,000,000; what has another is resampled.
+        sample_rate: in Hz; what has another is resampled.
         splits: ``train`` and ``test``, each a list of sub-folders; ``a|b`` is the first of the two that is there.
             Without a training split the set can be evaluated on only.
-        shortest: seconds, 0 or more; shorter files are left out, and counted in ``note`` as are empty, silent and
+        shortest: seconds; shorter files are left out, and counted in ``note`` as are empty, silent and
             clipped ones.
         bad_files: how many files that cannot be read are left out before that is an error.
         contents: the digest of the files that are expected (`vaebench.data.contents`); None for what there is.
@@ -113,12 +117,6 @@ def audio(
         UserError: a folder is missing or has no audio, too many cannot be read, the files are others than expected,
             soundfile is needed and missing, or an option is out of range.
     """
-    if not 1 <= sample_rate <= HIGHEST_RATE or not 0 <= shortest < 3600:
-        raise UserError(
-            f"dataset.sample_rate={sample_rate}, dataset.shortest={shortest}: expected 1 to {HIGHEST_RATE:,} Hz, and "
-            "seconds from 0 to 3,600"
-        )
-    _check_bad_files(bad_files)
     tree = obtain_folders(name=name, splits=splits, kind="audio")
     files = _files(name, tree, "audio", contents)
     found = decoded(
@@ -159,11 +157,6 @@ def _files(name: str, tree: Tree, kind: str, contents: str | None) -> Listing:
             f"{found.digest} and was {contents}); put those back, or give the command again for what there is now"
         )
     return found
-
-
-def _check_bad_files(count: int) -> None:
-    if count < 0:
-        raise UserError(f"dataset.bad_files={count}: expected a whole number, 0 or more")
 
 
 def _clips(found: Decoded, split: str) -> Clips:

@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vaebench.contracts import Batch
+from vaebench.config.signatures import AtLeast2, checked
+from vaebench.data.batch import Batch
 from vaebench.data.fetch import Files, is_partial, obtain
 from vaebench.data.image_files import CIFAR_BATCHES, cifar_archive, cifar_records, read_bytes, read_idx
 from vaebench.errors import UserError
@@ -123,9 +124,7 @@ def idx(
     Raises:
         UserError: a file is missing, corrupt, not IDX, or does not agree with the others or with ``shape``.
     """
-    if sorted(files) != sorted(_IDX_ROLES):
-        raise UserError(f"dataset {name}: files must be {', '.join(_IDX_ROLES)}, not {', '.join(files) or 'none'}")
-    located = obtain(name=name, files=files, mirrors=mirrors, folder=folder)
+    located = obtain(name=name, files=files, mirrors=mirrors, folder=folder, roles=_IDX_ROLES)
     arrays = {role: read_idx(path, dimensions=3 if "images" in role else 1) for role, path in located.paths.items()}
     train, test = (arrays[f"{split}_images"][:, None] for split in ("train", "test"))
     if pad:
@@ -185,7 +184,8 @@ def digits(*, name: str, shape: Sequence[int]) -> ImageData:
     )
 
 
-def photos(*, name: str, shape: Sequence[int], train: int, test: int) -> ImageData:
+@checked("dataset")
+def photos(*, name: str, shape: Sequence[int], train: AtLeast2, test: AtLeast2) -> ImageData:
     """Cells of scikit-learn's two photographs: natural images without a file, out of the domain of digits.
 
     Each photograph (427 x 640) is cut into cells side by side; as many as are asked for are taken, evenly spread, and
@@ -194,8 +194,8 @@ def photos(*, name: str, shape: Sequence[int], train: int, test: int) -> ImageDa
     Args:
         name: what the set is called.
         shape: (1, h, w) for grey cells or (3, h, w) for colour.
-        train: how many training images, an even number from 2.
-        test: how many test images, an even number from 2.
+        train: how many training images, an even number.
+        test: how many test images, an even number.
 
     Raises:
         UserError: an option is out of range, or the photographs have not so many cells.
@@ -204,8 +204,8 @@ def photos(*, name: str, shape: Sequence[int], train: int, test: int) -> ImageDa
 
     if len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1:
         raise UserError(f"dataset.shape={list(shape)}: the photographs are grey or in colour, (1 or 3, height, width)")
-    if min(train, test) < 2 or train % 2 or test % 2:
-        raise UserError(f"dataset.train={train}, dataset.test={test}: expected even numbers from 2, half of each photo")
+    if train % 2 or test % 2:
+        raise UserError(f"dataset.train={train}, dataset.test={test}: expected even numbers, half of each photo")
     parts: dict[str, list[np.ndarray]] = {"train": [], "test": []}
     for photo in _PHOTOS:
         cells = _cells(load_sample_image(photo), shape)

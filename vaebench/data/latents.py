@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
-from vaebench.contracts import Batch
-from vaebench.data.answers import again
+from vaebench.data.batch import Batch
+from vaebench.data.shards import again, tensors
 from vaebench.errors import UserError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -25,8 +24,8 @@ _IN_MEMORY = 4 << 30  # bytes; what is more stays in its files, mapped into memo
 
 def to_bytes(mean: Tensor, logvar: Tensor | None, labels: Tensor) -> bytes:
     """One shard as a safetensors file."""
-    tensors = {"mean": mean, "labels": labels} | ({} if logvar is None else {"logvar": logvar})
-    return save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+    parts = {"mean": mean, "labels": labels} | ({} if logvar is None else {"logvar": logvar})
+    return save({name: tensor.cpu().contiguous() for name, tensor in parts.items()})
 
 
 @dataclass(frozen=True)
@@ -96,15 +95,14 @@ def _gather(parts: Sequence[Tensor], rows: Tensor, view: Tensor) -> Tensor:
 
 
 def read(paths: Sequence[Path], folder: Path, facts: Mapping[str, object]) -> LatentData:
-    """The latents in the shards of a stage's folder, on the CPU.
+    """The latents in the shards of a run's folder, on the CPU.
 
     ``facts``: name, source, digest, note, stand_in of the images. Raises `UserError` if a shard cannot be read or does
     not fit the others.
     """
-    shards = [_shard(path, folder) for path in paths]
-    if not shards:
-        raise UserError(f"{folder}: has no shards; remove {folder / 'status.json'} and run the same command")
+    shards = tensors(paths, folder)
     for path, shard in zip(paths, shards, strict=True):
+        _check(shard, path, folder)
         if _form(shard) != _form(shards[0]):
             raise UserError(f"{path}: its tensors do not fit those of {paths[0].name}; {again(path, folder)}")
     labels = torch.cat([shard["labels"] for shard in shards])
@@ -120,20 +118,15 @@ def read(paths: Sequence[Path], folder: Path, facts: Mapping[str, object]) -> La
     )
 
 
-def _shard(path: Path, folder: Path) -> dict[str, Tensor]:
-    try:
-        found = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}); {again(path, folder)}") from error
+def _check(found: Mapping[str, Tensor], path: Path, folder: Path) -> None:
     mean, labels = found.get("mean"), found.get("labels")
     fits = mean is not None and mean.ndim == 5 and mean.dtype in DTYPES.values() and labels is not None
     if not fits or labels.dtype != torch.int64 or list(labels.shape) != [len(mean)]:  # type: ignore[union-attr,arg-type]
         raise UserError(f"{path}: holds no latents with their labels; {again(path, folder)}")
     if "logvar" in found and (found["logvar"].shape != mean.shape or found["logvar"].dtype != mean.dtype):  # type: ignore[union-attr]
         raise UserError(f"{path}: its means and variances do not fit; {again(path, folder)}")
-    return found
 
 
 def _form(shard: Mapping[str, Tensor]) -> tuple[object, ...]:
-    """What is the same for all shards of a stage."""
+    """What is the same for all shards of a run."""
     return shard["mean"].shape[1:], shard["mean"].dtype, "logvar" in shard

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor
 
-from vaebench.contracts import Batch
-from vaebench.errors import UserError
+from vaebench.config.signatures import checked
+from vaebench.data.batch import Batch
 
-_MOST_POINTS = 10**8
 _WIDTH = 0.06  # deviation across the curve
 _JITTER = 0.03  # of the diffusion, at the curve's ends; 0.4 of it in the middle
 
@@ -54,16 +55,9 @@ class PointData:
         return replace(self, train_x=self.train_x.to(device))
 
 
-def s_curve(*, name: str, count: int, seed: int) -> PointData:
-    """``count`` points of the S-shaped curve, drawn from ``seed``.
-
-    Raises:
-        UserError: there are no points, more than fit, or the seed is none.
-    """
-    if not 1 <= count <= _MOST_POINTS:
-        raise UserError(f"dataset.count={count}: expected 1 to {_MOST_POINTS:,} points")
-    if not 0 <= seed < 2**63:
-        raise UserError(f"dataset.seed={seed}: expected a whole number, 0 or more, below 2^63")
+@checked("dataset")
+def s_curve(*, name: str, count: Annotated[int, Interval(ge=1, le=10**8)], seed: Annotated[int, Ge(0)]) -> PointData:
+    """``count`` points of the S-shaped curve, drawn from ``seed``."""
     points = draw(count, torch.Generator().manual_seed(seed))
     # Rounded: the last bits of a sine are the machine's own, the digest is the same on all.
     content = (points * 10_000).round().to(torch.int16).numpy().tobytes()

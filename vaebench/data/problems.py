@@ -12,13 +12,14 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
+from vaebench.config.signatures import checked
 from vaebench.data.fetch import Files, obtain
 from vaebench.data.lines import Record, Unusable, read, same, some, text
-from vaebench.errors import UserError, unknown
+from vaebench.errors import UserError
 
-SOLUTIONS = ("clean", "no_answer", "raw")
+Solution = Literal["clean", "no_answer", "raw"]
 MAX_LEFT_OUT = 0.05  # of the lines of a file
 _MARKS = re.compile(r"<<[^<>\n]*>>")
 _FINAL = re.compile(r"^####[^\S\n]*(.*)$", re.MULTILINE)
@@ -75,7 +76,8 @@ class _Worked:
     gold: str
 
 
-def gsm8k(*, name: str, folder: str, files: Files, solution: str, mirrors: Sequence[str] = ()) -> Problems:
+@checked("dataset.problems")
+def gsm8k(*, name: str, folder: str, files: Files, solution: Solution, mirrors: Sequence[str] = ()) -> Problems:
     """GSM8K (Cobbe et al., arXiv 2110.14168): lines with ``question`` and ``answer``, which ends in ``#### N``.
 
     Args:
@@ -89,15 +91,15 @@ def gsm8k(*, name: str, folder: str, files: Files, solution: str, mirrors: Seque
     Raises:
         UserError: an option is wrong, a file is missing or corrupt, or over 5 % of its lines cannot be used.
     """
-    _check(name, files, ("train", "test"), solution)
-    located = obtain(name=name, folder=folder, files=files, mirrors=mirrors)
+    located = obtain(name=name, folder=folder, files=files, mirrors=mirrors, roles=("train", "test"))
     notes: list[str] = []
     train, test = (_problems(located.paths[role], _gsm8k_problem, notes) for role in ("train", "test"))
     return _assemble(name, train, test, lambda worked: _gsm8k_solution(worked, solution), located.source, notes)
 
 
+@checked("dataset.problems")
 def math(
-    *, name: str, folder: str, files: Files, solution: str, train_size: int, mirrors: Sequence[str] = ()
+    *, name: str, folder: str, files: Files, solution: Solution, train_size: int, mirrors: Sequence[str] = ()
 ) -> Problems:
     r"""MATH (Hendrycks et al., arXiv 2103.03874): lines with ``problem`` and ``solution``, which has a ``\boxed``.
 
@@ -113,8 +115,8 @@ def math(
     Raises:
         UserError: an option is wrong, a file is missing or corrupt, or over 5 % of its lines cannot be used.
     """
-    _check(name, files, ("train", "test", *(["asked"] if "asked" in files else [])), solution)
-    located = obtain(name=name, folder=folder, files=files, mirrors=mirrors)
+    roles = ("train", "test", *(["asked"] if "asked" in files else []))
+    located = obtain(name=name, folder=folder, files=files, mirrors=mirrors, roles=roles)
     notes: list[str] = []
     train, test = (_problems(located.paths[role], _math_problem, notes) for role in ("train", "test"))
     spare: list[_Worked] = []
@@ -150,16 +152,6 @@ def _last_box(solution: str) -> tuple[int, int] | None:
             return start, place
         place += 1
     return None
-
-
-def _check(name: str, files: Files, roles: Sequence[str], solution: str) -> None:
-    wrong = []
-    if set(files) != set(roles):
-        wrong.append(f"problems {name}: files must be {', '.join(roles)}, not {', '.join(files) or 'none'}")
-    if solution not in SOLUTIONS:
-        wrong.append(unknown("dataset.problems.solution", solution, SOLUTIONS))
-    if wrong:
-        raise UserError(*wrong)
 
 
 def _gsm8k_problem(row: int, record: Record) -> _Worked:

@@ -77,26 +77,3 @@ def endings(counts: Mapping[str, int]) -> str:
     return ", ".join(
         f"{count:,} {shown_path(ending) or 'without an ending'}" for ending, count in sorted(counts.items())
     )
-
-
-def show(found: Sequence[DatasetStatus]) -> None:
-    """Print a table of the files."""
-    from rich.table import Table
-
-    from vaebench.terminal import Terminal
-
-    table = Table()
-    table.add_column("dataset", no_wrap=True)
-    table.add_column("from")
-    table.add_column("file", overflow="fold")
-    table.add_column("state", no_wrap=True)
-    table.add_column("folder", overflow="fold")
-    for item in found:
-        origin = f"{item.origin} (a part of it)" if item.partial else item.origin
-        before = ""
-        for number, entry in enumerate(item.files or (FileStatus("-", "present", None),)):
-            folder = shown_path(entry.where.parent) if entry.where else "-"
-            row = (*(("", "") if number else (item.name, origin)), shown_path(entry.file), entry.state)
-            table.add_row(*row, "" if folder == before else folder)
-            before = folder
-    Terminal().print(table)

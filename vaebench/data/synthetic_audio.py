@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval, Len
 
+from vaebench.config.signatures import Seed, checked, require
 from vaebench.data.audio import AudioData, Clips, assemble, clips
 from vaebench.data.waves import HIGHEST_RATE, to_int16
-from vaebench.errors import UserError
 
 _HARMONICS = 12
 _PARTIAL = np.arange(1, _HARMONICS + 1)
@@ -26,24 +28,26 @@ _TIMBRES = (
     np.exp(-(((_PARTIAL - 6) / 2) ** 2)) + 0.2 / _PARTIAL,
 )
 _REGISTERS = ((90.0, 180.0), (220.0, 440.0))  # Hz of a fundamental
-_MOST_CLIPS = 1_000_000
-_LONGEST = 60  # seconds of a clip
+_Count = Annotated[int, Interval(ge=1, le=1_000_000)]
+_Rate = Annotated[int, Interval(ge=1000, le=HIGHEST_RATE)]
+_Seconds = Annotated[Sequence[Annotated[float, Interval(ge=0.02, le=60)]], Len(2, 2)]
 _RAMP = 0.005  # seconds in which a sound begins and ends, without a click
 # Their streams are promised to stay as they are (NEP 19), unlike those of numpy's newer generators.
 _Random = np.random.RandomState
 _Draw = Callable[[_Random, int, int, int], np.ndarray]  # generator, class, samples, samples a second -> [t] in [-1, 1]
 
 
+@checked("dataset")
 def tones(
     *,
     name: str,
     shape: Sequence[int],
-    sample_rate: int,
-    train: int,
-    test: int,
-    seconds: Sequence[float],
-    test_seconds: Sequence[float],
-    seed: int,
+    sample_rate: _Rate,
+    train: _Count,
+    test: _Count,
+    seconds: _Seconds,
+    test_seconds: _Seconds,
+    seed: Seed,
 ) -> AudioData:
     """Harmonic tones with vibrato and decay, one to five to a clip with silence between: ten classes.
 
@@ -52,17 +56,17 @@ def tones(
     Args:
         name: what the set is called.
         shape: (1, samples) of a training crop.
-        sample_rate: in Hz, 1000 to 1,000,000.
-        train: how many training clips, 1 or more.
-        test: how many test items, 1 or more.
-        seconds: the shortest and the longest training clip, above 0.
+        sample_rate: in Hz.
+        train: how many training clips.
+        test: how many test items.
+        seconds: the shortest and the longest training clip.
         test_seconds: the same of the test items.
-        seed: of everything that is drawn, 0 or more, below 2^32.
+        seed: of everything that is drawn.
 
     Raises:
         UserError: an option is out of range.
     """
-    _check(sample_rate, train, test, seed, seconds, test_seconds)
+    _check_order(seconds=seconds, test_seconds=test_seconds)
     return assemble(
         name=name,
         shape=shape,
@@ -75,16 +79,17 @@ def tones(
     )
 
 
+@checked("dataset")
 def chirps(
     *,
     name: str,
     shape: Sequence[int],
-    sample_rate: int,
-    train: int,
-    test: int,
-    seconds: Sequence[float],
-    test_seconds: Sequence[float],
-    seed: int,
+    sample_rate: _Rate,
+    train: _Count,
+    test: _Count,
+    seconds: _Seconds,
+    test_seconds: _Seconds,
+    seed: Seed,
 ) -> AudioData:
     """Sweeps and bursts of noise, with the arguments of `tones`: what a model of tones or of speech has not heard.
 
@@ -93,7 +98,7 @@ def chirps(
     Raises:
         UserError: an option is out of range.
     """
-    _check(sample_rate, train, test, seed, seconds, test_seconds)
+    _check_order(seconds=seconds, test_seconds=test_seconds)
     return assemble(
         name=name,
         shape=shape,
@@ -106,26 +111,14 @@ def chirps(
     )
 
 
-def _check(sample_rate: int, train: int, test: int, seed: int, *lengths: Sequence[float]) -> None:
-    bounds = (
-        ("sample_rate", sample_rate, 1000, HIGHEST_RATE),
-        ("train", train, 1, _MOST_CLIPS),
-        ("test", test, 1, _MOST_CLIPS),
-        ("seed", seed, 0, 2**32 - 1),
+def _check_order(**limits: Sequence[float]) -> None:
+    require(
+        *(
+            f"dataset.{name}={list(found)}: expected the shortest before the longest"
+            for name, found in limits.items()
+            if found[0] > found[1]
+        )
     )
-    mistakes = [
-        f"dataset.{name}={value}: expected a whole number, {low} or more, up to {high}"
-        for name, value, low, high in bounds
-        if not low <= value <= high
-    ]
-    for name, limits in zip(("seconds", "test_seconds"), lengths, strict=True):
-        if len(limits) != 2 or not 0.02 <= limits[0] <= limits[1] <= _LONGEST:
-            mistakes.append(
-                f"dataset.{name}={list(limits)}: expected the shortest and the longest, from 0.02 to {_LONGEST}, "
-                "[0.3, 1.0] for one"
-            )
-    if mistakes:
-        raise UserError(*mistakes)
 
 
 def _split(draw: _Draw, classes: int, count: int, seconds: Sequence[float], rate: int, seed: list[int]) -> Clips:

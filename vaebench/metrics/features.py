@@ -6,14 +6,13 @@ Only the original weights make a number an FID, so they are used only if their S
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vaebench.data.download import answering, sha256_of, stall_limit
+from vaebench.data.download import Undelivered, download, sha256_of
 from vaebench.errors import UserError
 from vaebench.nn.pretrained import cifar_resnet
 from vaebench.nn.pretrained.cifar_resnet import CifarResNet
@@ -47,10 +46,11 @@ def find_inception_weights() -> Path:
 
 
 def inception_available() -> bool:
-    """Whether `find_inception_weights` has a file to look at or a server that answers within three seconds."""
-    if os.environ.get("VAEBENCH_WEIGHTS") or _cached().exists():
-        return True
-    return bool(answering({"inception": [WEIGHTS_URL]}))
+    """Whether `find_inception_weights` has a file to look at, or can download it now."""
+    try:
+        return bool(os.environ.get("VAEBENCH_WEIGHTS") or _cached().exists() or find_inception_weights())
+    except UserError:
+        return False
 
 
 def load_inception(device: torch.device | str, resizing: Resizing = "tensorflow") -> Inception:
@@ -144,15 +144,10 @@ def _verify(path: Path, remedy: str) -> None:
 
 
 def _download(path: Path) -> None:
-    """Fetch the weights to ``path``; it appears only when whole and with the right digest."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with stall_limit():
-            torch.hub.download_url_to_file(WEIGHTS_URL, str(path), WEIGHTS_SHA256, progress=sys.stderr.isatty())
-    except RuntimeError as error:  # torch.hub's word for a wrong digest; it names expected and found
-        raise UserError(f"{WEIGHTS_URL} did not deliver the Inception of FID: {error}; {_help()}") from error
-    except OSError as error:  # no network, no such page, no space
-        raise UserError(f"cannot download the Inception of FID from {WEIGHTS_URL} ({error}); {_help()}") from error
+        download([WEIGHTS_URL], path, sha256=WEIGHTS_SHA256)
+    except (Undelivered, OSError) as error:
+        raise UserError(f"cannot download the Inception of FID from {error}; {_help()}") from error
 
 
 def _help() -> str:

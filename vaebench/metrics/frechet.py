@@ -19,9 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from vaebench.disk import write_bytes
 from vaebench.errors import UserError
 from vaebench.metrics.finite import require_finite
-from vaebench.writing import write_bytes
 
 _BLOCK = 512  # columns at a time in a symmetric product
 

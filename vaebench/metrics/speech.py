@@ -7,7 +7,6 @@ model gains by failing on it.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import warnings
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vaebench.compat import need
 from vaebench.errors import UserError
 
 SDR_LIMIT = 60.0  # dB
@@ -124,7 +124,7 @@ def stoi(x: Tensor, y: Tensor, sample_rate: int) -> float | None:
         UserError: pystoi is not installed.
     """
     _check(x, y)
-    _demand("pystoi", "STOI")
+    need("STOI", ["pystoi"], "speech", ", or leave STOI out")
     if not _finite(x, y):
         return math.nan
     if is_silent(x) or len(x) < STOI_SECONDS * sample_rate:
@@ -159,7 +159,7 @@ def pesq(x: Tensor, y: Tensor, sample_rate: int) -> float | None:
         UserError: pesq is not installed, or another sample rate.
     """
     _check(x, y)
-    _demand("pesq", "PESQ")
+    need("PESQ", ["pesq"], "speech", ", or leave PESQ out")
     if sample_rate not in PESQ_BANDS:
         raise UserError(f"PESQ needs audio at 8000 or 16000 Hz, this is at {sample_rate}; leave PESQ out")
     if not _finite(x, y):
@@ -180,11 +180,6 @@ def pesq(x: Tensor, y: Tensor, sample_rate: int) -> float | None:
         return None
 
 
-def is_there(package: str) -> bool:
-    """Whether an optional package (``pystoi``, ``pesq``) is installed."""
-    return importlib.util.find_spec(package) is not None
-
-
 def is_silent(x: Tensor) -> bool:
     """Whether a waveform stays below 1e-4, three steps of 16-bit audio; an empty one does."""
     return not x.numel() or float(x.abs().max()) < _SILENCE
@@ -199,11 +194,6 @@ def _magnitudes(x: Tensor, size: int, window: int, hop: int) -> Tensor:
     padded = F.pad(x.double(), (size // 2, size // 2))
     spectrum = torch.stft(padded, size, hop, window, shape, center=False, return_complex=True)
     return (spectrum.real.square() + spectrum.imag.square()).clamp(min=_FLOOR).sqrt()
-
-
-def _demand(package: str, what: str) -> None:
-    if not is_there(package):
-        raise UserError(f"{what} needs the package {package}: pip install 'vaebench[speech]', or leave {what} out")
 
 
 def _check(x: Tensor, y: Tensor) -> None:

@@ -1,6 +1,6 @@
-"""How far two samples of points lie apart as distributions: maximum mean discrepancy, sliced Wasserstein distance.
+"""How far two samples of points lie apart: maximum mean discrepancy, sliced Wasserstein distance, near points.
 
-Neither fits anything to the samples, unlike the Frechet distance, which sees means and covariances only.
+None of them fits anything to the samples, unlike the Frechet distance, which sees means and covariances only.
 Points are ``[n d]`` of any floating dtype and device; all of it is float64 on the CPU.
 """
 
@@ -61,6 +61,22 @@ def sliced_wasserstein(x: Tensor, y: Tensor, *, projections: int, seed: int) -> 
     directions = F.normalize(torch.randn(projections, x.shape[1], generator=random, dtype=torch.float64), dim=1).numpy()
     on_lines = [directions @ _check(points, fewest=1).T for points in (x, y)]
     return math.fsum(wasserstein_distance(a, b) for a, b in zip(*on_lines, strict=True)) / projections
+
+
+def share_near(points: Tensor, others: Tensor, *, radius: float) -> float:
+    """The share of ``points`` ``[n d]`` that one of ``others`` ``[m d]`` lies within ``radius`` of, border included.
+
+    Of a reference near generated points it is their coverage, the other way round their precision.
+
+    Raises:
+        UserError: one of the two holds points that are not finite.
+    """
+    from scipy.spatial import KDTree
+
+    for side in (points, others):
+        require_finite(side, "near points are counted")
+    distances, _ = KDTree(others.double().cpu().numpy()).query(points.double().cpu().numpy())
+    return float((distances <= radius).mean())
 
 
 def _check(points: Tensor, *, fewest: int) -> np.ndarray:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, checked
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.nn.losses import elbo
 from vaebench.nn.networks import flat
-from vaebench.signatures import Count, checked
 
 
 class Autoencoder(nn.Module):

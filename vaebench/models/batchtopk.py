@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, Fraction, NonNegative, checked, require, whole
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
 from vaebench.nn.latents.gaussian import gaussian_kl, posterior, prior_sample, reparameterise
@@ -20,7 +21,6 @@ from vaebench.nn.latents.moving_average import MovingAverage, Start
 from vaebench.nn.latents.topk import Importance, importance, smallest_positive, top_mask
 from vaebench.nn.losses import elbo
 from vaebench.nn.networks import flat
-from vaebench.signatures import Count, Fraction, NonNegative, checked, require, whole
 
 
 class BatchTopK(nn.Module):

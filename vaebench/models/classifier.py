@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaebench.config.signatures import AtLeast2, Fraction, checked, require, whole
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.nn.sampling import highest_label
-from vaebench.signatures import AtLeast2, Fraction, checked, require, whole
 
 CHANNELS = (32, 64)  # of the convolutions, each with kernel 5, stride 2, padding 2
 FEATURES = 128

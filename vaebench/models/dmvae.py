@@ -13,18 +13,21 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from vaebench import signatures
+from vaebench.config import signatures
+from vaebench.config.signatures import Count, CountOrNone, Fraction, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.averaged import Averaged
 from vaebench.nn.flows import flow, laws, matching
 from vaebench.nn.losses.perceptual import Kind
 from vaebench.nn.losses.reconstruction import ReconstructionLoss
-from vaebench.nn.networks.feature_network import FeatureNetwork, take_over
+from vaebench.nn.networks.feature_network import FeatureNetwork, filled_in, take_over
 from vaebench.nn.pretrained.frozen import Frozen
 from vaebench.nn.sampling import highest_label
 from vaebench.nn.transformers import dit
-from vaebench.signatures import Count, CountOrNone, Fraction, NonNegative, checked, require
+
+# Of a diffusion model's options, those of its network.
+_SCORE = ("classes", "width", "depth", "heads", "mlp_ratio", "qk_norm", "positions", "time_scale")
 
 
 class DMVAE(nn.Module):
@@ -42,6 +45,9 @@ class DMVAE(nn.Module):
     ``score``: of both flows, options of `dit.DiT` without the latents' shape. ``label_dropout``: the student's.
     ``floor``: what the latents' deviation within a batch must not fall below.
     """
+
+    adopts = ("start", "teacher", "perceptual")
+    keeps = ()
 
     latent_mean: Tensor
     latent_std: Tensor
@@ -186,11 +192,52 @@ class DMVAE(nn.Module):
                 "classes; train it with this number of model.classes, or set model.conditioning=none"
             )
 
-    def perceive(self, classifier: nn.Module) -> None:
-        """Takes the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
-        self.reconstruction.perceive(classifier)
+    @staticmethod
+    def completed(
+        options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any]], reference: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """See `Completed`: the network is as in the run it begins with, the rest follows from teacher and reference.
 
-    def start(self, trained: nn.Module) -> None:
+        Raises:
+            UserError: matching within classes without classes, a closed form without a law, a teacher of another
+                method, or an option that has its place elsewhere.
+        """
+        options, about = filled_in(options, parents), reference or {}
+        if "teacher" not in parents:
+            return options
+        elsewhere = {"score": "model options in chain.teacher.overrides", "law": "options of reference"}
+        given = [name for name in elsewhere if options.get(name) is not None]
+        require(*(f"model.{name}: leave it out, it is filled in; set the {elsewhere[name]}" for name in given))
+        teacher, law = parents["teacher"]["model"], about.get("law")
+        if any(name not in teacher for name in _SCORE):
+            name = str(teacher.get("_target_")).rpartition(".")[2]
+            raise UserError(f"chain.teacher: {name} is no latent diffusion model; name one (experiment=dmvae/teacher)")
+        by_class = None
+        if options["conditioning"] == "class" and not teacher["classes"]:
+            by_class = (
+                f"model.conditioning=class: reference {about.get('name', 'of the teacher')} has no labels, so its "
+                "teacher knows no classes; set model.conditioning=none"
+            )
+        formless = None
+        if options["closed_form"] and law is None:
+            formless = "model.closed_form=true: only reference=gaussian and reference=gmm have a closed form"
+        require(by_class, formless)
+        closed = law is not None if options["closed_form"] is None else options["closed_form"]
+        weight = about.get("dm_weight", 10.0) if options["dm_weight"] is None else options["dm_weight"]
+        return options | {
+            "score": {**{name: teacher[name] for name in _SCORE}, "null": teacher["label_dropout"] > 0},
+            "conditioning": options["conditioning"] or ("class" if teacher["classes"] else "none"),
+            "closed_form": closed,
+            "law": law if closed else None,
+            "dm_weight": float(weight) if options["dm_weight"] is None else weight,
+        }
+
+    def adopt(self, role: str, parent: nn.Module) -> None:
+        """Start with another network's weights, then take the teacher; or the classifier of the perceptual term."""
+        taken = {"start": self._start, "teacher": self._teach, "perceptual": self.reconstruction.perceive}
+        taken[role](parent)
+
+    def _start(self, trained: nn.Module) -> None:
         """Take the network's weights (the decoder's average, if it has one) and the normalisation of a trained model.
 
         The discriminator begins anew.
@@ -200,8 +247,8 @@ class DMVAE(nn.Module):
         """
         take_over(self, trained, "DMVAE starts with a feature autoencoder or another DMVAE")
 
-    def teach(self, teacher: nn.Module) -> None:
-        """Take a trained `LDM`: its averaged weights are the teacher's and the student's first; after `start`.
+    def _teach(self, teacher: nn.Module) -> None:
+        """Take a trained `LDM`: its averaged weights are the teacher's and the student's first; after the start.
 
         With ``closed_form`` the student's alone. The teacher is not stored with the model.
 
@@ -269,7 +316,7 @@ class DMVAE(nn.Module):
         if self.law is not None:
             return self.law.velocity
         if self._teacher is None:
-            raise UserError("DMVAE follows a trained latent diffusion model, and none was given: name stages.teacher")
+            raise UserError("DMVAE follows a trained latent diffusion model, and none was given: name chain.teacher")
         return matching.guided(self._teacher, labels, null=self.classes, weight=self.guidance)
 
     def _misshapen(self, teacher: Any) -> str | None:

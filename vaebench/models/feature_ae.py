@@ -12,15 +12,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, CountOrNone, Fraction, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.averaged import Averaged
 from vaebench.nn.latents.gaussian import gaussian_kl, no_kl, reparameterise
 from vaebench.nn.losses.perceptual import Kind
 from vaebench.nn.losses.reconstruction import ReconstructionLoss
-from vaebench.nn.networks.feature_network import FeatureNetwork, take_over
+from vaebench.nn.networks.feature_network import FeatureNetwork, filled_in, take_over
 from vaebench.nn.sampling import own_draws, spread
-from vaebench.signatures import Count, CountOrNone, Fraction, NonNegative, checked, require
 
 _LOOKED_AT = 10_000  # training images for the statistics of the latents
 _BATCH = 500
@@ -37,6 +37,9 @@ class FeatureAutoencoder(nn.Module):
     ``latent_mean``, ``latent_std``: over all elements of the latents of the training images, measured once after the
     last step; by these two numbers a teacher, a student and the matching between them normalise.
     """
+
+    adopts = ("start", "encoder", "perceptual")
+    keeps = ()
 
     latent_mean: Tensor
     latent_std: Tensor
@@ -141,15 +144,24 @@ class FeatureAutoencoder(nn.Module):
         self.latent_mean.copy_(mean)
         self.latent_std.copy_(std)
 
-    def perceive(self, classifier: nn.Module) -> None:
-        """Takes the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
-        self.reconstruction.perceive(classifier)
+    @staticmethod
+    def completed(
+        options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any]], reference: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """See `Completed`: what is null of the network is as in the run it begins with."""
+        del reference
+        return filled_in(options, parents)
+
+    def adopt(self, role: str, parent: nn.Module) -> None:
+        """Start with another network's weights, or with an encoder's; or take the classifier of the perceptual term."""
+        taken = {"start": self._start, "encoder": self._take_encoder, "perceptual": self.reconstruction.perceive}
+        taken[role](parent)
 
     def load_pretrained(self) -> None:
         """Fetch the encoder's weights, if it is one that others have trained. Raises `UserError` if there are none."""
         self.network.encoder.load_pretrained()
 
-    def take_encoder(self, learner: nn.Module) -> None:
+    def _take_encoder(self, learner: nn.Module) -> None:
         """Take over the weights of the ``encoder`` of a trained `FeatureLearner`.
 
         Raises:
@@ -163,7 +175,7 @@ class FeatureAutoencoder(nn.Module):
             )
         self.network.encoder.load_state_dict(given.state_dict())
 
-    def start(self, trained: nn.Module) -> None:
+    def _start(self, trained: nn.Module) -> None:
         """Take the network's weights (the decoder's average, if it has one) and the normalisation of a trained model.
 
         A head of log-variances that it lacks and the discriminator begin anew.

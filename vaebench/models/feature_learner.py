@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from annotated_types import Interval
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, CountOrNone, Fraction, NonNegative, Positive, checked
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.losses.views import nt_xent, random_view
 from vaebench.nn.networks import feature_encoders
 from vaebench.nn.sampling import highest_label
-from vaebench.signatures import Count, CountOrNone, Fraction, NonNegative, Positive, checked
 
 
 class FeatureLearner(nn.Module):

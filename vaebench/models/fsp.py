@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, NonNegative, OneOf, Positive, Share, checked
 from vaebench.errors import UserError
 from vaebench.nn.tokenizers.quantise import (
     Levels,
@@ -28,7 +29,6 @@ from vaebench.nn.tokenizers.quantise import (
     to_index,
 )
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
-from vaebench.signatures import Count, NonNegative, OneOf, Positive, Share, checked
 
 # The decoder gets (z - 1/2) over the standard deviation of U[0, 1] (the authors' code; the paper is silent).
 _SPREAD = math.sqrt(1 / 12)

@@ -12,11 +12,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from vaebench.compat import need
+from vaebench.config.signatures import Count, Share, checked
 from vaebench.errors import UserError
 from vaebench.nn import precision
 from vaebench.nn.tokenizers.quantise import Levels, Quantised, from_index, levels_for, perplexity, real_size, to_index
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
-from vaebench.signatures import Count, Share, checked
 
 Mixture = Literal["element", "item"]
 
@@ -84,6 +85,7 @@ class StandardLevels(nn.Module):
                 f"model.levels={list(levels)}: model.variant=standard wants 3 or more per dimension; "
                 "use model.variant=symmetric"
             )
+        need("model fsq, variant=standard", ["vector_quantize_pytorch"], "quantisers", ", or take variant=symmetric")
         from vector_quantize_pytorch import FSQ
 
         self.inputs = self.dim = len(levels)

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, CountOrNone, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.nn.latents.gaussian import bounded_posterior, gaussian_kl, no_kl, reparameterise
 from vaebench.nn.losses.perceptual import Kind
 from vaebench.nn.losses.reconstruction import ReconstructionLoss
 from vaebench.nn.networks import grid
-from vaebench.signatures import Count, CountOrNone, NonNegative, checked, require
 
 
 class GridAutoencoder(nn.Module):
@@ -32,6 +32,8 @@ class GridAutoencoder(nn.Module):
     The discriminator's turn comes after the autoencoder's in the same step and judges the images that this has made.
     """
 
+    adopts = ("perceptual",)
+    keeps = ()
     reconstruction: ReconstructionLoss
 
     @checked("model")
@@ -90,9 +92,10 @@ class GridAutoencoder(nn.Module):
         """The hinge loss; terms ``real`` and ``fake``, the mean scores. Zero before ``adversarial_start``."""
         return self.reconstruction.discriminator_loss(batch.x, step, lambda x: self._reconstructed(2 * x - 1)[0])
 
-    def perceive(self, classifier: nn.Module) -> None:
-        """Takes the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
-        self.reconstruction.perceive(classifier)
+    def adopt(self, role: str, parent: nn.Module) -> None:
+        """Take the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
+        del role
+        self.reconstruction.perceive(parent)
 
     def encode(self, x: Tensor) -> Tensor:
         """Images ``[b c h w]`` in [0, 1] -> means ``[b l h' w']``, float32."""

@@ -6,13 +6,14 @@ their code; their formulas run the other way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, CountOrNone, Fraction, Positive, checked, require
 from vaebench.contracts import Batch, LossOutput, Normalised, Phase, Sampling, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.averaged import Averaged
@@ -20,7 +21,6 @@ from vaebench.nn.flows import flow, samplers
 from vaebench.nn.pretrained.frozen import Frozen
 from vaebench.nn.sampling import own_draws, spread
 from vaebench.nn.transformers import dit
-from vaebench.signatures import Count, CountOrNone, Fraction, Positive, checked, require
 
 _LOOKED_AT = 10_000  # training items for the statistics of the latents, as the authors' code does
 _BATCH = 500
@@ -37,6 +37,9 @@ class LDM(nn.Module):
     ``statistics``: mean and deviation are those of each channel (None), of all numbers together (``scalar``), or the
     two numbers that the autoencoder itself has (``autoencoder``).
     """
+
+    adopts = ("autoencoder",)
+    keeps = ("autoencoder",)
 
     mean: Tensor
     std: Tensor
@@ -141,21 +144,33 @@ class LDM(nn.Module):
         self.mean.copy_(mean[:, None, None])
         self.std.copy_(torch.where(std > _CONSTANT * mean.abs(), std, 1.0)[:, None, None])
 
-    def normalise_like(self, autoencoder: nn.Module) -> None:
-        """With ``statistics=autoencoder``: its ``latent_mean`` and ``latent_std``, the same for all channels.
+    @staticmethod
+    def completed(
+        options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any]], reference: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """See `Completed`: on samples of a reference without labels there are no classes."""
+        del reference
+        unlabelled = parents.get("latents", {}).get("labelled") is False
+        return dict(options) | ({"classes": 0} if unlabelled else {})
+
+    def adopt(self, role: str, parent: nn.Module) -> None:
+        """Take the autoencoder that makes images of latents; with ``statistics=autoencoder`` its normalisation too.
+
+        Its ``latent_mean`` and ``latent_std`` are the same for all channels. It is not stored with the model.
 
         Raises:
-            UserError: the autoencoder has none.
+            UserError: it has no normalisation.
         """
-        if self.statistics != "autoencoder":
-            return
-        if not isinstance(autoencoder, Normalised):
-            raise UserError(
-                f"model.statistics=autoencoder: {type(autoencoder).__name__} has no normalisation of its own; "
-                "choose scalar, or null for that of each channel"
-            )
-        self.mean.fill_(autoencoder.latent_mean.item())
-        self.std.fill_(autoencoder.latent_std.item())
+        del role
+        if self.statistics == "autoencoder":
+            if not isinstance(parent, Normalised):
+                raise UserError(
+                    f"model.statistics=autoencoder: {type(parent).__name__} has no normalisation of its own; "
+                    "choose scalar, or null for that of each channel"
+                )
+            self.mean.fill_(parent.latent_mean.item())
+            self.std.fill_(parent.latent_std.item())
+        self._decoder = Frozen(parent)
 
     def _check(self, batch: Batch, name: str) -> None:
         """Raise `UserError` if these latents are not what the model was built for."""
@@ -176,10 +191,6 @@ class LDM(nn.Module):
         require(
             *samplers.unfit(sampling, classes=self.classes, null=self.label_dropout > 0, channels=channels),
         )
-
-    def decode_with(self, autoencoder: nn.Module) -> None:
-        """Take the trained autoencoder (`GivesLatents`) that makes images of latents; not stored with the model."""
-        self._decoder = Frozen(autoencoder)
 
     def standardised(self, z: Tensor) -> Tensor:
         """Raw latents ``[b l h w]`` in the network's units."""

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, checked, require, whole
 from vaebench.contracts import Phase
 from vaebench.errors import UserError
-from vaebench.signatures import Count, checked, require, whole
 
 _CHUNK = 8192  # images that are float64 at a time
 

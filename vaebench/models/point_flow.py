@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from vaebench.config.signatures import Count, Fraction, Positive, checked
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.nn.averaged import Averaged
 from vaebench.nn.flows import flow, point_velocity
-from vaebench.signatures import Count, Fraction, Positive, checked
 
 
 class PointFlow(nn.Module):

@@ -6,19 +6,18 @@ What the method does to latents, without an encoder: the points are what is trai
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from vaebench.config.signatures import Count, CountOrNone, Fraction, OneOf, Positive, checked
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.averaged import Averaged
 from vaebench.nn.flows import flow, point_velocity
 from vaebench.nn.flows.point_objectives import OBJECTIVES, Draw, gap
 from vaebench.nn.sampling import own_draws
-from vaebench.signatures import Count, CountOrNone, Fraction, OneOf, Positive, checked
 
 _ARROWS = 384  # points whose direction of update is kept
 _DRAWS = 16  # of noise, that a kept direction is the mean over
@@ -37,6 +36,9 @@ class Points(nn.Module):
 
     Raises `UserError` for options out of range.
     """
+
+    adopts = ("start",)
+    keeps = ()
 
     path: Tensor
     steps: Tensor
@@ -83,12 +85,14 @@ class Points(nn.Module):
             Phase("student", tuple(self.student.parameters()), self.student_loss),
         )
 
-    def start(self, trained: nn.Module) -> None:
+    def adopt(self, role: str, parent: nn.Module) -> None:
         """Take the teacher, a trained `PointFlow`'s averaged weights, which are the student's first ones too.
 
         Raises:
             UserError: another method, or a network of another size.
         """
+        del role
+        trained: Any = parent
         network = getattr(getattr(trained, "averaged", None), "network", None)
         if not isinstance(network, point_velocity.PointVelocity):
             raise UserError(f"model points starts from a trained model point_flow, not from {type(trained).__name__}")
@@ -104,17 +108,24 @@ class Points(nn.Module):
         """Flow matching on all points as they are now; ``batch`` plays no part."""
         self._begin(step)
         self.done.fill_(step + 1)
-        drawn = self._drawn(self.points.detach())
-        return LossOutput(F.mse_loss(self.student(drawn.x, drawn.t), drawn.target))
+        return LossOutput(flow.matching_loss(self.student, self.points.detach(), "uniform"))
 
     def points_loss(self, batch: Batch, step: int) -> LossOutput:
         """The objective, of all points; ``batch`` plays no part."""
         self._begin(step)
-        return LossOutput(OBJECTIVES[self.objective](self._drawn(self.points)))
+        t = flow.draw_times(len(self.points), "uniform", self.points.device)
+        drawn = Draw(self.points, torch.randn_like(self.points), t, self.teacher, self.student)
+        return LossOutput(OBJECTIVES[self.objective](drawn))
 
     def finish(self, data: TrainingData) -> None:
         """Keep the last positions."""
         self._keep(len(self.moments), int(self.done))
+
+    def kept(self) -> dict[str, Tensor]:
+        """What was kept at the moments that were reached, on the CPU (`MovesPoints`)."""
+        reached = self.steps >= 0
+        found = {name: getattr(self, name)[reached].cpu() for name in ("path", "steps", "arrows")}
+        return found | {"levels": self.levels.cpu()}
 
     def _begin(self, step: int) -> None:
         """Keep a moment's positions, before anything has moved in its step."""
@@ -122,10 +133,6 @@ class Points(nn.Module):
             raise UserError("model points needs a teacher: parent.experiment=dmvae/toy_teacher")
         if step in self.moments and int(self.steps[self.moments.index(step)]) != step:
             self._keep(self.moments.index(step), step)
-
-    def _drawn(self, z: Tensor) -> Draw:
-        t = flow.draw_times(len(z), "uniform", z.device)
-        return Draw(z, torch.randn_like(z), t, self.teacher, self.student)
 
     @torch.no_grad()
     def _keep(self, place: int, step: int) -> None:

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, CountOrNone, NonNegative, Positive, checked
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.nn.latents import gaussian
 from vaebench.nn.networks import vectors
-from vaebench.signatures import Count, CountOrNone, NonNegative, Positive, checked
 
 _LOG_2PI = math.log(2 * math.pi)
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, checked
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.nn.networks import vectors
-from vaebench.signatures import Count, checked
 
 
 class Regressor(nn.Module):

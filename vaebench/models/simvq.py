@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from vaebench.config.signatures import AtLeast2, Count, NonNegative, checked
 from vaebench.nn import precision
 from vaebench.nn.tokenizers.quantise import Quantised, perplexity, width_for
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
-from vaebench.signatures import AtLeast2, Count, NonNegative, checked
 
 
 class LinearCodebook(nn.Module):

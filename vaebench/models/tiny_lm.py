@@ -12,9 +12,10 @@ from annotated_types import Interval
 from torch import nn
 
 from vaebench.compat import ensure_torchvision
+from vaebench.config.signatures import LARGEST, AtLeast2, Count, checked
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
-from vaebench.signatures import LARGEST, AtLeast2, Count, checked
+from vaebench.nn.pretrained import hub
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -122,7 +123,6 @@ class TinyLM(nn.Module):
         if not self.words:
             raise UserError("model tiny_lm: its tokens come with the training data; train it first")
         from transformers import LlamaForCausalLM
-        from transformers.utils import logging
 
         tokenizer = _tokenizer(self.words, self.pattern, self.chat_template)
         ends: dict[str, Any] = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
@@ -131,13 +131,8 @@ class TinyLM(nn.Module):
         whole_network.tie_weights()
         whole_network.config.update(ends)
         whole_network.generation_config.update(**ends)
-        bars = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
-        try:
+        with hub.quiet():
             whole_network.save_pretrained(folder)
-        finally:
-            if bars:
-                logging.enable_progress_bar()
         tokenizer.save_pretrained(folder)
 
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, NonNegative, checked, require, whole
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.nn.latents.gaussian import gaussian_kl, posterior, prior_sample, reparameterise
 from vaebench.nn.latents.topk import top_mask
 from vaebench.nn.losses import elbo
 from vaebench.nn.networks import flat
-from vaebench.signatures import Count, NonNegative, checked, require, whole
 
 
 class TopK(nn.Module):

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Fraction, NonNegative, Positive, Share, checked
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
 from vaebench.nn.latents.gaussian import bounded_posterior, mean_free_kl, reparameterise
 from vaebench.nn.losses.perceptual import Kind, Perceptual
 from vaebench.nn.networks import grid
 from vaebench.nn.transformers.vit import ViTAutoencoder, kept_patches
-from vaebench.signatures import Fraction, NonNegative, Positive, Share, checked
 
 _GREY = 0.5  # a hidden patch in a picture
 
@@ -37,6 +37,9 @@ class VMAE(nn.Module):
     With ``sample`` false and no ``kl_weight`` the log-variance means nothing and `latent_moments` gives none, unless
     the training began with a model that has one. Test-time latents are the means of all patches.
     """
+
+    adopts = ("start", "perceptual")
+    keeps = ()
 
     stochastic: Tensor
 
@@ -112,11 +115,11 @@ class VMAE(nn.Module):
             terms["perceptual"] = distance.detach()
         return LossOutput(total, terms)
 
-    def perceive(self, classifier: nn.Module) -> None:
-        """Takes the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
-        self.perceptual.perceive(classifier)
+    def adopt(self, role: str, parent: nn.Module) -> None:
+        """Start with the weights of another VMAE, or take the classifier of the perceptual term."""
+        {"start": self._start, "perceptual": self.perceptual.perceive}[role](parent)
 
-    def start(self, trained: nn.Module) -> None:
+    def _start(self, trained: nn.Module) -> None:
         """Takes the weights of a `VMAE` for images of another size; tables of positions are resized bilinearly.
 
         Raises:

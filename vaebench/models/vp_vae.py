@@ -13,12 +13,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import AtLeast2, Count, NonNegative, Positive, Share, checked, require, whole
 from vaebench.errors import UserError
 from vaebench.nn import precision
 from vaebench.nn.latents.neighbours import Neighbours, nearest
 from vaebench.nn.tokenizers.quantise import Over, Quantised, moment_loss, width_for
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
-from vaebench.signatures import AtLeast2, Count, NonNegative, Positive, Share, checked, require, whole
 
 # Distances below this count as this: repeated latents (digital silence) are 0 apart, and the ratio takes logarithms.
 _LEAST = 1e-8

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaebench.config.signatures import AtLeast2, Count, NonNegative, checked
 from vaebench.nn import precision
 from vaebench.nn.latents.neighbours import nearest
 from vaebench.nn.tokenizers.quantise import Quantised, perplexity, straight_through, width_for
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
-from vaebench.signatures import AtLeast2, Count, NonNegative, checked
 
 
 class LearnedCodebook(nn.Module):

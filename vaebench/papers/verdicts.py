@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vaebench.infinite import difference
+from vaebench.contracts.infinite import difference
 
 WITHIN = "within"  # of a claim: the two sides differ by its margin at most
 

@@ -7,11 +7,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import Share, checked
 from vaebench.contracts import ReferenceInputs, ReferenceItems
 from vaebench.errors import UserError
 from vaebench.nn.flows import flow
 from vaebench.references.features import latents_of, seeded, standardised
-from vaebench.signatures import Share, checked
 
 
 class DiffusionState:

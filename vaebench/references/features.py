@@ -13,10 +13,10 @@ import torch
 from annotated_types import Len
 from torch import Tensor
 
+from vaebench.config.signatures import CountOrNone, checked
 from vaebench.contracts import ReferenceInputs, ReferenceItems
 from vaebench.errors import UserError
 from vaebench.nn.sampling import own_draws
-from vaebench.signatures import CountOrNone, checked
 
 if TYPE_CHECKING:
     from vaebench.data.latents import LatentData

@@ -13,10 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from vaebench.config.signatures import require
 from vaebench.contracts import ReferenceInputs, ReferenceItems
 from vaebench.data.download import sha256_of
 from vaebench.errors import UserError
-from vaebench.signatures import require
 
 _KINDS = (".npy", ".npz", ".safetensors")
 _UNREADABLE = (OSError, ValueError, EOFError, BadZipFile, SafetensorError)

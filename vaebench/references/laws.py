@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from vaebench.config.signatures import AtLeast2, Count, CountOrNone, NonNegative, Positive, checked
 from vaebench.contracts import ReferenceInputs, ReferenceItems
 from vaebench.nn.flows import laws
-from vaebench.signatures import AtLeast2, Count, CountOrNone, NonNegative, Positive, checked
 
 
 class Gaussian:

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import AtLeast2, checked, require
 from vaebench.contracts import ReferenceInputs, ReferenceItems
 from vaebench.data.class_names import class_names
 from vaebench.errors import UserError, unknown
 from vaebench.references.file import scaled, verified
-from vaebench.signatures import AtLeast2, checked, require
 
 _NAME = "name"
 _HOLE = "{name}"

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vaebench.papers.cells import Cells, cells_path, write_text
 from vaebench.papers.tables import Paper, load, names
-from vaebench.report.cells import Cells, cells_path, write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,20 +19,18 @@ def write(paper_name: str, results_dir: Path, store: Path) -> list[Path]:
     Pictures and sounds are made from the arrays in ``store``; where some of them are gone, those that exist stay.
     Returns the files written.
     """
-    from vaebench.report import data, figures, latex, listen, markdown, token_plots
+    from vaebench.report import pictures
     from vaebench.report.summary import sections
+    from vaebench.report.tables import data, latex, markdown
 
     paper = load(paper_name)
     folder = results_dir / paper_name
     found = sections(paper, Cells.read(cells_path(results_dir, paper_name)))
-    written = [path for section in found for path in figures.write(section, store, folder)]
-    for section in found:
-        heard = figures.arrays(section, store, token_plots.SUITE)
-        written += listen.write(section, heard, folder, whole=figures.is_whole(section, store))
-    pictures = {section.name: figures.there(section, folder) for section in found}
-    pages = {section.name: listen.there(section, folder) for section in found}
+    written = [path for section in found for path in pictures.write(section, store, folder)]
+    seen = {section.name: pictures.there(section, folder) for section in found}
+    heard = {section.name: pictures.there(section, folder, "html") for section in found}
     texts = {
-        "table.md": markdown.render(paper, found, pictures, pages),
+        "table.md": markdown.render(paper, found, seen, heard),
         "table.tex": latex.render(paper, found),
         "table.json": data.render(paper, found),
     }
@@ -44,8 +42,9 @@ def write(paper_name: str, results_dir: Path, store: Path) -> list[Path]:
 
 def write_index(results_dir: Path) -> Path:
     """Write ``index.html``: every paper's tables and pictures in one page; pictures and sounds are files beside it."""
-    from vaebench.report import figures, html, listen
+    from vaebench.report import pictures
     from vaebench.report.summary import sections
+    from vaebench.report.tables import html
 
     pages = []
     for name in names():
@@ -54,9 +53,9 @@ def write_index(results_dir: Path) -> Path:
             continue
         paper, folder = load(name), results_dir / name
         found = sections(paper, Cells.read(path))
-        pictures = {section.name: _addressed(name, figures.there(section, folder)) for section in found}
-        sounds = {section.name: _addressed(name, listen.there(section, folder)) for section in found}
-        pages.append((paper, found, pictures, sounds))
+        seen = {section.name: _addressed(name, pictures.there(section, folder)) for section in found}
+        heard = {section.name: _addressed(name, pictures.there(section, folder, "html")) for section in found}
+        pages.append((paper, found, seen, heard))
     write_text(results_dir / "index.html", html.render(pages))
     return results_dir / "index.html"
 
@@ -68,8 +67,8 @@ def _addressed(paper_name: str, beside: Iterable[tuple[str, str]]) -> list[tuple
 
 def console(paper: Paper, cells: Cells, shown: Collection[tuple[str, str, str]], out: Console) -> None:
     """Print the sections named by ``shown``, (table, scale, dataset) each, as tables."""
-    from vaebench.report import terminal
     from vaebench.report.summary import sections
+    from vaebench.report.tables import terminal
 
     for section in sections(paper, cells):
         if (section.key, section.scale, section.dataset) in shown:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from vaebench.infinite import number
+from vaebench.config.choices import about
+from vaebench.contracts.infinite import number
+from vaebench.papers.cells import POOLED, Cells
 from vaebench.papers.readings import Ranking, rank
 from vaebench.papers.tables import Claim, Column, Paper, Table
 from vaebench.papers.verdicts import (
@@ -22,38 +24,11 @@ from vaebench.papers.verdicts import (
     less,
     protocol_differences,
 )
-from vaebench.report.cells import POOLED, Cells
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 SCALES = ("paper", "small", "smoke")
-DATASETS = {
-    "mnist": "MNIST",
-    "fashion_mnist": "Fashion-MNIST",
-    "cifar10": "CIFAR-10",
-    "fashion_mnist_32": "Fashion-MNIST at 32x32",
-    "mnist_32": "MNIST at 32x32",
-    "celebahq": "CelebA-HQ",
-    "coco": "COCO 2017",
-    "imagenet": "ImageNet",
-    "s_curve": "an S-shaped curve",
-    "fsdd": "Free Spoken Digits",
-    "librispeech": "LibriSpeech",
-    "common_voice": "Common Voice",
-    "gsm8k": "GSM8K",
-    "math": "MATH",
-    "openai_gsm8k": "GSM8K, 4 answers by GPT-3 models (openai_gsm8k)",
-    "zeroeval_gsm": "GSM8K, 12 answers by 12 chat models (zeroeval_gsm)",
-    "zeroeval_math_l5": "MATH level 5, 12 answers by 12 chat models (zeroeval_math_l5)",
-}
-_WHAT = {
-    "photos": "photos (embedded: 28x28 grey crops of scikit-learn's two photographs)",
-    "tones": "tones (embedded: generated harmonic tones)",
-    "chirps": "chirps (embedded: generated sweeps and noise)",
-    "digits": "digits (embedded: scikit-learn's 1,797 8x8 digits, resized to 28x28)",
-    "tiny": "tiny (embedded: a small language model trained here, on generated arithmetic word problems)",
-}
 # The scale of a table that has not been run at all.
 NOT_RUN = ""
 NOT_RUN_VERDICT = Verdict("not run", "not run")
@@ -145,7 +120,7 @@ class Section:
 
 def dataset_name(name: str) -> str:
     """What to call a dataset in a text."""
-    return DATASETS.get(name, name)
+    return str(about(name).get("title", name))
 
 
 def sections(paper: Paper, cells: Cells) -> list[Section]:
@@ -318,9 +293,9 @@ def _dataset_stand_in(table: Table, dataset: str, frame: DataFrame) -> tuple[str
     if dataset in table.own and not frame["stand_in"].any():
         return ()
     own = ", ".join(dataset_name(name) for name in table.own if name != dataset)
-    if not own:
-        return (f"{_WHAT.get(dataset, dataset_name(dataset))}: no paper reports numbers on it",)
-    return (f"{_WHAT.get(dataset, dataset_name(dataset))} stands in for {own}",)
+    embedded = about(dataset).get("embedded")
+    shown = f"{dataset} (embedded: {embedded})" if embedded else dataset_name(dataset)
+    return (f"{shown} stands in for {own}" if own else f"{shown}: no paper reports numbers on it",)
 
 
 def _field(frame: DataFrame, name: str) -> list[str]:

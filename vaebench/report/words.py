@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from vaebench.config import leaf
+from vaebench.config.choices import leaf
+from vaebench.papers.readings import Ranking
 from vaebench.papers.tables import Column
 from vaebench.papers.verdicts import Interval
 from vaebench.report.summary import NOT_RUN, SCALES, Cell, JudgedClaim, Section, counts
@@ -21,6 +22,12 @@ VERDICTS = {
     "failed there": "the paper prints no number: its training failed",
     "within tolerance": "one seed, inside the band: no more can be said",
     "outside tolerance": "one seed, outside the band: no more can be said",
+}
+# How a verdict is coloured; any other is neutral.
+_TONES = {
+    **dict.fromkeys(("reproduced", "better", "holds", "within tolerance"), "good"),
+    **dict.fromkeys(("worse", "reversed", "different", "outside tolerance"), "bad"),
+    **dict.fromkeys(("undecided", "1 seed"), "open"),
 }
 CLAIM_VERDICTS = {
     "holds": "the 95 % interval of the paired differences lies on the claim's side of 0",
@@ -59,6 +66,28 @@ def mean(found: Interval | None, digits: int) -> str:
 def seeds(found: Interval | None) -> str:
     """How many seeds a number rests on."""
     return "-" if found is None or found.exact else str(found.count)
+
+
+def tone(kind: str, otherwise: str) -> str:
+    """``good``, ``bad`` or ``open``, by a verdict's kind."""
+    return _TONES.get(kind, otherwise)
+
+
+def ours(section: Section, row: str) -> list[str]:
+    """Our numbers of a row, a text per column."""
+    found = [(section.cells.get((row, name)), column.digits) for name, column in section.table.columns.items()]
+    return [mean(cell.ours, digits) if cell else "" for cell, digits in found]
+
+
+def difference(section: Section, judged: JudgedClaim) -> str:
+    """The mean paired difference of a claim's two sides, with half of its interval."""
+    found, digits = judged.difference, section.table.columns[judged.claim.column].digits
+    return f"{signed(found.mean if found else None, digits)} {spread(found, digits)}".strip()
+
+
+def headings(section: Section) -> list[str]:
+    """`heading` of every column."""
+    return [heading(section, column) for column in section.table.columns]
 
 
 def heading(section: Section, column: str) -> str:
@@ -114,6 +143,19 @@ def common_notes(section: Section) -> list[str]:
 def own_notes(section: Section, judged: JudgedClaim) -> list[str]:
     """Stand-ins of one claim that not all of them share."""
     return [note for note in judged.stand_ins if note not in common_notes(section)]
+
+
+def remarks(section: Section, judged: JudgedClaim) -> list[str]:
+    """What has to stand with a claim: that it is not the paper's, and its own stand-ins."""
+    return [*(() if judged.claim.asserted else ("not claimed by the paper",)), *own_notes(section, judged)]
+
+
+def measured_readings(ranking: Ranking) -> str:
+    """How many readings of a study have been measured, and in how many cells."""
+    left_out = f"; left out: {', '.join(ranking.left_out)}" if ranking.left_out else ""
+    most = int(ranking.ranked["cells"].max())
+    measured = f"{len(ranking.ranked)} of {len(ranking.frame)} readings measured"
+    return f"{measured}; {most} of {ranking.wanted} cells count{left_out}."
 
 
 def summary(kinds: dict[str, int]) -> str:

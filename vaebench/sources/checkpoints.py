@@ -6,25 +6,20 @@ A folder is read without asking the hub; a name on the hub is looked for in the 
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vaebench.compat import ensure_torchvision
+from vaebench.compat import ensure_torchvision, need
 from vaebench.contracts import Work
 from vaebench.errors import UserError
+from vaebench.nn.pretrained import hub
 
 _INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
-_TALKATIVE = ("huggingface_hub", "httpx", "httpx2")  # the hub's client moved from one to the other
-_PATIENCE = 10  # seconds that the hub has for its first word
 _OFFLINE = (
     "the hub cannot be reached; point HF_HOME to a downloaded copy, dataset.answers.model=FOLDER, or dataset=tiny"
 )
-_LICENCE = "accept its licence on its page and set HF_TOKEN"
-_UNKNOWN = "there is no such model on the hub (or it is private: HF_TOKEN)"
+_OTHER = "take another, dataset.answers.model=FOLDER or a name on the hub, or dataset=tiny"
 
 
 def where(model: str | None, revision: str | None, work: Work) -> tuple[str, str]:
@@ -76,78 +71,38 @@ def tokenizer(place: str, revision: str | None, trust_remote_code: bool) -> Any:
 
 def _attempt(take: Any, place: str, revision: str | None, trust_remote_code: bool) -> Any:
     """What ``take(transformers, options)`` gives: from the disk, else from the hub."""
+    need("language models", ["transformers"], "language")
     ensure_torchvision()
-    try:
-        import transformers
-        from safetensors import SafetensorError
-    except ImportError as error:
-        raise UserError(f"language models need transformers ({error}); pip install 'vaebench[reasoning]'") from error
+    import transformers
+    from safetensors import SafetensorError
+
     failures = (OSError, ValueError, ImportError, RuntimeError, KeyError, AttributeError, TypeError, SafetensorError)
     options: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
-    with silence():
+    with hub.quiet():
         try:
             return take(transformers, {**options, "local_files_only": True})
         except failures as error:
             if Path(place).is_dir():
                 raise cannot_load(place, error) from error
+        if (refused := hub.refusal(place, options["revision"])) is not None:
+            raise cannot_load(place, refused) from refused
         try:
-            _ask(place, options["revision"])
             return take(transformers, options)
         except failures as error:
             raise cannot_load(place, error) from error
-
-
-def _ask(name: str, revision: str) -> None:
-    """Ask the hub once for a file that every model has: transformers asks for many, each again and again.
-
-    Raises:
-        ConnectionError: the hub did not answer.
-        OSError: it did, and refused.
-        ValueError: this cannot be the name of a model.
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
-    try:
-        get_hf_file_metadata(hf_hub_url(name, "config.json", revision=revision), timeout=_PATIENCE)
-    except (OSError, ValueError):
-        raise
-    except Exception as error:  # of the HTTP library, which is another in another version of the hub's client
-        raise ConnectionError(str(error) or type(error).__name__) from error
 
 
 def cannot_load(place: str, error: Exception) -> UserError:
     """The one line for a model that is not there, may not be read, or is not whole."""
     if Path(place).is_dir():
         return UserError(f"the folder {place} holds no complete model ({_lack(Path(place)) or _reason(error)})")
-    return UserError(f"the language model {place} cannot be loaded: {_remedy(error)} ({_reason(error)})")
+    remedy = hub.remedy(error, option="dataset.answers", offline=_OFFLINE) or _OTHER
+    return UserError(f"the language model {place} cannot be loaded: {remedy} ({_reason(error)})")
 
 
 def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"
-
-
-def _remedy(error: Exception) -> str:
-    """What to do, by the first cause that says so."""
-    from huggingface_hub import errors
-
-    cause: BaseException | None = error
-    while cause is not None:
-        status = getattr(getattr(cause, "response", None), "status_code", None)
-        if isinstance(cause, errors.GatedRepoError):
-            return _LICENCE
-        if isinstance(cause, errors.RepositoryNotFoundError | errors.HFValidationError):
-            return _UNKNOWN
-        if isinstance(cause, errors.RevisionNotFoundError):
-            return "the hub has no such revision of it; see dataset.answers.revision"
-        if isinstance(cause, errors.HfHubHTTPError) and status in (401, 403):
-            return _LICENCE
-        if isinstance(cause, errors.RemoteEntryNotFoundError):
-            return "it is no language model in transformers' format"
-        if isinstance(cause, errors.HfHubHTTPError | errors.LocalEntryNotFoundError | ConnectionError | TimeoutError):
-            return _OFFLINE
-        cause = cause.__cause__ or cause.__context__
-    return "take another, dataset.answers.model=FOLDER or a name on the hub, or dataset=tiny"
 
 
 def _lack(place: Path) -> str:
@@ -186,32 +141,3 @@ def _whole(path: Path) -> bool:
             return True
     except (OSError, SafetensorError):
         return False
-
-
-@contextmanager
-def silence() -> Iterator[None]:
-    """Neither progress bars nor advice from the libraries: what matters is raised."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-    from transformers.utils import logging as library
-
-    before = {name: logging.getLogger(name).level for name in _TALKATIVE}
-    verbosity, bars, downloads = (
-        library.get_verbosity(),
-        library.is_progress_bar_enabled(),
-        not are_progress_bars_disabled(),
-    )
-    library.set_verbosity_error()
-    library.disable_progress_bar()
-    disable_progress_bars()
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        library.set_verbosity(verbosity)
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
-        if bars:
-            library.enable_progress_bar()
-        if downloads:
-            enable_progress_bars()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,19 +13,19 @@ from torch import Tensor
 from vaebench.contracts import Work
 from vaebench.data.answers import Answers, answers
 from vaebench.data.problems import Problems
-from vaebench.errors import UserError, unknown
-from vaebench.sources import prompts
-from vaebench.sources.checkpoints import load, silence, where
-from vaebench.sources.prompts import Prompting, Sampling
+from vaebench.errors import UserError
+from vaebench.nn.pretrained import hub
+from vaebench.sources.checkpoints import load, where
+from vaebench.sources.prompts import Asking
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
 
-DTYPES = ("auto", "float32", "bfloat16")
 Row = tuple[int, int, str, str, float, int, int]
 
 
-class Generate:
+@dataclass(kw_only=True, eq=False)
+class Generate(Asking):
     """Answers generated with ``transformers``.
 
     The prompts of a shard are sorted by length, so that little is padded (on the left), and go through the model
@@ -32,70 +33,11 @@ class Generate:
 
     ``logprob`` of an answer is the mean over its tokens, the closing one included, of the log-probability that the
     model itself gives them: at temperature 1, nothing cut off. ``tokens`` counts the closing one, too.
-
-    Args:
-        model: a name on the hub or a folder; None for the language model that this run is a child of.
-        revision: commit, tag or branch on the hub; None for the main branch.
-        dtype: ``auto`` (as stored), ``float32`` or ``bfloat16``.
-        decoding: ``greedy``, ``top_k`` or ``top_p``; see `Sampling` for it and the next five.
-        temperature: above 0.
-        top_k: 1 or more.
-        top_p: above 0, at most 1.
-        k: answers to a problem.
-        max_new_tokens: where an answer is cut off.
-        shots: training pairs before the question; see `Prompting` for it and the next four.
-        system: the system message.
-        instruction: what stands before a question.
-        chat_template: Jinja, or None for the tokenizer's own.
-        date_string: the date in the prompt, where the template has one.
-        limit: only the first so many test problems are answered; None for all.
-        batch_size: answers generated at a time.
-        seed: of the draws.
-        shard: problems per shard.
-        trust_remote_code: whether code that comes with the model may run.
-
-    Raises:
-        UserError: an option is out of range.
     """
 
-    def __init__(
-        self,
-        *,
-        model: str | None,
-        revision: str | None,
-        dtype: str,
-        decoding: str,
-        temperature: float,
-        top_k: int,
-        top_p: float,
-        k: int,
-        max_new_tokens: int,
-        shots: int,
-        system: str | None,
-        instruction: str | None,
-        chat_template: str | None,
-        date_string: str | None,
-        limit: int | None,
-        batch_size: int,
-        seed: int,
-        shard: int,
-        trust_remote_code: bool,
-    ) -> None:
-        self.sampling = Sampling(decoding, temperature, top_k, top_p, k, max_new_tokens)
-        self.prompting = Prompting(shots, system, instruction, chat_template, date_string)
-        prompts.check(self.sampling, self.prompting, limit=limit, batch_size=batch_size, shard=shard)
-        if dtype not in DTYPES:
-            raise UserError(unknown("dataset.answers.dtype", dtype, DTYPES))
-        self.model = model
-        self.revision = revision
-        self.dtype = dtype
-        self.limit = limit
-        self.batch_size = batch_size
-        self.seed = seed
-        self.shard = shard
-        self.trust_remote_code = trust_remote_code
-        self.left_out: Sequence[str] = ()
-        self.notes: Sequence[str] = ()
+    batch_size: int
+
+    COUNTS: ClassVar = (*Asking.COUNTS, "batch_size")
 
     def open(self, problems: Problems, work: Work) -> None:
         """Load the model and make the prompts.
@@ -107,9 +49,7 @@ class Generate:
         self._tokenizer, self._network = load(place, self.revision, self.dtype, self.trust_remote_code)
         self._network.to(work.device).eval()
         self._device = work.device
-        texts = self.prompting.texts(problems, self.limit, self._tokenizer, self.source)
-        self._prompts: list[list[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
-        self.notes = prompts.limit_note(self.limit, len(problems.test))
+        self._prompts = self.asked(problems, self._tokenizer, self.source)
         self._check_length()
         self._ends = _ends(self._network, self._tokenizer)
         pad = self._tokenizer.pad_token_id
@@ -120,7 +60,7 @@ class Generate:
     def answer(self, rows: range) -> Answers:
         """``k`` answers to each of these problems, in order; none beyond ``limit``."""
         wanted = sorted((row for row in rows if row < len(self._prompts)), key=lambda row: len(self._prompts[row]))
-        together = max(1, self.batch_size // self.sampling.k)
+        together = max(1, self.batch_size // self.k)
         found: list[Row] = []
         cuda = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda), torch.inference_mode():
@@ -132,7 +72,7 @@ class Generate:
     def _answer(self, rows: Sequence[int]) -> list[Row]:
         ids, mask = _left_padded([self._prompts[row] for row in rows], self._pad)
         recorder = _LogProbabilities()
-        with silence():
+        with hub.quiet():
             sequences: Tensor = self._network.generate(
                 input_ids=ids.to(self._device),
                 attention_mask=mask.to(self._device),
@@ -148,7 +88,7 @@ class Generate:
             text = self._tokenizer.decode(
                 tokens[:length].tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
-            row, candidate = rows[number // self.sampling.k], number % self.sampling.k
+            row, candidate = rows[number // self.k], number % self.k
             mean = float(picked[:length].double().mean())
             found.append((row, candidate, self.source, text, mean, length, int(len(closing) > 0)))
         return found
@@ -156,11 +96,11 @@ class Generate:
     def _generation(self) -> GenerationConfig:
         from transformers import GenerationConfig
 
-        sampled = self.sampling.decoding != "greedy"
-        active = self.sampling.active()
+        sampled = self.decoding != "greedy"
+        active = self.active()
         return GenerationConfig(
-            max_new_tokens=self.sampling.max_new_tokens,
-            num_return_sequences=self.sampling.k,
+            max_new_tokens=self.max_new_tokens,
+            num_return_sequences=self.k,
             do_sample=sampled,
             # Greedy decoding looks at none of the three, and transformers warns of a top_k that is not its own 50.
             temperature=active.get("temperature", 1.0),
@@ -178,9 +118,9 @@ class Generate:
     def _check_length(self) -> None:
         most = getattr(self._network.config, "max_position_embeddings", None) or math.inf
         longest = max(map(len, self._prompts), default=0)
-        if longest + self.sampling.max_new_tokens > most:
+        if longest + self.max_new_tokens > most:
             raise UserError(
-                f"dataset.answers.max_new_tokens={self.sampling.max_new_tokens}: the longest prompt has {longest} "
+                f"dataset.answers.max_new_tokens={self.max_new_tokens}: the longest prompt has {longest} "
                 f"tokens and {self.source} takes {most} in all; at most {most - longest}"
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vaebench.data.problems import Pair, Problems
 from vaebench.errors import UserError, unknown
@@ -14,36 +14,73 @@ from vaebench.sources import checkpoints
 
 Message = dict[str, str]
 DECODINGS = ("greedy", "top_k", "top_p")
+DTYPES = ("auto", "float32", "bfloat16")
 _WHERE = "dataset.answers"
 _RULE = "-" * 40
 _WORKER = Path(__file__).with_name("template_worker.py")  # it bounds itself; this is for what it cannot bound
 _SECONDS = 60.0
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How ``k`` answers to a problem are drawn, of at most ``max_new_tokens`` tokens each.
+@dataclass(kw_only=True, eq=False)
+class Asking:
+    """What a language model is asked, and how its answers are drawn: what `Generate` and `Vllm` have in common.
 
-    ``decoding``: ``greedy`` takes the most likely token, so there is one answer; ``top_k`` draws from the ``top_k``
-    most likely tokens; ``top_p`` from the fewest tokens whose probabilities add up to ``top_p``; both at
-    ``temperature``. Of ``top_k`` and ``top_p`` the one that ``decoding`` does not name is off (Na & Kim 2025: 0.7, 32
-    and 0.9).
+    ``model``: a name on the hub or a folder; None for the language model that this run is a child of. ``revision``:
+    commit, tag or branch on the hub; None for the main branch. ``dtype``: ``auto`` (as stored), ``float32`` or
+    ``bfloat16``. ``trust_remote_code``: whether code that comes with the model may run.
+
+    ``k`` answers to a problem are drawn, of at most ``max_new_tokens`` tokens each. ``decoding``: ``greedy`` takes the
+    most likely token, so there is one answer; ``top_k`` draws from the ``top_k`` most likely tokens; ``top_p`` from the
+    fewest tokens whose probabilities add up to ``top_p``; both at ``temperature``. Of ``top_k`` and ``top_p`` the one
+    that ``decoding`` does not name is off (Na & Kim 2025: 0.7, 32 and 0.9).
+
+    ``shots``: how many training pairs come before the question, as turns of the conversation. ``system``: the system
+    message; None: the chat template's own, if it has one. ``instruction``: stands before every question, behind it an
+    empty line. ``chat_template``: Jinja, None for that of the model's tokenizer. ``date_string``: the date that a
+    template may ask for, fixed so that a prompt does not depend on the day.
+
+    ``limit``: only the first so many test problems are answered; None for all. ``seed``: of the draws. ``shard``:
+    problems per shard.
+
+    Raises:
+        UserError: an option is out of range.
     """
 
+    model: str | None
+    revision: str | None
+    dtype: str
     decoding: str
     temperature: float
     top_k: int
     top_p: float
     k: int
     max_new_tokens: int
+    shots: int
+    system: str | None
+    instruction: str | None
+    chat_template: str | None
+    date_string: str | None
+    limit: int | None
+    seed: int
+    shard: int
+    trust_remote_code: bool
 
-    def mistakes(self) -> list[str]:
-        """One line for each value that cannot be."""
+    COUNTS: ClassVar[tuple[str, ...]] = ("top_k", "k", "max_new_tokens", "limit", "shard")
+
+    def __post_init__(self) -> None:
+        self.left_out: Sequence[str] = ()
+        self.notes: Sequence[str] = []
+        if lines := self._mistakes():
+            raise UserError(*lines)
+
+    def _mistakes(self) -> list[str]:
         lines = [
-            f"{_WHERE}.{name}={getattr(self, name)}: expected a whole number, 1 or more"
-            for name in ("top_k", "k", "max_new_tokens")
-            if getattr(self, name) < 1
+            f"{_WHERE}.{name}={value}: expected a whole number, 1 or more"
+            for name in self.COUNTS
+            if (value := getattr(self, name)) is not None and value < 1
         ]
+        if self.dtype not in DTYPES:
+            lines.append(unknown(f"{_WHERE}.dtype", self.dtype, DTYPES))
         if self.decoding not in DECODINGS:
             lines.append(unknown(f"{_WHERE}.decoding", self.decoding, DECODINGS))
         if not 0 < self.temperature < float("inf"):
@@ -52,6 +89,8 @@ class Sampling:
             lines.append(f"{_WHERE}.top_p={self.top_p}: expected a number above 0, at most 1")
         if self.decoding == "greedy" and self.k > 1:
             lines.append(f"{_WHERE}.k={self.k}: decoding=greedy gives one answer to a problem; set {_WHERE}.k=1")
+        if self.shots < 0:
+            lines.append(f"{_WHERE}.shots={self.shots}: expected a whole number, 0 or more")
         return lines
 
     def active(self) -> dict[str, float]:
@@ -60,26 +99,14 @@ class Sampling:
             return {}
         return {"temperature": self.temperature, self.decoding: getattr(self, self.decoding)}
 
-
-@dataclass(frozen=True)
-class Prompting:
-    """How a question becomes a prompt.
-
-    ``shots``: how many training pairs come first, as turns of the conversation; ``system``: the system message (None:
-    the chat template's own, if it has one); ``instruction``: stands before every question, behind it an empty line;
-    ``chat_template``: Jinja, None for that of the model's tokenizer; ``date_string``: the date that a template may ask
-    for, fixed so that a prompt does not depend on the day.
-    """
-
-    shots: int
-    system: str | None
-    instruction: str | None
-    chat_template: str | None
-    date_string: str | None
-
-    def mistakes(self) -> list[str]:
-        """One line for each value that cannot be."""
-        return [] if self.shots >= 0 else [f"{_WHERE}.shots={self.shots}: expected a whole number, 0 or more"]
+    def asked(self, problems: Problems, tokenizer: Any, name: str) -> list[list[int]]:
+        """The prompts as token ids, for the model called ``name``; errors of `texts`."""
+        if self.limit is not None and self.limit < len(problems.test):
+            self.notes = [_limit_note(self.limit, len(problems.test))]
+        return [
+            tokenizer(text, add_special_tokens=False)["input_ids"]
+            for text in self.texts(problems, self.limit, tokenizer, name)
+        ]
 
     def messages(self, question: str, train: Sequence[Pair]) -> list[Message]:
         """The conversation that ends with the question.
@@ -165,22 +192,8 @@ def _by_tokenizer(tokenizer: Any, messages: list[Message], dated: Mapping[str, s
     return text
 
 
-def check(sampling: Sampling, prompting: Prompting, **counts: int | None) -> None:
-    """Raise one `UserError` for all options that cannot be; ``counts`` are further whole numbers, 1 or more or None."""
-    lines = [
-        f"{_WHERE}.{name}={value}: expected a whole number, 1 or more"
-        for name, value in counts.items()
-        if value is not None and value < 1
-    ]
-    if lines := [*sampling.mistakes(), *prompting.mistakes(), *lines]:
-        raise UserError(*lines)
-
-
-def limit_note(limit: int | None, count: int) -> list[str]:
-    """What to say where only the first ``limit`` of ``count`` test problems are answered."""
-    if limit is None or limit >= count:
-        return []
-    return [f"only the first {limit} of {count} test problems are answered ({_WHERE}.limit={limit})"]
+def _limit_note(limit: int, count: int) -> str:
+    return f"only the first {limit} of {count} test problems are answered ({_WHERE}.limit={limit})"
 
 
 def describe(problems: Problems, leaf: Mapping[str, Any]) -> str:
@@ -199,35 +212,33 @@ def describe(problems: Problems, leaf: Mapping[str, Any]) -> str:
     """
     if "decoding" not in leaf:
         raise UserError("these answers are recorded: nobody is asked (vaebench answers shows them); try dataset=gsm8k")
-    sampling = Sampling(**{field.name: leaf[field.name] for field in fields(Sampling)})
-    prompting = Prompting(**{field.name: leaf[field.name] for field in fields(Prompting)})
-    check(sampling, prompting, limit=leaf["limit"])
-    model = leaf["model"]
-    count = len(problems.test) if leaf["limit"] is None else min(leaf["limit"], len(problems.test))
-    drawn = ", ".join(f"{name}={value}" for name, value in sampling.active().items()) or "the most likely token"
-    off = [name for name in ("top_k", "top_p") if name not in sampling.active()]
+    asking = Asking(**{field.name: leaf[field.name] for field in fields(Asking)})
+    model, active, there = asking.model, asking.active(), len(problems.test)
+    count = there if asking.limit is None else min(asking.limit, there)
+    drawn = ", ".join(f"{name}={value}" for name, value in active.items()) or "the most likely token"
+    off = [name for name in ("top_k", "top_p") if name not in active]
     lines = [
         f"model: {model or 'the language model this run is a child of (trained here)'}",
-        f"asked: {count} of {len(problems.test)} test problems of {problems.name}, {sampling.k} answers each",
-        f"decoding: {sampling.decoding} ({drawn}; off: {', '.join(off)})",
-        f"max_new_tokens={sampling.max_new_tokens}, shots={prompting.shots}, seed={leaf['seed']}",
-        *limit_note(leaf["limit"], len(problems.test)),
+        f"asked: {count} of {there} test problems of {problems.name}, {asking.k} answers each",
+        f"decoding: {asking.decoding} ({drawn}; off: {', '.join(off)})",
+        f"max_new_tokens={asking.max_new_tokens}, shots={asking.shots}, seed={asking.seed}",
+        *([_limit_note(count, there)] if count < there else ()),
     ]
-    prompt = _exact(prompting, problems, leaf)
+    prompt = _exact(asking, problems)
     if prompt is not None:
         return "\n".join([*lines, "prompt of the first problem, between the lines:", _RULE, prompt, _RULE])
-    messages = prompting.messages(problems.test[0].question, problems.train)
+    messages = asking.messages(problems.test[0].question, problems.train)
     turns = [f"[{message['role']}] {message['content']}" for message in messages]
     title = f"messages of the first problem (the chat template of {model or 'its tokenizer'} makes the prompt):"
     return "\n".join([*lines, title, _RULE, *turns, _RULE])
 
 
-def _exact(prompting: Prompting, problems: Problems, leaf: Mapping[str, Any]) -> str | None:
+def _exact(asking: Asking, problems: Problems) -> str | None:
     """The prompt of the first test problem; None if its template is not at hand."""
-    place = checkpoints.folder(leaf["model"]) if leaf["model"] is not None else None
-    if prompting.chat_template is not None:
-        return prompting.texts(problems, 1, None, "")[0]
+    if asking.chat_template is not None:
+        return asking.texts(problems, 1, None, "")[0]
+    place = checkpoints.folder(asking.model) if asking.model is not None else None
     if place is None:
         return None
-    tokenizer = checkpoints.tokenizer(str(place), leaf["revision"], leaf["trust_remote_code"])
-    return prompting.texts(problems, 1, tokenizer, place.name)[0]
+    tokenizer = checkpoints.tokenizer(str(place), asking.revision, asking.trust_remote_code)
+    return asking.texts(problems, 1, tokenizer, place.name)[0]

@@ -5,6 +5,7 @@ LDMAE (arXiv 2507.09984) draws both for its autoencoders without a formula: thes
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vaebench.config.signatures import AtLeast2, AtLeast10, Count, Seed
 from vaebench.contracts import GivesLatents, Measurement, SuiteInputs, SuiteResult
 from vaebench.nn.latents.neighbours import nearest
 from vaebench.nn.sampling import spread
-from vaebench.signatures import AtLeast2, AtLeast10, Count, Seed
 from vaebench.suites.common import batches, picture
 from vaebench.suites.latents import latents_of
 from vaebench.suites.quality import image_data
@@ -23,6 +24,7 @@ from vaebench.suites.quality import image_data
 _FITTED = 20_000  # patches that the clusters are made of
 
 
+@dataclass(frozen=True, kw_only=True)
 class Compression:
     """Scatter of the test images' latents, standardised per channel, within groups and between them.
 
@@ -43,8 +45,10 @@ class Compression:
     requires = (GivesLatents,)
     needs_classifier = False
 
-    def __init__(self, *, patterns: AtLeast2, seed: Seed, compared: AtLeast10, batch_size: Count) -> None:
-        self.patterns, self.seed, self.compared, self.batch_size = patterns, seed, compared, batch_size
+    patterns: AtLeast2
+    seed: Seed
+    compared: AtLeast10
+    batch_size: Count
 
     @torch.no_grad()
     def run(self, inputs: SuiteInputs) -> SuiteResult:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from vaebench.config.signatures import Count, CountOrNone
 from vaebench.contracts import DesignInputs, HasEncoder, Measurement, SuiteResult
 from vaebench.metrics import cost
-from vaebench.signatures import Count, CountOrNone
 
 _MIB = 2**20
 
 
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """Numbers that need no weights: counted at the design's own input size.
 
@@ -32,10 +34,9 @@ class Cost:
     needs_classifier = False
     of_design = True
 
-    def __init__(self, *, count_batch: Count, measure_steps: CountOrNone, measure_batch: Count) -> None:
-        self.count_batch = count_batch
-        self.measure_steps = measure_steps
-        self.measure_batch = measure_batch
+    count_batch: Count
+    measure_steps: CountOrNone
+    measure_batch: Count
 
     def run(self, inputs: DesignInputs) -> SuiteResult:
         """Count, and measure where that is asked for."""

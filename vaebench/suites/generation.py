@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import AtLeast2, Count, Seed
 from vaebench.contracts import Measurement, Reconstructs, Samples, SuiteInputs, SuiteResult
 from vaebench.metrics.finite import require_finite
 from vaebench.metrics.frechet import frechet_distance
 from vaebench.nn.pretrained.inception import Resizing
-from vaebench.signatures import AtLeast2, Count, Seed
 from vaebench.suites.common import batches, eight_bits, in_eight_bits, picture, seeded
 from vaebench.suites.judges import judge, observe
 from vaebench.suites.quality import image_data
@@ -21,6 +22,7 @@ from vaebench.suites.references import Split
 _SHOWN = 40
 
 
+@dataclass(frozen=True, kw_only=True)
 class Generation:
     """Frechet distance between features of ``samples`` generated images and of the ``reference`` split.
 
@@ -31,26 +33,14 @@ class Generation:
     Inception alone, which cuts. ``resize``: how Inception resizes (see `judges.judge`).
     """
 
-    def __init__(
-        self,
-        *,
-        features: Literal["inception", "classifier", "cifar10_resnet"],
-        latent: Literal["prior", "fitted_gaussian"],
-        reference: Literal["test", "train"],
-        samples: AtLeast2,
-        sample_seed: Seed,
-        batch_size: Count,
-        eight_bits: Literal["cut", "round"] | None,
-        resize: Resizing | None,
-    ) -> None:
-        self.features = features
-        self.latent = latent
-        self.reference = reference
-        self.samples = samples
-        self.sample_seed = sample_seed
-        self.batch_size = batch_size
-        self.eight_bits = eight_bits
-        self.resize = resize
+    features: Literal["inception", "classifier", "cifar10_resnet"]
+    latent: Literal["prior", "fitted_gaussian"]
+    reference: Literal["test", "train"]
+    samples: AtLeast2
+    sample_seed: Seed
+    batch_size: Count
+    eight_bits: Literal["cut", "round"] | None
+    resize: Resizing | None
 
     @property
     def requires(self) -> tuple[type, ...]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import AtLeast2, AtLeast10, Count, NonNegative, Positive, Seed, Share, require, whole
 from vaebench.contracts import Generates, Measurement, Sampling, SuiteInputs, SuiteResult
 from vaebench.metrics.frechet import frechet_distance
 from vaebench.metrics.inception_score import inception_score
 from vaebench.metrics.kid import kernel_distance
 from vaebench.metrics.manifold import precision_recall
 from vaebench.nn.pretrained.inception import Resizing
-from vaebench.signatures import AtLeast2, AtLeast10, Count, NonNegative, Positive, Seed, Share, require, whole
 from vaebench.suites.common import eight_bits, in_eight_bits, picture, seeded
 from vaebench.suites.judges import Activations, Judge, joined, judge, observe
 from vaebench.suites.references import RealImages, Split, StatisticsFile, check_statistics, enough_for_fid
@@ -24,6 +25,7 @@ _SPLITS = 10  # of the inception score
 _SHOWN = 40
 
 
+@dataclass(frozen=True, kw_only=True)
 class LatentDiffusion:
     """``samples`` images, drawn once, measured by one pass of the network ``features`` (see `judges.judge`).
 
@@ -42,39 +44,32 @@ class LatentDiffusion:
 
     requires = (Generates,)
 
-    def __init__(
-        self,
-        *,
-        features: Literal["inception", "classifier", "cifar10_resnet"],
-        reference: Literal["test", "train", "file"],
-        reference_file: str | None,
-        samples: AtLeast10,
-        sample_seed: Seed,
-        labels: Literal["balanced", "random"],
-        neighbours: Count,
-        compared: AtLeast2 | None,
-        sampler: Literal["euler", "heun", "sde"],
-        steps: Count,
-        shift: Positive,
-        guidance: NonNegative,
-        guidance_from: Share,
-        guidance_channels: Count | None,
-        batch_size: Count,
-        eight_bits: Literal["cut", "round"] | None,
-        resize: Resizing | None,
-    ) -> None:
-        sampling = Sampling(sampler, steps, shift, guidance, guidance_from, guidance_channels)
-        reason = "more than suite.neighbours"
-        require(
-            whole("suite.samples", samples, neighbours + 1, bound=reason),
-            None if compared is None else whole("suite.compared", compared, neighbours + 1, bound=reason),
-            _channels_mistake(guidance, guidance_channels),
-            _file_mistake(reference, reference_file, features),
-        )
-        self.features, self.reference, self.reference_file = features, reference, reference_file
-        self.samples, self.sample_seed, self.labels, self.sampling = samples, sample_seed, labels, sampling
-        self.neighbours, self.compared, self.batch_size = neighbours, compared, batch_size
-        self.eight_bits, self.resize = eight_bits, resize
+    features: Literal["inception", "classifier", "cifar10_resnet"]
+    reference: Literal["test", "train", "file"]
+    reference_file: str | None
+    samples: AtLeast10
+    sample_seed: Seed
+    labels: Literal["balanced", "random"]
+    neighbours: Count
+    compared: AtLeast2 | None
+    sampler: Literal["euler", "heun", "sde"]
+    steps: Count
+    shift: Positive
+    guidance: NonNegative
+    guidance_from: Share
+    guidance_channels: Count | None
+    batch_size: Count
+    eight_bits: Literal["cut", "round"] | None
+    resize: Resizing | None
+
+    def __post_init__(self) -> None:
+        require(*self._mistakes())
+
+    @property
+    def sampling(self) -> Sampling:
+        """How samples are drawn."""
+        path = (self.sampler, self.steps, self.shift)
+        return Sampling(*path, self.guidance, self.guidance_from, self.guidance_channels)
 
     @property
     def needs_classifier(self) -> bool:
@@ -115,6 +110,24 @@ class LatentDiffusion:
             *self._of_single_images(real, fake, known, inputs.device),
         ]
         return SuiteResult(tuple(found), arrays)
+
+    def _mistakes(self) -> Iterator[str | None]:
+        """One line for each option that is at odds with another."""
+        for name, count in (("samples", self.samples), ("compared", self.compared)):
+            if count is not None:
+                yield whole(f"suite.{name}", count, self.neighbours + 1, bound="more than suite.neighbours")
+        if self.guidance_channels is not None and self.guidance == 1:
+            yield (
+                f"suite.guidance_channels={self.guidance_channels}: there is no guidance to have (suite.guidance=1); "
+                "leave it out"
+            )
+        if self.reference == "file" and self.reference_file is None:
+            yield "suite.reference=file: name it, suite.reference_file=PATH"
+        elif self.reference != "file" and self.reference_file is not None:
+            path = self.reference_file
+            yield f"suite.reference_file={path}: is read with suite.reference=file, not {self.reference}"
+        elif self.reference == "file" and self.features != "inception":
+            yield f"suite.features={self.features}: the statistics in a reference_file are of inception's features"
 
     def _real(self, inputs: SuiteInputs, network: Judge) -> RealImages:
         if self.reference_file is not None:
@@ -169,19 +182,3 @@ class LatentDiffusion:
             Measurement("recall", recall, len(reference), "", near),
             Measurement("kid", kernel_distance(*sides), len(samples), "", kernel),
         ]
-
-
-def _channels_mistake(guidance: float, channels: int | None) -> str | None:
-    if channels is None or guidance != 1:
-        return None
-    return f"suite.guidance_channels={channels}: there is no guidance to have (suite.guidance=1); leave it out"
-
-
-def _file_mistake(reference: str, path: str | None, features: str) -> str | None:
-    if reference == "file" and path is None:
-        return "suite.reference=file: name it, suite.reference_file=PATH"
-    if reference != "file" and path is not None:
-        return f"suite.reference_file={path}: is read with suite.reference=file, not {reference}"
-    if reference == "file" and features != "inception":
-        return f"suite.features={features}: the statistics in a reference_file are of inception's features"
-    return None

@@ -6,18 +6,20 @@ that some latents are easier to model and shows it by images only.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import AtLeast2, Count, Positive, Seed
 from vaebench.contracts import Generates, Measurement, ModelsLatents, Sampling, SuiteInputs, SuiteResult
 from vaebench.metrics.frechet import frechet_distance, reference
-from vaebench.signatures import AtLeast2, Count, Positive, Seed
 from vaebench.suites.common import batches, seeded
 from vaebench.suites.quality import image_data
 
 
+@dataclass(frozen=True, kw_only=True)
 class LatentFit:
     """Latents of at most ``images`` test images, drawn by ``seed``, in the units of the model's network.
 
@@ -31,19 +33,18 @@ class LatentFit:
     requires = (Generates, ModelsLatents)
     needs_classifier = False
 
-    def __init__(
-        self,
-        *,
-        images: AtLeast2,
-        draws: Count,
-        seed: Seed,
-        sampler: Literal["euler", "heun", "sde"],
-        steps: Count,
-        shift: Positive,
-        batch_size: Count,
-    ) -> None:
-        self.sampling = Sampling(sampler, steps, shift, guidance=1.0, guidance_from=0.0, guidance_channels=None)
-        self.images, self.draws, self.seed, self.batch_size = images, draws, seed, batch_size
+    images: AtLeast2
+    draws: Count
+    seed: Seed
+    sampler: Literal["euler", "heun", "sde"]
+    steps: Count
+    shift: Positive
+    batch_size: Count
+
+    @property
+    def sampling(self) -> Sampling:
+        """Without guidance."""
+        return Sampling(self.sampler, self.steps, self.shift, guidance=1.0, guidance_from=0.0, guidance_channels=None)
 
     def check(self, model: Generates) -> None:
         """Raise `UserError` for sampling that this model does not know."""

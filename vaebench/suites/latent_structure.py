@@ -6,6 +6,7 @@ DMVAE (arXiv 2512.07778) shows the first as a t-SNE and puts no number on either
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
@@ -14,17 +15,18 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
+from vaebench.config.signatures import AtLeast10, Count, Seed, require, whole
 from vaebench.contracts import Encodes, Measurement, Normalised, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
 from vaebench.metrics.finite import require_finite
 from vaebench.metrics.frechet import frechet_distance, reference
 from vaebench.metrics.two_samples import maximum_mean_discrepancy, median_distance, sliced_wasserstein
 from vaebench.nn.sampling import own_draws
-from vaebench.signatures import AtLeast10, Count, Seed, require, whole
 from vaebench.suites.common import batches, seeded
 from vaebench.suites.quality import image_data
 
 
+@dataclass(frozen=True, kw_only=True)
 class LatentStructure:
     """Each image is a point, its code flattened; points are compared by Euclidean distance, scaled as they are.
 
@@ -50,23 +52,18 @@ class LatentStructure:
     needs_classifier = False
     needs_reference = True
 
-    def __init__(
-        self,
-        *,
-        neighbours: Count,
-        fitted: Count,
-        compared: AtLeast10,
-        projections: Count,
-        seed: Seed,
-        embedding: Literal["tsne", "umap", "none"],
-        shown: AtLeast10,
-        perplexity: Annotated[float, Ge(1)],
-        batch_size: Count,
-    ) -> None:
-        require(whole("suite.fitted", fitted, neighbours, bound="at least the neighbours"))
-        self.neighbours, self.fitted, self.compared, self.projections = neighbours, fitted, compared, projections
-        self.seed, self.embedding, self.shown, self.perplexity = seed, embedding, shown, perplexity
-        self.batch_size = batch_size
+    neighbours: Count
+    fitted: Count
+    compared: AtLeast10
+    projections: Count
+    seed: Seed
+    embedding: Literal["tsne", "umap", "none"]
+    shown: AtLeast10
+    perplexity: Annotated[float, Ge(1)]
+    batch_size: Count
+
+    def __post_init__(self) -> None:
+        require(whole("suite.fitted", self.fitted, self.neighbours, bound="at least the neighbours"))
 
     def check(self, model: Any) -> None:
         """Raise `UserError` if the picture needs a package that is not there."""

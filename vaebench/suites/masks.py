@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
+from vaebench.config.signatures import Count
 from vaebench.contracts import MasksLatents, Measurement, Reconstructs, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
 from vaebench.metrics.image import mean_psnr, mse_per_image
-from vaebench.signatures import Count
 from vaebench.suites.common import batches
 from vaebench.suites.quality import image_data
 
 
+@dataclass(frozen=True, kw_only=True)
 class Masks:
     """Jaccard overlap |A and B| / |A or B| of each test batch's own mask with the EMA mask, for several batch sizes.
 
@@ -24,12 +26,13 @@ class Masks:
     requires = (MasksLatents, Reconstructs)
     needs_classifier = False
 
-    def __init__(self, *, batch_sizes: Sequence[Count], psnr_batch: Count, max_batches: Count) -> None:
-        if not batch_sizes or len({*batch_sizes}) < len(batch_sizes):
-            raise UserError(f"suite.batch_sizes={list(batch_sizes)}: expected at least one, each once")
-        self.batch_sizes = tuple(batch_sizes)
-        self.psnr_batch = psnr_batch
-        self.max_batches = max_batches
+    batch_sizes: Sequence[Count]
+    psnr_batch: Count
+    max_batches: Count
+
+    def __post_init__(self) -> None:
+        if not self.batch_sizes or len({*self.batch_sizes}) < len(self.batch_sizes):
+            raise UserError(f"suite.batch_sizes={list(self.batch_sizes)}: expected at least one, each once")
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``."""

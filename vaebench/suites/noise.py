@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import Count, NonNegative, Seed
 from vaebench.contracts import Measurement, Reconstructs, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
-from vaebench.signatures import Count, NonNegative, Seed
 from vaebench.suites.common import batches, one_per_class, picture, seeded
 from vaebench.suites.quality import image_data
 
 
+@dataclass(frozen=True, kw_only=True)
 class Noise:
     """Accuracy of a classifier, trained on clean images only, on ``decode(encode(x + sigma * n))``.
 
@@ -29,13 +31,14 @@ class Noise:
     requires = (Reconstructs,)
     needs_classifier = True
 
-    def __init__(self, *, sigmas: Sequence[NonNegative], clip: bool, noise_seed: Seed, batch_size: Count) -> None:
-        if not sigmas or len({f"{sigma:g}" for sigma in sigmas}) < len(sigmas):
-            raise UserError(f"suite.sigmas={list(sigmas)}: expected at least one standard deviation, each once")
-        self.sigmas = tuple(sigmas)
-        self.clip = clip
-        self.noise_seed = noise_seed
-        self.batch_size = batch_size
+    sigmas: Sequence[NonNegative]
+    clip: bool
+    noise_seed: Seed
+    batch_size: Count
+
+    def __post_init__(self) -> None:
+        if not self.sigmas or len({f"{sigma:g}" for sigma in self.sigmas}) < len(self.sigmas):
+            raise UserError(f"suite.sigmas={list(self.sigmas)}: expected at least one standard deviation, each once")
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``."""

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import Count
 from vaebench.contracts import EncodesContinuously, Measurement, Reconstructs, SuiteInputs, SuiteResult, Tokenizes
 from vaebench.data.audio import AudioData
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics.image import mse_per_image, psnr_from_mse
 from vaebench.metrics.speech import log_spectral_distance
-from vaebench.signatures import Count
 from vaebench.suites.common import batches
 from vaebench.suites.tokens import own_front
 
 
+@dataclass(frozen=True, kw_only=True)
 class Quantisation:
     """Test items decoded from their codes, and from the same latents before they became codes.
 
@@ -30,8 +32,7 @@ class Quantisation:
     requires = (Tokenizes, Reconstructs, EncodesContinuously)
     needs_classifier = False
 
-    def __init__(self, *, batch_size: Count) -> None:
-        self.batch_size = batch_size
+    batch_size: Count
 
     @torch.no_grad()
     def run(self, inputs: SuiteInputs) -> SuiteResult:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
+from vaebench.config.signatures import Count
 from vaebench.contracts import Reconstructs, SuiteInputs, SuiteResult
-from vaebench.signatures import Count
 from vaebench.suites.common import batches, one_per_class, picture
 from vaebench.suites.quality import ImageQuality, image_data, perceptual_distance
 
 
+@dataclass(frozen=True, kw_only=True)
 class Reconstruction:
     """PSNR, SSIM, L1 (data range 1) and LPIPS between test images and ``decode(encode(x))``.
 
@@ -24,9 +26,8 @@ class Reconstruction:
     requires = (Reconstructs,)
     needs_classifier = False
 
-    def __init__(self, *, batch_size: Count, eight_bits: Literal["cut", "round"] | None) -> None:
-        self.batch_size = batch_size
-        self.eight_bits = eight_bits
+    batch_size: Count
+    eight_bits: Literal["cut", "round"] | None
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``."""

@@ -10,10 +10,10 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Interval
 
+from vaebench.config.signatures import Count, NonNegative, Seed
 from vaebench.contracts import AnswerInputs, Measurement, ScoresCandidates, SuiteResult
 from vaebench.metrics import association, selection
 from vaebench.metrics.selection import Rule, accuracy
-from vaebench.signatures import Count, NonNegative, Seed
 from vaebench.suites.candidates import Candidates, Scored, cosines, graded, offer, posterior_means, score
 
 NOISE = 0.01  # nats of spread of the entropy within a question below which picking by it is noise
@@ -32,6 +32,7 @@ class _Found:
     scorer: str
 
 
+@dataclass(frozen=True, kw_only=True)
 class Selection:
     """Accuracy of every way to pick one of the k answers to a question, with intervals over questions and seeds.
 
@@ -58,26 +59,14 @@ class Selection:
     requires = (ScoresCandidates,)
     needs_classifier = False
 
-    def __init__(
-        self,
-        *,
-        k: Count | None,
-        shuffle: bool,
-        order_seed: Seed,
-        tie: NonNegative,
-        bootstrap: Annotated[int, Interval(ge=100, le=1_000_000)],
-        bootstrap_seed: Seed,
-        permutations: Count,
-        needs_model: bool,
-    ) -> None:
-        self.k = k
-        self.shuffle = shuffle
-        self.order_seed = order_seed
-        self.tie = tie
-        self.bootstrap = bootstrap
-        self.bootstrap_seed = bootstrap_seed
-        self.permutations = permutations
-        self.needs_model = needs_model
+    k: Count | None
+    shuffle: bool
+    order_seed: Seed
+    tie: NonNegative
+    bootstrap: Annotated[int, Interval(ge=100, le=1_000_000)]
+    bootstrap_seed: Seed
+    permutations: Count
+    needs_model: bool
 
     def run(self, inputs: AnswerInputs) -> SuiteResult:
         """Measure all selectors on ``inputs``.

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import Count, NonNegative, Seed
 from vaebench.contracts import Completes, GivesLatents, Measurement, SuiteInputs, SuiteResult
+from vaebench.contracts.infinite import difference
 from vaebench.errors import UserError
-from vaebench.infinite import difference
 from vaebench.metrics.frechet import frechet_distance
 from vaebench.metrics.image import mean_psnr, mse_per_image
 from vaebench.nn.pretrained.inception import Resizing
-from vaebench.signatures import Count, NonNegative, Seed
 from vaebench.suites.common import batches, eight_bits, in_eight_bits, picture, seeded, some_of_each
 from vaebench.suites.judges import Judge, joined, judge, observe
 from vaebench.suites.latents import Latents, latents_of
@@ -26,6 +27,7 @@ _SHOWN = 10
 _SPREAD = 3.0  # standard deviations between black or white and the middle grey of a latent picture
 
 
+@dataclass(frozen=True, kw_only=True)
 class Smoothness:
     """Test images decoded from ``z' = mean + eps * n * std_c`` for each of ``epsilons``, 0 among them.
 
@@ -44,26 +46,18 @@ class Smoothness:
 
     requires = (GivesLatents,)
 
-    def __init__(
-        self,
-        *,
-        features: Literal["inception", "classifier", "cifar10_resnet"],
-        epsilons: Sequence[NonNegative],
-        noise_seed: Seed,
-        batch_size: Count,
-        eight_bits: Literal["cut", "round"] | None,
-        resize: Resizing | None,
-    ) -> None:
-        if 0 not in epsilons or len({f"{eps:g}" for eps in epsilons}) < len(epsilons):
+    features: Literal["inception", "classifier", "cifar10_resnet"]
+    epsilons: Sequence[NonNegative]
+    noise_seed: Seed
+    batch_size: Count
+    eight_bits: Literal["cut", "round"] | None
+    resize: Resizing | None
+
+    def __post_init__(self) -> None:
+        if 0 not in self.epsilons or len({f"{eps:g}" for eps in self.epsilons}) < len(self.epsilons):
             raise UserError(
-                f"suite.epsilons={list(epsilons)}: expected 0, which the others are compared with, and each once"
+                f"suite.epsilons={list(self.epsilons)}: expected 0, which the others are compared with, and each once"
             )
-        self.features = features
-        self.epsilons = tuple(epsilons)
-        self.noise_seed = noise_seed
-        self.batch_size = batch_size
-        self.eight_bits = eight_bits
-        self.resize = resize
 
     @property
     def needs_classifier(self) -> bool:

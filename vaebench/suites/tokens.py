@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vaebench.compat import missing
+from vaebench.config.signatures import Count, Positive
 from vaebench.contracts import Measurement, Reconstructs, SuiteInputs, SuiteResult, Tokenizes
 from vaebench.data.audio import AudioData
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics import codebook, speech
 from vaebench.nn.audio.mel import LogMel
-from vaebench.signatures import Count, Positive
 from vaebench.suites.common import batches, picture, some_of_each
 from vaebench.suites.quality import ImageQuality, perceptual_distance
 
@@ -32,6 +34,7 @@ class DecodesLogMel(Protocol):
         """Code -> log10-mel power ``[b bands t]`` as the decoder says it; None where it decodes waveforms."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Tokens:
     """Codes of the test set, and ``decode(encode(x))`` beside x. The model may have been trained on another set.
 
@@ -50,24 +53,19 @@ class Tokens:
     requires = (Tokenizes, Reconstructs)
     needs_classifier = False
 
-    def __init__(
-        self,
-        *,
-        batch_size: Count,
-        window: Positive,
-        hop: Positive,
-        bands: Count,
-        floor: Positive,
-        stft: Sequence[Sequence[Count]],
-    ) -> None:
-        bad = [list(found) for found in stft if len(found) != 3 or found[1] > found[0]]
-        if bad or not stft:
+    batch_size: Count
+    window: Positive
+    hop: Positive
+    bands: Count
+    floor: Positive
+    stft: Sequence[Sequence[Count]]
+
+    def __post_init__(self) -> None:
+        bad = [list(found) for found in self.stft if len(found) != 3 or found[1] > found[0]]
+        if bad or not self.stft:
             raise UserError(
-                f"suite.stft={bad or list(stft)}: needs (FFT size, window, hop), the window no longer than the FFT"
+                f"suite.stft={bad or list(self.stft)}: needs (FFT size, window, hop), the window no longer than the FFT"
             )
-        self.batch_size = batch_size
-        self.window, self.hop, self.bands, self.floor = window, hop, bands, floor
-        self.stft = tuple(tuple(found) for found in stft)
 
     @torch.no_grad()
     def run(self, inputs: SuiteInputs) -> SuiteResult:
@@ -127,9 +125,9 @@ class Tokens:
             "stft": None if speech.is_silent(x) else speech.stft_distance(x, y, self.stft),
             "si_sdr": speech.si_sdr(x, y),
         }
-        if speech.is_there("pystoi"):
+        if not missing(["pystoi"]):
             found["stoi"] = speech.stoi(x, y, rate)
-        if speech.is_there("pesq") and rate in speech.PESQ_BANDS:
+        if not missing(["pesq"]) and rate in speech.PESQ_BANDS:
             found["pesq"] = speech.pesq(x, y, rate)
         return found
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 from annotated_types import Len
 from torch import Tensor, nn
 
+from vaebench.config.signatures import AtLeast2, Count, NonNegative, require
 from vaebench.contracts import LossOutput
 from vaebench.nn.audio.mel import padded
 from vaebench.nn.audio.spectral import stft_distance
 from vaebench.nn.pretrained.whisper import SAMPLE_RATE, WhisperDistance
-from vaebench.signatures import AtLeast2, Count, NonNegative, require
 
 _DILATIONS = (1, 3)
 _KERNEL = 7

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from vaebench.compat import ensure_torchvision
+from vaebench.config.signatures import LARGEST, Count, Positive, checked, require, whole
 from vaebench.nn import precision
 from vaebench.nn.sampling import SEED
-from vaebench.signatures import LARGEST, Count, Positive, checked, require, whole
 
 Window = Annotated[int, Interval(ge=4, le=LARGEST)]
 
@@ -95,15 +94,15 @@ def padded(x: Tensor, multiple: int) -> Tensor:
 
 
 def _filters(sample_rate: int, n_fft: int, bands: int) -> Tensor:
-    """Weights float64 ``[bands n_fft/2+1]``. Raises `UserError` where a band lies between two frequencies."""
-    ensure_torchvision()
-    from transformers.audio_utils import mel_filter_bank
+    """Weights float64 ``[bands n_fft/2+1]``, to the bit those of ``transformers.audio_utils.mel_filter_bank``.
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of a band without weights: an error below
-        filters = mel_filter_bank(
-            n_fft // 2 + 1, bands, 0.0, sample_rate / 2, sample_rate, norm=None, mel_scale="htk"
-        ).T
+    Raises `UserError` where a band lies between two frequencies.
+    """
+    mels = np.linspace(0, 2595 * np.log10(1 + sample_rate / 2 / 700), bands + 2)
+    corners = 700 * (np.power(10, mels / 2595) - 1)
+    above = corners - np.linspace(0, sample_rate // 2, n_fft // 2 + 1)[:, None]  # of each frequency, to each corner
+    widths = np.diff(corners)
+    filters = np.maximum(0, np.minimum(-above[:, :-2] / widths[:-1], above[:, 2:] / widths[1:])).T
     if (filters.max(1) == 0).any():
         require(
             f"model.autoencoder.bands={bands}: too many for windows of {n_fft} samples at {sample_rate} Hz, some bands "

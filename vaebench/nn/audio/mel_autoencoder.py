@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, CountOrNone, Positive, multiple_of, require
 from vaebench.contracts import LossOutput, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.audio.mel import LogMel, Window
 from vaebench.nn.networks.levels import Residual, normalised
 from vaebench.nn.sampling import own_draws, spread
-from vaebench.signatures import Count, CountOrNone, Positive, multiple_of, require
 
 _LOOKED_AT = 4096  # clips, at most, for the mean and standard deviation
 _BATCH = 64

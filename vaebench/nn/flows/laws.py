@@ -12,9 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from vaebench import signatures
+from vaebench.config import signatures
+from vaebench.config.signatures import Count, CountOrNone, NonNegative, Positive
 from vaebench.nn import precision
-from vaebench.signatures import Count, CountOrNone, NonNegative, Positive
 
 Per = Literal["latent", "position"]
 

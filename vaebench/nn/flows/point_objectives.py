@@ -36,28 +36,22 @@ class Draw:
     real: matching.Velocity
     fake: matching.Velocity
 
-    @property
-    def x(self) -> Tensor:
-        """The points on their paths."""
-        return flow.on_path(self.z, self.noise, self.t)
+    def side(self, name: str) -> Tensor:
+        """``real`` or ``fake``: a flow's velocity on the paths; ``target``: the straight path's. ``[name]``: held."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not name.startswith("[")):
+            field = {"real": self.real, "fake": self.fake}.get(name.strip("[]"))
+            if field is None:
+                return flow.velocity(self.z, self.noise)
+            return field(flow.on_path(self.z, self.noise, self.t), self.t)
 
-    @property
-    def target(self) -> Tensor:
-        """The velocity on the straight path."""
-        return flow.velocity(self.z, self.noise)
+    def compare(self, one: str, other: str) -> Tensor:
+        """The mean squared difference of two sides."""
+        return F.mse_loss(self.side(one), self.side(other))
 
-    def held(self, field: matching.Velocity) -> Tensor:
-        """A flow's velocity without gradient."""
-        with torch.no_grad():
-            return field(self.x, self.t)
-
-    def free(self, field: matching.Velocity) -> Tensor:
-        """A flow's velocity with its gradient by ``z``."""
-        return field(self.x, self.t)
-
-    def score(self, field: matching.Velocity) -> Tensor:
-        """A flow's score without gradient; times are below 1, where it would be infinite."""
-        return flow.score(self.held(field), self.x.detach(), self.t[:, None])
+    def along(self, name: str, sign: int) -> Tensor:
+        """Up (1) or down (-1) a flow's score, which is held; times are below 1, where it would be infinite."""
+        x = flow.on_path(self.z, self.noise, self.t).detach()
+        return matching.loss(self.z, -sign * flow.score(self.side(f"[{name}]"), x, self.t[:, None]))
 
 
 def gap(draw: Draw) -> Tensor:
@@ -67,19 +61,17 @@ def gap(draw: Draw) -> Tensor:
 
 OBJECTIVES: dict[str, Callable[[Draw], Tensor]] = {
     "dmd": lambda d: matching.loss(d.z, gap(d)),
-    "loss_difference": lambda d: (
-        F.mse_loss(d.free(d.real), d.target.detach()) - F.mse_loss(d.free(d.fake), d.target.detach())
-    ),
-    "teacher1": lambda d: F.mse_loss(d.free(d.real), d.target.detach()),
-    "teacher2": lambda d: F.mse_loss(d.held(d.real), d.target),
-    "teacher3": lambda d: F.mse_loss(d.free(d.real), d.target),
-    "student1": lambda d: F.mse_loss(d.free(d.fake), d.target.detach()),
-    "student2": lambda d: F.mse_loss(d.held(d.fake), d.target),
-    "student3": lambda d: F.mse_loss(d.free(d.fake), d.target),
-    "difference1": lambda d: F.mse_loss(d.held(d.real), d.free(d.fake)),
-    "difference2": lambda d: F.mse_loss(d.free(d.real), d.held(d.fake)),
-    "difference3": lambda d: F.mse_loss(d.free(d.real), d.free(d.fake)),
-    "ascend_teacher": lambda d: matching.loss(d.z, -d.score(d.real)),
-    "ascend_student": lambda d: matching.loss(d.z, -d.score(d.fake)),
-    "descend_student": lambda d: matching.loss(d.z, d.score(d.fake)),
+    "loss_difference": lambda d: d.compare("real", "[target]") - d.compare("fake", "[target]"),
+    "teacher1": lambda d: d.compare("real", "[target]"),
+    "teacher2": lambda d: d.compare("[real]", "target"),
+    "teacher3": lambda d: d.compare("real", "target"),
+    "student1": lambda d: d.compare("fake", "[target]"),
+    "student2": lambda d: d.compare("[fake]", "target"),
+    "student3": lambda d: d.compare("fake", "target"),
+    "difference1": lambda d: d.compare("[real]", "fake"),
+    "difference2": lambda d: d.compare("real", "[fake]"),
+    "difference3": lambda d: d.compare("real", "fake"),
+    "ascend_teacher": lambda d: d.along("real", 1),
+    "ascend_student": lambda d: d.along("fake", 1),
+    "descend_student": lambda d: d.along("fake", -1),
 }

@@ -7,8 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, Positive, checked
 from vaebench.nn.transformers.dit import time_features
-from vaebench.signatures import Count, Positive, checked
 
 _FEATURES = 32  # of the time
 

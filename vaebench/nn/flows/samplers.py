@@ -11,9 +11,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import whole
 from vaebench.contracts import Sampling
 from vaebench.nn.flows.flow import score
-from vaebench.signatures import whole
 
 Field = Callable[[Tensor, float], Tensor]  # state [b ...] and time -> velocity [b ...]
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]  # state [b ...], times [b], labels [b] -> velocity [b ...]

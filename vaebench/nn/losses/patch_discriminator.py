@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebench.signatures import whole
+from vaebench.config.signatures import whole
 
 _WIDEST = 8  # times the first layer's channels
 _STD = 0.02  # of the first weights, arXiv 1611.07004

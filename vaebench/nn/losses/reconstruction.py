@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaebench.config.signatures import require
 from vaebench.contracts import LossOutput
 from vaebench.nn.losses.adversary import Adversary
 from vaebench.nn.losses.patch_discriminator import PatchDiscriminator, too_deep
 from vaebench.nn.losses.perceptual import Kind, Perceptual
-from vaebench.signatures import require
 
 _PIXELS = {"l1": F.l1_loss, "l2": F.mse_loss, "mse": F.mse_loss}
 

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from vaebench import signatures
+from vaebench.config import signatures
+from vaebench.config.signatures import Count, CountOrNone, require
 from vaebench.nn.networks.kl import KLDecoder
 from vaebench.nn.networks.levels import Levels, Residual, Strides, laid_out, normalised, up
-from vaebench.signatures import Count, CountOrNone, require
 
 
 class FeatureDecoder(Protocol):

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from vaebench import signatures
+from vaebench.config import signatures
+from vaebench.config.signatures import Count, CountOrNone
 from vaebench.nn.networks.levels import Levels, Residual, Strides, down, images_only, laid_out
 from vaebench.nn.pretrained.encoders import CifarResNetEncoder, TimmEncoder
-from vaebench.signatures import Count, CountOrNone
 
 
 class FeatureEncoder(Protocol):

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, checked, require
 from vaebench.errors import UserError
 from vaebench.nn.latents.gaussian import bounded_posterior
 from vaebench.nn.networks import feature_decoders, feature_encoders
-from vaebench.signatures import Count, checked, require
 
+# Of a model that begins with another run's network: what it has of it.
+_FILLED_IN = ("encoder", "head_width", "latent_channels", "decoder")
 _FIRST_STD = 0.01  # of the posterior before it is trained: hardly any noise
 
 
@@ -107,6 +109,22 @@ class FeatureNetwork(nn.Module):
                 part.load_state_dict(given.state_dict())
 
 
+def filled_in(options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A model's options with those of its network that are null as the run has them that it begins with.
+
+    ``parents``: requests by role. Raises `UserError` if that run has no encoder.
+    """
+    parent = parents.get("encoder") or parents.get("start")
+    wanted = [name for name in _FILLED_IN if options.get(name, "") is None]
+    if parent is None or not wanted:
+        return dict(options)
+    found = {name: parent["model"][name] for name in wanted if name in parent["model"]}
+    if "encoder" in wanted and "encoder" not in found:
+        name = str(parent["model"].get("_target_")).rpartition(".")[2]
+        raise UserError(f"parent: {name} has no encoder to begin with; name a run of ssl, supervised or feature_ae")
+    return {**options, **found}
+
+
 def take_over(model: Any, trained: Any, wanted: str) -> None:
     """Give ``model`` the network (the decoder's average, if it has one) and the normalisation of a trained one.
 
@@ -141,5 +159,5 @@ def _small_variance(head_width: int, latent_channels: int) -> nn.Conv2d:
 def _unfilled(options: Mapping[str, Any]) -> list[str]:
     """One line for each option that a run to begin with would have filled in."""
     missing = [f"model.{name}=null" for name, value in options.items() if value is None]
-    advice = "is filled in from the run the model begins with; name one (parent.stage=tokenizer), or give it"
+    advice = "is filled in from the run the model begins with; name one (parent.link=tokenizer), or give it"
     return [f"{option}: {advice}" for option in missing]

@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 from annotated_types import Len
 from torch import nn
 
+from vaebench.config.signatures import Count
 from vaebench.errors import UserError
-from vaebench.signatures import Count
 
 Network = Literal["mlp", "conv"]
 Hidden = Annotated[Sequence[Count], Len(1)] | None

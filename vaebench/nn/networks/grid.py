@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from vaebench import signatures
+from vaebench.config import signatures
 from vaebench.errors import UserError
 from vaebench.nn.networks.kl import KLNetwork
 from vaebench.nn.networks.levels import images_only

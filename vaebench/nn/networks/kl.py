@@ -9,8 +9,8 @@ from annotated_types import Len
 from torch import Tensor, nn
 
 from vaebench.compat import ensure_torchvision
+from vaebench.config.signatures import Count, multiple_of, require
 from vaebench.errors import UserError
-from vaebench.signatures import Count, multiple_of, require
 
 
 def halves(

@@ -11,8 +11,8 @@ import torch
 from annotated_types import Len
 from torch import Tensor, nn
 
+from vaebench.config.signatures import AtLeast2, multiple_of, require
 from vaebench.errors import UserError
-from vaebench.signatures import AtLeast2, multiple_of, require
 
 Strides = Annotated[Sequence[AtLeast2], Len(1)]
 

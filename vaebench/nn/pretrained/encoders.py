@@ -14,9 +14,9 @@ from annotated_types import Interval, Len
 from torch import Tensor, nn
 
 from vaebench.compat import ensure_torchvision
+from vaebench.config.signatures import Count, require, whole
 from vaebench.errors import UserError
 from vaebench.nn.pretrained.cifar_resnet import FEATURES, INPUT_SHAPE, Block, read_weights
-from vaebench.signatures import Count, require, whole
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 

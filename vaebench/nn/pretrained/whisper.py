@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebench.compat import ensure_torchvision
+from vaebench.compat import ensure_torchvision, need
 from vaebench.errors import UserError
 from vaebench.nn import precision
+from vaebench.nn.pretrained import hub
 from vaebench.nn.pretrained.frozen import Frozen
 
 SAMPLE_RATE = 16_000
@@ -65,23 +66,19 @@ class _Encoder(nn.Module):
 
 def _loaded(source: str) -> tuple[nn.Module, Tensor, int]:
     """The encoder, its mel filters ``[bands 201]`` and the number of its features."""
+    need(f"model.autoencoder.whisper={source}", ["transformers"], "language", ", or take whisper: null")
     ensure_torchvision()
     from transformers import WhisperFeatureExtractor, WhisperModel
-    from transformers.utils import logging
 
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        model = WhisperModel.from_pretrained(source)
+        with hub.quiet():
+            model = WhisperModel.from_pretrained(source)
     except Exception as error:  # a folder or the hub can fail in many ways
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"model.autoencoder.whisper={source}: cannot be loaded ({reason}); "
             "give a folder that transformers saved, or a name on the Hugging Face hub, or null"
         ) from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()
     extractor = WhisperFeatureExtractor(feature_size=model.config.num_mel_bins)
     filters = torch.from_numpy(extractor.mel_filters).float().T.contiguous()
     return model.get_encoder(), filters, model.config.max_source_positions

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from vaebench import signatures
+from vaebench.config import signatures
 from vaebench.contracts import LossOutput, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.audio.codec import CodecAutoencoder

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 from annotated_types import Len
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count, NonNegative, multiple_of, require
 from vaebench.contracts import LossOutput
 from vaebench.errors import UserError
 from vaebench.nn.losses.perceptual import frozen_lpips
 from vaebench.nn.networks import kl
 from vaebench.nn.networks.levels import Residual, laid_out, normalised
 from vaebench.nn.pretrained.frozen import Frozen
-from vaebench.signatures import Count, NonNegative, multiple_of, require
 
 
 class ImageAutoencoder(nn.Module):

@@ -14,8 +14,8 @@ import torch
 from annotated_types import Len
 from torch import Tensor
 
+from vaebench.config.signatures import AtLeast2
 from vaebench.errors import UserError
-from vaebench.signatures import AtLeast2
 
 # FSQ's and FSP's levels of each nominal codebook size, first dimension first; their number is the width of the codes
 # of VQ, SimVQ and VP-VAE too (arXiv 2602.17133; 64 is ours, for smoke runs).

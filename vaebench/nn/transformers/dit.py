@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaebench.compat import ensure_torchvision
+from vaebench.config.signatures import Count, CountOrNone, Positive, checked
 from vaebench.errors import UserError
 from vaebench.nn.transformers.unit_rms import unit_rms
-from vaebench.signatures import Count, CountOrNone, Positive, checked
 
 ensure_torchvision()
 

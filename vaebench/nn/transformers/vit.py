@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebench.compat import ensure_torchvision
-from vaebench.signatures import Count, Positive, require
+from vaebench.config.signatures import Count, Positive, require
 
 ensure_torchvision()
 from timm.layers import PatchEmbed, build_sincos2d_pos_embed  # noqa: E402

@@ -1,0 +1,75 @@
+"""What the main commands do without the packages of the extras, and how what needs them says so."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vaebench.cli import main as cli
+
+ROOT = Path(__file__).resolve().parent.parent
+EXTRAS = ["transformers", "tokenizers", "pyarrow", "vector_quantize_pytorch"]
+FAST = ["dataset=digits", "train.max_steps=2", "train.batch_size=32", "-q"]
+COMMANDS = [
+    ["train", "model=batchtopk", *FAST],
+    ["eval", "suite=reconstruction", "model=batchtopk", *FAST],
+    ["list"],
+    ["plan", "paper=batchtopk,rcvae", "scale=smoke"],
+    ["plan", "paper=vpvae", "table=table1_images", "scale=smoke"],
+    ["report"],
+]
+
+
+def test_the_main_commands_need_no_extra(tmp_path: Path) -> None:
+    """Nothing of an extra is imported, so nothing is missed where it is not installed."""
+    script = f"""
+import sys
+from importlib.machinery import PathFinder
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, *given):
+        return None if name in {EXTRAS} else super().find_spec(name, *given)
+sys.meta_path[sys.meta_path.index(PathFinder)] = Without
+from vaebench.cli import main
+print(*[main(words) for words in {COMMANDS}])
+"""
+    shutil.copytree(ROOT / "results" / "batchtopk", tmp_path / "results" / "batchtopk")
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=300, check=False
+    )
+    assert done.stdout.splitlines()[-1] == "0 0 0 0 0 0", done.stderr
+    out = " ".join(done.stdout.split())
+    assert "rcvae tiny on tiny: needs transformers, pyarrow (pip install 'vaebench[language]')" in out
+    assert "vpvae table1_images, SimVQ, 256: needs vector_quantize_pytorch (pip install 'vaebench[quantisers]')" in out
+
+
+@pytest.mark.parametrize(
+    ("package", "words", "message"),
+    [
+        ("vector_quantize_pytorch", ["model=vq_ema"], "model vq_ema: needs {}; pip install 'vaebench[quantisers]'"),
+        ("vector_quantize_pytorch", ["model=simvq"], "model simvq: needs {}; pip install 'vaebench[quantisers]'"),
+        (
+            "vector_quantize_pytorch",
+            ["model=fsq", "model.variant=standard"],
+            "model fsq, variant=standard: needs {}; pip install 'vaebench[quantisers]', or take variant=symmetric",
+        ),
+        ("transformers", ["model=tiny_lm"], "model tiny_lm: needs {}; pip install 'vaebench[language]'"),
+    ],
+)
+def test_what_is_missing_is_one_line_before_anything_is_made(
+    package: str,
+    words: list[str],
+    message: str,
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    dataset = [] if "model=tiny_lm" in words else ["dataset=digits"]
+    assert cli.main(["train", *words, *dataset]) == 2
+    assert f"error: {message.format(package)}\n" in capsys.readouterr().err
+    assert not home.exists() or not list(home.iterdir())

@@ -1,0 +1,1 @@
+"""Runs that need each other, parents before children."""

@@ -1,0 +1,292 @@
+"""What each verb does with its composed configuration; returns the exit code."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from vaebench.chains import check, texts
+from vaebench.chains.chain import checked
+from vaebench.chains.chain import evaluation as evaluation_of
+from vaebench.cli.terminal import Terminal
+from vaebench.config import targets
+from vaebench.config.request import Request
+from vaebench.config.spine import Common, ReproduceConfig, TrainConfig
+from vaebench.contracts import Job
+from vaebench.errors import UserError
+from vaebench.runs import build, executors, kinds
+from vaebench.runs.kinds import title
+from vaebench.runs.store import Run, Store, store_root
+
+_SHOWN_LINES = 5
+
+console = Terminal(soft_wrap=True)
+
+
+def train(cfg: TrainConfig) -> int:
+    """``vaebench train``: make the run of this configuration, or show it if it is there."""
+    *before, request = checked(cfg)
+    _try_out(cfg, [*before, request])
+    store = Store(store_root(cfg.store))
+    run = store.find(request)
+    _say(cfg, f"run {run.key}: {title(request)}")
+    if run.done:
+        _say(cfg, f"already done: {_short(run.folder)} (seed=N or another option makes another run)")
+    else:
+        _make_first(cfg, store, before)
+        _make(cfg, store, [request])
+    _show_training(cfg, run)
+    return 0
+
+
+def evaluate(cfg: TrainConfig) -> int:
+    """``vaebench eval``: evaluate the run that ``vaebench train`` makes of the same configuration."""
+    request = checked(cfg)[-1]
+    (*before, evaluation), suite = evaluation_of(cfg)
+    models = _try_out(cfg, before)
+    build.check_capabilities(_suite_name(evaluation), suite, models.get(request.key) or build.model(request))
+    store = Store(store_root(cfg.store))
+    _make_first(cfg, store, before)
+    run = store.find(evaluation)
+    tested = f", tested on {evaluation['dataset']['name']}" if "dataset" in evaluation.data else ""
+    kept = f", snapshot {cfg.snapshot} of {cfg.train.snapshots}" if "snapshot" in evaluation.data else ""
+    what = f"{_suite_name(evaluation)} on {title(request)}{kept}{tested}"
+    _say(cfg, f"evaluation {run.key} of run {request.key}: {what}")
+    if not run.done:
+        _make(cfg, store, [evaluation])
+    _show_measurements(run)
+    return 0
+
+
+def check_all(configurations: list[TrainConfig]) -> None:
+    """Every point of a sweep, before the first one is run. Raises `UserError` with all that is wrong."""
+    lines: list[str] = []
+    for cfg in configurations:
+        try:
+            check.try_out(checked(cfg), remote_code=cfg.runtime.trust_remote_code)
+        except UserError as error:
+            lines += error.lines
+    if lines:
+        raise UserError(*dict.fromkeys(lines))
+
+
+def answers(cfg: TrainConfig) -> int:
+    """``vaebench answers``: collect or generate a text dataset's answers, or show what is there."""
+    if not texts.is_text(cfg):
+        raise UserError(f"dataset={cfg.dataset['name']} holds no questions; try dataset=tiny or dataset=gsm8k")
+    chain = texts.answers(cfg)
+    _try_out(cfg, chain)
+    store = Store(store_root(cfg.store))
+    _make_first(cfg, store, chain)
+    _show_answers(store.find(chain[-1]))
+    return 0
+
+
+def prompt(cfg: TrainConfig) -> int:
+    """``vaebench prompt``: the exact prompt of the first problem and the sampling parameters; nothing is generated."""
+    if not texts.is_text(cfg):
+        raise UserError(f"dataset={cfg.dataset['name']} asks no language model; try dataset=gsm8k")
+    request = texts.answers(cfg)[-1]
+    console.print(build.prompt(request, remote_code=cfg.runtime.trust_remote_code))
+    return 0
+
+
+def reproduce(cfg: ReproduceConfig) -> int:
+    """``vaebench reproduce``: a paper's tables."""
+    from vaebench.reproduce import collect as module
+
+    return module.run(cfg, machine(cfg), console)
+
+
+def plan(cfg: ReproduceConfig) -> int:
+    """``vaebench plan``: what `reproduce` would do; at ``scale=paper`` also what each training costs on this device."""
+    from vaebench.reproduce import planning
+
+    store = Store(store_root(cfg.store))
+    try:
+        planning.show(planning.make(cfg), store, cfg, console)
+    except planning.NothingToRun as error:
+        if cfg.scale != "paper":
+            raise
+        for line in error.lines:  # what it would cost can be said without the data
+            console.print(f"not run here: {line}")
+    if cfg.scale == "paper":
+        _show_costs(cfg, store)
+    return 0
+
+
+def _show_costs(cfg: ReproduceConfig, store: Store) -> None:
+    """The cost of every training of the tables, from a few steps on random tensors unless ``measure=false``."""
+    from vaebench.engine import runtime
+    from vaebench.reproduce import costs, planning
+
+    device = runtime.setup(device=cfg.runtime.device, threads=cfg.runtime.threads)
+    trainings, behind = planning.trainings(cfg, "paper")
+    if cfg.measure and not cfg.quiet:
+        console.print("measuring a few steps of each training on random tensors (measure=false: count only) ...")
+    found = costs.of(trainings, behind, device=device, cache=store.root / "cache" if cfg.measure else None)
+    console.print(costs.grid(found, device))
+    hours = [one.hours for one in found]
+    if all(spent is not None for spent in hours):
+        console.print(f"{sum(map(float, hours)):,.0f} hours in all, one seed each")  # type: ignore[arg-type]
+
+
+def report(cfg: ReproduceConfig) -> int:
+    """``vaebench report``: tables and pictures from what is stored."""
+    from vaebench.reproduce import collect as module
+
+    return module.write_report(cfg, console)
+
+
+def machine(cfg: Common) -> dict[str, Any]:
+    """The runtime part of a configuration as plain data, all a worker needs to know of the machine."""
+    return asdict(cfg.runtime)
+
+
+def _try_out(cfg: TrainConfig, chain: list[Request]) -> dict[str, Any]:
+    """Look at the device and build what the requests name, so that a bad value is an error before a folder is made."""
+    from vaebench.engine import runtime
+
+    runtime.setup(device=cfg.runtime.device, threads=cfg.runtime.threads)
+    warning = runtime.overload_warning(1, cfg.runtime.threads)
+    if warning:
+        Terminal(stderr=True, soft_wrap=True).print(warning)
+    return check.try_out(chain, remote_code=cfg.runtime.trust_remote_code)
+
+
+def _make_first(cfg: TrainConfig, store: Store, wanted: list[Request]) -> None:
+    """Make what is not there yet, one after the other, and say so."""
+    for request in wanted:
+        if not store.find(request).done:
+            _say(cfg, f"{kinds.of(request['verb']).ROLE} {request.key} ({title(request)}) is not there yet: making it")
+            try:
+                _make(cfg, store, [request])
+            except UserError as error:  # which of the runs it is in is half of what there is to say
+                raise UserError(*(f"{line} (in: {title(request)})" for line in error.lines)) from error
+
+
+def _make(cfg: TrainConfig, store: Store, wanted: list[Request]) -> None:
+    """Run the requests here. Raises `UserError` with the reason of one that failed."""
+    runs = [store.open(request) for request in wanted]
+    jobs = [Job(request["verb"], run.folder) for request, run in zip(wanted, runs, strict=True)]
+    labels = {run.folder: title(request) for request, run in zip(wanted, runs, strict=True)}
+    outcomes = executors.run(
+        jobs, labels, kind="inline", workers=1, machine=machine(cfg), quiet=cfg.quiet, console=console
+    )
+    for outcome in outcomes:
+        if outcome.status == "interrupted":
+            raise KeyboardInterrupt
+        if outcome.status == "failed":
+            raise UserError(*(outcome.reason.splitlines() or ["failed"]))
+
+
+def _suite_name(request: Request) -> str:
+    return targets.called(request["suite"])
+
+
+def _say(cfg: Common, line: str) -> None:
+    if not cfg.quiet:
+        console.print(line)
+
+
+def _show_training(cfg: TrainConfig, run: Run) -> None:
+    if cfg.quiet:
+        return
+    result = run.result()
+    lines = run.log() if result["steps"] else []
+    last = [record for record in lines if record["step"] == lines[-1]["step"]]
+    table = Table("", "", show_header=False)
+    items = result.get("train_items", result.get("train_images"))  # the name before 0.2
+    table.add_row("steps", f"{result['steps']} ({result['epochs']:g} epochs of {items} items)")
+    table.add_row("parameters", f"{result['parameters']:,}")
+    for record in last:
+        for name, value in record.items():
+            if name not in ("step", "epoch"):
+                table.add_row(name, f"{value:.5g}")
+    if last:
+        table.add_row("", f"means over the last steps, at most {run.request()['train']['log_every']}")
+    note = run.provenance().get("note")
+    if note:
+        table.add_row("data", note)
+    table.add_row("folder", _short(run.folder))
+    console.print(table)
+
+
+def _show_answers(run: Run) -> None:
+    result = run.result()
+    table = Table("", "", show_header=False)
+    table.add_row("answers", f"{result['answers']} to {result['problems_answered']} of {result['test_items']} problems")
+    table.add_row("from", ", ".join(result["sources"]))
+    for note in result["notes"]:
+        table.add_row("note", note)
+    for line in result["left_out"][:_SHOWN_LINES]:
+        table.add_row("left out", line)
+    if len(result["left_out"]) > _SHOWN_LINES:
+        table.add_row("left out", f"and {len(result['left_out']) - _SHOWN_LINES} more (result.json)")
+    table.add_row("folder", _short(run.folder))
+    console.print(table)
+
+
+def _show_measurements(run: Run) -> None:
+    """The numbers; what their protocols have in common stands once below them."""
+    result = run.result()
+    found = result["measurements"]
+    protocols = [one["protocol"].items() for one in found]
+    common = {name: value for name, value in protocols[0] if all((name, value) in other for other in protocols)}
+    if any(one.get("low") != one.get("high") for one in found):  # a count has an interval without width
+        _show_grid(found)
+    else:
+        own = [", ".join(f"{name}={value}" for name, value in items if name not in common) for items in protocols]
+        table = Table("measurement", "value", "count", *(["protocol"] if any(own) else []))
+        for one, text in zip(found, own, strict=True):
+            value = f"{_shown(one['value'])} {one['unit']}".rstrip()
+            table.add_row(one["name"], value, str(one["count"]), *([text] if any(own) else []))
+        console.print(table)
+    console.print("; ".join(f"{name}={value}" for name, value in common.items()))
+    for name, why in result.get("left_out", {}).items():
+        console.print(f"not measured: {name}: {why}")
+    if result["dataset"]["note"]:
+        console.print(result["dataset"]["note"])
+    if result["dataset"]["stand_in"]:
+        console.print(f"{result['dataset']['name']} is a stand-in dataset: no paper reports these numbers")
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if 1000 <= value < math.inf and value == int(value) else f"{value:,.4f}"
+
+
+def _show_grid(found: list[dict[str, Any]]) -> None:
+    """Numbers with intervals by selector: accuracy and differences under the first scorer; the rest below."""
+    scorer = found[0]["name"].partition(".")[2]
+    cells = {one["name"]: one for one in found}
+    columns = {"accuracy": scorer, **{name: f"{scorer}.{name}" for name in ("vs_random", "vs_majority", "vs_max")}}
+    rows = [one["name"].partition(".")[0] for one in found if one["name"].endswith(f".{scorer}")]
+    grid = Table("pick", *columns, title=f"{found[0]['count']} questions, {scorer}, 95 % intervals")
+    for row in rows:
+        grid.add_row(row, *(_with_interval(cells.get(f"{row}.{suffix}")) for suffix in columns.values()))
+    console.print(grid)
+    rest = Table("measurement", "value")
+    for one in found:
+        if one["name"].partition(".")[0] not in rows:
+            rest.add_row(one["name"], f"{one['value']:.4g} {one['unit']}".rstrip())
+    if rest.row_count:
+        console.print(rest)
+    others = dict.fromkeys(name.split(".")[1] for name in cells if name.partition(".")[0] in rows)
+    console.print(f"by every scorer ({', '.join(others)}): result.json")
+
+
+def _with_interval(one: dict[str, Any] | None) -> str:
+    if one is None:
+        return ""
+    low, high = one.get("low"), one.get("high")
+    spread = "" if low is None or high is None else f" [{low:.1f}, {high:.1f}]"
+    return f"{one['value']:.1f}{spread}"
+
+
+def _short(path: Path) -> str:
+    """A path as seen from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,148 @@
+"""``vaebench list``: what can be chosen and what has been run, without importing torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.table import Table
+
+from vaebench.cli.terminal import Terminal
+from vaebench.config.choices import choices, leaf
+from vaebench.errors import UserError, unknown
+from vaebench.runs.store import Run, Store, store_root
+
+_NO_OPTIONS = frozenset({"_target_", "version", "input_shape", "sample_rate", "data", "needs", "extra", "defaults"})
+_NO_OPTIONS |= {"name", "about", "parents", "embedded", "law", "builds_on", "templates", "fillers"}
+
+
+def show(words: list[str]) -> int:
+    """Print the named sections, or all of them."""
+    sections: dict[str, Callable[[], Table]] = {
+        "models": lambda: _leaves("model"),
+        "datasets": _datasets,
+        "references": lambda: _leaves("reference"),
+        "chains": _chains,
+        "networks": lambda: _leaves("network", "network@model.network"),
+        "encoders": lambda: _leaves("encoder", "encoder@model.encoder"),
+        "decoders": lambda: _leaves("decoder", "decoder@model.decoder"),
+        "autoencoders": lambda: _leaves("autoencoder", "autoencoder@model.autoencoder"),
+        "suites": lambda: _leaves("suite"),
+        "embedders": lambda: _leaves("embedder"),
+        "answers": lambda: _named("answers", "who answers: answers@dataset.answers=NAME with dataset=gsm8k or math"),
+        "problems": lambda: _named("problems", "sets of problems: problems@dataset.problems=NAME"),
+        "papers": _papers,
+        "scales": _scales,
+        "experiments": _experiments,
+        "runs": _runs,
+    }
+    bad = [word for word in words if word not in sections]
+    if bad:
+        raise UserError(*(unknown("section", word, sections) for word in bad))
+    console = Terminal()
+    for name in words or [name for name in sections if name not in ("experiments", "answers", "problems")]:
+        console.print(sections[name]())
+    return 0
+
+
+def _leaves(group: str, choose: str = "") -> Table:
+    """A group's choices with the options each takes; ``choose``: how, where the group's name is not enough."""
+    options = choose.partition("@")[2] or group
+    title = f"{group}s: {choose or group}=NAME, {options}.OPTION=VALUE"
+    table = Table(group, "options (defaults)", title=title)
+    for name in choices(group):
+        found = {k: v for k, v in leaf(group, name).items() if k not in _NO_OPTIONS}
+        table.add_row(name, ", ".join(f"{key}={value}" for key, value in found.items()))
+    return table
+
+
+def _chains() -> Table:
+    """Of every chain its links, each with the links that it builds on."""
+    table = Table("chain", "link", "run", "on", title="chains: chain=NAME link=LINK, chain.LINK.OPTION=VALUE")
+    for name in choices("chain"):
+        for link, about in leaf("chain", name).items():
+            on = ", ".join(f"{role} {parent}" for role, parent in about.get("parents", {}).items())
+            table.add_row(name, link, about.get("experiment") or about["kind"], on)
+    return table
+
+
+def _named(group: str, title: str) -> Table:
+    table = Table(group, title=title)
+    for name in choices(group):
+        table.add_row(name)
+    return table
+
+
+def _datasets() -> Table:
+    from vaebench.data.fetch import available
+
+    table = Table("dataset", "holds", "here", title="datasets: dataset=NAME")
+    for name in choices("dataset"):
+        table.add_row(name, _holds(name), available(name))
+    return table
+
+
+def _holds(name: str) -> str:
+    """A set's images by their shape, or its problems and who answered them."""
+    from vaebench.data.files import parts
+
+    chosen, found = parts(name), leaf("dataset", name)
+    if chosen:
+        return f"{chosen['problems']}, answered by {chosen['answers']}"
+    if "sample_rate" in found:
+        return f"audio, {found['sample_rate']} Hz"
+    return "x".join(map(str, found["shape"])) if "shape" in found else str(found["data"])
+
+
+def _papers() -> Table:
+    from vaebench.papers.tables import load
+
+    table = Table("paper", "table", "caption", title="papers: vaebench reproduce paper=NAME table=TABLE")
+    for name in choices("paper"):
+        for key, entry in load(name).tables.items():
+            table.add_row(name, key, entry.caption)
+    return table
+
+
+def _scales() -> Table:
+    table = Table("scale", "seeds", "epochs", "at most steps", title="scales: scale=NAME")
+    for name in ("smoke", "small", "paper"):
+        spec = leaf("scale", name)
+        table.add_row(name, str(spec["seeds"]), str(spec["epochs"]), str(spec["max_steps"] or "-"))
+    return table
+
+
+def _experiments() -> Table:
+    table = Table("experiment", title="experiments: vaebench train experiment=NAME")
+    for name in choices("experiment"):
+        table.add_row(name)
+    return table
+
+
+def _runs() -> Table:
+    from vaebench.runs.kinds import title
+
+    store = Store(store_root())
+    table = Table("run", "verb", "what", "status", "evaluations", title=f"runs in {store.root.name}/")
+    for run in store.runs():
+        try:
+            request = run.request()
+            state, evaluations = run.state(), _evaluations(run)
+        except UserError as error:
+            table.add_row(run.key, "?", " ".join(error.lines), "damaged", "")
+            continue
+        what = run.status()["reason"] if state == "damaged" else title(request)
+        table.add_row(run.key, request["verb"], what, state, evaluations)
+    return table
+
+
+def _evaluations(run: Run) -> str:
+    """The suites that were run on a training; one whose request cannot be read is named."""
+    from vaebench.config.targets import called
+
+    names = []
+    for path in sorted(run.path("evals").glob("*/request.yaml")):
+        try:
+            names.append(called(Run(path.parent).request()["suite"]))
+        except UserError:
+            names.append(f"{path.parent.name} (damaged)")
+    return " ".join(dict.fromkeys(sorted(names)))

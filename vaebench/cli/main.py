@@ -1,0 +1,192 @@
+"""The command line: verb -> Hydra -> function. The only reader of argv; the only place that catches a `UserError`."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import TextIOWrapper
+from typing import Any
+
+from vaebench.errors import UserError, printable, shown, unknown
+
+HELP = """\
+vaebench: reproduces the tables of papers on variational autoencoders and says, cell by cell, what holds.
+
+  vaebench train model=batchtopk model.k=4 dataset=fashion_mnist seed=1     train one model
+  vaebench eval suite=noise                       evaluate the run `train` makes with the same overrides
+  vaebench answers dataset=tiny                   what language models answered, asked now or recorded
+  vaebench prompt dataset=gsm8k                   the exact prompt and sampling parameters; asks nobody
+  vaebench reproduce paper=batchtopk scale=small  a paper's tables, beside the reported numbers
+  vaebench plan                                   what `reproduce` would do here, and how long it takes
+  vaebench report                                 write tables and pictures again from what is stored
+  vaebench list [models|chains|networks|autoencoders|datasets|embedders|answers|suites|papers|scales|experiments|runs]
+                                                  what can be chosen, what has been run
+  vaebench data status|fetch|verify [dataset ...]              where the datasets are
+
+  vaebench eval model=fsp dataset=cifar10 dataset@test_on=mnist_32     test on another set than the model's own
+  vaebench train model=fsp autoencoder@model.autoencoder=conv          a choice inside another choice
+
+Options of train, eval, answers, prompt, reproduce, plan and report are Hydra overrides (key=value); besides
+  -q            quiet                 -m            sweep: vaebench train -m model.k=4,8 seed=0,1,2
+  --cfg job     show the configuration and stop     --help        this text
+Environment: VAEBENCH_DATA (datasets), VAEBENCH_WEIGHTS (weights of Inception and VGG-16), VAEBENCH_HOME (runs,
+default ./runs), VAEBENCH_CACHE (downloads and decoded folders, default ~/.cache/vaebench).
+"""
+
+VERBS = ("train", "eval", "answers", "prompt", "reproduce", "plan", "report", "list", "data")
+_UNWRITABLE = {
+    errno.ENOSPC: "the disk is full",
+    errno.EROFS: "read-only",
+    errno.EACCES: "no permission",
+    errno.EDQUOT: "quota",
+    errno.EFBIG: "the file is too large for it",
+    errno.EIO: "the disk does not answer",
+    errno.ENOTDIR: "a part of the path is no folder",
+    errno.EEXIST: "it is a file, no folder",
+    errno.EISDIR: "it is a folder, no file",
+    errno.ENAMETOOLONG: "a name in it is too long",
+    errno.ELOOP: "its links lead in a circle",
+    errno.EPERM: "not permitted",
+}
+_LONGEST_LINE = 4_000  # of what is printed of a mistake; a list of all experiments is half of that
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Exit codes: 0 done, 1 some job failed, 2 bad input, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _never_fail_to_print()
+    try:
+        return _dispatch(arguments)
+    except (UserError, OSError) as error:
+        for line in _lines(error):
+            _say(f"error: {line}")
+        return 2
+    except KeyboardInterrupt:
+        _say("interrupted; the same command goes on from here")
+        return 130
+
+
+def _never_fail_to_print() -> None:
+    """A terminal that has no sigma shows a question mark: no command fails for that."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _lines(error: UserError | OSError) -> tuple[str, ...]:
+    """What to say of a mistake or of a disk that takes nothing; any other error of the system is raised again."""
+    if isinstance(error, UserError):
+        return error.lines
+    if error.errno not in _UNWRITABLE:
+        raise error
+    return (
+        f"{shown(error.filename or 'the store')}: cannot be written, {_UNWRITABLE[error.errno]}; nothing finished is "
+        "lost: make room or choose store=FOLDER, and the same command goes on",
+    )
+
+
+def _say(line: str) -> None:
+    """One line of the command line's own voice, whatever its values hold."""
+    print(printable(line)[:_LONGEST_LINE], file=sys.stderr)  # noqa: T201
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(HELP)
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    if verb == "--version":
+        from vaebench import __version__
+
+        sys.stdout.write(f"vaebench {__version__}\n")
+        return 0
+    if verb not in VERBS:
+        raise UserError(unknown("command", verb, VERBS))
+    if "-h" in rest or "--help" in rest:
+        sys.stdout.write(HELP)
+        return 0
+    if verb == "list":
+        from vaebench.cli.listing import show
+
+        return show(rest)
+    if verb == "data":
+        from vaebench.cli.data import command
+
+        return command(rest)
+    return _configured(verb, rest)
+
+
+def _configured(verb: str, rest: list[str]) -> int:
+    """Compose the configuration (several of them for a sweep), then print it or call the verb's function on it."""
+    from vaebench.config import compose
+    from vaebench.data.fetch import usual_images
+
+    options = _options(rest)
+    config_name = {"train": "train", "eval": "eval", "answers": "train", "prompt": "train"}.get(verb, "reproduce")
+    with compose.session():
+        configurations = compose.configurations(
+            config_name, options.overrides, sweep=options.sweep, images=usual_images
+        )
+        if options.show:
+            sys.stdout.write("\n---\n".join(map(compose.as_yaml, configurations)))
+            return 0
+        from vaebench.cli import commands
+
+        function: Callable[[Any], int] = getattr(commands, {"eval": "evaluate"}.get(verb, verb))
+        if len(configurations) == 1:
+            return function(configurations[0])
+        commands.check_all(configurations)
+        return _each(function, dict(zip(compose.points(options.overrides), configurations, strict=True)))
+
+
+def _each(function: Callable[[Any], int], points: Mapping[str, Any]) -> int:
+    """Every point of a sweep, whatever becomes of the others; what failed is said at the end. Returns 1 if some did."""
+    failed: list[str] = []
+    for name, cfg in points.items():
+        try:
+            function(cfg)
+        except (UserError, OSError) as error:
+            failed += [f"failed: {name}: {line}" for line in _lines(error)]
+    for line in failed:
+        _say(line)
+    return int(bool(failed))
+
+
+@dataclass(frozen=True)
+class _Options:
+    overrides: list[str]
+    sweep: bool
+    show: bool
+
+
+def _options(rest: list[str]) -> _Options:
+    """Split the words of a command into flags and overrides. Raises `UserError` for every word that is neither."""
+    words, overrides, strays = list(rest), [], []
+    sweep = show = False
+    while words:
+        word = words.pop(0)
+        if word in ("-m", "--multirun"):
+            sweep = True
+        elif word in ("-q", "--quiet"):
+            overrides.append("quiet=true")
+        elif word in ("--cfg", "-c"):
+            show = True
+            if words[:1] != ["job"]:
+                strays.append("--cfg: only 'job' can be shown (vaebench train --cfg job)")
+            words = words[1:]
+        elif "=" in word or word.startswith("~"):
+            overrides.append(word)
+        else:
+            strays.append(
+                f"{shown(word)!r}: options are written key=value (like model=batchtopk); "
+                "flags: -q, -m, --cfg job, --help"
+            )
+    if strays:
+        raise UserError(*strays)
+    return _Options(overrides, sweep, show)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Configurations: what can be chosen, the typed spine, their composition, and the request one becomes."""

@@ -1,0 +1,129 @@
+"""The words of a command as overrides of Hydra: a path or another text is taken as it is, a sweep is spelled out."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString, RangeSweep
+from hydra.errors import HydraException
+
+from vaebench.config import bounds
+from vaebench.errors import UserError, shown
+
+MOST_POINTS = 10_000  # of a sweep
+_LONGEST = 65_536  # characters of a word; reading longer ones takes minutes
+_DEEPEST = 50  # brackets inside brackets
+# Options of leaves that hold a path, or several: a file, or a model that is a folder or has a name on a hub.
+_PATHS = re.compile(r".+\.(path|reference_file|model|splits\.\w+)")
+_CALL = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag)\(.*\)", re.DOTALL)
+_QUOTED = re.compile(r"""'(\\.|[^'\\])*'|"(\\.|[^"\\])*\"""", re.DOTALL)
+# 1e3 and 8.0 are whole numbers; in a list too, if no text is in it.
+_WHOLE_FLOAT = re.compile(r"(?<![^\[,=:\s])[+-]?(\d+\.\d*|\d+(\.\d*)?[eE]\+?\d{1,2})(?![^\],\s])")
+
+
+def spelled(word: str, spec: type, *, sweep: bool) -> list[str]:
+    """What a word of the command line (``key=value``) stands for: one override, or one for each value of a sweep.
+
+    ``spec``: the dataclass of the configuration, whose texts are no lists, numbers or calls, whatever they look like.
+    Raises `UserError` with one line for what is no override, or lists values without ``sweep``.
+    """
+    if len(word) > _LONGEST:
+        raise UserError(f"{shown(word)}: is too long; at most {_LONGEST:,} characters are read")
+    key, _, value = word.partition("=")
+    if _is_text(spec, key, value, sweep):
+        texts = [text.strip() for text in value.split(",")] if sweep else [value]
+        return [f"{key}={_quoted(text)}" for text in texts]
+    override = parse(word)
+    if override.is_sweep_override() and not sweep:
+        raise UserError(f"{shown(word)}: lists several values; add -m to sweep")
+    found = [f"{key}={text}" for text in _values(override, word)] if override.is_sweep_override() else [word]
+    return list(map(whole, found)) if bounds.is_whole(spec, key.lstrip("+")) else found
+
+
+def parse(word: str) -> Override:
+    """The override as Hydra reads it. Raises `UserError` with one line."""
+    if _depth(word) > _DEEPEST:
+        raise UserError(f"{shown(word)}: more than {_DEEPEST} brackets inside each other")
+    try:
+        override = OverridesParser.create().parse_override(word)
+    except (HydraException, ValueError) as error:  # ValueError: a number of thousands of digits
+        raise UserError(f"{shown(word)}: {shown(bounds.first_line(error))}{_quoting(word)}") from error
+    if GlobalHydra.instance().is_initialized():  # glob() looks at the choices of a group
+        override.config_loader = GlobalHydra.instance().config_loader()
+    return override
+
+
+def whole(word: str) -> str:
+    """The override with its whole numbers written as such: 1000 for 1e3, 8 for 8.0."""
+    key, equals, value = word.partition("=")
+    if not equals or any(mark in value for mark in "'\"{"):
+        return word
+    return f"{key}={_WHOLE_FLOAT.sub(lambda found: _digits(found.group()), value)}"
+
+
+def _values(override: Override, word: str) -> list[str]:
+    try:
+        found = list(itertools.islice(_in_order(override).sweep_string_iterator(), MOST_POINTS + 1))
+    except (HydraException, ValueError, ArithmeticError) as error:
+        raise UserError(
+            f"{shown(word)}: {shown(bounds.first_line(error))}; write the values, separated by commas"
+        ) from error
+    if not found:
+        raise UserError(f"{shown(word)}: lists no value")
+    if len(found) > MOST_POINTS:
+        raise UserError(f"{shown(word)}: lists more than {MOST_POINTS:,} values")
+    return found
+
+
+def _in_order(override: Override) -> Override:
+    """Without shuffle(): every point is run, and an endless range would be listed whole."""
+    if isinstance(override.value(), ChoiceSweep | RangeSweep):
+        override.value().shuffle = False  # type: ignore[union-attr]
+    return override
+
+
+def _is_text(spec: type, key: str, value: str, sweep: bool) -> bool:
+    """Whether the value is a text that Hydra's grammar is not to look at."""
+    name = key.lstrip("+")
+    typed = bounds.is_text(spec, name)
+    if value == "null" or not (typed or _PATHS.fullmatch(name)) or _QUOTED.fullmatch(value):
+        return False
+    if sweep and (_CALL.fullmatch(value) or ("," in value and re.search("['\"]", value))):
+        return False
+    return typed or not _is_list(f"{key}={value}")
+
+
+def _is_list(word: str) -> bool:
+    try:
+        return isinstance(parse(word).value(), list)
+    except UserError:
+        return False
+
+
+def _quoted(text: str) -> str:
+    return text if text == "null" or _QUOTED.fullmatch(text) else QuotedString(text, Quote.single).with_quotes()
+
+
+def _digits(number: str) -> str:
+    found = float(number)
+    return str(int(found)) if found.is_integer() and abs(found) < 2**53 else number
+
+
+def _depth(word: str) -> int:
+    deepest = depth = 0
+    for character in word:
+        depth += (character in "[({") - (character in "])}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _quoting(word: str) -> str:
+    """What to do where a list holds overrides themselves, which Hydra reads only in quotes."""
+    key, _, value = word.partition("=")
+    if not (value.startswith("[") and "=" in value) or len(word) > 1000:
+        return ""
+    quoted = ",".join('"' + item.strip(" '\"") + '"' for item in value.strip("[]").split(","))
+    return f"; overrides in a list are quoted: '{key}=[{quoted}]'"

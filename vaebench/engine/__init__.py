@@ -1,0 +1,1 @@
+"""What trains: the loop, its schedules, the machine, checkpoints."""

@@ -1,0 +1,132 @@
+"""The machine: device, threads, seeds, precision and provenance. No other module chooses any of these."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaebench import __version__
+from vaebench.errors import UserError, shown, unknown
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def setup(*, device: str, threads: int) -> torch.device:
+    """Set the thread count, flush denormal numbers (they slow a nearly converged network down) and pick the device.
+
+    Raises `UserError` for a device that this machine has not. ``threads``: within the bounds of `RuntimeSpec`.
+    """
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    return resolve_device(device)
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto``: CUDA if there is one, else the CPU. MPS only by name: it lacks float64, which the FID needs."""
+    kind, colon, number = name.partition(":")
+    if kind not in DEVICES:
+        raise UserError(unknown("runtime.device", name, DEVICES))
+    if colon and (kind == "auto" or not re.fullmatch("[0-9]{1,2}", number)):
+        raise UserError(f"runtime.device={shown(name)}: behind the colon stands the number of a device, like cuda:0")
+    if kind == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if kind == "cuda" and not torch.cuda.is_available():
+        counts["cuda"] = 0
+    if int(number or 0) >= counts[kind]:
+        raise UserError(
+            f"runtime.device={name}: this machine has no such device (torch {torch.__version__}). "
+            "Use runtime.device=cpu or auto"
+        )
+    return torch.device(name)
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global generators: initial weights and the noise of training come from them."""
+    torch.manual_seed(seed)
+
+
+def device_name(device: torch.device) -> str:
+    """What the device calls itself: the GPU's name or the processor's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}: {_processor()}"
+
+
+@lru_cache
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+@lru_cache
+def commit() -> str:
+    """The commit of the checkout vaebench runs from, ``+`` behind it for uncommitted changes; else its version."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return f"v{__version__}"
+    try:
+        git = ["git", "-C", str(here)]
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        # Results are what a run writes: they do not make the code that wrote them another code.
+        changes = subprocess.run(
+            [*git, "status", "--porcelain", "--", "vaebench", "conf"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return f"v{__version__}"
+    return head.stdout.strip() + ("+" if changes.stdout.strip() else "")
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """Where and with what a number was made, as plain data."""
+    packages = ("torch", "torchvision", "numpy", "scikit-learn", "transformers")
+    return {
+        "commit": commit(),
+        "device": device_name(device),
+        "host": socket.gethostname(),
+        "threads": torch.get_num_threads(),
+        "python": sys.version.split()[0],
+        "packages": {name: metadata.version(name) for name in packages},
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def overload_warning(workers: int, threads: int) -> str | None:
+    """One line when the machine is too busy for ``workers`` x ``threads``; None when it is not, or cannot be told."""
+    try:
+        load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    except OSError:
+        return None
+    if load + workers * threads <= cores * 1.5:
+        return None
+    fewer = " (fewer: executor.workers, runtime.threads)" if workers * threads > 1 else ""
+    return (
+        f"warning: {cores} cores, load {load:.1f}, and this run wants {workers} x {threads} threads: "
+        f"expect it to be slow{fewer}"
+    )
+
+
+def free_bytes(device: torch.device) -> int:
+    """The memory of the GPU that is free, or what this machine can give a new process."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.is_file():
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024

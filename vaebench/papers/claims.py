@@ -1,0 +1,123 @@
+"""Claims as the YAML writes them: several at once, over a grid, their sentences made of labels.
+
+``row``, ``column`` and ``than`` may be lists: a claim for each combination; ``pairs`` maps rows to what each is
+compared with. A claim that names rows or columns of a grid is repeated over it; the name of an axis limits that
+(``K: [256, 1024]``). It may have a ``grid`` of its own too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vaebench.papers import grid
+from vaebench.papers.verdicts import WITHIN
+
+if TYPE_CHECKING:
+    from vaebench.papers.records import Column, Row
+
+_RELATIONS = {"lower": "below", "higher": "above"}
+_ROWS = ("row", "than")
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What the claims of a table are about, and where ``mistakes`` in them are noted."""
+
+    rows: Mapping[str, Row]
+    columns: Mapping[str, Column]
+    mistakes: list[str]
+
+    def spread(self, claims: Iterable[Any]) -> Iterator[dict[str, Any]]:
+        """The claims one by one, with ``id`` and ``text``. A list of claims among them counts as its claims."""
+        for claim in claims:
+            if isinstance(claim, list):
+                yield from self.spread(claim)
+                continue
+            pairs = claim["pairs"].items() if "pairs" in claim else [(claim.get("row"), claim.get("than"))]
+            for row, than in pairs:
+                sides = {"row": row, "than": than, "column": claim.get("column")}
+                listed = (side if isinstance(side, list) else [side] for side in sides.values())
+                rest = {key: value for key, value in claim.items() if key not in ("pairs", *sides)}
+                for names in itertools.product(*listed):
+                    named = {side: name for side, name in zip(sides, names, strict=True) if name is not None}
+                    yield from self._over_grid({**named, **rest})
+
+    def _over_grid(self, claim: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        axes: dict[str, list[Any]] = {name: list(values) for name, values in claim.pop("grid", {}).items()}
+        for side in ("row", "than", "column", "than_column"):
+            for entry in (
+                one for one in self._entries(side).values() if one.written and one.written == claim.get(side)
+            ):
+                for name, value in entry.point.items():
+                    axes.setdefault(name, []).append(value)
+        axes = {name: list(dict.fromkeys(values)) for name, values in axes.items()}
+        wanted = {name: claim.pop(name, values) for name, values in axes.items()}
+        for point in grid.points(wanted):
+            one = grid.at(claim, point, axes)
+            one |= {side: self._placed(side, one[side], point) for side in ("row", "than", "column") if side in one}
+            one["text"] = self._text(one, point, claim.get("text"))
+            one.pop("remark", None)
+            yield {**one, "id": name_of(one)}
+
+    def _entries(self, side: str) -> Mapping[str, Row | Column]:
+        return self.rows if side in _ROWS else self.columns
+
+    def _placed(self, side: str, name: str, point: grid.Point) -> str:
+        """The row or column at a point of the grid; the name itself if it is not of the grid."""
+        for key, entry in self._entries(side).items():
+            if entry.written == name and entry.point.items() <= point.items():
+                return key
+        return name
+
+    def _text(self, claim: Mapping[str, Any], point: grid.Point, given: str | None) -> str:
+        """The sentence that is given or made, with its gaps filled; the remark; values of the rows' grid not named."""
+        gaps: dict[str, Any] = dict(point)
+        own: dict[str, Any] = {}
+        for side in ("row", "than", "column"):
+            entry = self._entries(side).get(claim.get(side, ""))
+            called = (entry.short or entry.label) if entry else claim.get(side, "")
+            gaps |= {side: called, f"{side}'s": _possessive(called), f"{side}_label": entry.label if entry else called}
+            if entry and side in _ROWS:
+                gaps |= {f"{side}_{name}": value for name, value in entry.point.items()}
+                own |= {name: value for name, value in entry.point.items() if name in point}
+        text = given or self._sentence(claim, gaps["column"])
+        try:
+            filled = text.format_map(gaps)
+        except (KeyError, IndexError, ValueError, AttributeError):
+            self.mistakes.append(f"claim {name_of(claim)}: text={text!r}: Valid in braces: {', '.join(sorted(gaps))}")
+            filled = text
+        remark = f", {claim['remark']}" if "remark" in claim else ""
+        return (
+            filled + remark + "".join(f" ({name} = {value})" for name, value in own.items() if f"{name}}}" not in text)
+        )
+
+    def _sentence(self, claim: Mapping[str, Any], column: str) -> str:
+        """``PSNR of {row} above {than's}``; what a column's label says behind a comma comes last."""
+        entry, holds = self.columns.get(claim.get("column", "")), str(claim.get("holds"))
+        unit = f" {entry.unit}" if entry and entry.unit else ""
+        factor, margin = claim.get("factor", 1), claim.get("margin", 0)
+        other = f"{claim['value']}{unit}" if "value" in claim else "{than's}"
+        times = {1: "", 2: "twice "}.get(factor, f"{factor} times ")
+        relation = f"within {margin}{unit} of" if holds == WITHIN else _RELATIONS.get(holds, holds)
+        beyond = f" plus {margin}{unit}" if margin and holds != WITHIN else ""
+        quantity, *rest = column.split(", ", 1)
+        return ", ".join([f"{quantity} of {{row}} {relation} {times}{other}{beyond}", *rest])
+
+
+def name_of(claim: Mapping[str, Any]) -> str:
+    """What to call it: ``vmae-gfid-lower-sdvae``."""
+    sides = (claim.get(side) for side in ("row", "column", "holds", "than", "than_column", "value"))
+    return "-".join(str(side) for side in sides if side is not None)
+
+
+def short(label: str) -> str:
+    """What to call a row whose label says more: ``DINO`` of ``DINO: self-supervised features``."""
+    return re.split(r", |: | \(", label)[0]
+
+
+def _possessive(name: str) -> str:
+    return f"that of {name}" if len(name.split()) > 2 else f"{name}'s"

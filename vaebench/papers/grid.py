@@ -1,0 +1,71 @@
+"""Rows and columns that are written once and stand for several: ``grid: {K: [256, 1024]}``.
+
+Such an entry is repeated for each value. In its texts ``{K}`` is the value; a mapping with values of ``K`` as its keys
+stands for the one of its entries that belongs to the value, or for nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Axes = Mapping[str, Sequence[Any]]
+Point = Mapping[str, Any]
+
+
+def spread(entries: Mapping[str, Mapping[str, Any]], joint: str) -> dict[str, dict[str, Any]]:
+    """Rows or columns by their final names: a row ``fsq`` becomes ``fsq_256`` and ``fsq_1024``, joined by ``joint``.
+
+    Each that was repeated knows its ``point`` of the grid and the name it is ``written`` under; a label without the
+    values gets them at its end.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, entry in entries.items():
+        axes = entry.get("grid") or {}
+        template = {key: value for key, value in entry.items() if key != "grid"}
+        if not axes:
+            found[name] = template
+            continue
+        for point in points(axes):
+            values = [str(value) for value in point.values()]
+            here = at(template, point, axes)
+            label = str(here.get("label", ""))
+            if template.get("label") == label:
+                here = {"short": label, **here, "label": ", ".join([label, *values])}
+            found[joint.join([name, *values])] = {**here, "point": point, "written": name}
+    return found
+
+
+def points(axes: Axes) -> Iterator[dict[str, Any]]:
+    """All combinations of the values, the last axis fastest."""
+    for values in itertools.product(*axes.values()):
+        yield dict(zip(axes, values, strict=True))
+
+
+def at(value: Any, point: Point, axes: Axes) -> Any:
+    """What a template is at a point of its grid."""
+    if isinstance(value, str):
+        for name, number in point.items():
+            if value == f"{{{name}}}":
+                return number
+            value = value.replace(f"{{{name}}}", str(number))
+        return value
+    if isinstance(value, list | tuple):
+        return [at(item, point, axes) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    inner = {key: _chosen(item, point, axes) for key, item in value.items()}
+    return {key: at(item, point, axes) for key, item in inner.items() if item is not _NOTHING}
+
+
+_NOTHING = object()
+
+
+def _chosen(value: Any, point: Point, axes: Axes) -> Any:
+    """Of a mapping by values of an axis the one that belongs to the point; any other value as it is."""
+    if isinstance(value, Mapping) and value:
+        for name, number in point.items():
+            if set(value) <= set(axes[name]):
+                return value.get(number, _NOTHING)
+    return value

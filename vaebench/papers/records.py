@@ -1,0 +1,229 @@
+"""A paper as data: its tables, their rows, columns, printed numbers and claims.
+
+A *study* is a table whose rows are not written out but are all combinations of what the paper leaves open (`Readings`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vaebench.papers.changes import Change, merged, words
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: the training it stands for. ``columns``: only these are measured (empty: all).
+
+    ``experiment``: empty where the paper quotes another work's numbers; such a row is never run, and claims compare
+    with what is printed. ``set`` changes it, ``at`` by scale, ``on_stand_in`` where the table runs on its stand-in;
+    ``options`` are those of the suites that measure it.
+    ``scales``: at which it is run (empty: all). ``failed``: columns in which the paper says that the training failed.
+    ``measures`` fills the ``{measures}`` of a column's measurement (which selector picks); with ``optional`` a
+    measurement that the data cannot give is left empty. ``short``: what a claim's sentence calls it. ``point``: where
+    on the table's grid it is, ``written`` the name it has there in the YAML. In a study ``reading`` holds the answer on
+    each axis the row depends on, ``of`` the printed (table, row) it reads.
+    """
+
+    label: str
+    experiment: str
+    set: Change = field(default_factory=dict)
+    at: Mapping[str, Change] = field(default_factory=dict)
+    on_stand_in: Change = field(default_factory=dict)
+    options: Change = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+    scales: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    note: str = ""
+    measures: str = ""
+    optional: bool = False
+    short: str = ""
+    point: Mapping[str, Any] = field(default_factory=dict)
+    written: str = ""
+    reading: Mapping[str, str] = field(default_factory=dict)
+    of: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: the suite and the measurement that fill it, of the column's own name unless another is given.
+
+    ``better``: ``lower``, ``higher`` or ``none``. ``tolerance``: half the width of the band round a reported number
+    inside which it counts as reproduced. ``protocol``: what the paper states, or what the quantity's name means (FID:
+    Inception features); ``reading``: what it leaves open, as we read it. Both are compared with how ours was measured.
+    ``optional``: left empty where the suite cannot measure it (weights or a package that are not at hand).
+    ``stage``: an experiment; the column is measured on the model that this stage trains on the row's (a diffusion
+    model).
+    ``snapshot``: as the model was after so many of the parts its training is kept in (`TrainSpec.snapshots`).
+    ``minus``: another column, whose number of the same row and seed is taken off (gFID less rFID). ``options``: of the
+    suite. ``short``, ``point``, ``written``: as of a `Row`.
+    """
+
+    label: str
+    suite: str
+    measurement: str
+    better: str
+    digits: int
+    unit: str = ""
+    tolerance: float | None = None
+    optional: bool = False
+    stage: str = ""
+    snapshot: int | None = None
+    minus: str = ""
+    options: Change = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+    short: str = ""
+    point: Mapping[str, Any] = field(default_factory=dict)
+    written: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An ordering: (``row``, ``column``) is lower or higher (``holds``) than (``than``, ``than_column``).
+
+    More exactly, than ``factor`` times that cell plus ``margin``; with ``holds: within`` the two differ by ``margin``
+    at most. With ``value`` the cell is compared with that number.
+
+    ``kind``: the ``paper`` says so; or it is ours: a ``control`` of what the paper leaves out, a ``gate`` that has to
+    hold if the method is built rightly, or something to ``watch``.
+    """
+
+    id: str
+    text: str
+    row: str
+    column: str
+    holds: str
+    than: str = ""
+    than_column: str = ""
+    value: float | None = None
+    factor: float = 1.0
+    margin: float = 0.0
+    kind: str = "paper"
+
+    @property
+    def asserted(self) -> bool:
+        """Whether the paper says so."""
+        return self.kind == "paper"
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the paper leaves open: ``axes`` maps each question to its answers, each a change of the training.
+
+    ``of``: the printed rows that are measured again, with the axes they depend on and the columns that count;
+    ``units``: per column, the difference that weighs as one; ``must_match``: protocol fields that must be as the
+    paper's for a cell to count at all.
+    """
+
+    axes: Mapping[str, Mapping[str, Change]]
+    of: tuple[Mapping[str, Any], ...]
+    units: Mapping[str, float]
+    must_match: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table. ``reported``: row -> column -> the printed number.
+
+    ``datasets``: by scale, the sets it is measured on one by one, where that is not just ``dataset``; ``stand_ins``: by
+    scale, sets that stand for them. ``stand_in``: the embedded set that is taken where none of them can be had; empty:
+    the table is not run then. ``train_on``: the set a model is trained on, by the set it is measured on, where they
+    differ. ``seeds``: by scale, where not the scale's own number; ``at``: by scale, what it changes of all rows;
+    ``stages_at``: of the columns' stages. ``features``: by scale, the network behind Frechet distances where it is at
+    hand and images fit it. ``options``: by scale and suite, those of the suite.
+    """
+
+    caption: str
+    dataset: str
+    rows: Mapping[str, Row]
+    columns: Mapping[str, Column]
+    reported: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    at: Mapping[str, Change] = field(default_factory=dict)
+    stages_at: Mapping[str, Change] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Change]] = field(default_factory=dict)
+    features: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    datasets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stand_ins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stand_in: str = "digits"
+    train_on: Mapping[str, str] = field(default_factory=dict)
+    study: Readings | None = None
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The sets the table is about; any other is a stand-in."""
+        return tuple(dict.fromkeys((self.dataset, *(name for sets in self.datasets.values() for name in sets))))
+
+    def sets(self, scale: str) -> tuple[str, ...]:
+        """The sets to measure on at a scale."""
+        if scale in self.stand_ins:
+            return tuple(self.stand_ins[scale])
+        return tuple(self.datasets.get(scale, ())) if self.datasets else (self.dataset,)
+
+    def instead(self, scale: str) -> str:
+        """The embedded set for where none of `sets` can be had; empty: there is none at this scale.
+
+        Where a scale has stand-ins of its own, the others keep to the paper's sets: their networks fit nothing else.
+        """
+        return self.stand_in if not self.stand_ins or scale in self.stand_ins else ""
+
+    @property
+    def printed(self) -> tuple[str, ...]:
+        """The rows that the paper has, with numbers or with failed trainings."""
+        return tuple(key for key, row in self.rows.items() if key in self.reported or row.failed)
+
+    def only(self, rows: Iterable[str]) -> Table:
+        """The table without its other rows, their numbers and the claims about them."""
+        kept = {key: entry for key, entry in self.rows.items() if key in set(rows)}
+        return replace(
+            self,
+            rows=kept,
+            reported={key: numbers for key, numbers in self.reported.items() if key in kept},
+            claims=tuple(claim for claim in self.claims if {claim.row, claim.than} <= kept.keys()),
+        )
+
+    @property
+    def quoted(self) -> tuple[str, ...]:
+        """The rows that are printed numbers and nothing to run."""
+        return tuple(key for key, row in self.rows.items() if not row.experiment)
+
+    def run_at(self, scale: str) -> list[str]:
+        """The rows that are run at a scale."""
+        rows = {key: row for key, row in self.rows.items() if row.experiment}
+        return [key for key, row in rows.items() if not row.scales or scale in row.scales]
+
+    def training(self, row: Row, scale: str, *, stand_in: bool = False) -> tuple[str, ...]:
+        """What is changed of a row's experiment, as overrides: by the table, then by the row."""
+        there = row.on_stand_in if stand_in else {}
+        return words(merged(self.at.get(scale, {}), row.set, there, row.at.get(scale, {})))
+
+    def stage(self, scale: str) -> tuple[str, ...]:
+        """The same of the columns' stages."""
+        return words(self.stages_at.get(scale, {}))
+
+    def suite(self, column: Column, row: Row, scale: str) -> tuple[str, ...]:
+        """The suite that measures a cell, and its options, as overrides."""
+        here = self.options.get(scale, {}).get(column.suite, {})
+        return (f"suite={column.suite}", *words(merged(here, column.options, row.options), within="suite"))
+
+    def trained_on(self, dataset: str) -> str:
+        """The set behind the models that are measured on ``dataset``."""
+        return self.train_on.get(dataset, dataset)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper: ``source`` is where it can be found, ``unstated`` what it leaves open with the reading taken here."""
+
+    name: str
+    title: str
+    authors: str
+    source: str
+    year: int
+    tables: Mapping[str, Table]
+    unstated: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,105 @@
+"""The pictures that belong to no suite: trainings, what was measured along them, and the readings of a study."""
+
+from __future__ import annotations
+
+from vaebench.contracts.pictures import Axis, Line, Panel, Panels, Picture, curves
+from vaebench.report.stored import Log, Shown
+from vaebench.report.summary import Section
+
+
+def _curves(shown: Shown) -> Panels | None:
+    """A panel per logged term, a line per seed, a colour per row."""
+    if not (shown.section.table.reported or _of_training_alone(shown.section)):
+        return None
+    rows: dict[str, list[Log]] = {}
+    for row, logs in shown.logs().items():
+        rows.setdefault(shown.rows[row].label, []).extend(logs)
+    # Lines of one log need not hold the same terms: a validation has a line of its own.
+    terms = dict.fromkeys(k for logs in rows.values() for log in logs for line in log for k in line if "/" in k)
+    found = [_curve(term, rows) for term in terms]
+    return Panels(panels=found, across=2, height=2.4, legend=4)
+
+
+def _curve(term: str, rows: dict[str, list[Log]]) -> Panel:
+    drawn = [
+        line
+        for number, (label, logs) in enumerate(rows.items())
+        for line in curves(logs, "epoch", term, label=label, colour=number)
+    ]
+    values = [value for line in drawn for value in line.y]
+    wide = min(values) > 0 and max(values) > 100 * min(values)
+    return Panel(marks=drawn, title=term, x=Axis(label="epoch"), y=Axis(scale="log" if wide else "linear"))
+
+
+def _of_training_alone(section: Section) -> bool:
+    """Whether the table shows what trainings over all seeds came to, with nothing to be better at."""
+    pooled = any(cell.pooled for cell in section.cells.values())
+    return pooled and all(column.better == "none" for column in section.table.columns.values())
+
+
+def _steps(shown: Shown) -> Panels | None:
+    """A panel per quantity that was measured along a training, at two places at least; each a share of its steps.
+
+    The columns are the snapshots 1, 2, ... and, last, the trained model itself.
+    """
+    columns = {name: column for name, column in shown.section.table.columns.items() if column.stage}
+    last = max((column.snapshot or 0 for column in columns.values()), default=0)
+    if not last:
+        return None
+    parts = last + any(column.snapshot is None for column in columns.values())
+    quantities: dict[str, dict[float, str]] = {}
+    for name, column in columns.items():
+        if any(cell.ours for cell in shown.cells(name).values()):
+            quantities.setdefault(column.measurement, {})[(column.snapshot or parts) / parts] = name
+    found = []
+    for places in quantities.values():
+        name = list(places.values())[-1]
+        title = shown.section.headings[name].replace(f", {columns[name].label.partition(', ')[2]}", "")
+        if len(places) > 1:
+            x = Axis(label="share of the training's steps")
+            found.append(Panel(marks=shown.lines(places), title=title, x=x))
+    return Panels(panels=found, across=len(found), height=2.8)
+
+
+def _readings(shown: Shown) -> Panels | None:
+    """Every ranked reading: its distance above, its answers below (one dot per axis)."""
+    ranking, study = shown.section.ranking, shown.section.table.study
+    if ranking is None or study is None or ranking.ranked.empty:
+        return None
+    frame = ranking.ranked
+    ranks, distance = (0.0, len(frame) + 1.0), Axis(label="distance", limits=(0, 1.05 * frame["distance"].max()))
+    marks = [Line(x=frame["rank"], y=frame["distance"], colour=1, size=3.5, width=0.8, marker="o")]
+    above = Panel(marks=marks, title=shown.section.place, x=Axis(limits=ranks), y=distance)
+    answers = [(number, axis, answer) for number, axis in enumerate(study.axes) for answer in study.axes[axis]]
+    dots = [
+        Line(x=those, y=[-place] * len(those), colour=number, dash="", marker="s", size=3)
+        for place, (number, axis, answer) in enumerate(answers)
+        if len(those := frame[frame[axis] == answer]["rank"])
+    ]
+    names = {float(-place): f"{axis}: {answer}" for place, (_, axis, answer) in enumerate(answers)}
+    below = Panel(marks=dots, x=Axis(label="readings, nearest first", limits=ranks), y=Axis(ticks=names))
+    return Panels(panels=(above, below), height=(2.0, 0.8 + 0.19 * len(answers)))
+
+
+PICTURES = (
+    Picture(
+        kind="steps",
+        caption="Along the training of the diffusion model; bars: 95 % intervals",
+        draw=_steps,
+        of_numbers=True,
+        place=70,
+    ),
+    Picture(
+        kind="curves",
+        caption="Training, means over the steps of each log entry; one line per seed",
+        draw=_curves,
+        place=80,
+    ),
+    Picture(
+        kind="readings",
+        caption="All measured readings by their distance to the paper's numbers, nearest first",
+        draw=_readings,
+        of_numbers=True,
+        place=90,
+    ),
+)

@@ -1,0 +1,108 @@
+"""``table.json``: all that the other formats show, for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from vaebench.contracts.infinite import spelled
+from vaebench.papers.readings import main_effects
+from vaebench.papers.tables import Paper
+from vaebench.papers.verdicts import Interval
+from vaebench.report.summary import Cell, JudgedClaim, Section
+
+
+def render(paper: Paper, sections: Sequence[Section]) -> str:
+    """The paper's sections as indented JSON; a missing number is null, an infinite one the text ``inf``."""
+    content = {
+        "paper": paper.name,
+        "title": paper.title,
+        "source": paper.source,
+        "interval": "95 %: Student t of the mean over seeds, or (pooled) a bootstrap over questions and seeds",
+        "unstated": dict(paper.unstated),
+        "sections": [_section(section) for section in sections],
+    }
+    return json.dumps(spelled(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _section(section: Section) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "table": section.key,
+        "caption": section.table.caption,
+        "scale": section.scale,
+        "dataset": section.dataset,
+        "stand_ins": list(section.stand_ins),
+        "commits": list(section.commits),
+        "devices": list(section.devices),
+    }
+    if section.ranking is None:
+        return {
+            **facts,
+            "cells": [_cell(section, cell) for cell in section.cells.values()],
+            "claims": [_claim(judged) for judged in section.claims],
+        }
+    return {
+        **facts,
+        "cells_of_the_paper": section.ranking.wanted,
+        "left_out": list(section.ranking.left_out),
+        "readings": _lines(section.ranking.frame),
+        "main_effects": _lines(main_effects(section.table, section.ranking)),
+    }
+
+
+def _cell(section: Section, cell: Cell) -> dict[str, Any]:
+    column = section.table.columns[cell.column]
+    return {
+        "row": cell.row,
+        "row_label": section.table.rows[cell.row].label,
+        "column": cell.column,
+        "column_label": section.headings[cell.column],
+        "measurement": column.measurement,
+        "unit": column.unit,
+        "paper": cell.reported,
+        "tolerance": column.tolerance,
+        "ours": _interval(cell.ours),
+        "pooled": cell.pooled,
+        "difference": cell.difference,
+        "verdict": cell.verdict.kind if cell.verdict else None,
+        "verdict_text": cell.verdict.text if cell.verdict else None,
+        "values": {str(seed): value for seed, value in cell.values.items()},
+        "protocol": [dict(protocol) for protocol in _distinct(cell)],
+        "protocol_digest": list(cell.digests),
+        "runs": {str(seed): {"run": run, "eval": evaluation} for seed, (run, evaluation) in cell.runs.items()},
+    }
+
+
+def _claim(judged: JudgedClaim) -> dict[str, Any]:
+    claim = judged.claim
+    return {
+        "id": claim.id,
+        "text": claim.text,
+        "asserted_by_the_paper": claim.asserted,
+        "left": [claim.row, claim.column],
+        "right": [claim.than, claim.than_column],
+        "holds_if": claim.holds,
+        "paired_difference": _interval(judged.difference),
+        "verdict": judged.verdict.kind,
+        "verdict_text": judged.verdict.text,
+        "stand_ins": list(judged.stand_ins),
+    }
+
+
+def _interval(found: Interval | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"mean": found.mean, "low": found.low, "high": found.high, "seeds": found.count}
+
+
+def _distinct(cell: Cell) -> list[Any]:
+    return [protocol for n, protocol in enumerate(cell.protocols) if protocol not in cell.protocols[:n]]
+
+
+def _lines(frame: Any) -> list[dict[str, Any]]:
+    """A frame's lines as plain data; what is not there is null."""
+    return [
+        {str(name): None if value != value else value for name, value in line.items()}
+        for line in frame.to_dict("records")
+    ]

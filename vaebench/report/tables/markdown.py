@@ -1,0 +1,185 @@
+"""``table.md``: ours beside the paper's, cell by cell, for reading on a code host."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+
+from vaebench.papers.readings import main_effects
+from vaebench.papers.tables import Paper
+from vaebench.report import words
+from vaebench.report.summary import NOT_RUN, Section, counts, dataset_name, protocol_lines
+
+_SHOWN_READINGS = 10
+
+
+Files = Sequence[tuple[str, str]]
+
+
+def render(
+    paper: Paper, sections: Sequence[Section], figures: Mapping[str, Files], pages: Mapping[str, Files] | None = None
+) -> str:
+    """The whole file. ``figures``, ``pages``: by section name, (file name, caption) of what lies beside it."""
+    lines = [
+        f"# {_escape(paper.title)}",
+        "",
+        _escape(f"{paper.authors}. {paper.source}."),
+        "",
+        "Written by `vaebench report`; edits are lost. ± is half of the 95 % Student t interval over seeds; "
+        "in tables on answers to questions, of the 95 % bootstrap interval over questions and seeds.",
+        "",
+    ]
+    lines += _grid(
+        ["table", "scale", "dataset", "verdicts"],
+        ([s.key, s.scale, dataset_name(s.dataset), words.overview(s)] for s in sections),
+    )
+    for place, group in groupby(sections, key=lambda section: section.place):
+        lines += [f"## {_escape(place)}", ""]
+        for section in group:
+            lines += _section(paper, section, figures.get(section.name, ()), (pages or {}).get(section.name, ()))
+    lines += ["## What the paper leaves open", "", "and how it is read here at scale=paper:", ""]
+    lines += _grid(["question", "reading"], paper.unstated.items())
+    lines += ["## What the verdicts mean", ""]
+    lines += _grid(["verdict on a number", "when"], words.VERDICTS.items())
+    lines += _grid(["verdict on a claim", "when"], words.CLAIM_VERDICTS.items())
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _section(paper: Paper, section: Section, figures: Files, pages: Files) -> list[str]:
+    lines = [f"### {_escape(f'{section.key}: {section.table.caption}')}", ""]
+    if section.stand_ins:
+        lines += [f"**Stand-ins:** {_escape('; '.join(section.stand_ins))}.", ""]
+    lines += _study(section) if section.ranking else _printed(section)
+    for file, caption in figures:
+        lines += [f"![{_escape(caption)}]({file})", "", f"*{_escape(caption)}*", ""]
+    for file, caption in pages:
+        lines += [f"[{_escape(caption)}]({file})", ""]
+    lines += [f"{_escape(note)}\n" for note in section.table.notes]
+    return [*lines, f"{_escape(words.made(section))} `{words.command(paper.name, section)}`", ""]
+
+
+def _printed(section: Section) -> list[str]:
+    table = section.table
+    lines = _table([_escape(text) for text in ("", *words.headings(section))], _rows(section))
+    if section.scale == NOT_RUN:  # the paper's numbers, and nothing to say about them
+        return lines
+    cells = words.printed_cells(section)
+    if cells:
+        found = words.summary(counts(section)["cells"])
+        lines += [f"**Cell by cell** ({found})", ""]
+        lines += _grid(
+            ["row", "column", "ours", "seeds", "paper", "difference", "tolerance", "verdict"],
+            (
+                [
+                    table.rows[cell.row].label,
+                    section.headings[cell.column],
+                    words.mean(cell.ours, column.digits),
+                    words.seeds(cell.ours),
+                    words.printed(section, cell.row, cell.column),
+                    words.signed(cell.difference, column.digits),
+                    f"{column.tolerance:g}",
+                    words.short(cell),
+                ]
+                for cell, column in cells
+            ),
+        )
+        reasons = words.reasons(section)
+        lines += ["Not comparable, because", "", *(f"- {_escape(reason)}" for reason in reasons), ""] if reasons else []
+    if section.claims:
+        found = words.summary(counts(section)["claims"])
+        judged_on = "".join(f"; {_escape(note)}" for note in words.common_notes(section))
+        title = f"**Claims** (the paper's: {found}{judged_on})" if counts(section)["claims"] else "**Questions**"
+        lines += [title, ""]
+        lines += _grid(["claim", "of", "mean paired difference", "seeds", "verdict", "note"], _claims(section))
+    lines += ["**Measured under**", ""]
+    facts = [*protocol_lines(section), *words.notes(section)]
+    return [*lines, *(f"- {_escape(f'{name}: {text}')}" for name, text in facts), ""]
+
+
+def _rows(section: Section) -> Iterable[list[str]]:
+    """A line with the paper's numbers (where it prints some) and one with ours; Markdown already."""
+    table = section.table
+    for row, entry in table.rows.items():
+        label, printed = _escape(entry.label), row in table.printed
+        papers = [words.printed(section, row, column) for column in table.columns]
+        if section.scale == NOT_RUN:
+            yield [label, *papers]
+            continue
+        if printed:
+            yield [f"{label}, paper", *papers]
+        if row in table.quoted:
+            continue
+        ours = words.ours(section, row)
+        if printed or any(ours):
+            control = " (control)" if table.printed else ""
+            yield [f"{label}, **ours**" if printed else f"{label}{control}", *ours]
+
+
+def _claims(section: Section) -> Iterable[list[str]]:
+    for judged in section.claims:
+        yield [
+            judged.claim.text,
+            "paper" if judged.claim.asserted else "ours",
+            words.difference(section, judged),
+            words.seeds(judged.difference),
+            judged.verdict.text,
+            "; ".join(words.own_notes(section, judged)),
+        ]
+
+
+def _study(section: Section) -> list[str]:
+    ranking, study = section.ranking, section.table.study
+    assert ranking is not None
+    assert study is not None
+    ranked = ranking.ranked
+    if ranked.empty:
+        return ["No reading has been measured yet.", ""]
+    lines = [words.measured_readings(ranking), ""]
+    shown = ranked if len(ranked) <= _SHOWN_READINGS + 1 else ranked.head(_SHOWN_READINGS)
+    numbers = [name for name in ranked.columns if "." in name and ranked[name].notna().any()]
+    body = [
+        [
+            str(line["rank"]),
+            *(line[axis] for axis in study.axes),
+            f"{line['distance']:.2f}",
+            *(words.number(line[name], section.table.columns[_column(name)].digits) for name in numbers),
+        ]
+        for line in shown.to_dict("records")
+    ]
+    printed = ["paper", *("" for _ in study.axes), "0", *(f"{_printed_number(section, name):g}" for name in numbers)]
+    names = [f"{name.split('.', 2)[1]} {section.headings[_column(name)]}" for name in numbers]
+    lines += _grid(["rank", *study.axes, "distance", *names], [printed, *body])
+    if len(shown) < len(ranked):
+        lines += [f"The nearest {len(shown)} of {len(ranked)}; all are in table.json.", ""]
+    effects = main_effects(section.table, ranking).to_dict("records")
+    lines += ["Mean distance over all ranked readings with this answer:", ""]
+    rows = ([e["axis"], e["answer"], words.number(e["distance"], 2), str(e["readings"])] for e in effects)
+    return [*lines, *_grid(["question", "answer", "distance", "readings"], rows)]
+
+
+def _column(name: str) -> str:
+    """``table2.row.accuracy@0.3`` -> ``accuracy@0.3``."""
+    return name.split(".", 2)[2]
+
+
+def _printed_number(section: Section, name: str) -> float:
+    table, row, column = name.split(".", 2)
+    rows = section.table.rows
+    return next(section.table.reported[key][column] for key, entry in rows.items() if entry.of == (table, row))
+
+
+def _grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table of texts."""
+    return _table([_escape(text) for text in header], ([_escape(text) for text in line] for line in rows))
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table whose cells are Markdown already."""
+    return ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *rows)] + [""]
+
+
+def _escape(text: str) -> str:
+    """No character of ``text`` is read as Markdown or HTML, and no line ends in it."""
+    text = re.sub(r"[\\`*|]|\](?=[(\[:])|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(text.split()))
+    return text.replace("&", "&amp;").replace("<", "&lt;")

@@ -1,0 +1,74 @@
+"""The tables in the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from vaebench.errors import printable
+from vaebench.papers.verdicts import Verdict
+from vaebench.report import words
+from vaebench.report.summary import Section
+
+_STYLES = {"good": "green", "bad": "red", "open": "yellow"}
+_SHOWN_READINGS = 5
+
+
+def show(section: Section, console: Console) -> None:
+    """Print one section: the paper's cells with verdicts, the controls, the claims; a study as its nearest readings."""
+    console.print()
+    console.print(Text(printable(f"{section.key}: {section.table.caption}"), style="bold"))
+    console.print(Text(printable("; ".join((section.place, *section.stand_ins))), style="dim"))
+    if section.ranking is not None:
+        _show_readings(section, console)
+        return
+    _show_printed(section, console)
+    _show_controls(section, console)
+    for judged in section.claims:
+        notes = words.remarks(section, judged)
+        tail = f" ({'; '.join(notes)})" if notes else ""
+        console.print(Text.assemble("  ", judged.claim.text, ": ", _verdict(judged.verdict, judged.verdict.text), tail))
+
+
+def _show_printed(section: Section, console: Console) -> None:
+    cells = words.printed_cells(section)
+    grid = Grid("row", "column", "ours", "paper", "verdict")
+    for cell, column in cells:
+        row, heading = section.table.rows[cell.row].label, section.headings[cell.column]
+        verdict = _verdict(cell.verdict, words.short(cell)) if cell.verdict else ""
+        grid.add_row(
+            row, heading, words.mean(cell.ours, column.digits), words.printed(section, cell.row, cell.column), verdict
+        )
+    if cells:
+        console.print(grid)
+    for reason in words.reasons(section):
+        console.print(Text(printable(f"  not comparable: {reason}"), style="dim"))
+
+
+def _show_controls(section: Section, console: Console) -> None:
+    """Rows the paper prints no number for."""
+    rows = [row for row in section.measured_rows() if row not in section.table.printed]
+    grid = Grid("not in the paper" if section.table.printed else "row", *words.headings(section))
+    for row in rows:
+        grid.add_row(section.table.rows[row].label, *words.ours(section, row))
+    if rows:
+        console.print(grid)
+
+
+def _show_readings(section: Section, console: Console) -> None:
+    ranking, study = section.ranking, section.table.study
+    assert ranking is not None
+    assert study is not None
+    ranked = ranking.ranked
+    grid = Grid("rank", *study.axes, "distance", "cells", title="the nearest readings", title_justify="left")
+    for line in ranked.head(_SHOWN_READINGS).to_dict("records"):
+        answers = (line[axis] for axis in study.axes)
+        grid.add_row(str(line["rank"]), *answers, f"{line['distance']:.2f}", f"{line['cells']} of {ranking.wanted}")
+    console.print(grid)
+    left_out = f"; left out: {', '.join(ranking.left_out)}" if ranking.left_out else ""
+    console.print(Text(printable(f"  {len(ranked)} of {len(ranking.frame)} readings measured{left_out}")))
+
+
+def _verdict(verdict: Verdict, text: str) -> Text:
+    return Text(printable(text), style=_STYLES.get(words.tone(verdict.kind, ""), "dim"))

@@ -1,0 +1,1 @@
+"""Reproductions: a paper's tables as requests, run and collected."""

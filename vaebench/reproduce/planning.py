@@ -1,0 +1,278 @@
+"""What a reproduction consists of: paper YAML -> tables under a setting -> requests; and what it will cost here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+from rich.console import Console
+from rich.table import Table as Grid
+
+from vaebench.config.choices import choices, kind_of, leaf
+from vaebench.config.compose import compose
+from vaebench.config.request import Request
+from vaebench.config.spine import ReproduceConfig
+from vaebench.data.contents import one_look
+from vaebench.data.fetch import at_hand, available
+from vaebench.errors import UserError, unknown
+from vaebench.papers.tables import Paper, Table, load, names
+from vaebench.reproduce.durations import learnt
+from vaebench.reproduce.rows import Item, Setting, of_design
+from vaebench.reproduce.rows import of_row as items_of_row
+from vaebench.reproduce.rows import trainings as trainings_of_row
+from vaebench.runs import executors
+from vaebench.runs.store import Store
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All items, the requests they consist of by key (parents before children), and what was left out and why."""
+
+    items: tuple[Item, ...]
+    requests: dict[str, Request]
+    left_out: tuple[str, ...] = ()
+
+
+def make(cfg: ReproduceConfig) -> Plan:
+    """The plan of a ``reproduce`` command.
+
+    Raises `UserError` for unknown papers, tables and rows.
+    """
+    with one_look():
+        return _plan(cfg)
+
+
+def _plan(cfg: ReproduceConfig) -> Plan:
+    papers = [load(name) for name in chosen("paper", cfg.paper, names())]
+    rows = _rows(cfg, papers)
+    items: list[Item] = []
+    found: dict[str, Request] = {}
+    left_out: list[str] = []
+    for paper in papers:
+        keys = _tables(paper, cfg.table)
+        scale = cfg.scale or _scale(cfg, [paper.tables[key] for key in keys])
+        for key in keys:
+            table = paper.tables[key]
+            settings = _settings(cfg, table, scale)
+            quoted = [table.rows[name].label for name in table.quoted if name in rows]
+            if quoted:
+                shown = ", ".join(quoted)
+                left_out.append(f"{paper.name} {key}: {shown}: printed numbers only, nothing of ours to run")
+            if not settings:
+                left_out.append(_why_not(cfg, paper.name, key, table, scale))
+            for setting in settings:
+                for row_name in (name for name in table.run_at(setting.scale) if name in rows):
+                    new, behind = items_of_row(paper.name, key, row_name, table, setting, left_out)
+                    items += new
+                    found |= {request.key: request for request in behind}
+    if not items:
+        lines = dict.fromkeys(left_out) or [f"row={cfg.row}: is not run at this scale; see scale=paper"]
+        raise NothingToRun(*lines)
+    return Plan(tuple(items), found, tuple(dict.fromkeys(left_out)))
+
+
+class NothingToRun(UserError):  # noqa: N818  # it is said as it is read
+    """None of the tables can be run here; a line for each says why."""
+
+
+def trainings(cfg: ReproduceConfig, scale: str) -> tuple[list[tuple[str, Request]], dict[str, Request]]:
+    """All trainings of the tables with what to call each, and the requests they build on; the data need not be here."""
+    papers = [load(name) for name in chosen("paper", cfg.paper, names())]
+    rows = _rows(cfg, papers)
+    found: list[tuple[str, Request]] = []
+    behind: dict[str, Request] = {}
+    for paper in papers:
+        for key in _tables(paper, cfg.table):
+            table = paper.tables[key]
+            if of_design(table) or kind_of(table.dataset) != "images":
+                continue
+            for name in (one for one in table.run_at(scale) if one in rows):
+                dataset = next(iter(table.sets(scale)), table.dataset)
+                setting = Setting(scale, dataset, dataset not in table.own, "", 1)
+                chain = trainings_of_row(name, table, setting)
+                behind |= {request.key: request for request in chain}
+                label = table.rows[name].label
+                found += [(label, request) for request in chain if request["verb"] == "train"]
+    return found, behind
+
+
+def chosen(kind: str, value: str, valid: list[str]) -> list[str]:
+    """``all``, or the names in a comma-separated list. Raises `UserError` for those that do not exist."""
+    wanted = valid if value == "all" else [name.strip() for name in value.split(",")]
+    bad = [name for name in wanted if name not in valid]
+    if bad:
+        raise UserError(*(unknown(kind, name, ["all", *valid]) for name in bad))
+    return wanted
+
+
+def _tables(paper: Paper, value: str) -> list[str]:
+    """The tables to run: ``all`` means those the paper prints; a study (readings) is run when it is named."""
+    if value == "all":
+        return [key for key, table in paper.tables.items() if not table.study]
+    return chosen("table", value, list(paper.tables))
+
+
+def _rows(cfg: ReproduceConfig, papers: list[Paper]) -> set[str]:
+    """The rows to run, of whatever table has them."""
+    there = [name for paper in papers for key in _tables(paper, cfg.table) for name in paper.tables[key].rows]
+    return set(chosen("row", cfg.row, list(dict.fromkeys(there))))
+
+
+def _scale(cfg: ReproduceConfig, tables: list[Table]) -> str:
+    """``small`` where some table's own data is at hand, ``smoke`` where there are stand-ins only."""
+    found = (name for table in tables for name in _there(table, [cfg.dataset] if cfg.dataset else table.sets("small")))
+    return "small" if any(available(name) != "embedded" for name in found) else "smoke"
+
+
+def _settings(cfg: ReproduceConfig, table: Table, scale: str) -> list[Setting]:
+    """The sets a table is measured on, one setting each; none if it is not run here."""
+    wanted = table.sets(scale)
+    if of_design(table):
+        return [Setting(scale, table.dataset, False, "-", 1)]
+    if cfg.dataset:
+        if _why_not_on(cfg.dataset, table):
+            return []
+        wanted = (cfg.dataset,)
+        if not at_hand(cfg.dataset):
+            raise UserError(
+                f"dataset={cfg.dataset} is neither here nor can it be downloaded; "
+                "set VAEBENCH_DATA, or leave dataset out"
+            )
+    instead = "" if cfg.dataset else table.instead(scale)
+    sets = _there(table, wanted) or ([instead] if instead else [])
+    embedded = compose("train", [f"scale={scale}", "dataset=digits"])
+    return [
+        Setting(
+            scale,
+            name,
+            name not in table.own,
+            cfg.features or _features(scale, cfg.runtime.device, table.features.get(scale, ""), name),
+            cfg.seeds or table.seeds.get(scale) or int(embedded.scale.seeds),
+        )
+        for name in sets
+    ]
+
+
+def _there(table: Table, names: Iterable[str]) -> list[str]:
+    """Those that are at hand, with what the models behind them are trained on."""
+    return [name for name in names if not _absent(table, name)]
+
+
+def _absent(table: Table, name: str) -> list[str]:
+    needed = dict.fromkeys((name, table.trained_on(name)))
+    return [one for one in needed if not at_hand(one)]
+
+
+def _why_not_on(dataset: str, table: Table) -> str:
+    """Why the table is not measured on this set, if it is not."""
+    held, wanted = kind_of(dataset), kind_of(table.dataset)
+    if held != wanted:
+        return f"is measured on {wanted}, and dataset={dataset} holds {held}"
+    if table.train_on and dataset not in table.train_on:
+        return f"is measured out of domain, on one of {', '.join(table.train_on)}; not on dataset={dataset}"
+    if not table.stand_in and dataset not in table.own:
+        return f"is not measured on dataset={dataset}; its own: {', '.join(table.own)}"
+    return ""
+
+
+def _why_not(cfg: ReproduceConfig, paper: str, key: str, table: Table, scale: str) -> str:
+    name = f"{paper} {key}"
+    if cfg.dataset and not _why_not_on(cfg.dataset, table):
+        return f"{name} on {cfg.dataset} needs models trained on {table.trained_on(cfg.dataset)}, which is not here"
+    if cfg.dataset:
+        held = {kind_of(other.dataset) for other in load(paper).tables.values()}
+        of_another_kind = kind_of(cfg.dataset) not in held  # one line then, not one for each table
+        return f"{paper if of_another_kind else name} {_why_not_on(cfg.dataset, table)}"
+    absent = [one for dataset in table.sets(scale) for one in _absent(table, dataset)]
+    if absent and not (table.stand_ins and scale != "paper"):  # else: this scale has no stand-in for the paper's sets
+        return (
+            f"{name} is run on {', '.join(absent)}, neither here nor downloadable (vaebench data status; VAEBENCH_DATA)"
+        )
+    scales = [*table.stand_ins, "paper"] if table.stand_ins else [one for one in choices("scale") if table.sets(one)]
+    return f"{name} is run at scale={' or '.join(scales)} only"
+
+
+@cache
+def _features(scale: str, device: str, wanted: str, dataset: str) -> str:
+    """What the table asks for where it can be had; else Inception or the bench's own classifier.
+
+    Inception where its weights are at hand or can be downloaded and there is a GPU.
+    On a CPU core the Inception features of 10,000 samples take about half an hour per model: there it is for
+    ``scale=paper``, or for who asks with ``features=inception``.
+    """
+    from vaebench.engine import runtime
+    from vaebench.metrics.features import cifar10_resnet_available, inception_available
+
+    if (
+        wanted == "cifar10_resnet"
+        and leaf("dataset", dataset).get("shape") == [3, 32, 32]
+        and cifar10_resnet_available()
+    ):
+        return wanted
+    worth_it = scale == "paper" or runtime.resolve_device(device).type == "cuda"
+    return "inception" if worth_it and inception_available() else "classifier"
+
+
+def show(plan: Plan, store: Store, cfg: ReproduceConfig, console: Console) -> None:
+    """Print what will be run: tables, scale, where the data comes from, device, what is left and how long it takes."""
+    from vaebench.engine.runtime import overload_warning
+
+    grid = Grid("table", "scale", "dataset", "FID features", "jobs", title="plan")
+    sections: dict[tuple[str, str, Setting], list[Item]] = {}
+    for item in plan.items:
+        sections.setdefault((item.paper, item.table, item.setting), []).append(item)
+    for (paper, table, setting), items in sections.items():
+        stood_in = " (a stand-in)" if setting.stand_in else ""
+        source = f"{setting.dataset}, {available(setting.dataset)}{stood_in}"
+        if of_design(load(paper).tables[table]):
+            source = "none: designs only"
+        scale = f"{setting.scale}, {setting.seeds} seed{'s' * (setting.seeds > 1)}"
+        suites = {load(paper).tables[table].columns[name].suite for item in items for name in item.evaluations}
+        features = setting.features if any("features" in leaf("suite", suite) for suite in suites) else "-"
+        grid.add_row(f"{paper} {table}", scale, source, features, str(len(_behind(items, plan))))
+    console.print(grid)
+    for line in plan.left_out:
+        console.print(f"left out: {line}")
+    todo = [request for request in plan.requests.values() if not store.find(request).done]
+    count = workers(cfg)
+    minutes = sum(map(learnt(store, todo), todo)) / count / 60
+    left = f"about {max(1, round(minutes))} min on a CPU core each" if todo else "nothing to compute"
+    console.print(
+        f"device {_device(cfg)}, {count} worker{'s' * (count > 1)} of {cfg.runtime.threads} thread; "
+        f"{len(todo)} of {len(plan.requests)} jobs to do, {left}"
+    )
+    asked = sum(request["verb"] == "answers" and bool(request["answers"].get("model")) for request in todo)
+    if asked:
+        console.print(
+            f"{asked} of them ask a language model thousands of questions: hours on a GPU, not estimated here"
+        )
+    warning = overload_warning(count, cfg.runtime.threads) if todo else None
+    if warning:
+        console.print(warning)
+
+
+def _behind(items: list[Item], plan: Plan) -> set[str]:
+    """The keys of all requests these items need."""
+    keys = {request.key for item in items for request in item.evaluations.values()}
+    pending = list(keys)
+    while pending:
+        new = set(plan.requests[pending.pop()].data.get("parents", {}).values()) - keys
+        keys |= new
+        pending += new
+    return keys
+
+
+def _device(cfg: ReproduceConfig) -> str:
+    from vaebench.engine import runtime
+
+    return runtime.device_name(runtime.resolve_device(cfg.runtime.device))
+
+
+def workers(cfg: ReproduceConfig) -> int:
+    """How many jobs run at a time."""
+    from vaebench.engine import runtime
+
+    gpu = runtime.resolve_device(cfg.runtime.device).type == "cuda"
+    default = 1 if cfg.executor.kind == "inline" else executors.default_workers(gpu=gpu)
+    return default if cfg.executor.workers is None else int(cfg.executor.workers)

@@ -1,0 +1,1 @@
+"""Runs: where they are stored, how they are made and opened again."""

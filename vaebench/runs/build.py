@@ -1,0 +1,261 @@
+"""From a request's plain data to objects: the only place where a ``_target_`` becomes code.
+
+A stored request is data from disk, so only what `targets` finds is built, from plain values that are passed on as they
+are (Hydra's instantiate, which resolves ``${...}`` and obeys words like ``_partial_``, is not used). Every mistake of a
+request (unknown target, unknown, missing or ill-typed argument) is collected and shown at once.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Len
+
+from vaebench.compat import need
+from vaebench.config import signatures, targets
+from vaebench.config.choices import choices, leaf
+from vaebench.config.request import Request
+from vaebench.config.signatures import Fraction, NonNegative, Positive
+from vaebench.contracts import ChecksModel
+from vaebench.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from vaebench.contracts import AnswerSource, Embedder, Reference, Suite
+    from vaebench.data.images import ImageData
+    from vaebench.data.problems import Problems
+
+# What PyTorch and NumPy say of an array beyond memory or beyond 64 bits.
+_TOO_LARGE = re.compile("allocate|overflow|array is too big|maximum allowed|exceeds the limit", re.IGNORECASE)
+_SHOWN = 3  # options of a leaf that is too large
+# Fields of a leaf that describe it and are not arguments of its constructor.
+_DESCRIPTION = frozenset(
+    {"_target_", "version", "data", "needs", "extra", "language_model", "scorers", "decay_on", "builds_on", "about"}
+)
+# What a thing made of a leaf has; what has not is of another kind.
+_MADE = {"model": "phases", "dataset": "batch", "dataset.problems": "test", "dataset.answers": "answer"}
+_MADE |= {"embedder": "embed", "reference": "draw", "suite": "run", "optim": "param_groups"}
+_REMOTE_CODE = "trust_remote_code"
+# Of an optimiser: the annotations of PyTorch's cannot be read, and its messages name no option.
+_OPTIM: dict[str, Any] = {
+    "decay_on": Literal["matrices"] | None,
+    "betas": Annotated[Sequence[Fraction], Len(2, 2)],
+    "lr": Positive,
+    "eps": NonNegative,
+    "weight_decay": NonNegative,
+}
+_OPTIM |= dict.fromkeys(("fused", "foreach", "amsgrad", "maximize", "capturable", "differentiable"), bool | None)
+
+
+def model(request: Request, latent_shape: Sequence[int] | None = None) -> nn.Module:
+    """The request's model with freshly initialised weights (from the global generator).
+
+    ``latent_shape``: (l, h, w) of the latents it is trained on, for a model that is; its autoencoder knows it.
+    """
+    leaf = _leaf(request, "model")
+    extra = {"latent_shape": list(latent_shape)} if latent_shape is not None and "latent_shape" in leaf else {}
+    built: nn.Module = _build("model", {**leaf, **extra})
+    return built
+
+
+def dataset(request: Request) -> ImageData:
+    """The request's dataset, on the CPU."""
+    data: ImageData = _build("dataset", _leaf(request, "dataset"))
+    return data
+
+
+def problems(request: Request) -> Problems:
+    """The request's set of problems."""
+    found: Problems = _build("dataset.problems", _leaf(request, "problems"))
+    return found
+
+
+def source(request: Request, *, remote_code: bool) -> AnswerSource:
+    """Where the request's answers come from. ``remote_code``: whether the command allows code that a model brings."""
+    built: AnswerSource = _build("dataset.answers", _leaf(request, "answers"), remote_code=remote_code)
+    return built
+
+
+def prompt(request: Request, *, remote_code: bool) -> str:
+    """The exact prompt of the request's first problem and how answers are sampled. ``remote_code``: as of `source`."""
+    from vaebench.sources.prompts import describe
+
+    check({"dataset.answers": request["answers"]}, remote_code=remote_code)
+    return describe(problems(request), request["answers"])
+
+
+def embedder(request: Request) -> Embedder:
+    """The request's embedder, not loaded yet."""
+    built: Embedder = _build("embedder", _leaf(request, "embedder"))
+    return built
+
+
+def embedder_name(leaf: Mapping[str, Any]) -> str:
+    """What to call an embedder: its kind or its model, and its width."""
+    return f"{leaf.get('model') or leaf.get('package') or targets.called(leaf)}, {leaf['dim']} dimensions"
+
+
+def reference(request: Request) -> Reference:
+    """The request's reference distribution."""
+    built: Reference = _build("reference", _leaf(request, "reference"))
+    return built
+
+
+def suite(request: Request) -> Suite:
+    """The request's evaluation suite."""
+    built: Suite = _build("suite", _leaf(request, "suite"))
+    return built
+
+
+def optimizers(request: Request, built: nn.Module) -> dict[str, torch.optim.Optimizer]:
+    """One optimiser per phase of the model, by the phase's name."""
+    spec = request["optim"]
+    signatures.require(
+        *(signatures.mistake(f"optim.{name}", spec[name], hint) for name, hint in _OPTIM.items() if name in spec)
+    )
+    if "betas" in spec:  # PyTorch wants no whole numbers here
+        spec = {**spec, "betas": [float(beta) for beta in spec["betas"]]}
+    group = _matrices_apart if spec.get("decay_on") else list
+    try:
+        return {phase.name: _build("optim", spec, params=group(phase.parameters)) for phase in built.phases}  # type: ignore[union-attr]
+    except (
+        ValueError,
+        RuntimeError,
+        TypeError,
+    ) as error:  # two options that do not go together
+        raise UserError(f"optim: {str(error).splitlines()[0]}") from error
+
+
+def _matrices_apart(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
+    """Weight decay on matrices and kernels only, none on biases, norms and other vectors."""
+    both: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for parameter in parameters:
+        both[parameter.ndim > 1].append(parameter)
+    return [{"params": both[True]}, {"params": both[False], "weight_decay": 0.0}]
+
+
+def check(leaves: Mapping[str, Mapping[str, Any]], *, remote_code: bool = False) -> None:
+    """Bind every leaf (by name: model, dataset, optim, suite) to its target's signature; raise all mistakes at once.
+
+    ``remote_code``: whether the command allows code that comes with a model. Nothing that is stored does.
+    """
+    mistakes = [line for name, leaf in leaves.items() for line in _mistakes(name, leaf, remote_code)]
+    if mistakes:
+        raise UserError(*mistakes)
+
+
+def check_capabilities(suite_name: str, built: Suite, built_model: nn.Module) -> None:
+    """Raise `UserError` if the suite asks for something the model cannot do."""
+    missing = [need.__name__ for need in built.requires if not isinstance(built_model, need)]
+    if missing:
+        raise UserError(
+            f"suite {suite_name} cannot run on {type(built_model).__name__}: it needs a model that "
+            f"{' and '.join(missing)} (vaebench/contracts/); `vaebench list` shows the suites"
+        )
+    if isinstance(built, ChecksModel):
+        built.check(built_model)
+
+
+def completed(
+    options: Mapping[str, Any], parents: Mapping[str, Request], reference: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """A model's options with those that follow from what it builds on, by role (`Completed`)."""
+    complete = getattr(targets.find("model", options["_target_"]), "completed", None)
+    if complete is None:
+        return dict(options)
+    found: dict[str, Any] = complete(options, {role: parent.data for role, parent in parents.items()}, reference)
+    return found
+
+
+def models_with(method: str) -> list[str]:
+    """The choices of conf/model whose class has a method."""
+    return [
+        name for name in choices("model") if hasattr(targets.find("model", leaf("model", name)["_target_"]), method)
+    ]
+
+
+def _leaf(request: Request, name: str) -> Mapping[str, Any]:
+    """A part of the request that describes an object. Raises `UserError` if there is none."""
+    found = request.data.get(name)
+    if not isinstance(found, Mapping):
+        raise UserError(f"request {request.key}: has no {name} with a _target_; remove its run and run again")
+    return found
+
+
+def _build(name: str, leaf: Mapping[str, Any], *, remote_code: bool = False, **extra: Any) -> Any:
+    check({name: leaf}, remote_code=remote_code)
+    instead = ", or take embedder=lsa" if name == "embedder" else ""
+    what = embedder_name(leaf) if name == "embedder" else targets.called(leaf)
+    need(f"{name} {what}", leaf.get("needs") or (), leaf.get("extra", "reasoning"), instead)
+    callee = targets.find(name, leaf["_target_"])
+    given = {key: copy.deepcopy(value) for key, value in leaf.items() if key not in _DESCRIPTION}
+    try:
+        built = callee(**given, **signatures.nulls({**given, **extra}, callee), **extra)
+    except (MemoryError, RuntimeError, ValueError, TypeError, OverflowError) as error:
+        if isinstance(error, MemoryError) or _TOO_LARGE.search(str(error)):
+            raise UserError(too_large(name, leaf, "more than this machine can hold")) from error
+        raise
+    if not hasattr(built, _MADE[name]):
+        raise UserError(
+            f"{name}._target_={leaf['_target_']}: makes a {type(built).__name__}, which is of another kind "
+            f"(it has no {_MADE[name]})"
+        )
+    return built
+
+
+def too_large(name: str, leaf: Mapping[str, Any], why: str) -> str:
+    """One line for a leaf that takes too much memory: its largest numbers, one of which it will be."""
+    numbers = [
+        one for key, value in leaf.items() if key not in _DESCRIPTION for one in _numbers(f"{name}.{key}", value)
+    ]
+    found = sorted(numbers, key=lambda one: one[1], reverse=True)[:_SHOWN]
+    return f"{name}: {why}; look at {', '.join(f'{key}={value}' for key, value in found)}"
+
+
+def _numbers(name: str, value: Any) -> Iterable[tuple[str, float]]:
+    """The numbers in an option, and where they stand."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _numbers(f"{name}.{key}", inner)
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _numbers(f"{name}[{number}]", inner)
+    elif isinstance(value, int | float):
+        yield name, value
+
+
+def _mistakes(name: str, leaf: Any, remote_code: bool) -> list[str]:
+    if not isinstance(leaf, Mapping):
+        return [f"{name}={leaf!r}: is nothing that can be built; choose one ({name}=NAME)"]
+    try:
+        callee = targets.find(name, leaf.get("_target_"))
+    except UserError as error:
+        return list(error.lines)
+    inside = [entry for value in leaf.values() for entry in _walk(value)]
+    if any(key == "_target_" for key, _ in inside):
+        return [f"{name}: a _target_ inside another is not allowed"]
+    if not remote_code and any(
+        key == _REMOTE_CODE and value not in (False, None) for key, value in [*leaf.items(), *inside]
+    ):
+        return [
+            f"{name}.{_REMOTE_CODE}=true: code that comes with a model runs only where the command itself says so; "
+            f"add runtime.{_REMOTE_CODE}=true if you trust it"
+        ]
+    given = {key: value for key, value in leaf.items() if key not in _DESCRIPTION}
+    # The parameters of a model are given to its optimiser when it is built.
+    return signatures.mistakes(name, given, callee, needed_by=leaf["_target_"], provided={"params"})
+
+
+def _walk(node: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield key, value
+            yield from _walk(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _walk(value)

@@ -1,0 +1,87 @@
+"""Kinds of runs: one module each, named by the verb of its requests. A new kind is a new module here and nothing else.
+
+A verb is looked up among the modules of this package before anything is imported: it may come from a file.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from vaebench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from vaebench.config.request import Request
+    from vaebench.config.spine import TrainConfig
+    from vaebench.runs.store import Run, Store
+
+Track = Callable[[int, int], None]
+Stop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run is made with.
+
+    ``track(done, total)`` reports progress; ``stop()``: whether one was asked to stop. ``checkpoint_seconds``: between
+    two stores of what is unfinished. ``remote_code``: whether the command allows code that comes with a model.
+    """
+
+    store: Store
+    device: torch.device
+    track: Track
+    stop: Stop
+    checkpoint_seconds: float = 30.0
+    remote_code: bool = False
+
+
+class Kind(Protocol):
+    """What a module of this package has. torch is imported inside `check` and `work` only.
+
+    ``REQUEST``, ``RESULT``: the form of ``request.yaml`` and ``result.json``, as `disk.mistake` reads it.
+    ``ROLE``: what such a run is to those that need it. ``STOPS``: whether `work` looks at ``setup.stop`` and stores
+    what it has; else a signal ends it where it is.
+
+    ``request``: of a configuration, on the requests of its parents by role.
+    ``check``: builds what a request names and returns its model, if it has one, before any folder is made; ``models``:
+    those of the requests before it, by key. ``seconds``: how long it takes on one core, roughly, where no finished run
+    tells. ``work``: makes the run, into its folder; raises `Interrupted` when it has stopped.
+    """
+
+    REQUEST: Mapping[str, Any]
+    RESULT: Mapping[str, Any]
+    ROLE: str
+    STOPS: bool
+
+    def request(self, cfg: TrainConfig, parents: Mapping[str, Request]) -> Request: ...
+
+    def check(self, request: Request, models: Mapping[str, nn.Module], *, remote_code: bool) -> nn.Module | None: ...
+
+    def title(self, request: Request) -> str: ...
+
+    def seconds(self, request: Request) -> float: ...
+
+    def work(self, run: Run, setup: Setup) -> None: ...
+
+
+def verbs() -> list[str]:
+    """The kinds there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def of(verb: str) -> Kind:
+    """The kind of the requests with that verb. Raises `UserError` if there is none."""
+    if verb not in verbs():
+        raise UserError(unknown("kind of run", verb, verbs()))
+    return cast(Kind, import_module(f"{__name__}.{verb}"))
+
+
+def title(request: Request) -> str:
+    """What to call a request on the screen."""
+    return of(request["verb"]).title(request)

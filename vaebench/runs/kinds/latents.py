@@ -1,0 +1,125 @@
+"""What a trained autoencoder makes of its training images, stored once for all diffusion models on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaebench.config.request import Request
+from vaebench.errors import UserError, unknown
+from vaebench.runs.kinds import Setup
+from vaebench.runs.store import Run
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from vaebench.config.spine import TrainConfig
+    from vaebench.data.latents import LatentData
+
+VERB = "latents"
+ROLE = "latents"
+STOPS = True
+REQUEST = {"latents": {"flip": bool, "dtype": str}, "parents": {"autoencoder": str}}
+ABOUT = ("name", "source", "digest", "note", "stand_in")  # of the images that latents were made of
+RESULT = {
+    "shape": [int],
+    "images": int,
+    "of": {"name": str, "digest": str, "note": str, "stand_in": bool, "source": str},
+}
+IMAGES_PER_SHARD = 4096
+SHARD = "latents-{:05d}.safetensors"
+_ENCODED_AT_ONCE = 256
+
+
+def request(cfg: TrainConfig, parents: Mapping[str, Request]) -> Request:
+    """The latents of the training images of ``parents['autoencoder']``."""
+    keys = {"autoencoder": parents["autoencoder"].key}
+    return Request({"verb": VERB, "latents": asdict(cfg.latents), "parents": keys})
+
+
+def check(request: Request, models: Mapping[str, nn.Module], *, remote_code: bool) -> None:
+    """Raise `UserError` if these latents cannot be made."""
+    del remote_code
+    from vaebench.data.latents import DTYPES
+    from vaebench.runs.load import with_grid
+
+    dtype = request["latents"]["dtype"]
+    if dtype not in DTYPES:
+        raise UserError(unknown("latents.dtype", dtype, DTYPES))
+    autoencoder = models.get(request["parents"]["autoencoder"])
+    if autoencoder is not None:
+        with_grid(autoencoder, "parent")
+
+
+def title(request: Request) -> str:
+    """``latents of KEY``."""
+    return f"latents of {request['parents']['autoencoder']}"
+
+
+def seconds(request: Request) -> float:
+    """A rough guess."""
+    del request
+    return 15.0
+
+
+def work(run: Run, setup: Setup) -> None:
+    """Encode the images, those of the mirror image too if the request says so."""
+    import torch
+
+    from vaebench.data import latents as files
+    from vaebench.runs.load import dataset_of, load_model, parents, with_grid
+    from vaebench.runs.shards import pieces, write_shards
+
+    spec = run.request()["latents"]
+    trained = Run(parents(run, setup.store)["autoencoder"])
+    model = with_grid(load_model(trained, setup.device), f"run {trained.key}")
+    data = dataset_of(trained).to(setup.device)
+    dtype = files.DTYPES[spec["dtype"]]
+
+    def encoded(rows: range) -> bytes:
+        means, logvars, labels = [], [], []
+        for some in torch.arange(rows.start, rows.stop, device=setup.device).split(_ENCODED_AT_ONCE):
+            batch = data.batch(some)
+            views = (batch.x, batch.x.flip(-1)) if spec["flip"] else (batch.x,)
+            mean, logvar = zip(*(model.latent_moments(view) for view in views), strict=True)
+            means.append(torch.stack(mean, 1).to("cpu", dtype))
+            logvars += [] if logvar[0] is None else [torch.stack(logvar, 1).to("cpu", dtype)]
+            labels.append(batch.y)
+        return files.to_bytes(torch.cat(means), torch.cat(logvars) if logvars else None, torch.cat(labels))
+
+    with torch.no_grad():
+        write_shards(run, pieces(len(data), IMAGES_PER_SHARD), SHARD, encoded, setup)
+    finish(run, setup.device, model.latent_shape, len(data), about(data))
+
+
+def about(data: Any) -> dict[str, Any]:
+    """What is kept of the images: `ABOUT`."""
+    return {name: getattr(data, name) for name in ABOUT}
+
+
+def finish(
+    run: Run, device: torch.device, shape: Sequence[int], count: int, about: Mapping[str, Any], **facts: Any
+) -> None:
+    """Write ``result.json`` and ``provenance.json``. ``shape``: (l, h, w) of a latent."""
+    from vaebench.engine.runtime import provenance
+
+    run.write_json("result.json", {"shape": list(shape), "images": count, "of": dict(about), **facts})
+    run.write_json("provenance.json", provenance(device))
+
+
+def opened(folder: Path) -> LatentData:
+    """The latents of a finished run. Raises `UserError` if a shard is missing or damaged."""
+    from vaebench.data.latents import read
+    from vaebench.runs.shards import incomplete
+
+    run = Run(folder)
+    facts = run.result()
+    found = read(run.all_intact("latents-*.safetensors"), folder, {name: facts["of"][name] for name in ABOUT})
+    if len(found) != facts["images"]:
+        raise incomplete(run, len(found), facts["images"], "latents")
+    if list(found.shape) != facts["shape"]:
+        raise UserError(f"{folder}: its latents are {list(found.shape)}, not {facts['shape']}; {run.again()}")
+    return found

@@ -1,0 +1,306 @@
+"""A training: a model, its optimiser, the loop and the data, or the latents or vectors it is a child of."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from vaebench import disk
+from vaebench.config.choices import about, choices, leaf
+from vaebench.config.request import Request
+from vaebench.config.targets import called
+from vaebench.errors import UserError
+from vaebench.runs import records
+from vaebench.runs.kinds import Setup
+from vaebench.runs.store import CHECKPOINT, Run
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from vaebench.config.spine import TrainConfig
+    from vaebench.contracts import TrainingData
+    from vaebench.runs.store import Store
+
+VERB = "train"
+ROLE = "run"
+STOPS = True
+_NUMBER = (int, float)
+_LEAF = {"_target_": str}
+_LOOP = {
+    "batch_size": int,
+    "precision": str,
+    "schedule": str,
+    "log_every": int,
+    "keep?": (str, type(None)),
+    "clip_norm?": (*_NUMBER, type(None)),
+    **{f"{name}?": (int, type(None)) for name in ("epochs", "max_steps", "watch_every", "warmup_steps", "snapshots")},
+}
+REQUEST = {"model": _LEAF, "optim": _LEAF, "train": _LOOP, "dataset": {"name": str}, "seed": int}
+RESULT = {"steps": int, "epochs": _NUMBER, "parameters": int, "dataset_digest": str}
+_LOG = "metrics.jsonl"
+_MOST_LAYERS = 3_000  # the largest model of the papers has 750
+_ITEMS, _ITEMS_A_SECOND = 60_000, 1_000  # of a set and a model that nothing is known of
+_ALWAYS_SHOWN = ("latent_dim", "k", "codebook_size")  # of a model's options, in its title
+_MOST_SHOWN = 4  # of those that differ from its choice's
+
+
+def request(cfg: TrainConfig, parents: Mapping[str, Request]) -> Request:
+    """All that decides a training's numbers, and nothing of the machine. ``parents``: by role."""
+    from vaebench.data.contents import dataset_leaf
+
+    data = {"verb": VERB, "model": cfg.model, "optim": cfg.optim, "train": asdict(cfg.train)}
+    data |= {
+        "dataset": {"name": cfg.dataset["problems"]["name"]} if "problems" in cfg.dataset else dataset_leaf(cfg.dataset)
+    }
+    keys = {role: parent.key for role, parent in parents.items()}
+    return Request(data | {"seed": int(cfg.seed)} | ({"parents": keys} if keys else {}))
+
+
+def check(request: Request, models: Mapping[str, nn.Module], *, remote_code: bool) -> nn.Module | None:
+    """Build the model and its optimisers, and let the model adopt its parents; nothing is trained."""
+    del remote_code
+    from vaebench.contracts import GivesLatents
+    from vaebench.engine.schedules import check_spec
+    from vaebench.runs import build
+    from vaebench.runs.load import adopt
+
+    check_spec(request["train"])
+    parents = request.data.get("parents", {})
+    autoencoder = models.get(parents.get("autoencoder", ""))
+    if "latents" in parents and not isinstance(autoencoder, GivesLatents):
+        return None  # its mistake has been noted
+    shape = autoencoder.latent_shape if isinstance(autoencoder, GivesLatents) else None
+    _check_size(request, shape)
+    model = build.model(request, latent_shape=shape)
+    for role, key in parents.items():
+        if key in models:
+            adopt(model, role, models[key])
+    build.optimizers(request, model)
+    return model
+
+
+def _check_size(request: Request, latent_shape: Sequence[int] | None) -> None:
+    """Raise `UserError` if the model's weights are more than the memory that is free; none of it is taken."""
+    import torch
+    from torch.nn.modules.module import register_module_module_registration_hook
+
+    from vaebench.engine.runtime import free_bytes
+    from vaebench.metrics.cost import weightless
+    from vaebench.runs import build
+
+    layers = itertools.count()
+
+    def count(module: Any, name: str, layer: Any) -> None:
+        del module, name, layer
+        if next(layers) == _MOST_LAYERS:
+            raise UserError(build.too_large("model", request["model"], f"more than {_MOST_LAYERS:,} layers"))
+
+    hook = register_module_module_registration_hook(count)
+    try:
+        with weightless(), warnings.catch_warnings(action="ignore"):
+            model = build.model(request, latent_shape=latent_shape)
+    except UserError:
+        raise
+    except Exception:  # a constructor that needs values, like those of a file: it is built with them next
+        return
+    finally:
+        hook.remove()
+    size, free = sum(one.nbytes for one in (*model.parameters(), *model.buffers())), free_bytes(torch.device("cpu"))
+    if size > free:
+        why = f"its weights take {size / 1e9:,.0f} GB and {free / 1e9:,.0f} GB are free"
+        raise UserError(build.too_large("model", request["model"], why))
+
+
+def title(request: Request) -> str:
+    """``MODEL OPTION=VALUE on DATASET seed=0``, and what it builds on."""
+    parents = request.data.get("parents", {})
+    place = f"on {request['dataset']['name']}"
+    place += f", latents of {parents['autoencoder']}" if "latents" in parents else ""
+    place += "".join(
+        f", from {key}" if role == "start" else f", {role} {key}"
+        for role, key in parents.items()
+        if role not in ("latents", "autoencoder", "pairs", "perceptual")
+    )
+    return f"{_named(request['model'])} {place} seed={request['seed']}"
+
+
+def _named(model: Mapping[str, Any]) -> str:
+    """The name of the choice in conf/model that a model is nearest to, and how it differs; the longest part is cut."""
+    always = [f"{key}={model[key]}" for key in _ALWAYS_SHOWN if key in model]
+    differing = {
+        name: [
+            f"{key}={model[key]}"
+            for key, usual in options.items()
+            if key not in _ALWAYS_SHOWN
+            and isinstance(usual, bool | int | float)
+            and model.get(key) not in (None, usual)
+        ]
+        for name, options in _models().items()
+        if options["_target_"] == model.get("_target_")
+    }
+    if not differing:  # of a stored run whose model is gone
+        return " ".join([called(model), *always])
+    name = min(differing, key=lambda one: len(differing[one]))
+    return " ".join([name, *always, *differing[name][:_MOST_SHOWN]])
+
+
+@cache
+def _models() -> dict[str, dict[str, Any]]:
+    return {name: leaf("model", name) for name in choices("model")}
+
+
+def seconds(request: Request) -> float:
+    """A rough guess for a small model; finished runs tell better."""
+    return 3.0 + items_seen(request) / _ITEMS_A_SECOND
+
+
+def items_seen(request: Request) -> int:
+    """How many items pass through the model, each counted as often as it does."""
+    from vaebench.engine.schedules import total_steps
+
+    spec = request["train"]
+    return total_steps(items(request), spec["batch_size"], spec["epochs"], spec["max_steps"]) * int(spec["batch_size"])
+
+
+def items(request: Request) -> int:
+    """How many items the training set holds, by its YAML; MNIST's number where that does not say."""
+    return int(about(request["dataset"]["name"]).get("items", _ITEMS))
+
+
+def work(run: Run, setup: Setup) -> None:
+    """Train from the checkpoint, if there is one; write weights and ``result.json``."""
+    from vaebench.config.spine import TrainSpec
+    from vaebench.contracts import Exports
+    from vaebench.engine import runtime
+    from vaebench.engine.checkpoint import checkpoint_bytes, load_checkpoint, weights_bytes
+    from vaebench.engine.loop import Hooks, fit
+    from vaebench.engine.schedules import check_spec, every, training_count
+    from vaebench.runs import build
+    from vaebench.runs.load import fresh_model, snapshot_name
+
+    request = run.request()
+    spec = request["train"]
+    check_spec(spec)
+    runtime.seed_all(request["seed"])
+    model = fresh_model(run, setup.store, setup.device)
+    data = _data(run, setup.store).to(setup.device)
+    optimizers = build.optimizers(request, model)
+    state = load_checkpoint(run.path(CHECKPOINT), run.key)
+    log = _Log(run, _logged(run, state))
+    snapshots = _kept_snapshots(run, state)
+
+    def keep(number: int) -> None:
+        content = weights_bytes(model)
+        run.write(snapshot_name(number), content)
+        snapshots[snapshot_name(number)] = hashlib.sha256(content).hexdigest()
+
+    def save(found: dict[str, Any]) -> None:
+        run.write(CHECKPOINT, checkpoint_bytes(run.key, {**found, "log": log.text, "snapshots": dict(snapshots)}))
+
+    due = every(setup.checkpoint_seconds)
+    steps = fit(
+        model,
+        data,
+        optimizers=optimizers,
+        spec=TrainSpec(**spec),
+        seed=request["seed"],
+        state=state,
+        hooks=Hooks(log=log.append, track=setup.track, save=save, due=due, stop=setup.stop, snapshot=keep),
+    )
+    run.write("model.safetensors", weights_bytes(model))
+    if isinstance(model, Exports):
+        run.remove("pretrained")
+        model.export(run.path("pretrained"))
+    count = training_count(len(data), spec.get("keep"))
+    run.write_json(
+        "result.json",
+        {
+            "steps": steps,
+            "epochs": round(steps / (count // spec["batch_size"]), 4),
+            "train_items": count,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "dataset_digest": data.digest,
+        },
+    )
+    run.write_json("provenance.json", runtime.provenance(setup.device) | {"dataset": data.source, "note": data.note})
+
+
+def _data(run: Run, store: Store) -> TrainingData:
+    """The dataset of the request, or the latents or embedded pairs it is a child of."""
+    from vaebench.data import embeddings
+    from vaebench.runs import build
+    from vaebench.runs.kinds import embed, latents
+    from vaebench.runs.load import parents
+
+    folders = parents(run, store)
+    if "latents" in folders:
+        return latents.opened(folders["latents"])
+    if "pairs" not in folders:
+        return build.dataset(run.request())
+    facts = Run(folders["pairs"]).result()
+    questions, solutions = embed.opened(folders["pairs"])
+    return embeddings.Pairs(
+        name=facts["problems"],
+        questions=questions,
+        solutions=solutions,
+        source=facts["source"],
+        digest=embeddings.digest(questions, solutions),
+        note=facts["note"],
+        stand_in=facts["stand_in"],
+    )
+
+
+class _Log:
+    """``metrics.jsonl``, one entry a line. Each checkpoint holds a copy, so that a resumed log is the same."""
+
+    def __init__(self, run: Run, begun: str) -> None:
+        self.run = run
+        self.lines = begun.splitlines(keepends=True)
+        run.write(_LOG, begun.encode())
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(self.lines)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """One more entry."""
+        self.lines.append(json.dumps(record) + "\n")
+        self.run.append(_LOG, self.lines[-1])
+
+
+def _logged(run: Run, state: dict[str, Any] | None) -> str:
+    """What was logged up to the checkpoint; what came after it will be logged again, to the same numbers."""
+    if state is None:
+        return ""
+    if "log" in state:
+        return str(state["log"])
+    try:
+        old = disk.content(run.path(_LOG)).decode(errors="replace")
+    except UserError as error:
+        raise UserError(f"{error}; remove {run.path(CHECKPOINT)} to start over") from error
+    kept = []  # a checkpoint from before 0.6
+    for line in old.splitlines():
+        try:
+            step = json.loads(line)["step"]
+            if step > state["step"]:
+                continue
+        except (ValueError, TypeError, KeyError, RecursionError):  # the line a killed process was writing
+            break
+        kept.append(line + "\n")
+    return "".join(kept)
+
+
+def _kept_snapshots(run: Run, state: dict[str, Any] | None) -> dict[str, str]:
+    """The sha256 of the snapshots up to the checkpoint, by name. Raises `UserError` if one is not as it was."""
+    sums: dict[str, str] = (state or {}).get("snapshots", {})
+    for name, wanted in sums.items():
+        if not run.path(name).is_file() or records.checksum(run.path(name)) != wanted:
+            raise UserError(f"{run.path(name)}: is missing or damaged; remove {run.path(CHECKPOINT)} to start over")
+    return dict(sums)

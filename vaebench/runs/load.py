@@ -1,0 +1,120 @@
+"""Models of finished runs, with what they need of the runs they build on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from vaebench.contracts import Adopts, GivesLatents, LoadsPretrained
+from vaebench.engine.checkpoint import load_weights
+from vaebench.errors import UserError
+from vaebench.runs import build
+from vaebench.runs.store import Run, Store
+
+if TYPE_CHECKING:
+    from vaebench.data.images import ImageData
+
+# Roles of parents that a model is trained on: it may have a use for their models, or not.
+_DATA = frozenset({"latents", "autoencoder", "pairs", "answers"})
+
+
+def parents(run: Run, store: Store) -> dict[str, Path]:
+    """The folders of the runs this one builds on, by role."""
+    return {role: store.root / key for role, key in run.request().data.get("parents", {}).items()}
+
+
+def check_parents(run: Run, store: Store) -> None:
+    """Raise `UserError` if a run that this one builds on is not there or not finished."""
+    for role, folder in parents(run, store).items():
+        status = Run(folder).status()
+        if status["status"] != "done":
+            reason = status["reason"] if status["status"] == "damaged" else status["status"]
+            raise UserError(f"{role} {folder.name} is not finished ({reason}); the command that makes it goes on")
+
+
+def load_model(run: Run, device: torch.device, snapshot: int | None = None) -> nn.Module:
+    """The trained model of a finished run, in eval mode on ``device``, with the parents that it keeps.
+
+    ``snapshot``: as it was after that part of its training.
+    """
+    if not run.done:
+        raise UserError(f"run {run.key} is not finished ({run.status()['status']}); train it first")
+    store = Store(run.folder.parent)
+    model = build.model(run.request(), latent_shape=_latent_shape(run, store))
+    load_weights(run.intact("model.safetensors" if snapshot is None else snapshot_name(snapshot)), model)
+    for role, folder in parents(run, store).items():
+        if role in getattr(model, "keeps", ()):
+            adopt(model, role, load_model(Run(folder), device))
+    return model.to(device).eval()
+
+
+def dataset_of(run: Run) -> ImageData:
+    """The dataset a finished run was trained on. Raises `UserError` if it holds something else now."""
+    data = build.dataset(run.request())
+    if run.result()["dataset_digest"] != data.digest:
+        raise UserError(
+            f"run {run.key} was trained on other contents of {data.name} than are here now (a part of it?); "
+            f"remove {run.folder} and train again"
+        )
+    return data
+
+
+def with_grid(model: object, whose: str) -> GivesLatents:
+    """``model``, whose latents a diffusion model can take. Raises `UserError`, beginning with ``whose``, if not."""
+    if not isinstance(model, GivesLatents):
+        fitting = ", ".join(build.models_with("latent_moments"))
+        raise UserError(
+            f"{whose}: the latents of {type(model).__name__} are no grid; a diffusion model is trained on those of "
+            f"{fitting} (parent.experiment=NAME)"
+        )
+    return model
+
+
+def adopt(model: nn.Module, role: str, parent: nn.Module) -> None:
+    """Hand a model the one of a run it builds on. Raises `UserError` if it has no use for it, or it does not fit."""
+    if isinstance(model, Adopts) and role in model.adopts:
+        model.adopt(role, parent)
+    elif role not in _DATA:
+        raise UserError(
+            f"model {type(model).__name__} cannot take another run as its {role}; leave parent.experiment and "
+            "parent.run out"
+        )
+
+
+def fresh_model(run: Run, store: Store, device: torch.device) -> nn.Module:
+    """The model of a run that is about to be trained, with what it takes from its parents."""
+    model = build.model(run.request(), latent_shape=_latent_shape(run, store))
+    folders = parents(run, store)
+    if "start" not in folders and isinstance(model, LoadsPretrained):
+        model.load_pretrained()
+    for role, folder in folders.items():
+        if role in getattr(model, "adopts", ()) or role not in _DATA:
+            adopt(model, role, load_model(Run(folder), device))
+    return model.to(device)
+
+
+def reference_run(run: Run, store: Store) -> Run | None:
+    """The run that drew from the distribution that a run's latents were matched with, if they were."""
+    if run.request()["verb"] == "reference":
+        return run
+    folders = parents(run, store)
+    looked_at = sorted(folders.keys() - {"autoencoder"}, key=lambda role: (role == "start", role))
+    found = (reference_run(Run(folders[role]), store) for role in looked_at)
+    return next((one for one in found if one is not None), None)
+
+
+def snapshot_name(number: int) -> str:
+    """The file of a run in which its weights after that part of the training lie."""
+    return f"snapshots/{number}.safetensors"
+
+
+def _latent_shape(run: Run, store: Store) -> list[int] | None:
+    """(l, h, w) of the latents a run is trained on, if it is."""
+    folders = parents(run, store)
+    if "latents" not in folders:
+        return None
+    shape: Any = Run(folders["latents"]).result()["shape"]
+    return list(shape)

@@ -1,0 +1,73 @@
+"""Runs made of shards.
+
+A shard is written whole or not at all and depends on the request alone, so a killed run goes on behind its last shard
+to the same files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from vaebench.errors import Interrupted, UserError
+from vaebench.runs import records
+from vaebench.runs.kinds import Setup, Track
+from vaebench.runs.store import Run
+
+_LEDGER = "shards.json"
+
+
+def pieces(count: int, size: int) -> list[range]:
+    """``count`` items in pieces of ``size``; the last one may be shorter."""
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def write_shards(
+    run: Run,
+    rows_of: Sequence[range],
+    name: str,
+    make: Callable[[range], bytes],
+    setup: Setup,
+    track: Track | None = None,
+) -> list[Path]:
+    """Write the shards that are not there yet, or not as they were written; returns all of them in order.
+
+    ``name``: of a shard's file, with a place for its number. ``track``: instead of the setup's own.
+    ``shards.json`` holds the sha256 of each. Before 0.6 there was none, and what is there is taken.
+
+    Raises `Interrupted` between two of them when one is asked to stop.
+    """
+    track = track or setup.track
+    total = rows_of[-1].stop if rows_of else 0
+    paths = [run.path(name.format(number)) for number in range(len(rows_of))]
+    sums = _written(run)
+    for path, rows in zip(paths, rows_of, strict=True):
+        if path.is_file() and (sums is None or sums.get(path.name) == records.checksum(path)):
+            continue
+        content = make(rows)
+        run.write(path.name, content)
+        sums = {**(sums or _found(run)), path.name: hashlib.sha256(content).hexdigest()}
+        run.write_json(_LEDGER, sums)
+        track(rows.stop, total)
+        if setup.stop() and rows.stop < total:
+            raise Interrupted(f"stopped after {rows.stop} of {total}; the same command goes on from there")
+    return paths
+
+
+def _written(run: Run) -> dict[str, str] | None:
+    """The sha256 of the shards by name; None if nothing says. Raises `UserError` if that file is damaged."""
+    path = run.path(_LEDGER)
+    try:
+        return records.ledger(path) if path.exists() else None
+    except UserError as error:
+        raise UserError(f"{error}; remove it to take the shards as they are, or the folder to start over") from error
+
+
+def _found(run: Run) -> dict[str, str]:
+    return {path.name: records.checksum(path) for path in run.folder.glob("*-[0-9]*.*") if path.is_file()}
+
+
+def incomplete(run: Run, found: int, wanted: int, what: str) -> UserError:
+    """What to say of a finished run that holds fewer items than its result says."""
+    return UserError(f"{run.folder}: holds {found} of {wanted} {what}, a shard is missing; {run.again()}")

@@ -1,0 +1,141 @@
+"""A worker: given (verb, run folder), it reads the request there, does the work and leaves a status."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from vaebench.contracts import Job, Outcome
+from vaebench.engine import runtime
+from vaebench.engine.schedules import every
+from vaebench.errors import Interrupted, UserError
+from vaebench.runs import kinds
+from vaebench.runs.kinds import Setup, Stop, Track
+from vaebench.runs.load import check_parents
+from vaebench.runs.store import CHECKPOINT, Run, Store
+from vaebench.stopping import STOPPING, stop_on_signal
+
+
+def work(
+    job: Job,
+    machine: dict[str, Any],
+    track: Track | None = None,
+    *,
+    note: Callable[[str], None] | None = None,
+    stop: Stop | None = None,
+) -> Outcome:
+    """Do one job, once: the run's lock is held, a finished run is left alone, a failure is a status and an outcome.
+
+    ``machine``: the plain data of a `RuntimeSpec`. ``track(done, total)`` reports progress, ``note`` for whom it waits.
+    ``stop``: whether the process was asked to stop; without it this looks after the signals itself.
+    """
+    run = Run(job.folder)
+    try:
+        with run.lock(waiting=_waiting(note, stop)):
+            return _locked(job, run, machine, track, stop)
+    except Interrupted as error:
+        return Outcome(job, "interrupted", str(error))
+
+
+def _waiting(note: Callable[[str], None] | None, stop: Stop | None) -> Callable[[str], None]:
+    """Says once who has the run, and again when it is another; raises `Interrupted` when asked to stop."""
+    said = ""
+
+    def wait(holder: str) -> None:
+        nonlocal said
+        if stop and stop():
+            raise Interrupted("stopped while it waited; the same command goes on")
+        if note and holder != said:
+            said = holder
+            note(f"waiting for {holder}, which makes the same run")
+
+    return wait
+
+
+def _locked(job: Job, run: Run, machine: dict[str, Any], track: Track | None, stop: Stop | None) -> Outcome:
+    status = run.status()
+    if status["status"] == "done":
+        return Outcome(job, "done")
+    if status["status"] == "damaged":
+        return Outcome(job, "failed", status["reason"])
+    run.remove_unfinished()
+    place, taken = run.place(), _stopwatch(status)
+    try:
+        heartbeat = _heartbeat(run, place, track, taken())  # first: who waits reads there who has it
+        device = runtime.setup(device=machine["device"], threads=machine["threads"])
+        heartbeat(0, 0)
+        _do(job.verb, run, device, machine, heartbeat, stop)
+        _check_place(run, place)
+        run.finish(spent=taken())
+    except (Interrupted, KeyboardInterrupt) as error:
+        outcome = Outcome(job, "interrupted", str(error) or "stopped at once")  # a KeyboardInterrupt says nothing
+    except UserError as error:
+        outcome = Outcome(job, "failed", str(error))
+    except Exception as error:
+        if run.place() == place:
+            run.set_status("failed", reason=f"{type(error).__name__}: {error}", spent=taken())
+        raise
+    else:
+        run.remove(CHECKPOINT)
+        return Outcome(job, "done")
+    if run.place() == place:
+        run.set_status(outcome.status, reason=outcome.reason, spent=taken())
+    return outcome
+
+
+def _stopwatch(status: Mapping[str, Any]) -> Callable[[], float]:
+    """How many seconds went into a run so far, those before it was interrupted or killed among them."""
+    before = float(status.get("spent", 0.0))
+    if status["status"] == "running":  # by a process that is dead
+        before += max(0.0, status.get("heartbeat", 0.0) - status.get("started", 0.0))
+    begun = time.monotonic()
+    return lambda: round(before + time.monotonic() - begun, 3)
+
+
+def _check_place(run: Run, place: tuple[int, int] | None) -> None:
+    """Raise `UserError` if the run's folder was removed meanwhile; another process may have begun in a new one."""
+    if run.place() != place:
+        raise run.gone()
+
+
+def _do(verb: str, run: Run, device: torch.device, machine: dict[str, Any], track: Track, stop: Stop | None) -> None:
+    store, kind = _store(run), kinds.of(verb)
+    check_parents(run, store)
+    with stop_on_signal(STOPPING) if stop is None and kind.STOPS else nullcontext(stop) as asked:
+        setup = Setup(
+            store,
+            device,
+            track,
+            asked or (lambda: False),
+            checkpoint_seconds=machine["checkpoint_seconds"],
+            remote_code=machine.get("trust_remote_code") is True,  # by the command itself
+        )
+        kind.work(run, setup)
+
+
+def _store(run: Run) -> Store:
+    """The store a run lies in: at its top, or inside another run."""
+    nested = run.folder.parent.name == "evals"
+    return Store(run.folder.parents[2] if nested else run.folder.parent)
+
+
+def _heartbeat(run: Run, place: tuple[int, int] | None, track: Track | None, spent: float) -> Track:
+    """Report progress, and write it into the status at most once a second."""
+    due = every(1.0)
+    facts = {"host": socket.gethostname(), "pid": os.getpid(), "started": time.time(), "spent": spent}
+    run.set_status("running", **facts)
+
+    def beat(done: int, total: int) -> None:
+        if track:
+            track(done, total)
+        if due():
+            _check_place(run, place)
+            run.set_status("running", **facts, step=done, total=total, heartbeat=time.time())
+
+    return beat

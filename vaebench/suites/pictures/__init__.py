@@ -1,0 +1,1 @@
+"""What each suite has to show: a module per suite, of the same name, with its ``PICTURES``. No torch here."""
