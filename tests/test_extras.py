@@ -34,7 +34,7 @@ class Without(PathFinder):
     def find_spec(cls, name, *given):
         return None if name in {EXTRAS} else super().find_spec(name, *given)
 sys.meta_path[sys.meta_path.index(PathFinder)] = Without
-from vaebench.cli import main
+from vaebench.cli.main import main
 print(*[main(words) for words in {COMMANDS}])
 """
     shutil.copytree(ROOT / "results" / "batchtopk", tmp_path / "results" / "batchtopk")

@@ -25,10 +25,9 @@ def optimizers(model: Any, lr: float = 1e-2) -> dict[str, torch.optim.Optimizer]
 
 
 def train(model: Any, steps: int, data: PointData = DATA, **options: Any) -> Any:
-    made = options.pop("optimizers", None) or optimizers(model)
-    seed = options.pop("seed", 0)
-    spec = TrainSpec(**({"epochs": 10_000, "batch_size": 64, "max_steps": steps} | options))
-    fit(model, data, optimizers=made, spec=spec, seed=seed)
+    given = {name: options.pop(name) for name in ("hooks", "state") if name in options}
+    spec = TrainSpec(epochs=10_000, max_steps=steps, batch_size=64, **options)
+    fit(model, data, optimizers=optimizers(model), spec=spec, seed=0, **given)
     return model
 
 

@@ -18,7 +18,8 @@ from vaebench.errors import UserError
 from vaebench.nn.flows import laws
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "reference"
-ABOUT = {"_target_", "name", "version", "of", "labelled", "dm_weight", "law"}
+ABOUT = {"_target_", "name", "version", "parents", "embedded", "labelled", "dm_weight", "law"}
+LINKS = OmegaConf.load(CONF.parent / "chain" / "dmvae.yaml")
 SHAPE = (4, 2, 2)
 
 
@@ -65,7 +66,7 @@ def test_the_yaml_lists_the_options_and_says_what_is_drawn(path, tmp_path):
     about = leaf(path.stem)
     assert set(options) == set(inspect.signature(kind).parameters)
     assert about["name"] == path.stem
-    assert about["of"] in (None, "text", "tokenizer", "features", "diffusion")
+    assert {link.partition(".")[0] for link in about.get("parents", {}).values()} <= set(LINKS)
     assert about["dm_weight"] == (1 if path.stem in ("gaussian", "gmm", "subset") else 10)
     found = kind(**options).draw(given())
     assert found.z.shape[1:] == SHAPE

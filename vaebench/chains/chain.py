@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 from vaebench.chains import texts
-from vaebench.chains.texts import is_text
 from vaebench.config import compose
 from vaebench.config.choices import LATENTS, choices
 from vaebench.config.request import Request
@@ -37,10 +36,10 @@ def checked(cfg: TrainConfig) -> list[Request]:
 
     Raises all mistakes at once.
     """
-    if not is_text(cfg) and (numbers := _NUMBERS.get(cfg.dataset.get("data") or "images")):
+    if not cfg.on_texts and (numbers := _NUMBERS.get(cfg.dataset.get("data") or "images")):
         _check_shape(cfg.dataset["shape"], numbers)
     leaves = {"model": cfg.model, "dataset": cfg.dataset, "optim": cfg.optim}
-    if is_text(cfg):
+    if cfg.on_texts:
         del leaves["dataset"]
         leaves |= {"embedder": cfg.embedder}
         leaves |= {f"dataset.{part}": cfg.dataset[part] for part in ("problems", "answers")}
@@ -58,7 +57,7 @@ def checked(cfg: TrainConfig) -> list[Request]:
 
 def training(cfg: TrainConfig) -> list[Request]:
     """The training, behind what it needs."""
-    if is_text(cfg):
+    if cfg.on_texts:
         return texts.training(cfg)
     before, parents = _parents(cfg)
     return [*before, *_ended(cfg, parents)]
@@ -263,7 +262,7 @@ def evaluation(cfg: TrainConfig, seeds: Iterable[int] | None = None) -> tuple[li
     ``seeds``: a suite on texts looks at these seeds' trainings together (by default at the configuration's own).
     """
     suite = build.suite(Request({"suite": cfg.suite}))
-    if is_text(cfg):
+    if cfg.on_texts:
         return texts.evaluation(cfg, suite, [cfg.seed] if seeds is None else list(seeds)), suite
     if getattr(suite, "of_design", False):
         return [design(cfg, cfg.suite)], suite

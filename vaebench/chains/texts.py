@@ -21,11 +21,6 @@ from vaebench.runs.kinds import embed, grade, train
 from vaebench.runs.kinds import eval as evaluations
 
 
-def is_text(cfg: TrainConfig) -> bool:
-    """Whether the chosen dataset is a set of problems and who answered them."""
-    return "answers" in cfg.dataset
-
-
 def training(cfg: TrainConfig) -> list[Request]:
     """The training on embedded pairs, behind these."""
     pairs = embed.request(cfg, {})

@@ -76,7 +76,7 @@ def check_all(configurations: list[TrainConfig]) -> None:
 
 def answers(cfg: TrainConfig) -> int:
     """``vaebench answers``: collect or generate a text dataset's answers, or show what is there."""
-    if not texts.is_text(cfg):
+    if not cfg.on_texts:
         raise UserError(f"dataset={cfg.dataset['name']} holds no questions; try dataset=tiny or dataset=gsm8k")
     chain = texts.answers(cfg)
     _try_out(cfg, chain)
@@ -88,7 +88,7 @@ def answers(cfg: TrainConfig) -> int:
 
 def prompt(cfg: TrainConfig) -> int:
     """``vaebench prompt``: the exact prompt of the first problem and the sampling parameters; nothing is generated."""
-    if not texts.is_text(cfg):
+    if not cfg.on_texts:
         raise UserError(f"dataset={cfg.dataset['name']} asks no language model; try dataset=gsm8k")
     request = texts.answers(cfg)[-1]
     console.print(build.prompt(request, remote_code=cfg.runtime.trust_remote_code))

@@ -161,6 +161,11 @@ class TrainConfig(Common):
     snapshot: Count | None = None
     seed: _Seed = 0
 
+    @property
+    def on_texts(self) -> bool:
+        """Whether the dataset is a set of problems and who answered them."""
+        return "answers" in self.dataset
+
 
 @dataclass
 class ReproduceConfig(Common):

@@ -34,6 +34,7 @@ class GridAutoencoder(nn.Module):
 
     adopts = ("perceptual",)
     keeps = ()
+
     reconstruction: ReconstructionLoss
 
     @checked("model")

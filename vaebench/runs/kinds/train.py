@@ -91,7 +91,6 @@ def _check_size(request: Request, latent_shape: Sequence[int] | None) -> None:
     from torch.nn.modules.module import register_module_module_registration_hook
 
     from vaebench.engine.runtime import free_bytes
-    from vaebench.metrics.cost import weightless
     from vaebench.runs import build
 
     layers = itertools.count()
@@ -103,7 +102,7 @@ def _check_size(request: Request, latent_shape: Sequence[int] | None) -> None:
 
     hook = register_module_module_registration_hook(count)
     try:
-        with weightless(), warnings.catch_warnings(action="ignore"):
+        with torch.device("meta"), warnings.catch_warnings(action="ignore"):
             model = build.model(request, latent_shape=latent_shape)
     except UserError:
         raise
