@@ -46,10 +46,10 @@ hinted += ["chain.teacher.overrides=['train.max_steps=2','model.latent_dim=8']"]
 assert main(["train", *hinted]) == 0
 assert main(["eval", "suite=reconstruction", *hinted]) == 0
 with session():
-    run = Store(store_root()).open(moments.request(compose("train", ["dataset=digits_small"])))
+    run = Store(store_root()).open(moments.request(compose("train", ["dataset=digits_small"]), {}))
 assert work(Job("moments", run.folder), asdict(RuntimeSpec())).status == "done"
 assert run.result()["images"] == 1437
-assert main(["list", "runs"]) == 0
+assert main(["list", "runs", "chains"]) == 0
 assert [picture.kind for picture in pictures("activity")] == ["variances"]
 assert "rae" in load("batchtopk").tables["table1"].rows
 one, two = load("example").tables.values()
@@ -71,7 +71,7 @@ def written(tmp_path_factory) -> tuple[Path, list[str]]:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     files = dict(FILE.findall(page))
-    assert len(files) == 22
+    assert len(files) == 23
     for name, content in files.items():
         assert not (folder / name).exists(), f"{name} is there already: the page's example needs another name"
         (folder / name).write_text(content, encoding="utf-8")
