@@ -60,6 +60,7 @@ assert [claim.text for claim in two.claims] == ["PSNR of RAE above VAE's (L = 8)
 
 # The tests that are there for every choice, whoever adds one.
 GENERIC = ["test_config", "test_house_rules", "test_kinds", "test_matching", "test_requests", "test_stored_code"]
+GENERIC += ["models/test_models_all", "references/test_references_all"]
 GENERIC += ["suites/test_suite_options", "suites/test_suites_diverged"]
 
 
