@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from commands import Command
 from vaebench.config.compose import session
 
 torch.set_num_threads(1)
@@ -28,3 +29,9 @@ def composing() -> Iterator[None]:
     """Hydra, as `compose` needs it."""
     with session():
         yield
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs commands and reads what they print."""
+    return Command(capsys)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vaebench.chains import texts
-from vaebench.cli import main as cli
-from vaebench.config.compose import compose, session
-from vaebench.runs import build
+from chains import Line, recorded, stamps, written
 from vaebench.runs.store import Run
 
 PROBLEMS = [
@@ -21,39 +16,20 @@ PROBLEMS = [
 ]
 SMALL = ["model=rcvae", "model.hidden=[8]", "embedder.dim=8", "train.max_steps=2", "train.batch_size=16"]
 EVALUATE = ["eval", "suite=selection", "suite.bootstrap=100", *SMALL, *PROBLEMS]
-Line = dict[str, Any]
-
-
-def run(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    code = cli.main(list(words))
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def errors(text: str) -> list[str]:
-    """The lines on standard error but for warnings about the machine."""
-    return [line for line in text.splitlines() if not line.startswith("warning:")]
 
 
 @pytest.fixture(scope="module")
 def lines() -> list[Line]:
     """Three answers to each of 20 problems: the right one and two wrong ones."""
-    with session():
-        request = texts.answers(compose("train", [*PROBLEMS, "model=rcvae", f"dataset.answers.path={__file__}"]))[-1]
+    return recorded([*PROBLEMS, "model=rcvae"])
+
+
+def changed(lines: list[Line], change: dict[int, Any]) -> list[Line | bytes]:
+    """Some of these lines (by number from 0) replaced by fields or bytes."""
     return [
-        {"question": problem.question, "source": source, "answer": f"It is {value}.\n#### {value}"}
-        for problem in build.problems(request).test
-        for source, value in (("right", problem.gold), ("more", int(problem.gold) + 1), ("less", int(problem.gold) - 1))
+        line if number not in change else by if isinstance(by := change[number], bytes) else {**line, **by}
+        for number, line in enumerate(lines)
     ]
-
-
-def written(path: Path, lines: list[Line], change: dict[int, Any] | None = None) -> str:
-    """A file of these lines, some of them (by number from 0) replaced by fields or bytes; the option that names it."""
-    texts = [json.dumps(line).encode() for line in lines]
-    for number, by in (change or {}).items():
-        texts[number] = by if isinstance(by, bytes) else json.dumps({**lines[number], **by}).encode()
-    path.write_bytes(b"\n".join(texts) + b"\n")
-    return f"dataset.answers.path={path}"
 
 
 # Lines that cannot be used: what they are replaced by or hold, and the fault that is named.
@@ -77,12 +53,10 @@ DAMAGED = [
 ]
 
 
-def test_every_line_that_cannot_be_used_is_named(
-    lines: list[Line], tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    option = written(tmp_path / "a.jsonl", lines, {4 + 3 * n: by for n, (by, _) in enumerate(DAMAGED)})
-    code, out, error = run("answers", *PROBLEMS, option, "dataset.answers.max_left_out=0.9", capsys=capsys)
-    assert (code, errors(error)) == (0, [])
+def test_every_line_that_cannot_be_used_is_named(lines, tmp_path, home, run):
+    option = written(tmp_path / "a.jsonl", changed(lines, {4 + 3 * n: by for n, (by, _) in enumerate(DAMAGED)}))
+    code, out, error = run("answers", *PROBLEMS, option, "dataset.answers.max_left_out=0.9")
+    assert (code, error) == (0, "")
     assert "40 to 20 of 20 problems" in out  # sixteen problems have two answers left
     assert "and 11 more (result.json)" in out
     (result,) = [Run(path.parent).result() for path in home.glob("*/result.json")]
@@ -92,34 +66,28 @@ def test_every_line_that_cannot_be_used_is_named(
         assert fault in found
 
 
-def test_one_line_of_many_is_left_out_and_its_problem_named(
-    lines: list[Line], tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, out, error = run("answers", *PROBLEMS, written(tmp_path / "a.jsonl", lines, {4: b"{"}), capsys=capsys)
-    assert (code, errors(error)) == (0, [])
+def test_one_line_of_many_is_left_out_and_its_problem_named(lines, tmp_path, home, run):
+    code, out, error = run("answers", *PROBLEMS, written(tmp_path / "a.jsonl", changed(lines, {4: b"{"})))
+    assert (code, error) == (0, "")
     assert "57 to 19 of 20 problems" in out
     assert "a.jsonl:5: not JSON" in out
     (result,) = [Run(path.parent).result() for path in home.glob("*/result.json")]
     assert result["notes"] == ["1 of 20 problems have fewer than 3 answers and are left out: #arithmetic/1"]
 
 
-def test_a_duplicate_is_named_and_left_out(
-    lines: list[Line], tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_duplicate_is_named_and_left_out(lines, tmp_path, home, run):
     option = written(tmp_path / "a.jsonl", [*lines[:5], lines[4], *lines[5:]])
-    assert run("answers", *PROBLEMS, option, capsys=capsys)[0] == 0
+    run.done("answers", *PROBLEMS, option)
     (result,) = [Run(path.parent).result() for path in home.glob("*/result.json")]
     assert result["answers"] == 60
     assert result["left_out"] == ["a.jsonl:6: duplicate: 'more' has answered problem #arithmetic/1 before"]
 
 
-def test_answers_that_are_empty_long_or_without_a_result_stay(
-    lines: list[Line], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_answers_that_are_empty_long_or_without_a_result_stay(lines, tmp_path, run):
     change = {0: {"answer": ""}, 1: {"answer": "x 1 " * 30_000}, 3: {"answer": "I do not know."}}
-    option = written(tmp_path / "a.jsonl", lines, change)
-    code, out, error = run("answers", *PROBLEMS, option, capsys=capsys)
-    assert (code, errors(error)) == (0, [])
+    option = written(tmp_path / "a.jsonl", changed(lines, change))
+    code, out, error = run("answers", *PROBLEMS, option)
+    assert (code, error) == (0, "")
     assert "60 to 20 of 20 problems" in out
     assert "1 of 60 answers are empty and count as wrong" in out
     assert "1 of 60 answers are cut at 100,000 characters" in out
@@ -158,199 +126,142 @@ REFUSED: list[tuple[Callable[[list[Line]], list[Line]], list[str], str]] = [
 @pytest.mark.parametrize(
     ("make", "options", "message"), REFUSED, ids=[f"{' '.join(o)} {m[:40]}" for _, o, m in REFUSED]
 )
-def test_a_file_that_cannot_be_used_is_refused_in_one_line(
-    make: Callable[[list[Line]], list[Line]],
-    options: list[str],
-    message: str,
-    lines: list[Line],
-    tmp_path: Path,
-    home: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_file_that_cannot_be_used_is_refused_in_one_line(make, options, message, lines, tmp_path, home, run):
     option = written(tmp_path / "a.jsonl", make(lines))
-    code, _, error = run("answers", *PROBLEMS, option, *options, capsys=capsys)
-    assert code == 2
-    assert len(errors(error)) == 1
-    assert errors(error)[0].startswith("error: ")
-    assert message in error
+    assert message in run.refused("answers", *PROBLEMS, option, *options)
     assert not list(home.glob("*/answers-*.parquet"))
 
 
-def test_more_may_be_left_out_if_told_so(lines: list[Line], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_more_may_be_left_out_if_told_so(lines, tmp_path, run):
     option = written(tmp_path / "a.jsonl", every({"question": "Who?"}, step=12)(lines))
-    assert run("answers", *PROBLEMS, option, capsys=capsys)[0] == 2
-    code, out, error = run("answers", *PROBLEMS, option, "dataset.answers.max_left_out=0.3", capsys=capsys)
-    assert (code, errors(error)) == (0, [])
+    run.refused("answers", *PROBLEMS, option)
+    code, out, error = run("answers", *PROBLEMS, option, "dataset.answers.max_left_out=0.3")
+    assert (code, error) == (0, "")
     assert "45 to 15 of 20 problems" in out
 
 
 BAD = [
-    (["answers", "dataset=mnist"], "dataset=mnist holds no questions; try dataset=tiny or dataset=gsm8k"),
-    (["prompt", "dataset=mnist"], "dataset=mnist asks no language model; try dataset=gsm8k"),
-    (["answers", "dataset=tny"], "unknown dataset 'tny'; did you mean 'tiny'?"),
+    ("answers dataset=mnist", "dataset=mnist holds no questions; try dataset=tiny or dataset=gsm8k"),
+    ("prompt dataset=mnist", "dataset=mnist asks no language model; try dataset=gsm8k"),
+    ("answers dataset=tny", "unknown dataset 'tny'; did you mean 'tiny'?"),
     (
-        ["answers", "dataset=tiny", "answers@dataset.answers=lama"],
+        "answers dataset=tiny answers@dataset.answers=lama",
         "unknown answers@dataset.answers 'lama'; did you mean 'llama'?",
     ),
-    (["answers", "dataset=tiny", "dataset.answers.kk=3"], "unknown option 'dataset.answers.kk'; did you mean "),
-    (["answers", "dataset=recorded", "dataset.answers.path=no.jsonl"], "path=no.jsonl: there is no such file"),
+    ("answers dataset=tiny dataset.answers.kk=3", "unknown option 'dataset.answers.kk'; did you mean "),
+    ("answers dataset=recorded dataset.answers.path=no.jsonl", "path=no.jsonl: there is no such file"),
     (
-        ["prompt", "dataset=tiny", "dataset.answers.decoding=greedy"],
+        "prompt dataset=tiny dataset.answers.decoding=greedy",
         "dataset.answers.k=8: decoding=greedy gives one answer to a problem; set dataset.answers.k=1",
     ),
     (
-        ["prompt", "dataset=tiny", "dataset.answers.decoding=beam"],
+        "prompt dataset=tiny dataset.answers.decoding=beam",
         "unknown dataset.answers.decoding 'beam'. Valid: greedy, top_k, top_p",
     ),
-    (["train", "model=rcvae", "dataset=mnist"], "model rcvae works on text and dataset=mnist holds images; "),
-    (["train", "model=batchtopk", "dataset=tiny"], "model batchtopk works on images and dataset=tiny holds text; "),
-    (["eval", "model=rcvae", "suite=noise"], "suite noise cannot run on RCVAE: it needs a model that Reconstructs"),
+    ("train model=rcvae dataset=mnist", "model rcvae works on text and dataset=mnist holds images; "),
+    ("train model=batchtopk dataset=tiny", "model batchtopk works on images and dataset=tiny holds text; "),
+    ("eval model=rcvae suite=noise", "suite noise cannot run on RCVAE: it needs a model that Reconstructs"),
     (
-        ["eval", "model=batchtopk", "dataset=digits", "suite=selection"],
+        "eval model=batchtopk dataset=digits suite=selection",
         "suite selection cannot run on BatchTopK: it needs a model that ScoresCandidates",
     ),
-    (["train", "model=rcvae", "embedder=minlm"], "unknown embedder 'minlm'; did you mean 'minilm'? Valid: jina, "),
+    ("train model=rcvae embedder=minlm", "unknown embedder 'minlm'; did you mean 'minilm'? Valid: jina, "),
     (
-        ["train", "model=rcvae", "embedder.dim=16", "model.embedding_dim=32"],
+        "train model=rcvae embedder.dim=16 model.embedding_dim=32",
         "model.embedding_dim=32: the embedder gives 16 dimensions (lsa, 16 dimensions)",
     ),
-    (["train", "model=rcvae", "model.likelihood=gauss"], "unknown model.likelihood 'gauss'. Valid: cosine, "),
-    (
-        ["eval", "model=rcvae", "suite=selection", "suite.k=0"],
-        "suite.k=0: expected a whole number, at least 1, or null",
-    ),
-    (["eval", "model=rcvae", "suite=selection", "model.beta=0.1,1"], "lists several values; add -m to sweep"),
-    (["list", "embeders"], "unknown section 'embeders'; did you mean 'embedders'?"),
-    (["plan", "paper=rcvae", "table=tabl1"], "unknown table 'tabl1'"),
-    (
-        ["plan", "paper=rcvae", "table=gsm8k", "dataset=mnist"],
-        "rcvae is measured on text, and dataset=mnist holds images",
-    ),
+    ("train model=rcvae model.likelihood=gauss", "unknown model.likelihood 'gauss'. Valid: cosine, "),
+    ("eval model=rcvae suite=selection suite.k=0", "suite.k=0: expected a whole number, at least 1, or null"),
+    ("eval model=rcvae suite=selection model.beta=0.1,1", "lists several values; add -m to sweep"),
+    ("list embeders", "unknown section 'embeders'; did you mean 'embedders'?"),
+    ("plan paper=rcvae table=tabl1", "unknown table 'tabl1'"),
+    ("plan paper=rcvae table=gsm8k dataset=mnist", "rcvae is measured on text, and dataset=mnist holds images"),
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), BAD, ids=[" ".join(words) for words, _ in BAD])
-def test_bad_input_is_one_line_and_makes_nothing(
-    words: list[str], message: str, capsys: pytest.CaptureFixture[str], home: Path
-) -> None:
-    code, _, error = run(*words, capsys=capsys)
-    assert code == 2
-    assert len(errors(error)) == 1
-    assert errors(error)[0].startswith("error: ")
-    assert message in error
+@pytest.mark.parametrize(("words", "message"), BAD, ids=[words for words, _ in BAD])
+def test_bad_input_is_one_line_and_makes_nothing(words, message, run, home):
+    assert message in run.refused(*words.split())
     assert not home.exists()
 
 
 # Found where the answers or the embedder are looked at; what was finished before stays.
 LATE = [
-    (["suite.k=20"], "suite.k=20: only 3 answers to each problem are recorded; use suite.k=null for all"),
-    (["embedder.dim=500"], "embedder.dim=500: 120 training texts with "),
-    (["+dataset.problems.scorers.exact=1"], "unknown scorer 'exact'. Valid: boxed, gsm8k_flexible, gsm8k_number, "),
+    ("suite.k=20", "suite.k=20: only 3 answers to each problem are recorded; use suite.k=null for all"),
+    ("embedder.dim=500", "embedder.dim=500: 120 training texts with "),
+    ("+dataset.problems.scorers.exact=1", "unknown scorer 'exact'. Valid: boxed, gsm8k_flexible, gsm8k_number, "),
 ]
 
 
-def test_a_wrong_value_of_an_evaluation_is_one_line_and_loses_nothing(
-    lines: list[Line], tmp_path: Path, capsys: pytest.CaptureFixture[str], home: Path
-) -> None:
-    option = written(tmp_path / "a.jsonl", lines, {0: {"answer": ""}, 3: {"answer": "I do not know."}})
-    assert run("answers", *PROBLEMS, option, capsys=capsys)[0] == 0
-    before = {path: path.stat().st_mtime_ns for path in home.rglob("*.parquet")}
+def test_a_wrong_value_of_an_evaluation_is_one_line_and_loses_nothing(lines, tmp_path, run, home):
+    change = {0: {"answer": ""}, 3: {"answer": "I do not know."}}
+    option = written(tmp_path / "a.jsonl", changed(lines, change))
+    run.done("answers", *PROBLEMS, option)
+    before = stamps(home, "*.parquet")
     assert before
-    for options, message in LATE:
-        code, _, error = run(*EVALUATE, option, *options, capsys=capsys)
-        assert code == 2, options
-        assert len(errors(error)) == 1
-        assert errors(error)[0].startswith(f"error: {message}")
-        assert {path: path.stat().st_mtime_ns for path in before} == before
+    for change, message in LATE:
+        error = run.refused(*EVALUATE, option, change)
+        assert error.startswith(f"error: {message}")
+        assert stamps(home, "*.parquet").items() >= before.items()
     (graded,) = [Run(path.parent).result() for path in home.glob("*/grades.parquet")]
     assert graded["no_final_answer"]["gsm8k_number"] == 2
     assert graded["right"]["gsm8k_number"] == pytest.approx(18 / 60, abs=1e-6)
 
 
-def test_every_mistake_of_an_options_leaf_is_shown_at_once(
-    lines: list[Line], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_mistake_of_an_options_leaf_is_shown_at_once(lines, tmp_path, run):
     options = ["dataset.answers.k=-1", "dataset.answers.shard=0", "dataset.answers.max_left_out=5"]
-    code, _, error = run("answers", *PROBLEMS, written(tmp_path / "a.jsonl", lines), *options, capsys=capsys)
-    assert code == 2
-    assert len(errors(error)) == 3
-    code, _, error = run("eval", "model=rcvae", "suite=selection", "suite.kk=1", "embedder=x", "seeed=1", capsys=capsys)
-    assert code == 2
-    assert len(errors(error)) == 3
+    run.refused("answers", *PROBLEMS, written(tmp_path / "a.jsonl", lines), *options, lines=3)
+    run.refused("eval", "model=rcvae", "suite=selection", "suite.kk=1", "embedder=x", "seeed=1", lines=3)
 
 
 MODELS = [
-    (["dataset.answers.model=/nowhere"], "dataset.answers.model=/nowhere: there is no such folder"),
-    ([], "dataset.answers.model=null: name a model, a folder or a name on the Hugging Face hub"),
+    ("dataset.answers.model=/nowhere", "dataset.answers.model=/nowhere: there is no such folder"),
+    ("", "dataset.answers.model=null: name a model, a folder or a name on the Hugging Face hub"),
 ]
 
 
 @pytest.mark.parametrize(("options", "message"), MODELS)
-def test_a_language_model_that_is_not_there(
-    options: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["answers", "dataset=tiny", "answers@dataset.answers=hf", *options]
-    code, _, error = run(*words, capsys=capsys)
-    assert code == 2
-    assert len(errors(error)) == 1
-    assert message in error
+def test_a_language_model_that_is_not_there(options, message, run):
+    assert message in run.refused("answers", "dataset=tiny", "answers@dataset.answers=hf", *options.split())
 
 
-def test_a_folder_that_is_no_model_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_no_model_is_named(tmp_path, run):
     words = ["answers", "dataset=tiny", "answers@dataset.answers=hf", f"dataset.answers.model={tmp_path}"]
-    code, _, error = run(*words, capsys=capsys)
-    assert code == 2
-    assert len(errors(error)) == 1
-    assert f"the folder {tmp_path} holds no complete model (config.json is missing)" in error
+    assert f"the folder {tmp_path} holds no complete model (config.json is missing)" in run.refused(*words)
 
 
-def test_the_prompt_is_shown_and_nothing_made(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, error = run("prompt", "dataset=tiny", capsys=capsys)
+def test_the_prompt_is_shown_and_nothing_made(home, run):
+    code, out, error = run("prompt", "dataset=tiny")
     assert (code, error) == (0, "")
     for word in ("top_p (temperature=0.7, top_p=0.9; off: top_k)", "max_new_tokens=48", "<|assistant|>"):
         assert word in out
     assert not home.exists()
 
 
-def test_the_same_answers_again_compute_nothing(
-    lines: list[Line], tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_same_answers_again_compute_nothing(lines, tmp_path, home, run):
     """By the file's contents: from another place under another name it is the same run."""
-    run("answers", *PROBLEMS, written(tmp_path / "a.jsonl", lines), capsys=capsys)
-    before = {path: path.stat().st_mtime_ns for path in home.rglob("*")}
-    code, out, _ = run("answers", *PROBLEMS, written(tmp_path / "b.jsonl", lines), capsys=capsys)
-    assert code == 0
+    run("answers", *PROBLEMS, written(tmp_path / "a.jsonl", lines))
+    before = stamps(home)
+    out = run.done("answers", *PROBLEMS, written(tmp_path / "b.jsonl", lines))
     assert "making it" not in out
-    assert {path: path.stat().st_mtime_ns for path in home.rglob("*")} == before
+    assert stamps(home) == before
 
 
-def test_a_damaged_shard_and_a_changed_request_are_named(
-    lines: list[Line], tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_shard_and_a_changed_request_are_named(lines, tmp_path, home, run):
     option = written(tmp_path / "a.jsonl", lines)
-    run("answers", *PROBLEMS, option, capsys=capsys)
+    run("answers", *PROBLEMS, option)
     (folder,) = {path.parent for path in home.glob("*/answers-*.parquet")}
     kept = (folder / "answers-00000.parquet").read_bytes()
     (folder / "answers-00000.parquet").write_bytes(b"junk")
-    code, _, error = run(*EVALUATE, option, capsys=capsys)
-    assert code == 2
-    assert len(errors(error)) == 1
-    assert str(folder) in error
+    assert str(folder) in run.refused(*EVALUATE, option)
     (folder / "answers-00000.parquet").write_bytes(kept)
     (folder / "status.json").unlink()
     path = folder / "request.yaml"
     path.write_text(path.read_text().replace("max_left_out: 0.05", "max_left_out: 0.9"))
-    code, _, error = run("answers", *PROBLEMS, option, capsys=capsys)
-    assert code == 2
-    assert len(errors(error)) == 1
-    assert "was changed after it was written" in error
+    assert "was changed after it was written" in run.refused("answers", *PROBLEMS, option)
 
 
-def test_a_store_that_cannot_be_written_is_named(
-    lines: list[Line], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_store_that_cannot_be_written_is_named(lines, tmp_path, run):
     option = written(tmp_path / "a.jsonl", lines)
-    code, _, error = run("answers", *PROBLEMS, option, f"store={tmp_path / 'a.jsonl'}", capsys=capsys)
-    assert code == 2
-    assert len(errors(error)) == 1
+    error = run.refused("answers", *PROBLEMS, option, f"store={tmp_path / 'a.jsonl'}")
     assert "cannot be written (Not a directory); choose another with store=FOLDER or VAEBENCH_HOME" in error

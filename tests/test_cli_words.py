@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,8 +11,9 @@ import torch
 from omegaconf import OmegaConf
 from rich.table import Table
 
+from commands import VAEBENCH, python
 from vaebench.cli import commands
-from vaebench.cli import main as cli
+from vaebench.cli.main import HELP
 from vaebench.cli.terminal import Terminal
 from vaebench.config import compose
 from vaebench.config.overrides import parse, spelled
@@ -30,41 +27,13 @@ from vaebench.runs.executors import progress
 from vaebench.runs.kinds import train as trainings
 from vaebench.runs.store import Store
 
-ROOT = Path(__file__).resolve().parent.parent
 FAST = ["dataset=digits", "scale=smoke", "train.max_steps=1", "train.batch_size=32"]
 SMALLEST = ["paper=ldmae", "table=efficiency", "row=vmae"]
 # Blanks, brackets, umlauts, grammar characters of Hydra, OmegaConf, YAML, rich and the shell.
 NAMES = [
-    "my runs",
-    "[bold]x[/b]",
-    "a{b}",
-    "ü ß 日本",
-    "a=b",
-    "a#b",
-    "it's",
-    'say "so"',
-    "a,b",
-    "$HOME",
-    "a$b{c",
-    "back\\slash",
-    "end\\",
-    "(x)",
-    "1e5",
-    "range(1,3)",
-    "x: y",
-    "~x",
-    "*",
-    "@a",
-    "null.x",
-    " [",
+    *("my runs", "[bold]x[/b]", "a{b}", "ü ß 日本", "a=b", "a#b", "it's", 'say "so"', "a,b", "$HOME", "a$b{c"),
+    *("back\\slash", "end\\", "(x)", "1e5", "range(1,3)", "x: y", "~x", "*", "@a", "null.x", " ["),
 ]
-
-
-def run(*words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    code = cli.main(list(words))
-    captured = capsys.readouterr()
-    said = [line for line in captured.err.splitlines(keepends=True) if not line.startswith("warning: ")]
-    return code, captured.out, "".join(said)
 
 
 def configured(name: str, *words: str) -> Any:
@@ -79,7 +48,7 @@ def given(spec: type, word: str) -> Any:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_path_is_a_path_in_every_verb(name: str) -> None:
+def test_a_path_is_a_path_in_every_verb(name):
     for path in (name, f"/tmp/{name}", f"{name}/{name}"):
         for spec in (TrainConfig, ReproduceConfig):
             assert given(spec, f"store={path}") == path
@@ -88,34 +57,33 @@ def test_a_path_is_a_path_in_every_verb(name: str) -> None:
             assert given(TrainConfig, f"{option}={path}") == path
 
 
-def test_odd_paths_reach_the_configuration() -> None:
+def test_odd_paths_reach_the_configuration():
     odd = '/a b/[x] it\'s "y" ü=#$,{z}\\'
     assert configured("train", "dataset=digits", f"store={odd}").store == odd
     assert configured("reproduce", f"results={odd}", f"store={odd}").results == odd
 
 
-def test_a_file_of_answers_is_a_path_or_several(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_of_answers_is_a_path_or_several(run):
     assert given(TrainConfig, "dataset.answers.path=[a.jsonl,b c.jsonl]") == ["a.jsonl", "b c.jsonl"]
     assert given(TrainConfig, "dataset.answers.path=null") is None
-    code, _, error = run("answers", "dataset=recorded", "dataset.answers.path=[no] it's.jsonl", capsys=capsys)
-    assert code == 2
-    assert error == "error: dataset.answers.path=[no] it's.jsonl: there is no such file\n"
+    error = run.refused("answers", "dataset=recorded", "dataset.answers.path=[no] it's.jsonl")
+    assert error == "error: dataset.answers.path=[no] it's.jsonl: there is no such file"
 
 
-def test_a_quoted_path_and_a_path_with_a_variable_are_what_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quoted_path_and_a_path_with_a_variable_are_what_they_were(monkeypatch):
     monkeypatch.setenv("SOMEWHERE", "/some where")
     for name, base in (("train", ["dataset=digits"]), ("reproduce", [])):
         assert configured(name, *base, 'store="my runs"').store == "my runs"
         assert configured(name, *base, "store=${oc.env:SOMEWHERE}/x").store == "/some where/x"
 
 
-def test_runs_go_where_the_path_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_go_where_the_path_says(tmp_path, run):
     store = tmp_path / "my [runs] ü='x'"
-    assert run("train", "-q", *FAST, f"store={store}", capsys=capsys)[0] == 0
+    run.done("train", "-q", *FAST, f"store={store}")
     assert len(list(store.glob("*/model.safetensors"))) == 1
 
 
-def test_a_number_is_whole_however_it_is_written() -> None:
+def test_a_number_is_whole_however_it_is_written():
     with compose.session():
         keys = {
             trainings.request(compose.configurations("train", ["dataset=digits", *words], sweep=False)[0], {}).key
@@ -127,28 +95,28 @@ def test_a_number_is_whole_however_it_is_written() -> None:
     assert len(keys) == 1
     assert [cfg.seed for cfg in swept] == [10, 2]
     assert swept[0].model["input_shape"] == [1, 28, 28]
-    assert configured("train", "dataset=digits", "optim.lr=1e-3").optim.lr == 1e-3
+    assert configured("train", "dataset=digits", "optim.lr=1e-3").optim["lr"] == 1e-3
     noise = configured("eval", "dataset=digits", "suite=noise", "suite.sigmas=[1.0,2.0]")
-    assert [type(sigma) for sigma in noise.suite.sigmas] == [
+    assert [type(sigma) for sigma in noise.suite["sigmas"]] == [
         float,
         float,
     ]  # a standard deviation stays as it is written
 
 
-def test_the_largest_seed_shuffles() -> None:
+def test_the_largest_seed_shuffles():
     cfg = configured("train", "dataset=digits", f"seed={2**63 - 1}")
     assert cfg.seed == 2**63 - 1
     with compose.session(), pytest.raises(UserError, match="seed=9223372036854775808: expected a whole number, 0 to"):
         compose.configurations("train", ["dataset=digits", f"seed={2**63}"], sweep=False)
 
 
-def test_nothing_of_a_group_that_may_be_nothing() -> None:
+def test_nothing_of_a_group_that_may_be_nothing():
     assert configured("train", "dataset=digits", "reference=null").reference is None
     assert configured("train", "dataset=digits", "dataset@test_on=null").test_on is None
     assert configured("train", "dataset=digits", "experiment=null").model["k"] == 8
 
 
-def test_names_are_added_where_they_are_data() -> None:
+def test_names_are_added_where_they_are_data():
     """Scorers of a set of problems, and arguments of PyTorch's optimisers that the YAML does not show."""
     cfg = configured("train", "dataset=digits", "+optim.eps=1e-6", "~optim.fused", "++model.k=3")
     assert cfg.optim["eps"] == 1e-6
@@ -157,21 +125,12 @@ def test_names_are_added_where_they_are_data() -> None:
     assert configured("train", "dataset=tiny", "model=rcvae", "+dataset.problems.scorers.boxed=1")
 
 
-def test_help_anywhere_helps(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (
-        ["train", "model=x", "--help"],
-        ["plan", "a", "b", "-h"],
-        ["list", "--help"],
-        ["data", "fetch", "-h"],
-    ):
-        code, out, _ = run(*words, capsys=capsys)
-        assert code == 0
-        assert out == cli.HELP
+def test_help_anywhere_helps(run):
+    for words in ("train model=x --help", "plan a b -h", "list --help", "data fetch -h"):
+        assert run.done(*words.split()) == HELP
 
 
-def test_a_sweep_goes_on_after_a_failed_point(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sweep_goes_on_after_a_failed_point(run, monkeypatch):
     seen = []
 
     def fail_once(cfg: Any) -> int:
@@ -181,35 +140,32 @@ def test_a_sweep_goes_on_after_a_failed_point(
         return 0
 
     monkeypatch.setattr(commands, "train", fail_once)
-    code, _, error = run("train", "-m", *FAST, "seed=0,1,2", capsys=capsys)
+    code, _, error = run("train", "-m", *FAST, "seed=0,1,2")
     assert seen == [0, 1, 2]
     assert code == 1
     assert error.splitlines()[-1] == "failed: seed=1: the loss is not finite"
 
 
 @pytest.mark.parametrize("inside", ["file", "file/x"])
-def test_results_that_cannot_be_written_are_noticed_first(
-    inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_that_cannot_be_written_are_noticed_first(inside, tmp_path, run, monkeypatch):
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("computed first")
 
     monkeypatch.setattr("vaebench.runs.executors.run", never)
     (tmp_path / "file").touch()
-    code, _, error = run("reproduce", "-q", *SMALLEST, f"results={tmp_path / inside}", capsys=capsys)
-    assert code == 2
+    error = run.failed("reproduce", "-q", *SMALLEST, f"results={tmp_path / inside}")
     assert error.startswith(f"error: results={tmp_path / inside}: cannot be written (")
     assert len(error.splitlines()) == 1
 
 
-def test_an_unknown_executor_is_no_plan(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_executor_is_no_plan(run):
     for verb in ("plan", "reproduce"):
-        code, out, error = run(verb, *SMALLEST, "executor.kind=ssh", capsys=capsys)
+        code, out, error = run(verb, *SMALLEST, "executor.kind=ssh")
         assert (code, out) == (2, "")
         assert error == "error: unknown executor.kind 'ssh'. Valid: inline, local\n"
 
 
-def test_a_network_of_another_kind_takes_some_time(tmp_path: Path) -> None:
+def test_a_network_of_another_kind_takes_some_time(tmp_path):
     train = {"batch_size": 10, "epochs": 1, "max_steps": 100}
     model = {"_target_": "vaebench.models.mine.Mine", "network": "linear"}
     request = Request({"verb": "train", "model": model, "train": train, "dataset": {"name": "digits"}})
@@ -219,32 +175,27 @@ def test_a_network_of_another_kind_takes_some_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["model.latent_dim=10000000000"], "model.latent_dim=10000000000"),
-        (["model=vmae", "model.network.patch=7", "model.network.depth=1000000000"], "model.network.depth=1000000000"),
-        (["dataset.shape=[1,99999999,99999999]"], "numbers in one item; at most 67,108,864"),
+        ("model.latent_dim=10000000000", "model.latent_dim=10000000000"),
+        ("model=vmae model.network.patch=7 model.network.depth=1000000000", "model.network.depth=1000000000"),
+        ("dataset.shape=[1,99999999,99999999]", "numbers in one item; at most 67,108,864"),
     ],
 )
-def test_what_no_machine_holds_is_named(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, error = run("train", *FAST, *options, capsys=capsys)
-    assert code == 2
-    assert message in error
-    assert len(error.splitlines()) == 1
+def test_what_no_machine_holds_is_named(options, message, run):
+    assert message in run.refused("train", *FAST, *options.split())
 
 
-def test_long_arguments_are_shortened_and_line_breaks_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, error = run("train", "dataset=digits", f"model={'x' * 5000}", f"model.k={'y' * 5000}\nz", capsys=capsys)
-    assert code == 2
-    assert len(error.splitlines()) == 2
+def test_long_arguments_are_shortened_and_line_breaks_spelled_out(run):
+    error = run.refused("train", "dataset=digits", f"model={'x' * 5000}", f"model.k={'y' * 5000}\nz", lines=2)
     assert all(len(line) < 1000 for line in error.splitlines())
     assert "5,000 characters" in error
-    assert "\\n" in run("train", "seed=1\n2", capsys=capsys)[2]
+    assert "\\n" in run("train", "seed=1\n2").err
 
 
 DATA = "org/model[/INST] [bold]b[/b] :smile: \x1b[31mred\x07 \u202egnp"
 PLAIN = r"org/model[/INST] [bold]b[/b] :smile: \x1b[31mred\x07 \u202egnp"
 
 
-def test_what_comes_from_data_is_text_on_the_terminal() -> None:
+def test_what_comes_from_data_is_text_on_the_terminal():
     for is_terminal in (True, False):
         screen = io.StringIO()
         console = Terminal(file=screen, width=200, force_terminal=is_terminal, color_system=None)
@@ -255,7 +206,7 @@ def test_what_comes_from_data_is_text_on_the_terminal() -> None:
         assert screen.getvalue().count(PLAIN) == 3
 
 
-def test_progress_shows_labels_as_they_are(tmp_path: Path) -> None:
+def test_progress_shows_labels_as_they_are(tmp_path):
     screen, job = io.StringIO(), Job("train", tmp_path)
     console = Terminal(file=screen, width=300, force_terminal=True, color_system=None)
     with progress.Display({tmp_path: DATA}, quiet=False, console=console) as display:
@@ -266,23 +217,15 @@ def test_progress_shows_labels_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
-def test_a_terminal_without_utf8_shows_what_it_can(encoding: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT), "VAEBENCH_HOME": str(tmp_path)}
+def test_a_terminal_without_utf8_shows_what_it_can(encoding, tmp_path):
     for words in (["list", "papers"], ["train", "dataset=\u03c3"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "vaebench", *words],
-            capture_output=True,
-            cwd=tmp_path,
-            env=environment,
-            timeout=120,
-            check=False,
-        )
+        done = python(*VAEBENCH, *words, cwd=tmp_path, env={"PYTHONIOENCODING": encoding}, text=False)
         assert b"Traceback" not in done.stderr
         assert done.returncode == (0 if words[0] == "list" else 2)
         assert b"?" in done.stdout + done.stderr
 
 
-def test_optimisers_take_numbers_in_range() -> None:
+def test_optimisers_take_numbers_in_range():
     spec = {"_target_": "torch.optim.AdamW", "lr": 0.1, "betas": [0.9, 0.95], "weight_decay": 0.0, "fused": True}
     model: Any = SimpleNamespace(phases=[Phase("all", (torch.nn.Parameter(torch.ones(2)),), lambda batch, step: {})])
     nan, inf = float("nan"), float("inf")
@@ -313,7 +256,7 @@ def test_optimisers_take_numbers_in_range() -> None:
         ("cuda:99", "this machine has no such device"),
     ],
 )
-def test_a_device_that_is_none(device: str, message: str) -> None:
+def test_a_device_that_is_none(device, message):
     from vaebench.engine import runtime
 
     assert runtime.resolve_device("cpu:0") == torch.device("cpu:0")
@@ -321,7 +264,7 @@ def test_a_device_that_is_none(device: str, message: str) -> None:
         runtime.resolve_device(device)
 
 
-def test_overrides_of_another_run_are_checked_where_they_stand(capsys: pytest.CaptureFixture[str]) -> None:
+def test_overrides_of_another_run_are_checked_where_they_stand(run):
     base = ["train", *FAST, "model=ldm", "parent.experiment=ldmae/vmae"]
     for word, message in (
         ("5", "parent.overrides: 5: "),
@@ -329,6 +272,5 @@ def test_overrides_of_another_run_are_checked_where_they_stand(capsys: pytest.Ca
         ("train.epochs=-1", "parent.overrides: train.epochs=-1: expected a whole number, at least 1"),
         ("model=x", "parent.overrides: unknown model 'x'. Valid: ae"),
     ):
-        code, _, error = run(*base, f"parent.overrides=['{word}']", capsys=capsys)
-        assert code == 2
+        error = run.failed(*base, f"parent.overrides=['{word}']")
         assert error.startswith(f"error: {message}")

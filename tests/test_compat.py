@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from commands import python
 from vaebench import compat
 
 WORKS = """
@@ -26,11 +24,7 @@ assert StructuralSimilarityIndexMeasure(data_range=1.0)(x, x) == 1
 
 
 def test_torchvision_and_torchmetrics_import_beside_any_torch_and_twice_is_once(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", WORKS]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120, check=False
-    )
+    done = python("-c", WORKS, cwd=tmp_path, env={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
 
 

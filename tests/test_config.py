@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vaebench.chains import chain as requests
+import chains
 from vaebench.chains import check
+from vaebench.chains.chain import training
 from vaebench.config.choices import choices, conf_dir, kinds, leaf
 from vaebench.config.compose import compose, configurations, session
 from vaebench.config.request import Request
@@ -16,17 +17,15 @@ from vaebench.data.latents import LatentData
 from vaebench.engine.loop import fit
 from vaebench.errors import UserError
 from vaebench.runs import build
-from vaebench.runs.kinds import train as trainings
 
 EMBEDDED = {"images": "digits", "text": "tiny", "tokens": "arithmetic", "audio": "tones", "points": "s_curve"}
 
 
 def frozen(*overrides: str) -> Request:
-    with session():
-        return trainings.request(configurations("train", ["dataset=digits", *overrides], sweep=False)[0], {})
+    return chains.frozen("dataset=digits", *overrides)
 
 
-def test_key_ignores_absence_number_spelling_order_and_mirrors() -> None:
+def test_key_ignores_absence_number_spelling_order_and_mirrors():
     one = Request({"verb": "train", "model": {"a": 1, "b": None}, "dataset": {"sha256": "x", "mirrors": ["u"]}})
     two = Request({"dataset": {"sha256": "x"}, "model": {"a": 1.0}, "verb": "train"})
     assert one.key == two.key
@@ -34,20 +33,20 @@ def test_key_ignores_absence_number_spelling_order_and_mirrors() -> None:
     assert one.key != Request({**two.data, "model": {"a": True}}).key
 
 
-def test_golden_key() -> None:
+def test_golden_key():
     """The canonical form is a format on disk: another key here renames everybody's runs."""
     model = {"latent_dim": 8, "beta": 0.001, "hidden": [512, 256]}
     assert Request({"verb": "train", "model": model}).key == "3eb6638e21d9"
 
 
-def test_machine_is_no_part_of_the_key_but_seed_and_model_are() -> None:
+def test_machine_is_no_part_of_the_key_but_seed_and_model_are():
     base = frozen()
     assert base.key == frozen("runtime.threads=2", "runtime.checkpoint_seconds=1", "quiet=true").key
     others = ["seed=1", "model.beta=0.5", "train.batch_size=64", "train.precision=bf16", "optim.lr=0.01"]
     assert len({base.key, *(frozen(other).key for other in others)}) == len(others) + 1
 
 
-def test_command_line_and_experiment_reach_the_same_run() -> None:
+def test_command_line_and_experiment_reach_the_same_run():
     by_name = frozen("experiment=batchtopk/batchtopk_64_8")
     by_hand = frozen("model=batchtopk", "model.latent_dim=64", "model.k=8")
     assert by_name.key == by_hand.key
@@ -67,12 +66,12 @@ def latents(shape: tuple[int, int, int]) -> LatentData:
 
 
 @pytest.mark.parametrize("name", choices("experiment"))
-def test_every_experiment_takes_a_real_step(name: str) -> None:
+def test_every_experiment_takes_a_real_step(name):
     with session():
         options = [f"experiment={name}", "train.epochs=1", "train.max_steps=1", "train.batch_size=16"]
         kind = kinds(compose("train", options).model.get("data"))[0]
         cfg = compose("train", [*options, f"dataset={EMBEDDED[kind]}"])
-        chain = requests.training(cfg)
+        chain = training(cfg)
     torch.manual_seed(0)
     *_, request = chain
     models = check.try_out([one for one in chain if one["verb"] != "embed"])
@@ -84,25 +83,19 @@ def test_every_experiment_takes_a_real_step(name: str) -> None:
     else:
         data = pairs(request["model"]["embedding_dim"]) if kind == "text" else build.dataset(request)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    steps = fit(
-        model,
-        data,
-        optimizers=build.optimizers(request, model),
-        seed=0,
-        spec=TrainSpec(**request["train"]),
-    )
+    steps = fit(model, data, optimizers=build.optimizers(request, model), seed=0, spec=TrainSpec(**request["train"]))
     assert steps == (1 if model.phases else 0)
     changed = [key for key, value in model.state_dict().items() if not torch.equal(value, before[key])]
     assert changed or not before
 
 
-def test_all_experiments_were_seen() -> None:
+def test_all_experiments_were_seen():
     assert len(choices("experiment")) == len(list((conf_dir() / "experiment").rglob("*.yaml"))) >= 10
 
 
 @pytest.mark.parametrize("name", [n for n in choices("model") if "network" in leaf("model", n)])
 @pytest.mark.parametrize("network", ["mlp", "conv"])
-def test_every_model_trains_with_every_network_and_precision(name: str, network: str) -> None:
+def test_every_model_trains_with_every_network_and_precision(name, network):
     for precision in ("float32", "bf16"):
         request = frozen(
             f"model={name}", f"model.network={network}", "train.max_steps=2", f"train.precision={precision}"
@@ -113,20 +106,20 @@ def test_every_model_trains_with_every_network_and_precision(name: str, network:
         assert fit(model, build.dataset(request), optimizers=optimizers, spec=spec, seed=0) == 2
 
 
-def test_sweep_makes_every_combination() -> None:
+def test_sweep_makes_every_combination():
     with session():
         found = configurations("train", ["dataset=digits", "model.k=4,8", "seed=0,1,2"], sweep=True)
     assert [(cfg.model["k"], cfg.seed) for cfg in found] == [(k, s) for k in (4, 8) for s in (0, 1, 2)]
 
 
-def test_missing_argument_is_named() -> None:
+def test_missing_argument_is_named():
     request = frozen()
     model = {key: value for key, value in request["model"].items() if key != "k"}
     with pytest.raises(UserError, match=r"model\.k: missing"):
         build.model(Request({**request.data, "model": model}))
 
 
-def test_compose_outside_the_known_configurations_is_one_line() -> None:
+def test_compose_outside_the_known_configurations_is_one_line():
     with session(), pytest.raises(UserError) as caught:
         compose("train", ["experiment=nowhere"])
     assert len(caught.value.lines) == 1

@@ -12,7 +12,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from vaebench.chains import chain as requests
+from chains import listed
+from vaebench.chains.chain import training
 from vaebench.config.compose import compose, session
 from vaebench.config.request import Request
 from vaebench.errors import UserError
@@ -30,7 +31,7 @@ DIFFUSION = ["experiment=ldmae/ldm", "model.width=16", "model.depth=1", "model.h
 
 def chain(*overrides: str) -> list[Request]:
     with session():
-        return requests.training(compose("train", [*SMALL, *overrides]))
+        return training(compose("train", [*SMALL, *overrides]))
 
 
 def vmae(*overrides: str) -> list[Request]:
@@ -38,8 +39,8 @@ def vmae(*overrides: str) -> list[Request]:
 
 
 def ldm(*overrides: str) -> list[Request]:
-    inner = ",".join(repr(option) for option in ["model.perceptual=none", *AUTOENCODER, *overrides])
-    return chain(*DIFFUSION, f"parent.overrides=[{inner}]")
+    inner = listed(["model.perceptual=none", *AUTOENCODER, *overrides])
+    return chain(*DIFFUSION, f"parent.overrides={inner}")
 
 
 def counted(*chains: list[Request], cache=None) -> list[costs.Cost]:

@@ -25,8 +25,8 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from vaebench.chains import chain as requests
-from vaebench.chains import texts
+from chains import VIT, listed, recorded, written
+from vaebench.chains import chain, texts
 from vaebench.cli import main as cli
 from vaebench.config import compose
 from vaebench.config.request import Request
@@ -34,13 +34,11 @@ from vaebench.papers.cells import COLUMNS, Cells, cells_path
 from vaebench.report.pictures import drawing
 from vaebench.runs.store import Run
 
-NETWORK = ["model.network.patch=7", "model.network.width=8", "model.network.depth=1", "model.network.heads=2"]
-NETWORK += ["model.network.decoder_width=8", "model.network.decoder_depth=1", "model.network.decoder_heads=2"]
 TINY = ["train.batch_size=32", "train.log_every=1"]
-AUTOENCODER = [*NETWORK, *TINY, "model.perceptual=none", "train.max_steps=4", "train.snapshots=2"]
+AUTOENCODER = [*VIT, *TINY, "model.perceptual=none", "train.max_steps=4", "train.snapshots=2"]
 VMAE = ["experiment=ldmae/vmae", "dataset=digits", *AUTOENCODER]
 LDM = ["experiment=ldmae/ldm", "dataset=digits", "model.width=16", "model.depth=1", "model.heads=2", *TINY]
-LDM += ["train.max_steps=3", f"parent.overrides=[{','.join(map(repr, AUTOENCODER))}]"]
+LDM += ["train.max_steps=3", f"parent.overrides={listed(AUTOENCODER)}"]
 PAIRS = ["model=rcvae", "dataset=recorded", "problems@dataset.problems=arithmetic", "dataset.problems.train=60"]
 PAIRS += ["dataset.problems.test=4", "embedder.dim=8", "embedder.min_df=1", "model.hidden=[8]", "model.latent_dim=2"]
 PAIRS += ["train.max_steps=2", "train.epochs=1", "train.batch_size=32"]
@@ -70,7 +68,7 @@ def quick() -> Iterator[None]:
         plain, several = compose.compose, compose.configurations
         one = cache(lambda name, words: plain(name, list(words)))
         many = cache(lambda name, words, sweep: several(name, list(words), sweep=sweep))
-        for module in (compose, requests, texts):
+        for module in (compose, chain, texts):
             if getattr(module, "compose", None) is plain:
                 patch.setattr(module, "compose", lambda name, words: copy.deepcopy(one(name, tuple(words))))
         patch.setattr(
@@ -86,16 +84,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, quick: None) -> Made:
     """All kinds of runs, made by the commands themselves."""
     root, folder = tmp_path_factory.mktemp("damage") / "store", tmp_path_factory.mktemp("answers")
     answers = folder / "answers.jsonl"
-    with compose.session():
-        request = texts.answers(compose.compose("train", [*PAIRS, f"dataset.answers.path={__file__}"]))[-1]
-    from vaebench.runs import build
-
-    lines = [
-        {"question": problem.question, "source": source, "answer": f"#### {value}"}
-        for problem in build.problems(request).test
-        for source, value in (("right", problem.gold), ("more", int(problem.gold) + 1))
-    ]
-    answers.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    written(answers, recorded(PAIRS, "right", "more"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VAEBENCH_HOME", str(root))
         for name in ("train", "eval", "snapshot", "child", "pick"):
@@ -370,14 +359,14 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
     assert all(len(line) < 1200 for line in errors)
 
 
-def test_there_are_enough_cases() -> None:
+def test_there_are_enough_cases():
     assert len(CASES) >= 189
     assert {file for _, file, _ in CASES} >= {"status.json", "request.yaml", "grades.parquet", "arrays.npz"}
 
 
 @pytest.mark.usefixtures("one_line")
 @pytest.mark.parametrize("case", CASES[::47], ids="-".join)
-def test_a_damaged_file_is_refused_or_harmless(case: tuple[str, str, str], made: Made, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_or_harmless(case, made, tmp_path):
     assert damaged(made, tmp_path, case) == []
 
 
@@ -385,7 +374,7 @@ def test_a_damaged_file_is_refused_or_harmless(case: tuple[str, str, str], made:
 @pytest.mark.usefixtures("one_line")
 @pytest.mark.parametrize("old", [False, True], ids=["now", "before"])
 @pytest.mark.parametrize("name", FILES)
-def test_every_damage_to_every_file(name: str, old: bool, made: Made, tmp_path: Path) -> None:
+def test_every_damage_to_every_file(name, old, made, tmp_path):
     wrong = []
     for number, case in enumerate(case for case in CASES if case[0] == name):
         place = tmp_path / str(number)
@@ -395,7 +384,7 @@ def test_every_damage_to_every_file(name: str, old: bool, made: Made, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "latents"])
-def test_a_run_from_before_checksums_is_read_and_its_weights_compared(name: str, made: Made, tmp_path: Path) -> None:
+def test_a_run_from_before_checksums_is_read_and_its_weights_compared(name, made, tmp_path):
     root = copied(made, tmp_path)
     before_checksums(root)
     wanted = numbers(root)
@@ -427,26 +416,13 @@ def cells_of(made: Made, results: Path) -> None:
 @pytest.mark.parametrize(
     ("run", "file", "kind", "old"),
     [
-        ("measured", "arrays.npz", "garbage", False),
-        ("measured", "arrays.npz", "flip", False),
-        ("measured", "arrays.npz", "objects", True),
-        ("measured", "arrays.npz", "others", True),
-        ("measured", "status.json", "list", False),
-        ("autoencoder", "metrics.jsonl", "binary", True),
-        ("autoencoder", "metrics.jsonl", "pipe", False),
+        *(("measured", "arrays.npz", "garbage", False), ("measured", "arrays.npz", "flip", False)),
+        *(("measured", "arrays.npz", "objects", True), ("measured", "arrays.npz", "others", True)),
+        *(("measured", "status.json", "list", False),),
+        *(("autoencoder", "metrics.jsonl", "binary", True), ("autoencoder", "metrics.jsonl", "pipe", False)),
     ],
 )
-def test_a_report_names_what_it_cannot_read_and_goes_on(
-    *,
-    run: str,
-    file: str,
-    kind: str,
-    old: bool,
-    made: Made,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_report_names_what_it_cannot_read_and_goes_on(*, run, file, kind, old, made, tmp_path, monkeypatch, capsys):
     root, results = copied(made, tmp_path), tmp_path / "results"
     if old:
         before_checksums(root)

@@ -11,17 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from chains import MACHINE, do
-from vaebench.cli import main as cli
-from vaebench.config.compose import compose, session
+import chains
+from chains import MACHINE, do, failed, frozen, work
 from vaebench.config.request import Request
-from vaebench.contracts import Job, Outcome
+from vaebench.contracts import Job
 from vaebench.disk import TEMPORARY, locked, remove_unfinished, write_bytes
 from vaebench.engine.checkpoint import checkpoint_bytes, load_checkpoint
 from vaebench.errors import UserError
 from vaebench.papers.cells import COLUMNS, Cells, cells_path
 from vaebench.runs import worker
-from vaebench.runs.kinds import train as trainings
 from vaebench.runs.store import Run, Store
 
 WORDS = ["model=batchtopk", "model.hidden=[8]", "dataset=digits", "train.max_steps=6", "train.log_every=1"]
@@ -30,22 +28,12 @@ WORDS += ["train.snapshots=3", "train.batch_size=32"]
 
 @pytest.fixture(scope="module")
 def request_() -> Request:
-    with session():
-        return trainings.request(compose("train", WORDS), {})
+    return frozen(*WORDS)
 
 
 def stopped(home: Path, request: Request, steps: int = 4) -> Run:
     """The request's run, stopped behind a checkpoint after so many steps."""
-    run = Store(home).open(request)
-    seen: list[int] = []
-
-    def track(done: int, total: int) -> None:
-        seen.append(done)
-        if done == steps + 1:
-            raise KeyboardInterrupt
-
-    worker.work(Job("train", run.folder), MACHINE | {"checkpoint_seconds": 0.0}, track=track)
-    assert run.status()["status"] == "interrupted"
+    run = chains.stopped(home, request, steps + 1)
     assert state(run)["step"] == steps
     return run
 
@@ -54,10 +42,6 @@ def state(run: Run) -> dict[str, Any]:
     found = load_checkpoint(run.path("checkpoint.pt"), run.key)
     assert found is not None
     return found
-
-
-def again(run: Run) -> Outcome:
-    return worker.work(Job("train", run.folder), MACHINE)
 
 
 def made(run: Run) -> dict[str, bytes]:
@@ -71,7 +55,7 @@ def elsewhere(path: Path, content: str) -> Path:
 
 
 @pytest.mark.parametrize("damage", ["absent", "garbage", "link", "dangling"])
-def test_a_resumed_log_is_the_checkpoints(damage: str, request_: Request, home: Path, tmp_path: Path) -> None:
+def test_a_resumed_log_is_the_checkpoints(damage, request_, home, tmp_path):
     (whole,) = do(tmp_path / "whole", request_)
     run = stopped(home, request_)
     log = run.path("metrics.jsonl")
@@ -81,23 +65,21 @@ def test_a_resumed_log_is_the_checkpoints(damage: str, request_: Request, home: 
         log.write_bytes(b"\xff\xfe garbage")
     elif damage != "absent":
         log.symlink_to(outside if damage == "link" else tmp_path / "nowhere")
-    assert again(run).status == "done"
+    assert work(run).status == "done"
     assert made(run) == made(whole)
     assert outside.read_text() == "mine"
     assert not log.is_symlink()
     assert not run.path("checkpoint.pt").exists()
 
 
-def test_a_checkpoint_from_before_checksums_goes_on_with_the_old_log(
-    request_: Request, home: Path, tmp_path: Path
-) -> None:
+def test_a_checkpoint_from_before_checksums_goes_on_with_the_old_log(request_, home, tmp_path):
     (whole,) = do(tmp_path / "whole", request_)
     run = stopped(home, request_)
     old = {name: value for name, value in state(run).items() if name not in ("log", "snapshots")}
     torch.save(old, run.path("checkpoint.pt"))
     with run.path("metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "ep')  # what a killed process was writing
-    assert again(run).status == "done"
+    assert work(run).status == "done"
     assert made(run) == made(whole)
 
 
@@ -133,40 +115,37 @@ CHANGES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_checkpoint_of_another_training_is_refused(change: str, request_: Request, home: Path) -> None:
+def test_a_checkpoint_of_another_training_is_refused(change, request_, home):
     run = stopped(home, request_)
     found = state(run)
     CHANGES[change](found)
     run.write("checkpoint.pt", checkpoint_bytes(run.key, found))
-    outcome = again(run)
-    assert outcome.status == "failed"
-    assert "remove it to start over" in outcome.reason
-    assert "\n" not in outcome.reason
+    assert "remove it to start over" in failed(home, request_)
 
 
-def test_the_options_of_an_optimiser_are_the_requests(request_: Request, home: Path, tmp_path: Path) -> None:
+def test_the_options_of_an_optimiser_are_the_requests(request_, home, tmp_path):
     (whole,) = do(tmp_path / "whole", request_)
     run = stopped(home, request_)
     found = state(run)
     found["optimizers"]["autoencoder"]["param_groups"][0].update(lr=100.0, betas="text")
     run.write("checkpoint.pt", checkpoint_bytes(run.key, found))
-    assert again(run).status == "done"
+    assert work(run).status == "done"
     assert made(run) == made(whole)
 
 
-def test_a_damaged_snapshot_of_an_unfinished_run_is_refused(request_: Request, home: Path) -> None:
+def test_a_damaged_snapshot_of_an_unfinished_run_is_refused(request_, home):
     run = stopped(home, request_)
     path = run.path("snapshots/1.safetensors")
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    outcome = again(run)
+    outcome = work(run)
     assert outcome.reason.startswith(f"{path}: is missing or damaged; remove ")
     run.path("checkpoint.pt").unlink()
-    assert again(run).status == "done"
+    assert work(run).status == "done"
 
 
-def test_what_a_killed_write_left_is_removed(request_: Request, home: Path) -> None:
+def test_what_a_killed_write_left_is_removed(request_, home):
     run = stopped(home, request_)
     left = [f".checkpoint.pt.a1_b2c3d{TEMPORARY}", ".checkpoint.pt.a1_b2c3d", f"snapshots/.1.safetensors.x{TEMPORARY}"]
     for name in left:
@@ -174,12 +153,12 @@ def test_what_a_killed_write_left_is_removed(request_: Request, home: Path) -> N
     others = [".lock", ".mine", f".request.yaml.abcdefgh{TEMPORARY}"]  # a request is written without the lock
     for name in others:
         run.path(name).touch()
-    assert again(run).status == "done"
+    assert work(run).status == "done"
     assert [name for name in left if run.path(name).exists()] == []
     assert all(run.path(name).exists() for name in others)
 
 
-def test_a_folder_of_many_writers_is_cleared_by_age_or_under_its_lock(tmp_path: Path) -> None:
+def test_a_folder_of_many_writers_is_cleared_by_age_or_under_its_lock(tmp_path):
     half, mine = tmp_path / f".cells.csv.x{TEMPORARY}", tmp_path / ".cells.csv.abcdefgh"
     for path in (half, mine):
         path.touch()
@@ -191,7 +170,7 @@ def test_a_folder_of_many_writers_is_cleared_by_age_or_under_its_lock(tmp_path: 
 
 
 @pytest.mark.parametrize("anew", [False, True])
-def test_a_folder_that_vanishes_in_use_stays_away(anew: bool, request_: Request, home: Path) -> None:
+def test_a_folder_that_vanishes_in_use_stays_away(anew, request_, home, run):
     run = Store(home).open(request_)
 
     def track(done: int, total: int) -> None:
@@ -200,34 +179,34 @@ def test_a_folder_that_vanishes_in_use_stays_away(anew: bool, request_: Request,
             if anew:  # another process begins at once
                 Store(home).open(request_)
 
-    outcome = worker.work(Job("train", run.folder), MACHINE, track=track)
+    outcome = work(run, track=track)
     assert (outcome.status, "\n" in outcome.reason) == ("failed", False)
     assert f"{run.folder}: was removed while the run was being made" in outcome.reason
     assert run.folder.exists() == anew
-    assert cli.main(["train", *WORDS]) == 0
+    run.done("train", *WORDS)
     assert Run(run.folder).done
 
 
-def test_a_folder_that_is_gone_before_its_job_begins_is_named(home: Path) -> None:
+def test_a_folder_that_is_gone_before_its_job_begins_is_named(home):
     with pytest.raises(UserError, match="was removed while the run was being made"):
         worker.work(Job("train", home / ("0" * 12)), MACHINE)
     assert not home.exists()
 
 
-def test_a_file_in_place_of_a_folder_is_named(request_: Request, home: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_named(request_, home):
     run = Store(home).open(request_)
     run.path("snapshots").touch()
-    assert f"{run.path('snapshots')}: is a file, and a folder belongs there" in again(run).reason
+    assert f"{run.path('snapshots')}: is a file, and a folder belongs there" in work(run).reason
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "model.safetensors", "result.json"])
-def test_a_folder_in_place_of_a_file_is_named(name: str, request_: Request, home: Path) -> None:
+def test_a_folder_in_place_of_a_file_is_named(name, request_, home):
     run = Store(home).open(request_)
     run.path(name).mkdir()
-    assert f"{run.path(name)}: is a folder, and a file belongs there; remove it" in again(run).reason
+    assert f"{run.path(name)}: is a folder, and a file belongs there; remove it" in work(run).reason
 
 
-def test_a_link_is_replaced_and_never_followed(tmp_path: Path) -> None:
+def test_a_link_is_replaced_and_never_followed(tmp_path):
     outside = elsewhere(tmp_path / "outside", "mine")
     (tmp_path / "file").symlink_to(outside)
     write_bytes(tmp_path / "file", b"new")
@@ -239,12 +218,12 @@ def test_a_link_is_replaced_and_never_followed(tmp_path: Path) -> None:
     assert outside.read_text() == "mine"
 
 
-def test_a_lock_that_is_a_link_is_refused(request_: Request, home: Path, tmp_path: Path) -> None:
+def test_a_lock_that_is_a_link_is_refused(request_, home, tmp_path):
     outside = elsewhere(tmp_path / "outside", "mine")
     run = Store(home).open(request_)
     run.path(".lock").symlink_to(outside)
     with pytest.raises(UserError, match="is a link or a folder"):
-        again(run)
+        work(run)
     assert outside.read_text() == "mine"
 
 
@@ -252,8 +231,8 @@ def test_a_lock_that_is_a_link_is_refused(request_: Request, home: Path, tmp_pat
 ADD_CELLS = """
 import sys, time
 from pathlib import Path
-from vaebench.report.cells import COLUMNS, Cells, cells_path
-from vaebench.writing import locked
+from vaebench.papers.cells import COLUMNS, Cells, cells_path
+from vaebench.disk import locked
 
 results, first = Path(sys.argv[1]), int(sys.argv[2])
 (results / str(first)).touch()
@@ -273,7 +252,7 @@ def cell(seed: int) -> dict[str, Any]:
     return texts | {"low": None, "high": None, "count": 1, "stand_in": 0, "epochs": 1.0, "train_images": 1}
 
 
-def test_two_processes_lose_no_row_of_the_cells(tmp_path: Path) -> None:
+def test_two_processes_lose_no_row_of_the_cells(tmp_path):
     writers = [subprocess.Popen([sys.executable, "-c", ADD_CELLS, str(tmp_path), first]) for first in ("0", "10")]
     assert [writer.wait() for writer in writers] == [0, 0]
     assert sorted(Cells.read(cells_path(tmp_path, "toy")).frame["seed"]) == list(range(20))
@@ -287,7 +266,7 @@ def test_two_processes_lose_no_row_of_the_cells(tmp_path: Path) -> None:
     ],
     ids=lambda change: "-".join(change) + str(len(str(change))),
 )
-def test_cells_that_are_damaged_are_refused(change: dict[str, str], tmp_path: Path) -> None:
+def test_cells_that_are_damaged_are_refused(change, tmp_path):
     path = cells_path(tmp_path, "toy")
     Cells.read(path).merged([cell(0)]).write(path)
     lines = path.read_text().splitlines()
@@ -299,14 +278,14 @@ def test_cells_that_are_damaged_are_refused(change: dict[str, str], tmp_path: Pa
         Cells.read(path)
 
 
-def test_cells_that_are_no_file_are_refused(tmp_path: Path) -> None:
+def test_cells_that_are_no_file_are_refused(tmp_path):
     cells_path(tmp_path, "toy").mkdir(parents=True)
     with pytest.raises(UserError, match=r"cells.csv: cannot be read"):
         Cells.read(cells_path(tmp_path, "toy"))
 
 
 @pytest.mark.parametrize("change", ["absent", "other", "more", "link", "hidden"])
-def test_a_folder_for_other_code_holds_what_it_was_finished_with(change: str, request_: Request, home: Path) -> None:
+def test_a_folder_for_other_code_holds_what_it_was_finished_with(change, request_, home):
     run = Store(home).open(request_)
     for name in ("pretrained/config.json", "pretrained/inner/weights"):
         run.path(name).parent.mkdir(parents=True, exist_ok=True)

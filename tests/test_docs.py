@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+import pytest
+
+from commands import ROOT, python
+
 FILE = re.compile(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"`rows:` of a table in `([\w./]+)`.*?\n```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -57,31 +57,60 @@ assert [claim.text for claim in two.claims] == ["PSNR of RAE above VAE's (L = 8)
 """
 
 
-def test_the_examples_run(tmp_path):
-    page = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
-    for folder in ("vaebench", "conf"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    files = FILE.findall(page)
-    assert len(files) == 23
-    for name, content in files:
-        assert not (tmp_path / name).exists(), f"{name} is there already: the page's example needs another name"
-        (tmp_path / name).write_text(content, encoding="utf-8")
-    written = [name for name, _ in files if name.endswith(".py")]
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    subprocess.run([sys.executable, "-m", "ruff", "check", *written], cwd=tmp_path, check=True)
-    subprocess.run([sys.executable, "-m", "ruff", "format", "--check", *written], cwd=tmp_path, check=True)
-    ((name, line),) = ROW.findall(page)
-    paper = tmp_path / name
-    paper.write_text(
-        paper.read_text(encoding="utf-8").replace("    rows:\n", f"    rows:\n{line}", 1), encoding="utf-8"
-    )
+# The tests that are there for every choice, whoever adds one.
+GENERIC = [
+    *("test_config", "test_house_rules", "test_kinds", "test_matching", "test_requests", "test_stored_code"),
+    *(
+        "models/test_models_all",
+        "references/test_references_all",
+        "suites/test_suite_options",
+        "suites/test_suites_diverged",
+    ),
+]
 
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "VAEBENCH_HOME": str(tmp_path / "runs")}
-    done = subprocess.run(
-        [sys.executable, "-c", COMMANDS], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
-        check=False,
-    )  # fmt: skip
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> tuple[Path, list[str]]:
+    """A copy of vaebench with the page's examples in it, and the names of their files."""
+    folder, page = tmp_path_factory.mktemp("examples"), (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
+    for name in ("vaebench", "conf", "docs", "tests", "benchmarks"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    files = dict(FILE.findall(page))
+    assert len(files) == 23
+    for name, content in files.items():
+        assert not (folder / name).exists(), f"{name} is there already: the page's example needs another name"
+        (folder / name).write_text(content, encoding="utf-8")
+    ((name, line),) = ROW.findall(page)
+    paper = (folder / name).read_text(encoding="utf-8")
+    (folder / name).write_text(paper.replace("    rows:\n", f"    rows:\n{line}", 1), encoding="utf-8")
+    modules = [name for name in files if name.endswith(".py")]
+    for check in (["check"], ["format", "--check"]):
+        subprocess.run([sys.executable, "-m", "ruff", *check, *modules], cwd=folder, check=True)
+    return folder, list(files)
+
+
+def test_the_examples_run(written):
+    folder, _ = written
+    done = python("-c", COMMANDS, path=folder, cwd=folder, env={"VAEBENCH_HOME": str(folder / "runs")})
     assert done.returncode == 0, done.stdout + done.stderr
     assert "active_units" in done.stdout
     assert "penalty" in done.stdout
     assert "moments of digits_small" in done.stdout
+
+
+def test_the_examples_are_formatted(written):
+    folder, files = written
+    code = [name for name in files if name.endswith(".py")]
+    for how in (["check"], ["format", "--check"]):
+        done = python("-m", "ruff", *how, *code, cwd=folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_examples_pass_the_tests_of_their_kind(written):
+    folder, files = written
+    names = sorted({Path(name).stem for name in files})
+    words = [*(f"tests/{name}.py" for name in GENERIC), "-k", " or ".join(names)]
+    done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *words, path=folder, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > len(files)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from vaebench.cli import main as cli
+from commands import ROOT, python
 
-ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = ["transformers", "tokenizers", "pyarrow", "vector_quantize_pytorch"]
 FAST = ["dataset=digits", "train.max_steps=2", "train.batch_size=32", "-q"]
 COMMANDS = [
@@ -24,7 +21,7 @@ COMMANDS = [
 ]
 
 
-def test_the_main_commands_need_no_extra(tmp_path: Path) -> None:
+def test_the_main_commands_need_no_extra(tmp_path):
     """Nothing of an extra is imported, so nothing is missed where it is not installed."""
     script = f"""
 import sys
@@ -38,9 +35,7 @@ from vaebench.cli.main import main
 print(*[main(words) for words in {COMMANDS}])
 """
     shutil.copytree(ROOT / "results" / "batchtopk", tmp_path / "results" / "batchtopk")
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=300, check=False
-    )
+    done = python("-c", script, cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "0 0 0 0 0 0", done.stderr
     out = " ".join(done.stdout.split())
     assert "rcvae tiny on tiny: needs transformers, pyarrow (pip install 'vaebench[language]')" in out
@@ -60,16 +55,8 @@ print(*[main(words) for words in {COMMANDS}])
         ("transformers", ["model=tiny_lm"], "model tiny_lm: needs {}; pip install 'vaebench[language]'"),
     ],
 )
-def test_what_is_missing_is_one_line_before_anything_is_made(
-    package: str,
-    words: list[str],
-    message: str,
-    home: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_missing_is_one_line_before_anything_is_made(package, words, message, home, run, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     dataset = [] if "model=tiny_lm" in words else ["dataset=digits"]
-    assert cli.main(["train", *words, *dataset]) == 2
-    assert f"error: {message.format(package)}\n" in capsys.readouterr().err
+    assert f"error: {message.format(package)}\n" in run.failed("train", *words, *dataset)
     assert not home.exists() or not list(home.iterdir())

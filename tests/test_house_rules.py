@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -14,12 +12,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+from commands import ROOT, python
+
 PACKAGE = ROOT / "vaebench"
 PAGE = ROOT / "docs" / "architecture.md"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-MAX_FILE_LINES = 400
-MAX_FUNCTION_LINES = 80
+MAX_FILE_LINES = 350
+MAX_FUNCTION_LINES = 60
+MAX_PARAMETERS = 10  # of what is neither a constructor nor built from a YAML
+# What is longer, and by how much it is: it may only shrink, and goes from this list when it is short enough.
+LONGER = {
+    "vaebench/engine/loop.py": {"fit": 68},
+    "vaebench/models/dmvae.py": {"lines": 385, "__init__": 69},
+    "vaebench/runs/store.py": {"lines": 359},
+}
 
 # The rooms, from the ground up. What a room imports lies below it.
 ROOMS = (
@@ -31,16 +37,8 @@ MAY_IMPORT = {
     "config": {"errors"},
     "models": {"nn", "contracts", "config.signatures", "compat", "errors"},
     "suites": {
-        "metrics",
-        "nn",
-        "contracts",
-        "config.signatures",
-        "data.images",
-        "data.audio",
-        "data.answers",
-        "data.points",
-        "compat",
-        "errors",
+        *("metrics", "nn", "contracts", "config.signatures", "data.images", "data.audio", "data.answers"),
+        *("data.points", "compat", "errors"),
     },
     "sources": {"data", "nn.pretrained.hub", "contracts", "config.signatures", "metrics.bounded", "compat", "errors"},
     "embedders": {"nn.pretrained.hub", "contracts", "config.signatures", "compat", "disk", "errors"},
@@ -165,7 +163,8 @@ def test_the_picture_of_the_house_shows_every_import():
 
 def test_the_page_says_the_same_numbers():
     page = PAGE.read_text(encoding="utf-8")
-    assert f"A file has {MAX_FILE_LINES} lines at most, a function {MAX_FUNCTION_LINES}." in page
+    assert f"A file has {MAX_FILE_LINES} lines at most, a function {MAX_FUNCTION_LINES}. " in page
+    assert "ten parameters" in page
     assert f"has {MOST_ROOMS} rooms at most" in page
 
 
@@ -239,15 +238,7 @@ def test_papers_and_report_name_no_torch(part):
 def loaded_after(code: str, tmp_path: Path) -> set[str]:
     """The top-level packages in memory after the code ran in a fresh interpreter."""
     script = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint('\\n' + ' '.join(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=120,
-        check=False,
-    )
+    done = python("-c", script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
 
@@ -353,15 +344,29 @@ def test_no_default_hides_in_a_lookup():
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_fits_in_a_head(path):
-    lines = path.read_text(encoding="utf-8").count("\n")
-    assert lines <= MAX_FILE_LINES, f"{lines} lines"
+    sizes = {"lines": path.read_text(encoding="utf-8").count("\n")}
     functions = [node for node in ast.walk(parse(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    long = [
-        f"{f.name}: {f.end_lineno - f.lineno + 1} lines"
-        for f in functions
-        if f.end_lineno - f.lineno >= MAX_FUNCTION_LINES
-    ]
-    assert not long
+    for one in functions:
+        sizes[one.name] = max(sizes.get(one.name, 0), one.end_lineno - one.lineno + 1)
+    limits = dict.fromkeys(sizes, MAX_FUNCTION_LINES) | {"lines": MAX_FILE_LINES}
+    too_long = {name: size for name, size in sizes.items() if size > limits[name]}
+    listed = LONGER.get(str(path.relative_to(ROOT)), {})
+    assert too_long.keys() == listed.keys(), too_long
+    assert all(size <= listed[name] for name, size in too_long.items()), too_long
+    built = {target.rpartition(".")[2] for target in named_in_yaml() if target.startswith(f"{module_name(path)}.")}
+    many = {
+        one.name: count
+        for one in functions
+        if (count := len([*one.args.posonlyargs, *one.args.args, *one.args.kwonlyargs])) > MAX_PARAMETERS
+    }
+    assert many.keys() <= {"__init__", *built}, many
+
+
+@cache
+def named_in_yaml() -> set[str]:
+    """The targets of all leaves."""
+    found = (path.read_text(encoding="utf-8") for path in (ROOT / "conf").rglob("*.yaml"))
+    return {target for text in found for target in re.findall(r"^_target_: *(\S+)", text, re.MULTILINE)}
 
 
 def texts() -> list[Path]:

@@ -8,7 +8,6 @@ import math
 import numpy as np
 import pytest
 
-from vaebench.cli import main as cli
 from vaebench.contracts import Measurement, SuiteResult
 from vaebench.contracts.infinite import difference, spelled
 from vaebench.papers.cells import COLUMNS, Cells
@@ -23,10 +22,9 @@ def measured(name: str, value: float, **protocol: object) -> Measurement:
     return Measurement(name, value, 4, "", protocol)
 
 
-def test_the_identity_reconstructs_every_image(home, capsys):
+def test_the_identity_reconstructs_every_image(home, run):
     words = ["eval", "suite=reconstruction", "model=identity", "dataset=digits"]
-    assert cli.main(words) == 0
-    shown = capsys.readouterr().out
+    shown = run.done(*words)
     assert "inf dB" in shown
     assert "infinite=360" in shown
     (result,) = home.rglob("evals/*/result.json")
@@ -36,14 +34,12 @@ def test_the_identity_reconstructs_every_image(home, capsys):
     assert found["psnr"]["protocol"]["infinite"] == 360
     assert (found["mse"]["value"], found["l1"]["value"]) == (0, 0)
     assert found["ssim_valid"]["value"] == found["ssim_reflect"]["value"] == pytest.approx(1)
-    assert cli.main(words) == 0  # found again, and shown again
-    assert "inf dB" in capsys.readouterr().out
+    assert "inf dB" in run.done(*words)
 
 
-def test_small_images_are_measured_without_ssim(home, capsys):
+def test_small_images_are_measured_without_ssim(home, run):
     words = ["eval", "suite=reconstruction", "model=pca", "model.latent_dim=4", "dataset=digits"]
-    assert cli.main([*words, "dataset.shape=[1,8,8]"]) == 0
-    shown = capsys.readouterr().out
+    shown = run.done(*words, "dataset.shape=[1,8,8]")
     assert "not measured: ssim_valid: its window needs 11x11 pixels, the images have 8x8" in shown
     assert "psnr_set" in shown
     (run,) = (run for run in Store(home).runs())
@@ -116,7 +112,7 @@ def test_cells_keep_infinity(tmp_path):
     assert ",inf," in path.read_text()
 
 
-def test_an_evaluation_of_nothing_fails_and_says_why(home, monkeypatch, capsys):
+def test_an_evaluation_of_nothing_fails_and_says_why(home, monkeypatch, capsys, run):
     class Nothing:
         requires = ()
         needs_classifier = False
@@ -125,6 +121,8 @@ def test_an_evaluation_of_nothing_fails_and_says_why(home, monkeypatch, capsys):
             return SuiteResult((measured("a", math.nan), measured("b", math.nan)), left_out={"c": "too small"})
 
     monkeypatch.setattr("vaebench.runs.build.suite", lambda request: Nothing())
-    assert cli.main(["eval", "suite=reconstruction", "model=identity", "dataset=digits"]) != 0
-    shown = "".join(capsys.readouterr())
-    assert "nothing could be measured (c: too small; a, b: is nan; the model's output is not usable for it)" in shown
+    code, *shown = run("eval", "suite=reconstruction", "model=identity", "dataset=digits")
+    assert code != 0
+    assert "nothing could be measured (c: too small; a, b: is nan; the model's output is not usable for it)" in "".join(
+        shown
+    )

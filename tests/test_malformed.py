@@ -153,12 +153,8 @@ def groups() -> Iterator[Command]:
             base = [word for word in BASE[verb] if not word.startswith(f"{group}=")]
             yield verb, *base, f"{group}={value}"
     for word in (
-        "model@foo=ae",
-        "model@=ae",
-        "+dataset@foo=digits",
-        "+model@model.network=ae",
-        "paper=vpvae",
-        "model@a@b=ae",
+        *("model@foo=ae", "model@=ae", "+dataset@foo=digits", "+model@model.network=ae"),
+        *("paper=vpvae", "model@a@b=ae"),
     ):
         yield "train", *BASE["train"], word
     for word in ("test_on=null", "answers=tiny", "network=vit", "hydra.run.dir=x", "hydra/launcher=x", "experiment=x"):
@@ -168,28 +164,8 @@ def groups() -> Iterator[Command]:
 def grammar() -> Iterator[Command]:
     """Characters of the grammars of Hydra, OmegaConf, YAML and the shell in keys and values."""
     marks = [
-        "[",
-        "]",
-        "{",
-        "}",
-        "(",
-        ")",
-        "'",
-        '"',
-        ",",
-        ":",
-        "=",
-        "@",
-        "~",
-        "+",
-        "*",
-        "&",
-        "!",
-        "|",
-        ">",
-        "%",
-        "`",
-        "\\",
+        *("[", "]", "{", "}", "(", ")", "'", '"', ",", ":", "=", "@", "~", "+", "*", "&", "!", "|", ">", "%"),
+        *("`", "\\"),
     ]
     marks += ["${", "$", "#", "\n", "\t", "\x00", "\x1b[0m", "ü", "\udcff", "\u202e", "...", "--", " "]
     for mark in marks:
@@ -225,25 +201,12 @@ def unknown_names() -> Iterator[Command]:
 def sweeps() -> Iterator[Command]:
     """Sweeps over nothing, over too much, over what cannot be listed, and sweeps without -m."""
     lists = [
-        "range(0,0)",
-        "range(0,1000000000)",
-        "range(1,2,0)",
-        "range(0,1,1e-9)",
-        "glob(*)",
-        "glob(zzz)",
-        "interval(0,1)",
+        *("range(0,0)", "range(0,1000000000)", "range(1,2,0)", "range(0,1,1e-9)", "glob(*)"),
+        *("glob(zzz)", "interval(0,1)"),
     ]
     lists += [
-        "choice()",
-        "choice(a,b)",
-        "shuffle(range(0,100000000))",
-        "sort()",
-        "1,",
-        ",1",
-        ",",
-        "1,,2",
-        "range(a,b)",
-        "tag(a,1)",
+        *("choice()", "choice(a,b)", "shuffle(range(0,100000000))", "sort()", "1,", ",1", ",", "1,,2"),
+        *("range(a,b)", "tag(a,1)"),
     ]
     lists += ["nan,1", "1,null", "1,-1", "1,${nowhere}", "1,[2]", "range(", "range()", "choice(1", "1,2,x"]
     for text in lists:
@@ -283,16 +246,8 @@ def leaf_numbers() -> Iterator[Command]:
     for name, value in itertools.product(["fused", "amsgrad"], ["5", "abc", "[1]"]):
         yield "train", *BASE["train"], f"++optim.{name}={value}"
     for value in (
-        "[28,28]",
-        "[1,28]",
-        "[]",
-        "5",
-        "null",
-        "[0,28,28]",
-        "[1,-28,28]",
-        "[1,9999999999,9999999999]",
-        "abc",
-        "[a,b,c]",
+        *("[28,28]", "[1,28]", "[]", "5", "null", "[0,28,28]", "[1,-28,28]", "[1,9999999999,9999999999]"),
+        *("abc", "[a,b,c]"),
     ):
         yield "train", *BASE["train"], f"dataset.shape={value}"
 
@@ -321,18 +276,7 @@ def inner() -> Iterator[Command]:
 
 KINDS = {
     function.__name__: function
-    for function in (
-        typed_fields,
-        texts,
-        deletions,
-        groups,
-        grammar,
-        unknown_names,
-        sweeps,
-        leaf_numbers,
-        sizes,
-        inner,
-    )
+    for function in (typed_fields, texts, deletions, groups, grammar, unknown_names, sweeps, leaf_numbers, sizes, inner)
 }
 
 
@@ -342,16 +286,16 @@ def check(commands: list[Command], capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_some_malformed_commands_of_every_kind_are_one_line(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_some_malformed_commands_of_every_kind_are_one_line(kind, capsys):
     commands = list(KINDS[kind]())
     check(random.Random(0).sample(commands, min(FAST, len(commands))), capsys)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_malformed_command_is_one_line(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_malformed_command_is_one_line(kind, capsys):
     check(list(KINDS[kind]()), capsys)
 
 
-def test_there_are_hundreds_of_them() -> None:
+def test_there_are_hundreds_of_them():
     assert len({command for kind in KINDS.values() for command in kind()}) > 1000

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from chains import MACHINE, do, files, stop_and_resume
-from vaebench.chains import chain as requests
+from chains import do, failed, files, listed, stop_and_resume, work
 from vaebench.chains import check
-from vaebench.cli import main as cli
+from vaebench.chains.chain import training
 from vaebench.config.choices import choices
 from vaebench.config.compose import compose, configurations
 from vaebench.config.request import Request
-from vaebench.contracts import Job
 from vaebench.errors import UserError
-from vaebench.runs import load, worker
+from vaebench.runs import load
 from vaebench.runs.store import Store
 
 SHORT = ["train.max_steps=4", "train.batch_size=32", "train.log_every=1"]
@@ -27,10 +22,6 @@ SCORE = ["train.epochs=null", "model.width=16", "model.depth=1", "model.heads=2"
 SIZES = ["model.encoder.width=8", "model.encoder.strides=[2,7]"]
 FEATURES = ["model.perceptual=none", "model.decoder.width=8", "model.decoder.strides=[2,7]", "model.latent_channels=4"]
 TOKENIZER = [*FEATURES, *SHORT]
-
-
-def listed(options: list[str]) -> str:
-    return "[" + ",".join(repr(option) for option in options) + "]"
 
 
 STAGES = [
@@ -49,7 +40,12 @@ composed = pytest.mark.usefixtures("composing")
 
 
 def chain(*overrides: str) -> list[Request]:
-    return requests.training(compose("train", [*JOINT, *overrides]))
+    return training(compose("train", [*JOINT, *overrides]))
+
+
+def distinct(wanted: list[Request]) -> list[Request]:
+    """Each once: a run that several build on stands in a chain once for each."""
+    return list({one.key: one for one in wanted}.values())
 
 
 def kinds(wanted: list[Request]) -> list[str]:
@@ -59,28 +55,24 @@ def kinds(wanted: list[Request]) -> list[str]:
     ]
 
 
-@composed
-def test_each_reference_has_the_chain_it_needs() -> None:
-    tokenizer = ["feature_learner", "feature_ae"]
-    behind = {
-        "ssl": ["latents"],
-        "subset": ["latents"],
-        "gaussian": [],
-        "gmm": [],
-        "text": [],
-        "file": [],
-        "supervised": [*tokenizer, "latents"],
-        "diffusion_state": ["feature_ae", "latents", "ldm"],
-    }
-    assert set(behind) == set(choices("reference"))
-    for name, between in behind.items():
-        given = [f"reference.path={__file__}"] if name == "file" else []
-        found = kinds(chain(f"reference={name}", *given))
-        assert found == [*tokenizer, *between, "reference", "ldm", "dmvae"], name
+BEHIND = {
+    **{"gaussian": [], "gmm": [], "text": [], "file": [], "ssl": ["latents"], "subset": ["latents"]},
+    "supervised": ["feature_learner", "feature_ae", "latents"],
+    "diffusion_state": ["feature_ae", "latents", "ldm"],
+}
 
 
 @composed
-def test_what_follows_from_the_teacher_and_the_reference_is_filled_in() -> None:
+@pytest.mark.parametrize("name", choices("reference"))
+def test_each_reference_has_the_chain_it_needs(name):
+    given = [f"reference.path={__file__}"] if name == "file" else []
+    first, second, *between, drawn, teacher, joint = kinds(chain(f"reference={name}", *given))
+    assert [first, second, drawn, teacher, joint] == ["feature_learner", "feature_ae", "reference", "ldm", "dmvae"]
+    assert between == BEHIND.get(name, between)
+
+
+@composed
+def test_what_follows_from_the_teacher_and_the_reference_is_filled_in():
     ssl, gmm = chain()[-1], chain("reference=gmm")[-1]
     assert ssl["model"]["score"]["classes"] == 10
     assert gmm["model"]["score"]["classes"] == 0
@@ -98,18 +90,18 @@ def test_what_follows_from_the_teacher_and_the_reference_is_filled_in() -> None:
 
 
 @composed
-def test_a_changed_stage_renames_what_depends_on_it_and_nothing_else() -> None:
+def test_a_changed_stage_renames_what_depends_on_it_and_nothing_else():
     longer = listed([*SCORE[:-3], "train.max_steps=5", *SHORT[1:]])
     first, other = chain(), chain(f"chain.teacher.overrides={longer}")
     same = [one.key == two.key for one, two in zip(first, other, strict=True)]
     assert same == [True] * (len(first) - 2) + [False] * 2
     by_itself = compose("train", ["experiment=dmvae/tokenizer", "dataset=digits", *TOKENIZER, *STAGES])
-    assert requests.training(by_itself)[-1].key == first[1].key
+    assert training(by_itself)[-1].key == first[1].key
     assert [one.key for one in chain("model.dm_weight=3")[:-1]] == [one.key for one in first[:-1]]
 
 
 @composed
-def test_a_finished_run_stands_in_for_a_stage_wherever_the_chain_needs_it(home: Path) -> None:
+def test_a_finished_run_stands_in_for_a_stage_wherever_the_chain_needs_it(home):
     tokenizer = do(home, *chain()[:2])[1]
     finished = ["chain.tokenizer.overrides=[]", f"chain.tokenizer.run={tokenizer.key}", f"store={home}"]
     for reference in ("ssl", "gaussian", "supervised"):
@@ -129,10 +121,10 @@ def test_a_finished_run_stands_in_for_a_stage_wherever_the_chain_needs_it(home: 
 
 @composed
 @pytest.mark.parametrize("reference", ["ssl", "gmm"])
-def test_all_stages_run_and_resume_to_the_same_bytes(home: Path, tmp_path: Path, reference: str) -> None:
+def test_all_stages_run_and_resume_to_the_same_bytes(home, tmp_path, reference):
     tuned = ["experiment=dmvae/tune", f"reference={reference}", *SHORT, "dataset=digits", *STAGES]
     joint = f"chain.joint.overrides={listed(MATCHED[:-1])}"
-    wanted = list({one.key: one for one in requests.training(compose("train", [*tuned, joint]))}.values())
+    wanted = distinct(training(compose("train", [*tuned, joint])))
     check.try_out(wanted)
     whole = do(home, *wanted)
     for one, request in zip(whole, wanted, strict=True):
@@ -142,9 +134,9 @@ def test_all_stages_run_and_resume_to_the_same_bytes(home: Path, tmp_path: Path,
 
 
 @composed
-def test_a_reference_lies_in_the_units_of_the_tokenizer(home: Path) -> None:
+def test_a_reference_lies_in_the_units_of_the_tokenizer(home):
     *before, reference, teacher, _ = chain("reference=gaussian", "reference.samples=5000")
-    runs = do(home, *{one.key: one for one in [*before, reference, teacher]}.values())
+    runs = do(home, *distinct([*before, reference, teacher]))
     tokenizer = load_file(runs[1].path("model.safetensors"))
     mean, std = tokenizer["latent_mean"], tokenizer["latent_std"]
     drawn = torch.cat([load_file(path)["mean"] for path in sorted(runs[-2].folder.glob("latents-*"))])
@@ -157,9 +149,9 @@ def test_a_reference_lies_in_the_units_of_the_tokenizer(home: Path) -> None:
 
 
 @composed
-def test_an_evaluation_finds_the_reference_of_a_matched_model_and_of_its_tuning(home: Path) -> None:
+def test_an_evaluation_finds_the_reference_of_a_matched_model_and_of_its_tuning(home):
     wanted = chain("reference=gaussian", "reference.samples=64")
-    runs = do(home, *{one.key: one for one in wanted}.values())
+    runs = do(home, *distinct(wanted))
     found = load.reference_run(runs[-1], Store(home))
     assert found is not None
     assert found.key == wanted[-3].key
@@ -167,35 +159,27 @@ def test_an_evaluation_finds_the_reference_of_a_matched_model_and_of_its_tuning(
 
 
 @composed
-def test_a_teacher_of_another_normalisation_is_refused_and_both_are_named(home: Path) -> None:
+def test_a_teacher_of_another_normalisation_is_refused_and_both_are_named(home):
     own = listed([*SCORE, "model.statistics=scalar"])
     *before, joint = chain("reference=gaussian", "reference.samples=500", f"chain.teacher.overrides={own}")
-    do(home, *{one.key: one for one in before}.values())
-    run = Store(home).open(joint)
-    outcome = worker.work(Job("train", run.folder), MACHINE)
-    assert outcome.status == "failed"
-    assert "the tokenizer's latents have mean" in outcome.reason
-    assert "the teacher was trained with" in outcome.reason
-    assert not run.path("checkpoint.pt").exists()
+    do(home, *before)
+    reason = failed(home, joint)
+    assert "the tokenizer's latents have mean" in reason
+    assert "the teacher was trained with" in reason
+    assert not Store(home).find(joint).path("checkpoint.pt").exists()
 
 
 @composed
-def test_a_stored_teacher_for_other_latents_is_refused(home: Path) -> None:
+def test_a_stored_teacher_for_other_latents_is_refused(home):
     wide = listed([*[one for one in TOKENIZER if "latent_channels" not in one], "model.latent_channels=6"])
     other = chain(
         "reference=gaussian", "reference.samples=64", f"chain.tokenizer.overrides={wide}", "model.latent_channels=6"
     )
-    do(home, *{one.key: one for one in other[:-1]}.values())
-    given = [
-        "reference=gaussian",
-        f"chain.teacher.run={other[-2].key}",
-        "chain.teacher.overrides=[]",
-        f"store={home}",
-    ]
+    do(home, *other[:-1])
+    given = ["reference=gaussian", f"chain.teacher.run={other[-2].key}", "chain.teacher.overrides=[]", f"store={home}"]
     *before, joint = chain(*given)
-    do(home, *{one.key: one for one in before if not Store(home).find(one).done}.values())
-    outcome = worker.work(Job("train", Store(home).open(joint).folder), MACHINE)
-    assert "latents are [4, 2, 2], the teacher's are [6, 2, 2]" in outcome.reason
+    do(home, *(one for one in before if not Store(home).find(one).done))
+    assert "latents are [4, 2, 2], the teacher's are [6, 2, 2]" in failed(home, joint)
 
 
 @composed
@@ -227,7 +211,7 @@ def test_a_stored_teacher_for_other_latents_is_refused(home: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_matched_is_refused_in_one_line(overrides: list[str], message: str) -> None:
+def test_what_cannot_be_matched_is_refused_in_one_line(overrides, message):
     with pytest.raises(UserError) as error:
         chain(*overrides)
     assert message in str(error.value)
@@ -243,44 +227,41 @@ def test_what_cannot_be_matched_is_refused_in_one_line(overrides: list[str], mes
         (np.random.default_rng(0).normal(size=(20, 16)).astype(np.float32), "has only 20 training items"),
     ],
 )
-def test_a_file_that_does_not_fit_is_refused(home: Path, tmp_path: Path, vectors: Any, message: str) -> None:
+def test_a_file_that_does_not_fit_is_refused(home, tmp_path, vectors, message):
     path = tmp_path / "own.npy"
     np.save(path, vectors)
-    wanted = list({one.key: one for one in chain("reference=file", f"reference.path={path}")}.values())
+    wanted = distinct(chain("reference=file", f"reference.path={path}"))
     do(home, *wanted[:2])
-    reasons = [worker.work(Job(one["verb"], Store(home).open(one).folder), MACHINE).reason for one in wanted[2:4]]
-    assert message in " ".join(reasons)
+    assert message in " ".join(work(Store(home).open(one)).reason for one in wanted[2:4])
 
 
 @composed
-def test_a_collapse_ends_the_training_and_names_the_step(home: Path) -> None:
+def test_a_collapse_ends_the_training_and_names_the_step(home):
     *before, joint = chain("reference=gaussian", "reference.samples=64", "model.floor=1000")
-    do(home, *{one.key: one for one in before}.values())
-    outcome = worker.work(Job("train", Store(home).open(joint).folder), MACHINE)
-    assert outcome.status == "failed"
-    assert "autoencoder/latent_std is below 1000 at step 1: the latents have collapsed" in outcome.reason
+    do(home, *before)
+    reason = failed(home, joint)
+    assert "autoencoder/latent_std is below 1000 at step 1: the latents have collapsed" in reason
 
 
 @composed
-def test_a_model_without_an_experiment_begins_with_the_tokenizer_and_asks_for_a_reference() -> None:
+def test_a_model_without_an_experiment_begins_with_the_tokenizer_and_asks_for_a_reference():
     with pytest.raises(UserError, match="reference=null: choose what latents are matched with: diffusion_state, file"):
-        requests.training(configurations("train", ["model=dmvae", "dataset=digits"], sweep=False)[0])
+        training(configurations("train", ["model=dmvae", "dataset=digits"], sweep=False)[0])
     words = ["model=dmvae", "dataset=digits", "reference=gaussian"]
-    found = requests.training(configurations("train", words, sweep=False)[0])
+    found = training(configurations("train", words, sweep=False)[0])
     assert found[-1]["parents"]["start"] == found[1].key
 
 
-def test_a_mistake_in_a_run_of_the_chain_says_which(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_in_a_run_of_the_chain_says_which(run):
     options = [option for option in JOINT if not option.startswith("chain.f")]
-    assert cli.main(["train", *options, "reference=gaussian", "reference.samples=20", "quiet=true"]) == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    error = run.failed("train", *options, "reference=gaussian", "reference.samples=20", "quiet=true")
+    (line,) = [line for line in error.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: train.batch_size=32: reference gaussian has only 20 training items (in: ldm ")
 
 
-def test_a_command_trains_the_whole_chain(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_trains_the_whole_chain(run):
     options = [option for option in JOINT if not option.startswith("chain.f")]
-    assert cli.main(["train", *options, "reference=gaussian", "reference.samples=64", "quiet=true"]) == 0
-    assert cli.main(["list", "runs"]) == 0
-    shown = capsys.readouterr().out
+    run.done("train", *options, "reference=gaussian", "reference.samples=64", "quiet=true")
+    shown = run.done("list", "runs")
     assert "dmvae" in shown
     assert "gaussian for latents of" in shown

@@ -38,7 +38,7 @@ def at_paper() -> dict[str, costs.Design]:
         pytest.param("grid_autoencoder", (3, 256, 256), marks=pytest.mark.slow),
     ],
 )
-def test_one_step_at_the_papers_size(at_paper: dict[str, costs.Design], name: str, shape: tuple[int, ...]) -> None:
+def test_one_step_at_the_papers_size(at_paper, name, shape):
     design = at_paper[name]
     assert tuple(design.shape) == shape
     needed = 8 << 30
@@ -59,5 +59,5 @@ def test_one_step_at_the_papers_size(at_paper: dict[str, costs.Design], name: st
         assert changed or phase.name == "discriminator", "which begins later"
 
 
-def test_every_model_of_the_tables_is_there(at_paper: dict[str, costs.Design]) -> None:
+def test_every_model_of_the_tables_is_there(at_paper):
     assert set(at_paper) == {"grid_autoencoder", "vmae", "ldm"}

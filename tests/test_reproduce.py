@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import pandas as pd
-import pytest
 from rich.console import Console
 
-from vaebench.cli import main as cli
-from vaebench.config.compose import configurations, session
+from chains import MACHINE, frozen, stamps
 from vaebench.contracts import Job
 from vaebench.papers.cells import COLUMNS, KEY
 from vaebench.reproduce import collect as reproduce
 from vaebench.reproduce import rows as items
 from vaebench.runs import executors
-from vaebench.runs.kinds import train as trainings
 from vaebench.runs.store import Store
 
 WORDS = ["paper=batchtopk", "table=masks", "scale=smoke", "dataset=digits"]
-MACHINE = {"device": "cpu", "threads": 1, "checkpoint_seconds": 30.0}
 
 
-def test_table_is_made_resumed_and_extended(capsys: pytest.CaptureFixture[str], tmp_path: Path, home: Path) -> None:
+def test_table_is_made_resumed_and_extended(tmp_path, home, run):
     results = tmp_path / "results"
     words = ["reproduce", *WORDS, "seeds=1", f"results={results}", "executor.kind=inline"]
-    assert cli.main(words) == 0
-    out = capsys.readouterr().out
+    out = run.done(*words)
     assert "digits, embedded" in out
     assert "a stand-in" in out
     frame = pd.read_csv(results / "batchtopk" / "cells.csv")
@@ -46,42 +40,33 @@ def test_table_is_made_resumed_and_extended(capsys: pytest.CaptureFixture[str], 
     # Cells of another scale stay; finished runs are not touched again; a plan says that nothing is left.
     other = frame.assign(scale="small", dataset="mnist", value=0.25)
     pd.concat([frame, other]).to_csv(results / "batchtopk" / "cells.csv", index=False)
-    before = {path: path.stat().st_mtime_ns for path in home.rglob("*") if path.is_file()}
-    assert cli.main(words) == 0
-    assert {path: path.stat().st_mtime_ns for path in before} == before
+    before = stamps(home)
+    run.done(*words)
+    assert stamps(home).items() >= before.items()
     again = pd.read_csv(results / "batchtopk" / "cells.csv")
     assert len(again) == 20
     assert set(again[again["scale"] == "small"]["value"]) == {0.25}
-    capsys.readouterr()
-    assert cli.main(["plan", *WORDS, "seeds=1"]) == 0
-    assert "0 of 4 jobs" in capsys.readouterr().out
-    assert cli.main(["report", "paper=batchtopk", f"results={results}"]) == 0
+    assert "0 of 4 jobs" in run.done("plan", *WORDS, "seeds=1")
+    run.done("report", "paper=batchtopk", f"results={results}")
 
 
-def test_report_without_results_says_what_to_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert cli.main(["report", f"results={tmp_path}"]) == 2
-    assert "run vaebench reproduce first" in capsys.readouterr().err
+def test_report_without_results_says_what_to_do(run, tmp_path):
+    assert "run vaebench reproduce first" in run.failed("report", f"results={tmp_path}")
 
 
-def test_plan_names_what_it_would_do_and_makes_nothing(capsys: pytest.CaptureFixture[str], home: Path) -> None:
-    assert cli.main(["plan", "dataset=digits"]) == 0
-    out = capsys.readouterr().out
+def test_plan_names_what_it_would_do_and_makes_nothing(run, home):
+    out = run.done("plan", "dataset=digits")
     for word in ("batchtopk table1", "batchtopk table2", "smoke, 2 seeds", "classifier", "cpu:", "min on a CPU core"):
         assert word in out
     assert "batchtopk readings" not in out  # a study runs when it is named
     assert not home.exists()
 
 
-def test_workers_run_jobs_and_report_failures(home: Path) -> None:
+def test_workers_run_jobs_and_report_failures(home):
     """Two processes, three jobs, one of which cannot work: the others get done."""
     fast = ["dataset=digits", "model=beta_vae", "train.max_steps=3"]
     store = Store(home)
-    with session():
-        good = [
-            trainings.request(configurations("train", [*fast, f"seed={seed}"], sweep=False)[0], {}) for seed in (0, 1)
-        ]
-        bad = trainings.request(configurations("train", [*fast, "train.batch_size=9999"], sweep=False)[0], {})
-    runs = [store.open(request) for request in (*good, bad)]
+    runs = [store.open(frozen(*fast, word)) for word in ("seed=0", "seed=1", "train.batch_size=9999")]
     screen = io.StringIO()
     outcomes = executors.run(
         [Job("train", run.folder) for run in runs],
@@ -100,12 +85,13 @@ def test_workers_run_jobs_and_report_failures(home: Path) -> None:
     assert "failed train" in screen.getvalue()
 
 
-def test_unknown_executor_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert cli.main(["reproduce", *WORDS, "executor.kind=slrum", f"results={tmp_path}", "seeds=1"]) == 2
-    assert "unknown executor.kind 'slrum'" in capsys.readouterr().err
+def test_unknown_executor_is_refused(run, tmp_path):
+    assert "unknown executor.kind 'slrum'" in run.failed(
+        "reproduce", *WORDS, "executor.kind=slrum", f"results={tmp_path}", "seeds=1"
+    )
 
 
-def test_a_difference_of_two_columns_is_of_the_same_row_and_seed() -> None:
+def test_a_difference_of_two_columns_is_of_the_same_row_and_seed():
     setting = items.Setting("small", "mnist", True, "classifier", 1)
     item = items.Item("dmvae", "references", "ssl", setting, 2, None, {})
     measured = [

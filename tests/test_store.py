@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import yaml
 from torch import nn
 
+from commands import ended, holding
 from vaebench.config.request import Request
 from vaebench.disk import write_bytes, write_json
 from vaebench.engine.checkpoint import checkpoint_bytes, load_checkpoint, load_weights, weights_bytes
@@ -35,19 +32,19 @@ STATE = {
 }
 
 
-def test_request_comes_back_and_names_its_folder(tmp_path: Path) -> None:
+def test_request_comes_back_and_names_its_folder(tmp_path):
     run = Store(tmp_path).open(REQUEST)
     assert run.folder.name == REQUEST.key
     assert run.request().data == REQUEST.data
     assert run.status()["status"] == "new"
 
 
-def test_evaluation_lies_inside_its_run(tmp_path: Path) -> None:
+def test_evaluation_lies_inside_its_run(tmp_path):
     evaluation = Request({"verb": "eval", "suite": {}, "parents": {"run": REQUEST.key}})
     assert Store(tmp_path).find(evaluation).folder == tmp_path / REQUEST.key / "evals" / evaluation.key
 
 
-def test_tampered_request_is_refused(tmp_path: Path) -> None:
+def test_tampered_request_is_refused(tmp_path):
     run = Store(tmp_path).open(REQUEST)
     path = run.path("request.yaml")
     path.write_text(path.read_text().replace("vaebench.models.ae.AE", "os.system"))
@@ -56,14 +53,14 @@ def test_tampered_request_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[1, 2]", "a: [", "!!python/object/apply:os.system ['true']"])
-def test_unreadable_request_is_refused(tmp_path: Path, content: str) -> None:
+def test_unreadable_request_is_refused(tmp_path, content):
     run = Store(tmp_path).open(REQUEST)
     run.path("request.yaml").write_text(content)
     with pytest.raises(UserError, match=r"request\.yaml"):
         run.request()
 
 
-def test_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
     path = tmp_path / "file.json"
     write_json(path, {"old": 1})
 
@@ -77,42 +74,33 @@ def test_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path: Path, monk
     assert "old" in path.read_text()
 
 
-def test_write_json_refuses_what_json_has_not(tmp_path: Path) -> None:
+def test_write_json_refuses_what_json_has_not(tmp_path):
     with pytest.raises(ValueError, match="nan"):
         write_json(tmp_path / "x.json", {"a": float("nan")})
 
 
-def test_store_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_store_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written.*store=FOLDER"):
         Store(tmp_path / "file").open(REQUEST)
 
 
-def test_lock_is_exclusive_and_dies_with_its_owner(tmp_path: Path) -> None:
+def test_lock_is_exclusive_and_dies_with_its_owner(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
-    holder = (
-        "import sys, pathlib; from vaebench.runs.store import Run\n"
-        "with Run(pathlib.Path(sys.argv[1])).lock() as held:\n"
-        "    print(held, flush=True); sys.stdin.read()"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", holder, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline().strip() == "True"
+    process = holding(folder)
     with Run(folder).lock(timeout=0.05) as held:
         assert not held
     Run(folder).set_status("running")
     assert Run(folder).state() == "running"
     process.kill()
-    process.communicate()
+    ended(process)
     assert Run(folder).state() == "interrupted"
     with Run(folder).lock(timeout=5) as held:
         assert held
 
 
-def test_checkpoint_round_trip_and_foreign_key(tmp_path: Path) -> None:
+def test_checkpoint_round_trip_and_foreign_key(tmp_path):
     path = tmp_path / "checkpoint.pt"
     assert load_checkpoint(path, "abc") is None
     path.write_bytes(checkpoint_bytes("abc", STATE))
@@ -123,7 +111,7 @@ def test_checkpoint_round_trip_and_foreign_key(tmp_path: Path) -> None:
         load_checkpoint(path, "def")
 
 
-def test_checkpoint_that_would_run_code_or_is_cut_is_refused(tmp_path: Path) -> None:
+def test_checkpoint_that_would_run_code_or_is_cut_is_refused(tmp_path):
     path = tmp_path / "checkpoint.pt"
     torch.save({"key": "abc", "step": nn.Linear(1, 1)}, path)
     with pytest.raises(UserError, match="no readable checkpoint"):
@@ -140,7 +128,7 @@ def test_checkpoint_that_would_run_code_or_is_cut_is_refused(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "change", [{"step": 1.5}, {"step": True}, {"step": None}, {"model": []}, {"rng": 1}, {"optimizers": torch.ones(1)}]
 )
-def test_checkpoint_of_another_form_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_checkpoint_of_another_form_is_refused(tmp_path, change):
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(checkpoint_bytes("abc", {**STATE, **change}))
     with pytest.raises(UserError, match=f"no checkpoint of a training .{next(iter(change))} is"):
@@ -151,7 +139,7 @@ def test_checkpoint_of_another_form_is_refused(tmp_path: Path, change: dict[str,
         load_checkpoint(path, "abc")
 
 
-def test_checkpoint_from_before_checksums_is_read(tmp_path: Path) -> None:
+def test_checkpoint_from_before_checksums_is_read(tmp_path):
     path = tmp_path / "checkpoint.pt"
     torch.save({"key": "abc", **STATE}, path)
     state = load_checkpoint(path, "abc")
@@ -159,7 +147,7 @@ def test_checkpoint_from_before_checksums_is_read(tmp_path: Path) -> None:
     assert state["step"] == 3
 
 
-def test_weights_of_another_model_missing_or_cut(tmp_path: Path) -> None:
+def test_weights_of_another_model_missing_or_cut(tmp_path):
     path = tmp_path / "model.safetensors"
     with pytest.raises(UserError, match="is missing"):
         load_weights(path, nn.Linear(2, 2))
@@ -174,7 +162,7 @@ def test_weights_of_another_model_missing_or_cut(tmp_path: Path) -> None:
         load_weights(path, nn.Linear(2, 2))
 
 
-def test_runs_are_listed_oldest_first_without_litter(tmp_path: Path) -> None:
+def test_runs_are_listed_oldest_first_without_litter(tmp_path):
     store = Store(tmp_path)
     assert Store(tmp_path / "nowhere").runs() == []
     first = store.open(REQUEST)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,19 +13,20 @@ import pytest
 import torch
 import yaml
 
-from chains import MACHINE
+from chains import MACHINE, VIT, failed, work
+from commands import VAEBENCH, python
 from vaebench import compat
-from vaebench.chains import chain as requests
+from vaebench.chains import texts
+from vaebench.chains.chain import training
 from vaebench.cli import commands
-from vaebench.cli import main as cli
+from vaebench.config import choices as config
 from vaebench.config import targets
 from vaebench.config.choices import choices, leaf
 from vaebench.config.compose import compose, session
 from vaebench.config.request import Request
-from vaebench.contracts import Job
 from vaebench.engine.checkpoint import weights_bytes
 from vaebench.errors import UserError
-from vaebench.runs import build, kinds, worker
+from vaebench.runs import build, kinds
 from vaebench.runs.store import Run, Store
 
 WHERE = {
@@ -63,17 +62,19 @@ vaebench.models.ae.Autoencoder.forward vaebench.models.ae.Autoencoder.__init__ v
 vaebench.models.ae.Autoencoder.__init__.__globals__ vaebench.models.ae.__builtins__ vaebench.models.ae.__loader__
 vaebench.models.ae.torch.load vaebench.models.ae.nn.Linear vaebench.models.ae.Phase vaebench.models.ae.F.mse_loss
 vaebench.models.vp_vae._Perturbation vaebench.models.fsq.Tokenizer vaebench.nn.tokenizers.tokenizer.Tokenizer
-vaebench.evaluate.np.load vaebench.evaluate.evaluate vaebench.evaluate.io.open vaebench.evaluate.torch.load
-vaebench.sources.checkpoints.load vaebench.sources.checkpoints.tokenizer vaebench.sources.generate.load
-vaebench.cli.main vaebench.cli.sys.exit vaebench.__main__.main vaebench.worker.work vaebench.worker.os.system
-vaebench.store.write_bytes vaebench.store.write_json vaebench.store.Store vaebench.store.os.remove
-vaebench.store.tempfile.mkstemp vaebench.store.yaml.unsafe_load vaebench.checkpoint.load_weights
-vaebench.checkpoint.pickle.load vaebench.checkpoint.load_checkpoint vaebench.data.download.download
-vaebench.data.download.FileLock vaebench.data.fetch.obtain vaebench.data.images.np.load vaebench.data.images.gzip.open
-vaebench.build.import_module vaebench.build.targets.import_module vaebench.targets.find vaebench.targets.import_module
-vaebench.embedders.sentence.import_module vaebench.commands.train vaebench.executors.local.Local
-vaebench.compose.hydra_compose vaebench.runtime.setup vaebench.costs.Design vaebench.metrics.cost.measure
-vaebench.report.write vaebench.references.file.np.load vaebench.suites.references.np.load
+vaebench.runs.store.os.remove vaebench.disk.write_bytes vaebench.runs.kinds.eval.np.load vaebench.runs.kinds.eval.work
+vaebench.runs.kinds.eval.io.open vaebench.sources.checkpoints.load vaebench.sources.checkpoints.tokenizer
+vaebench.sources.generate.load vaebench.cli.main.main vaebench.cli.main.sys.exit vaebench.__main__.main
+vaebench.runs.worker.work vaebench.runs.worker.os.system vaebench.runs.store.write_bytes
+vaebench.runs.store.write_json vaebench.runs.store.Store vaebench.runs.store.tempfile.mkstemp
+vaebench.runs.store.yaml.unsafe_load vaebench.engine.checkpoint.load_weights vaebench.engine.checkpoint.pickle.load
+vaebench.engine.checkpoint.load_checkpoint vaebench.data.download.download vaebench.data.download.FileLock
+vaebench.data.fetch.obtain vaebench.data.images.np.load vaebench.data.images.gzip.open
+vaebench.runs.build.import_module vaebench.runs.build.targets.import_module vaebench.config.targets.find
+vaebench.config.targets.import_module vaebench.embedders.sentence.import_module vaebench.cli.commands.train
+vaebench.runs.executors.local.Local vaebench.config.compose.hydra_compose vaebench.engine.runtime.setup
+vaebench.reproduce.costs.Design vaebench.metrics.cost.measure vaebench.report.write vaebench.references.file.np.load
+vaebench.suites.references.np.load
 """.split()
 ODD: list[Any] = [
     *(None, True, 0, 1.5, "", " ", ".", "..", "model", "Autoencoder", "vaebench.models.ae:Autoencoder"),
@@ -112,12 +113,12 @@ def untouched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]
     assert not list(folder.iterdir())
 
 
-def test_there_are_more_than_a_hundred() -> None:
+def test_there_are_more_than_a_hundred():
     assert len(set(ELSEWHERE)) > 100
 
 
 @pytest.mark.parametrize("where", sorted(WHERE))
-def test_nothing_is_imported_or_called_for_a_foreign_target(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_imported_or_called_for_a_foreign_target(where, monkeypatch):
     build.check({"optim": leaf("optim", "adam")})  # torch's own are known from here on
     before = set(sys.modules)
     monkeypatch.setattr(targets, "import_module", lambda name: pytest.fail(f"imported {name}"))
@@ -133,7 +134,7 @@ def test_nothing_is_imported_or_called_for_a_foreign_target(where: str, monkeypa
 
 
 @pytest.mark.parametrize("group", sorted(set(WHERE.values())))
-def test_every_choice_is_found_as_what_it_says(group: str) -> None:
+def test_every_choice_is_found_as_what_it_says(group):
     where = {group: name for name, group in WHERE.items()}[group]
     found = [leaf(group, name).get("_target_") for name in choices(group)]
     for target in filter(None, found):
@@ -142,7 +143,7 @@ def test_every_choice_is_found_as_what_it_says(group: str) -> None:
         assert group == "optim" or f"{callee.__module__}.{callee.__qualname__}" == target
 
 
-def test_optimisers_are_those_of_torch_and_of_the_configuration() -> None:
+def test_optimisers_are_those_of_torch_and_of_the_configuration():
     for target in ("torch.optim.SGD", "torch.optim.sgd.SGD", "torch.optim.RMSprop", "torch.optim.AdamW"):
         assert issubclass(targets.find("optim", target), torch.optim.Optimizer)
     with pytest.raises(UserError, match="no file of conf/model names it"):
@@ -154,7 +155,8 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A configuration of our own, whose models name what a careless hand might write."""
     folder = tmp_path / "conf"
     (folder / "model").mkdir(parents=True)
-    monkeypatch.setattr(targets.choices, "conf_dir", lambda: folder)
+    for module in (targets, config):
+        monkeypatch.setattr(module, "conf_dir", lambda: folder)
     return folder / "model"
 
 
@@ -170,7 +172,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("print", r"cannot be imported \(ValueError\)"),
     ],
 )
-def test_what_is_named_has_to_be_defined_there(target: str, message: str, conf: Path) -> None:
+def test_what_is_named_has_to_be_defined_there(target, message, conf):
     (conf / "own.yaml").write_text(f"_target_: {target}\n")
     (conf / "broken.yaml").write_text("_target_: [\n")  # is the concern of whoever chooses it
     (conf / "list.yaml").write_text("- 1\n")
@@ -178,7 +180,7 @@ def test_what_is_named_has_to_be_defined_there(target: str, message: str, conf: 
         targets.find("model", target)
 
 
-def test_what_is_made_has_to_be_of_the_leafs_kind(conf: Path) -> None:
+def test_what_is_made_has_to_be_of_the_leafs_kind(conf):
     (conf / "own.yaml").write_text("_target_: vaebench.suites.masks.Masks\n")
     made = {"_target_": "vaebench.suites.masks.Masks", **leaf_of_checkout("suite", "masks")}
     with pytest.raises(UserError, match=r"model._target_=.*: makes a Masks, which is of another kind"):
@@ -192,9 +194,7 @@ def leaf_of_checkout(group: str, name: str) -> dict[str, Any]:
 
 # --- through the door: a run folder of the right key that says it is done -------------------------------------------
 
-NETWORK = ["model.network.patch=7", "model.network.width=8", "model.network.depth=1", "model.network.heads=2"]
-NETWORK += ["model.network.decoder_width=8", "model.network.decoder_depth=1", "model.network.decoder_heads=2"]
-PLAIN = ["experiment=ldmae/vmae", "dataset=digits", *NETWORK, "model.perceptual=none", "train.max_steps=2"]
+PLAIN = ["experiment=ldmae/vmae", "dataset=digits", *VIT, "model.perceptual=none", "train.max_steps=2"]
 DIFFUSION = ["model=ldm", "dataset=digits", "model.width=16", "model.depth=1", "model.heads=2", "train.max_steps=2"]
 
 
@@ -202,7 +202,7 @@ DIFFUSION = ["model=ldm", "dataset=digits", "model.width=16", "model.depth=1", "
 def honest() -> dict[str, Any]:
     """The request of a small autoencoder as plain data."""
     with session():
-        return dict(requests.training(compose("train", PLAIN))[-1].data)
+        return dict(training(compose("train", PLAIN))[-1].data)
 
 
 def finished(home: Path, data: dict[str, Any]) -> Run:
@@ -226,14 +226,8 @@ def with_part(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return copy
 
 
-def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    return capsys.readouterr().err.splitlines()
-
-
 @pytest.mark.usefixtures("composing")
-def test_a_hundred_stored_requests_are_refused_in_one_line(
-    home: Path, honest: dict[str, Any], untouched: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hundred_stored_requests_are_refused_in_one_line(home, honest, untouched, monkeypatch):
     cfg = compose("train", [*DIFFUSION, "quiet=true"])
     build.check({"optim": honest["optim"], "model": honest["model"], "dataset": honest["dataset"]})
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch.load was called"))
@@ -253,11 +247,7 @@ NESTED = [
     ("model.network", {"_target_": "os.system", "command": "touch canary"}, "a _target_ inside another"),
     ("model.network", {"kind": "os.system"}, "unknown model.network.kind 'os.system'"),
     ("model.network", {"kind": ["vit"]}, "unknown model.network.kind"),
-    (
-        "model.network",
-        {"kind": "vit", "_target_": "vaebench.models.ae.Autoencoder"},
-        "a _target_ inside another",
-    ),
+    ("model.network", {"kind": "vit", "_target_": "vaebench.models.ae.Autoencoder"}, "a _target_ inside another"),
     ("model.network.width", {"_target_": "os.getcwd"}, "a _target_ inside another"),
     ("model.network.width", [[{"_target_": "os.getcwd"}]], "a _target_ inside another"),
     ("model.needs", [{"_target_": "os.getcwd"}], "a _target_ inside another"),
@@ -281,9 +271,7 @@ NESTED = [
 
 @pytest.mark.usefixtures("composing")
 @pytest.mark.parametrize(("path", "value", "message"), NESTED)
-def test_what_is_nested_in_a_stored_request_is_refused(
-    path: str, value: Any, message: str, home: Path, honest: dict[str, Any], untouched: Path
-) -> None:
+def test_what_is_nested_in_a_stored_request_is_refused(path, value, message, home, honest, untouched):
     run = finished(home, with_part(honest, path, value))
     cfg = compose("train", [*DIFFUSION, "quiet=true"])
     cfg.parent.run = run.key
@@ -294,14 +282,14 @@ def test_what_is_nested_in_a_stored_request_is_refused(
 
 
 @pytest.mark.parametrize("leaf", [None, 5, "vaebench.models.ae.Autoencoder", ["x"]])
-def test_a_leaf_is_a_mapping(leaf: Any) -> None:
+def test_a_leaf_is_a_mapping(leaf):
     with pytest.raises(UserError, match=r"model=.*: is nothing that can be built; choose one \(model=NAME\)"):
         build.check({"model": leaf})
     with pytest.raises(UserError, match="has no model with a _target_"):
         build.model(Request({"model": leaf}))
 
 
-def test_the_same_target_twice_in_memory_is_still_inside_another(honest: dict[str, Any]) -> None:
+def test_the_same_target_twice_in_memory_is_still_inside_another(honest):
     target = honest["model"]["_target_"]
     model = {**honest["model"], "network": {"kind": "vit", "_target_": target}}
     with pytest.raises(UserError, match="a _target_ inside another"):
@@ -324,14 +312,14 @@ def a_model_with_code(folder: Path) -> Path:
 
 
 DOORS = [
-    {"_target_": "vaebench.runs.kinds.eval.math.inf", "file": "canary.npy", "allow_pickle": True},
+    {"_target_": "vaebench.disk.os.remove", "file": "canary.npy", "allow_pickle": True},
     {"_target_": "vaebench.sources.checkpoints.load", "place": "own", "revision": None, "dtype": "auto"}
     | {"trust_remote_code": True},
     {"_target_": "torch.optim.optimizer.torch.hub.download_url_to_file", "url": "file:///etc/hostname"}
     | {"dst": "canary", "progress": False},
     {"_target_": "torch.save", "obj": {}, "f": "canary"},
     {"_target_": "vaebench.runs.store.write_bytes", "path": "canary", "content": "x"},
-    {"_target_": "vaebench.cli.main", "argv": ["list", "papers"]},
+    {"_target_": "vaebench.cli.main.main", "argv": ["list", "papers"]},
 ]
 WORDS = {
     "train": ["train", *DIFFUSION],
@@ -347,68 +335,47 @@ WORDS = {
         *((words, door) for words in (WORDS["eval"], WORDS["tuning"]) for door in DOORS[:2]),
     ],
 )
-def test_the_commands_refuse_it(
-    words: list[str],
-    model: dict[str, Any],
-    home: Path,
-    honest: dict[str, Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_commands_refuse_it(words, model, home, honest, tmp_path, monkeypatch, run):
     monkeypatch.chdir(tmp_path)
     a_pickle(tmp_path / "canary.npy")
     a_model_with_code(tmp_path / "own")
-    run = finished(home, {**honest, "model": model})
-    assert cli.main([*words, f"parent.run={run.key}", "quiet=true"]) == 2
-    (line,) = said(capsys)
-    assert line.startswith("error: model._target_=")
+    parent = finished(home, {**honest, "model": model})
+    assert run.refused(*words, f"parent.run={parent.key}", "quiet=true").startswith("error: model._target_=")
     assert not (tmp_path / "canary").exists()
 
 
-def test_list_and_report_go_on_beside_it(
-    home: Path, honest: dict[str, Any], untouched: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_list_and_report_go_on_beside_it(home, honest, untouched, run):
     keys = [finished(home, {**honest, "model": {"_target_": target}}).key for target in ["os.system", "", 5, ["x"]]]
     keys.append(finished(home, honest).key)
-    assert cli.main(["list", "runs"]) == 0
-    out = capsys.readouterr().out
+    out = run.done("list", "runs")
     assert all(key in out for key in keys)
-    assert cli.main(["report"]) == 2
-    (line,) = said(capsys)
-    assert "no cells.csv of any paper yet" in line
+    assert "no cells.csv of any paper yet" in run.refused("report")
 
 
-def test_in_a_process_of_its_own(home: Path, honest: dict[str, Any], tmp_path: Path) -> None:
+def test_in_a_process_of_its_own(home, honest, tmp_path):
     a_pickle(tmp_path / "canary.npy")
     run = finished(home, {**honest, "model": DOORS[0]})
-    command = [sys.executable, "-m", "vaebench", "train", *DIFFUSION, f"parent.run={run.key}"]
-    root = str(Path(__file__).resolve().parent.parent)
-    environment = {**os.environ, "PYTHONPATH": root}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = python(*VAEBENCH, "train", *DIFFUSION, f"parent.run={run.key}", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     (line,) = (line for line in done.stderr.splitlines() if not line.startswith("warning:"))
-    assert line.startswith("error: model._target_='vaebench.runs.kinds.eval.math.inf': is not built")
+    assert line.startswith("error: model._target_='vaebench.disk.os.remove': is not built")
     assert not (tmp_path / "canary").exists()
     assert len(list(home.iterdir())) == 1
 
 
-def test_a_worker_refuses_it_too(home: Path, honest: dict[str, Any], untouched: Path) -> None:
+def test_a_worker_refuses_it_too(home, honest, untouched):
     for part in ("model", "dataset", "optim"):
-        run = Store(home).open(
-            Request({**honest, part: {"_target_": "os.system", "name": "x", "command": "touch canary"}})
-        )
-        outcome = worker.work(Job("train", run.folder), MACHINE)
-        assert (outcome.status, outcome.reason.count("\n")) == ("failed", 0)
-        assert outcome.reason.startswith(f"{part}._target_='os.system': is not built")
+        hostile = {"_target_": "os.system", "name": "x", "command": "touch canary"}
+        reason = failed(home, Request({**honest, part: hostile}))
+        assert reason.startswith(f"{part}._target_='os.system': is not built")
 
 
 @pytest.mark.usefixtures("composing")
-def test_a_parents_parent_is_refused(home: Path, honest: dict[str, Any], untouched: Path) -> None:
+def test_a_parents_parent_is_refused(home, honest, untouched):
     """A diffusion model that is right, on an autoencoder that is not."""
     hostile = finished(home, {**honest, "model": {"_target_": "os.system", "command": "touch canary"}})
     diffusion = compose("train", [*DIFFUSION, "parent.experiment=ldmae/vmae"])
-    model, optim, train = (dict(requests.training(diffusion)[-1][part]) for part in ("model", "optim", "train"))
+    model, optim, train = (dict(training(diffusion)[-1][part]) for part in ("model", "optim", "train"))
     stored = {"flip": False, "dtype": "float32"}
     latents = finished(home, {"verb": "latents", "latents": stored, "parents": {"autoencoder": hostile.key}})
     of = {"name": "x", "digest": "x", "note": "", "stand_in": False, "source": "x"}
@@ -419,24 +386,20 @@ def test_a_parents_parent_is_refused(home: Path, honest: dict[str, Any], untouch
     weights = build.model(Request(data), latent_shape=[4, 1, 1])
     run.path("model.safetensors").write_bytes(weights_bytes(weights))
     suite = {"_target_": "vaebench.suites.latent_diffusion.LatentDiffusion", **leaf("suite", "latent_diffusion")}
-    evaluation = Store(home).open(Request({"verb": "eval", "suite": suite, "parents": {"run": run.key}}))
-    outcome = worker.work(Job("eval", evaluation.folder), MACHINE)
-    assert outcome.status == "failed"
-    assert outcome.reason.startswith("model._target_='os.system': is not built")
+    reason = failed(home, Request({"verb": "eval", "suite": suite, "parents": {"run": run.key}}))
+    assert reason.startswith("model._target_='os.system': is not built")
 
 
 @pytest.mark.parametrize("key", ["../../x", "../../../../x", "/etc", "", ".", "..", "0" * 11, "g" * 12, 5, None, ["x"]])
-def test_a_parent_is_a_key_and_nothing_else(key: Any, home: Path, honest: dict[str, Any]) -> None:
-    run = Store(home).open(Request({**honest, "parents": {"start": key, "role": "0123456789ab"}}))
-    outcome = worker.work(Job("train", run.folder), MACHINE)
-    assert outcome.status == "failed"
-    assert "parents.start" in outcome.reason
-    assert "no run's key" in outcome.reason
+def test_a_parent_is_a_key_and_nothing_else(key, home, honest):
+    reason = failed(home, Request({**honest, "parents": {"start": key, "role": "0123456789ab"}}))
+    assert "parents.start" in reason
+    assert "no run's key" in reason
 
 
 @pytest.mark.usefixtures("composing")
 @pytest.mark.parametrize("key", ["../../../abc", "............", "/etc/passwdx", "G" * 12, "${store}", "0" * 200])
-def test_a_key_on_the_command_line_is_no_path(key: str, home: Path, honest: dict[str, Any]) -> None:
+def test_a_key_on_the_command_line_is_no_path(key, home, honest):
     finished(home, honest)
     cfg = compose("train", [*DIFFUSION, "quiet=true"])
     cfg.parent.run = key.replace("${", "\\${")
@@ -445,28 +408,30 @@ def test_a_key_on_the_command_line_is_no_path(key: str, home: Path, honest: dict
 
 
 @pytest.mark.usefixtures("composing")
-def test_nothing_is_looked_up_for_what_a_stored_run_hands_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The encoder of a stored run becomes a part of a new configuration, in which ``${...}`` would be resolved."""
+def test_nothing_is_looked_up_for_what_a_stored_run_hands_on(home, monkeypatch):
+    """The encoder of a stored run becomes a part of a new request, in which ``${...}`` is a text like any other."""
     monkeypatch.setenv("SECRET", "canary")
     sizes = ["model.encoder.width=8", "model.encoder.strides=[2,7]"]
-    learner = requests.training(compose("train", ["experiment=dmvae/ssl", "dataset=digits", *sizes]))[-1]
+    learner = training(compose("train", ["experiment=dmvae/ssl", "dataset=digits", *sizes]))[-1]
     data = with_part(json.loads(json.dumps(dict(learner.data))), "model.encoder.kind", "${oc.env:SECRET}")
     run = finished(home, data)
-    with pytest.raises(UserError, match=r"nothing is looked up for a stored run") as caught:
-        requests.training(
-            compose("train", ["experiment=dmvae/tokenizer", "dataset=digits", f"chain.encoder.run={run.key}"])
-        )
+    *_, tokenizer = training(
+        compose("train", ["experiment=dmvae/tokenizer", "dataset=digits", f"chain.encoder.run={run.key}"])
+    )
+    assert tokenizer["model"]["encoder"]["kind"] == "${oc.env:SECRET}"
+    with pytest.raises(UserError, match=r"unknown model\.encoder\.kind") as caught:
+        build.model(tokenizer)
     assert "canary" not in str(caught.value)
 
 
-def test_what_a_leaf_needs_is_looked_for_without_an_import(untouched: Path) -> None:
+def test_what_a_leaf_needs_is_looked_for_without_an_import(untouched):
     (untouched.parent / "needed").mkdir()
     before = set(sys.modules)
     assert compat.missing(["torch.nowhere", "xml.etree.nowhere", "nowhere.at.all"]) == ["nowhere.at.all"]
     assert set(sys.modules) == before
 
 
-def test_a_value_is_passed_on_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_is_passed_on_as_it_stands(monkeypatch):
     """Text that looks like an interpolation is text; what is built cannot change the request."""
     monkeypatch.setenv("SECRET", "canary")
     answers = {**leaf("answers", "hf"), "trust_remote_code": False, "instruction": "Is ${oc.env:SECRET} 5? \\${x}"}
@@ -482,7 +447,7 @@ def test_a_value_is_passed_on_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("target", ["os.system", "vaebench.models.[/b].x", "\x1b[31m", "a\nb.c.d", None, 5, ["x"], {}])
-def test_any_leaf_has_a_name(target: Any) -> None:
+def test_any_leaf_has_a_name(target):
     name = targets.called({"_target_": target})
     assert name == "unknown"
     request = Request({"verb": "eval", "suite": {"_target_": target}, "parents": {"run": "0" * 12}})
@@ -509,41 +474,33 @@ ASK += ["dataset.problems.test=4", "answers@dataset.answers=hf", "dataset.answer
 
 
 @pytest.mark.parametrize("verb", ["answers", "prompt"])
-def test_code_of_a_model_runs_where_the_command_says_so_and_nowhere_else(
-    verb: str, owned: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_code_of_a_model_runs_where_the_command_says_so_and_nowhere_else(verb, owned, run):
     words = [verb, *ASK]
-    assert cli.main([*words, "dataset.answers.trust_remote_code=true"]) == 2
-    (line,) = (line for line in said(capsys) if not line.startswith("warning:"))
+    line = run.refused(*words, "dataset.answers.trust_remote_code=true")
     assert "add runtime.trust_remote_code=true if you trust it" in line
-    assert cli.main(words) == 2
+    assert run(*words).code == 2
     assert not owned.exists()
-    assert cli.main([*words, "runtime.trust_remote_code=true"]) == 2
+    assert run(*words, "runtime.trust_remote_code=true").code == 2
     assert owned.exists(), "else this test could not fail"
 
 
 @pytest.mark.usefixtures("composing")
-def test_a_worker_asks_its_command_and_not_the_stored_request(home: Path, owned: Path) -> None:
-    from vaebench.chains import texts
-
+def test_a_worker_asks_its_command_and_not_the_stored_request(home, owned):
     cfg = compose("train", [*ASK, "model=rcvae", "runtime.trust_remote_code=true"])
     assert commands.machine(cfg)["trust_remote_code"] is True
     asked = texts.answers(cfg)[-1]
     assert asked["answers"]["trust_remote_code"] is True
     run = Store(home).open(asked)
     for machine in (MACHINE, {**MACHINE, "trust_remote_code": False}):
-        outcome = worker.work(Job("answers", run.folder), machine)
-        assert "add runtime.trust_remote_code=true" in outcome.reason
+        assert "add runtime.trust_remote_code=true" in work(run, machine).reason
         assert not owned.exists()
     with pytest.raises(UserError, match=r"add runtime\.trust_remote_code=true"):
         kinds.of("answers").work(run, kinds.Setup(Store(home), torch.device("cpu"), lambda *_: None, lambda: False))
-    worker.work(Job("answers", run.folder), {**MACHINE, "trust_remote_code": True})
+    work(run, {**MACHINE, "trust_remote_code": True})
     assert owned.exists(), "else this test could not fail"
 
 
 @pytest.mark.usefixtures("composing")
-def test_without_it_requests_are_what_they_were() -> None:
-    from vaebench.chains import texts
-
+def test_without_it_requests_are_what_they_were():
     asked = texts.answers(compose("train", [*ASK, "model=rcvae"]))[-1]
     assert asked["answers"]["trust_remote_code"] is False

@@ -85,7 +85,7 @@ def trained(
     return model
 
 
-def test_loop_equals_a_slow_one() -> None:
+def test_loop_equals_a_slow_one():
     """Each phase moves its own parameters only, the second every other step; batches index a seeded permutation."""
     ours = trained(Hooks())
     torch.manual_seed(5)
@@ -111,7 +111,7 @@ def test_loop_equals_a_slow_one() -> None:
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "onecycle"])
 @pytest.mark.parametrize("stop_after", [1, 3, 4, 6, 11, 17])
-def test_resume_is_bit_exact(stop_after: int, schedule: str) -> None:
+def test_resume_is_bit_exact(stop_after, schedule):
     """Weights and logged numbers of an interrupted and resumed training are those of an uninterrupted one."""
     whole_log: list[dict[str, Any]] = []
     whole = trained(Hooks(log=whole_log.append), schedule=schedule)
@@ -136,12 +136,12 @@ def test_resume_is_bit_exact(stop_after: int, schedule: str) -> None:
     assert all(torch.equal(value, whole.state_dict()[name]) for name, value in resumed.state_dict().items())
 
 
-def test_loss_that_is_not_finite_names_step_and_phase() -> None:
+def test_loss_that_is_not_finite_names_step_and_phase():
     with pytest.raises(UserError, match="phase 'first': the loss is not finite at step 7"):
         trained(Hooks(), model=Exploding())
 
 
-def test_not_finite_step_of_a_rarer_phase_is_counted_in_steps() -> None:
+def test_not_finite_step_of_a_rarer_phase_is_counted_in_steps():
     class OnlySecond(Exploding):
         @property
         def phases(self) -> tuple[Phase, ...]:
@@ -152,7 +152,7 @@ def test_not_finite_step_of_a_rarer_phase_is_counted_in_steps() -> None:
         trained(Hooks(), model=OnlySecond())
 
 
-def test_a_term_below_its_floor_names_the_step_and_what_it_means() -> None:
+def test_a_term_below_its_floor_names_the_step_and_what_it_means():
     class Shrinking(TwoPhases):
         """The term of the second phase, whose turns are the odd steps counted from 1, falls below 0.5 at step 7."""
 
@@ -171,12 +171,12 @@ def test_a_term_below_its_floor_names_the_step_and_what_it_means() -> None:
     trained(Hooks(), model=Shrinking())
 
 
-def test_batch_larger_than_the_data_is_an_error() -> None:
+def test_batch_larger_than_the_data_is_an_error():
     with pytest.raises(UserError, match="batch_size=64: toy has only 50 training items"):
         trained(Hooks(), batch_size=64)
 
 
-def test_checkpoint_of_another_model_is_an_error() -> None:
+def test_checkpoint_of_another_model_is_an_error():
     saved: list[dict[str, Any]] = []
     with pytest.raises(Interrupted):
         trained(Hooks(save=saved.append, stop=lambda: True))
@@ -185,7 +185,7 @@ def test_checkpoint_of_another_model_is_an_error() -> None:
         trained(Hooks(), state=saved[-1])
 
 
-def test_means_are_over_the_window() -> None:
+def test_means_are_over_the_window():
     values: list[float] = []
     log: list[dict[str, Any]] = []
 
@@ -209,7 +209,7 @@ def test_means_are_over_the_window() -> None:
         )
 
 
-def test_clipping_bounds_the_step() -> None:
+def test_clipping_bounds_the_step():
     def moved(clip: float | None) -> Tensor:
         torch.manual_seed(5)
         model = TwoPhases()
@@ -223,7 +223,7 @@ def test_clipping_bounds_the_step() -> None:
     assert moved(1e-3) <= 1e-3 + 1e-6 < moved(None)
 
 
-def test_linear_schedule_falls_to_zero() -> None:
+def test_linear_schedule_falls_to_zero():
     """Plain descent of a constant slope moves by the sum of the rates: lr (1 + ... + 1/n) = lr (n + 1) / 2."""
 
     class Slope(nn.Module):
@@ -244,7 +244,7 @@ def test_linear_schedule_falls_to_zero() -> None:
     assert moved == pytest.approx({"constant": 0.5 * 20, "linear": 0.5 * 21 / 2})
 
 
-def test_total_steps() -> None:
+def test_total_steps():
     assert total_steps(1437, 128, 60, None) == 60 * 11
     assert total_steps(60_000, 128, 60, 600) == 600
     assert total_steps(200, 128, None, 600) == 600, "steps alone: more than one pass if need be"
@@ -270,7 +270,7 @@ class Validated(TwoPhases):
 BEST: dict[str, Any] = {"epochs": 4, "batch_size": 15, "keep": "best"}
 
 
-def test_the_weights_of_the_best_epoch_are_kept() -> None:
+def test_the_weights_of_the_best_epoch_are_kept():
     records: list[dict[str, Any]] = []
     model = Validated()
     trained(Hooks(log=records.append), model=model, **BEST)
@@ -280,7 +280,7 @@ def test_the_weights_of_the_best_epoch_are_kept() -> None:
 
 
 @pytest.mark.parametrize("stop_after", [2, 7, 9])
-def test_a_resumed_training_keeps_the_same_best_weights(stop_after: int) -> None:
+def test_a_resumed_training_keeps_the_same_best_weights(stop_after):
     torch.manual_seed(3)
     start = Validated().state_dict()
     whole, stopped, again = Validated(), Validated(), Validated()
@@ -296,7 +296,7 @@ def test_a_resumed_training_keeps_the_same_best_weights(stop_after: int) -> None
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in whole.state_dict().items())
 
 
-def test_keeping_the_best_needs_a_validation_loss() -> None:
+def test_keeping_the_best_needs_a_validation_loss():
     with pytest.raises(UserError, match="TwoPhases has no validation loss"):
         trained(Hooks(), keep="best")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
@@ -20,42 +19,24 @@ import pytest
 import torch
 
 from benchmarks import kill_workers
+from chains import MACHINE, do, files, frozen, work
+from commands import DEADLINE, begin, ended, holding, until
 from vaebench import stopping
-from vaebench.config.compose import configurations, session
-from vaebench.config.request import Request
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import Interrupted
 from vaebench.runs import store, worker
 from vaebench.runs.executors import progress, serve
 from vaebench.runs.executors.inline import Inline
 from vaebench.runs.executors.local import Local
-from vaebench.runs.kinds import train as trainings
 from vaebench.runs.store import Run, Store
 
-MACHINE = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
 LONG = "model=batchtopk model.hidden=[16] dataset=digits train.max_steps=400 train.epochs=60 train.log_every=20".split()
 SHORT = "model=beta_vae model.hidden=[16] dataset=digits train.max_steps=3".split()
-DEADLINE = 300.0  # seconds, of what takes a few on a machine that is not busy
 linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found in /proc")
 
 
-def requests(*lists: list[str]) -> list[Request]:
-    with session():
-        return [trainings.request(configurations("train", words, sweep=False)[0], {}) for words in lists]
-
-
-def until(found: Callable[[], int]) -> int:
-    """Poll until it is not 0 (False), and return it."""
-    end = time.monotonic() + DEADLINE
-    while not (value := found()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return value
-
-
-def files(run: Run) -> dict[str, str]:
-    names = ("model.safetensors", "metrics.jsonl", "result.json")
-    return {name: hashlib.sha256(run.path(name).read_bytes()).hexdigest() for name in names}
+def opened(home: Path, *lists: list[str]) -> list[Run]:
+    return [Store(home).open(frozen(*words)) for words in lists]
 
 
 def training(run: Run) -> int:
@@ -113,16 +94,14 @@ def submit(runs: list[Run], workers: int) -> tuple[dict[str, Outcome], list[str]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of the long training that nobody disturbs."""
-    run = Store(tmp_path_factory.mktemp("whole")).open(*requests(LONG))
-    assert worker.work(Job("train", run.folder), MACHINE).status == "done"
-    return files(run)
+    return files(*do(tmp_path_factory.mktemp("whole"), frozen(*LONG)))
 
 
-def test_a_killed_worker_takes_its_own_job_with_it_which_is_tried_again(home: Path, whole: dict[str, str]) -> None:
+def test_a_killed_worker_takes_its_own_job_with_it_which_is_tried_again(home, whole):
     """One of two workers is killed: its job resumes to the same bits, the others do not notice."""
-    long, *short = [Store(home).open(request) for request in requests(LONG, SHORT, [*SHORT, "seed=1"])]
+    long, *short = opened(home, LONG, SHORT, [*SHORT, "seed=1"])
     with beside(killing(long, 1)):
         outcomes, notes = submit([long, *short], 2)
     assert {name: outcome.status for name, outcome in outcomes.items()} == dict.fromkeys(
@@ -136,8 +115,8 @@ def test_a_killed_worker_takes_its_own_job_with_it_which_is_tried_again(home: Pa
     )
 
 
-def test_a_job_that_kills_its_worker_twice_has_failed_and_stops_nobody(home: Path, whole: dict[str, str]) -> None:
-    long, short = [Store(home).open(request) for request in requests(LONG, SHORT)]
+def test_a_job_that_kills_its_worker_twice_has_failed_and_stops_nobody(home, whole):
+    long, short = opened(home, LONG, SHORT)
     with beside(killing(long, 2)):
         outcomes, _ = submit([long, short], 1)
     assert outcomes[short.key].status == "done"
@@ -145,15 +124,15 @@ def test_a_job_that_kills_its_worker_twice_has_failed_and_stops_nobody(home: Pat
     assert "killed by signal 9 (SIGKILL): out of memory? (the second time; " in outcomes[long.key].reason
     assert long.status()["status"] == "failed"
     assert "signal 9" in long.status()["reason"]
-    assert worker.work(Job("train", long.folder), MACHINE).status == "done"
+    assert work(long).status == "done"
     assert files(long) == whole
 
 
-def test_a_worker_that_cannot_even_start_fails_its_job(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_cannot_even_start_fails_its_job(home, monkeypatch):
     """Twice before it is the job's fault and twice then, instead of being waited for."""
     resource_tracker.ensure_running()  # is started by the same program
     monkeypatch.setattr(spawn, "_python_exe", os.fsencode(shutil.which("false") or ""))
-    (short,) = [Store(home).open(request) for request in requests(SHORT)]
+    (short,) = opened(home, SHORT)
     outcomes, notes = submit([short], 1)
     assert "exit code 1 (the second time" in outcomes[short.key].reason
     assert ["before it began" in note for note in notes] == [True, True, False]
@@ -170,7 +149,7 @@ def test_a_worker_that_cannot_even_start_fails_its_job(home: Path, monkeypatch: 
         (KeyboardInterrupt(), "interrupted"),
     ],
 )
-def test_a_job_that_runs_out_of_memory_is_tried_again_too(tmp_path: Path, error: BaseException, status: str) -> None:
+def test_a_job_that_runs_out_of_memory_is_tried_again_too(tmp_path, error, status):
     """It may have been for the others' sake."""
 
     def work() -> Outcome:
@@ -184,7 +163,7 @@ def test_a_job_that_runs_out_of_memory_is_tried_again_too(tmp_path: Path, error:
 SCRIPT = """
 import sys, pathlib
 from vaebench.contracts import Job
-from vaebench.executors.local import Local
+from vaebench.runs.executors.local import Local
 if __name__ == "__main__":
     machine = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
     workers, *folders = sys.argv[1:]
@@ -200,15 +179,8 @@ if __name__ == "__main__":
 def start(runs: list[Run], tmp_path: Path, workers: int = 2) -> subprocess.Popen[str]:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent), "MARK": str(tmp_path)}
-    return subprocess.Popen(
-        [sys.executable, str(script), str(workers), *(str(run.folder) for run in runs)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    words = [str(script), str(workers), *(str(run.folder) for run in runs)]
+    return begin(*words, env={"MARK": str(tmp_path)}, start_new_session=True)
 
 
 def begun(run: Run) -> bool:
@@ -217,31 +189,31 @@ def begun(run: Run) -> bool:
 
 
 @linux
-def test_workers_of_a_killed_parent_store_and_end(home: Path, tmp_path: Path, whole: dict[str, str]) -> None:
+def test_workers_of_a_killed_parent_store_and_end(home, tmp_path, whole):
     """kill -9: nothing is left after ten seconds, what was done is a checkpoint, and it resumes to the same bits."""
-    (long,) = [Store(home).open(request) for request in requests(LONG)]
+    (long,) = opened(home, LONG)
     command = start([long], tmp_path)
     until(lambda: begun(long))
     command.kill()
-    command.communicate()
+    ended(command)
     end = time.monotonic() + 10.0
     while any(kill_workers.marked(f"MARK={tmp_path}")):
         assert time.monotonic() < end, "something outlived its parent"
         time.sleep(0.05)
     assert long.status()["status"] == "interrupted"
     assert long.path("checkpoint.pt").exists()
-    assert worker.work(Job("train", long.folder), MACHINE).status == "done"
+    assert work(long).status == "done"
     assert files(long) == whole
 
 
-def test_asked_to_stop_workers_store_first(home: Path, tmp_path: Path) -> None:
+def test_asked_to_stop_workers_store_first(home, tmp_path):
     """Also when the wish comes twice at once, as from `timeout`, and to the whole group."""
-    long, other = [Store(home).open(request) for request in requests(LONG, [*LONG, "seed=1"])]
+    long, other = opened(home, LONG, [*LONG, "seed=1"])
     command = start([long, other], tmp_path, workers=1)
     until(lambda: begun(long))
     for number in (signal.SIGINT, signal.SIGTERM):
         os.killpg(command.pid, number)
-    out, error = command.communicate(timeout=DEADLINE)
+    _, out, error = ended(command)
     assert out.split() == ["interrupted", "stopped"], error
     assert error.count("stopping as soon as all is saved") == 1
     assert long.status()["status"] == "interrupted"
@@ -250,16 +222,16 @@ def test_asked_to_stop_workers_store_first(home: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_wish_ends_the_workers_at_once(home: Path, tmp_path: Path) -> None:
+def test_a_second_wish_ends_the_workers_at_once(home, tmp_path):
     """They are in uninterruptible work, here stopped: nobody waits for them."""
-    (long,) = [Store(home).open(request) for request in requests(LONG)]
+    (long,) = opened(home, LONG)
     command = start([long], tmp_path)
     until(lambda: begun(long))
     os.kill(long.status()["pid"], signal.SIGSTOP)
     command.send_signal(signal.SIGINT)
     time.sleep(1.5 * stopping._ONE_WISH)
     command.send_signal(signal.SIGINT)
-    out, error = command.communicate(timeout=DEADLINE)
+    _, out, error = ended(command)
     assert out.split() == ["stopped"], error
     assert long.status() == {"status": "interrupted", "reason": "stopped at once"}
 
@@ -271,16 +243,16 @@ def state(pid: int) -> str:
 
 @linux
 @pytest.mark.slow
-def test_a_suspended_command_suspends_its_workers(home: Path, tmp_path: Path, whole: dict[str, str]) -> None:
+def test_a_suspended_command_suspends_its_workers(home, tmp_path, whole):
     """Ctrl-Z reaches only the command's own group."""
-    (long,) = [Store(home).open(request) for request in requests(LONG)]
+    (long,) = opened(home, LONG)
     command = start([long], tmp_path)
     until(lambda: begun(long))
     pids = (command.pid, int(long.status()["pid"]))
     command.send_signal(signal.SIGTSTP)
     until(lambda: all(state(pid) == "T" for pid in pids))
     command.send_signal(signal.SIGCONT)
-    out, error = command.communicate(timeout=DEADLINE)
+    _, out, error = ended(command)
     assert out.split() == ["done"], error
     assert files(long) == whole
 
@@ -288,13 +260,7 @@ def test_a_suspended_command_suspends_its_workers(home: Path, tmp_path: Path, wh
 @contextmanager
 def held(run: Run) -> Iterator[subprocess.Popen[str]]:
     """Another process holds the run's lock, and the run's status says so."""
-    code = "import sys, pathlib; from vaebench.runs.store import Run\nwith Run(pathlib.Path(sys.argv[1])).lock():"
-    code += "\n    print(flush=True); sys.stdin.read()"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(run.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout is not None
-    holder.stdout.readline()
+    holder = holding(run.folder)
     run.set_status("running", pid=holder.pid, host="far\x1baway", started=0.0)
     try:
         yield holder
@@ -302,10 +268,10 @@ def held(run: Run) -> Iterator[subprocess.Popen[str]]:
         holder.communicate("")
 
 
-def test_who_waits_for_a_run_says_for_whom(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_for_a_run_says_for_whom(home, monkeypatch):
     """Once; then it has the run."""
     monkeypatch.setattr(store, "_PATIENCE", 0.01)
-    (short,) = [Store(home).open(request) for request in requests(SHORT)]
+    (short,) = opened(home, SHORT)
     notes: list[str] = []
 
     def release() -> None:
@@ -320,22 +286,22 @@ def test_who_waits_for_a_run_says_for_whom(home: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_what_is_to_be_known_is_said_on_stderr(capsys: pytest.CaptureFixture[str], quiet: bool) -> None:
+def test_what_is_to_be_known_is_said_on_stderr(capsys, quiet):
     display = progress.Display({Path("a"): "beta_vae"}, quiet=quiet, console=progress.Console())
     display.note(Job("train", Path("a")), "waiting for another process")
     assert capsys.readouterr() == ("", "train beta_vae: waiting for another process\n")
 
 
-def test_who_waits_for_a_run_can_be_stopped(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_for_a_run_can_be_stopped(home, monkeypatch):
     monkeypatch.setattr(store, "_PATIENCE", 0.01)
-    (short,) = [Store(home).open(request) for request in requests(SHORT)]
+    (short,) = opened(home, SHORT)
     with held(short):
-        outcome = worker.work(Job("train", short.folder), MACHINE, stop=lambda: True)
+        outcome = work(short, stop=lambda: True)
     assert outcome.status == "interrupted"
     assert short.status()["status"] == "running", "it is the other's to say"
 
 
-def test_holder_of_a_lock_without_a_status_is_another_process(tmp_path: Path) -> None:
+def test_holder_of_a_lock_without_a_status_is_another_process(tmp_path):
     for facts in ({}, {"pid": "x", "host": 1, "started": 0}, {"pid": 1, "host": "a", "started": 1e300}):
         Run(tmp_path).set_status("running", **facts)
         assert Run(tmp_path).holder() == "another process"
@@ -343,20 +309,18 @@ def test_holder_of_a_lock_without_a_status_is_another_process(tmp_path: Path) ->
     assert f"pid 1 on {socket.gethostname()}, since 2" in Run(tmp_path).holder()
 
 
-def test_inline_begins_nothing_after_an_interruption(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inline_begins_nothing_after_an_interruption(home, monkeypatch):
     def interrupted(*_: object) -> None:
         raise Interrupted("stopped")
 
-    runs = [Store(home).open(request) for request in requests(SHORT, [*SHORT, "seed=1"])]
+    runs = opened(home, SHORT, [*SHORT, "seed=1"])
     monkeypatch.setattr(worker, "_do", interrupted)
     inline = Inline(machine=MACHINE, track=lambda *_: None, note=lambda *_: None)
     assert [outcome.status for outcome in inline.submit([Job("train", run.folder) for run in runs])] == ["interrupted"]
     assert runs[1].status()["status"] == "new"
 
 
-def test_signals_within_a_second_are_one_wish(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_signals_within_a_second_are_one_wish(monkeypatch, capsys):
     now = 100.0
     monkeypatch.setattr(stopping.time, "monotonic", lambda: now)
     before = signal.getsignal(signal.SIGTERM)
@@ -375,6 +339,6 @@ def test_signals_within_a_second_are_one_wish(
 @linux
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", kill_workers.KINDS)
-def test_reproduction_with_kills_ends_with_the_same_files(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reproduction_with_kills_ends_with_the_same_files(kind, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["kill_workers", "--kills", "3", "--seeds", "1", "--kinds", kind])
     assert kill_workers.main() == 0

@@ -19,7 +19,7 @@ def uneven(size: int, tokens: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("size", [8, 240, 1024])
-def test_counts_and_what_follows_are_those_of_a_loop(size: int) -> None:
+def test_counts_and_what_follows_are_those_of_a_loop(size):
     indices = uneven(size, 2000)
     counts = code_counts(indices, size)
     seen: Counter[int] = Counter(int(value) for row in indices for value in row)
@@ -34,7 +34,7 @@ def test_counts_and_what_follows_are_those_of_a_loop(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_equally_frequent_codes_and_one_code_alone(size: int) -> None:
+def test_equally_frequent_codes_and_one_code_alone(size):
     even = torch.full((size,), 12)
     assert cvu(even, size) == pytest.approx(1.0, rel=1e-12)
     assert usage(even) == 1.0
@@ -43,26 +43,26 @@ def test_equally_frequent_codes_and_one_code_alone(size: int) -> None:
     assert cvu(alone, size) == usage(alone) == pytest.approx(1 / size)
 
 
-def test_the_denominator_may_be_the_nominal_size() -> None:
+def test_the_denominator_may_be_the_nominal_size():
     even = torch.ones(4375, dtype=torch.int64)
     assert cvu(even, 4096) == pytest.approx(4375 / 4096)
     assert cvu(torch.ones(240, dtype=torch.int64), 256) == pytest.approx(240 / 256)
 
 
-def test_one_histogram_over_all_batches_is_no_mean_over_batches() -> None:
+def test_one_histogram_over_all_batches_is_no_mean_over_batches():
     one, other = code_counts(torch.zeros(10, dtype=torch.int64), 2), code_counts(torch.ones(10, dtype=torch.int64), 2)
     assert cvu(one, 2) == cvu(other, 2) == 0.5
     assert cvu(one + other, 2) == pytest.approx(1.0)
 
 
-def test_fewer_tokens_than_codes_bias_it_down() -> None:
+def test_fewer_tokens_than_codes_bias_it_down():
     generator = torch.Generator().manual_seed(0)
     few, many = (code_counts(torch.randint(1024, (n,), generator=generator), 1024) for n in (512, 200_000))
     assert cvu(few, 1024) < 0.5
     assert cvu(many, 1024) > 0.99
 
 
-def test_what_is_no_code_and_no_count_is_refused() -> None:
+def test_what_is_no_code_and_no_count_is_refused():
     with pytest.raises(ValueError, match=r"code indices 0 \.\.\. 8 lie outside a codebook of 8"):
         code_counts(torch.tensor([0, 8]), 8)
     with pytest.raises(ValueError, match=r"-1 \.\.\. 3 lie outside"):

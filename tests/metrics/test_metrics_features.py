@@ -72,7 +72,7 @@ def to_bytes(images: Tensor) -> Tensor:
     return (images * 255).byte().expand(-1, 3, -1, -1)
 
 
-def test_features_and_distance_are_those_of_torch_fidelity(peer: tuple[Any, Path], ours: Inception) -> None:
+def test_features_and_distance_are_those_of_torch_fidelity(peer, ours):
     generator = torch.Generator().manual_seed(1)
     grey = torch.rand(4, 1, 28, 28, generator=generator)
     colour = torch.rand(4, 3, 32, 32, generator=generator).square()
@@ -88,9 +88,7 @@ def test_features_and_distance_are_those_of_torch_fidelity(peer: tuple[Any, Path
     assert frechet_distance(reference(mine[0]), mine[1]) == pytest.approx(expected, rel=1e-4)
 
 
-def test_logits_and_spatial_features_are_those_of_the_reference_evaluators(
-    peer: tuple[Any, Path], ours: Inception
-) -> None:
+def test_logits_and_spatial_features_are_those_of_the_reference_evaluators(peer, ours):
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(5))
     seen: list[Tensor] = []
     hook = peer[0].Mixed_6d.branch1x1.register_forward_hook(lambda *given: seen.append(given[2]))
@@ -105,14 +103,14 @@ def test_logits_and_spatial_features_are_those_of_the_reference_evaluators(
     )  # as torch-fidelity's logits_unbiased
 
 
-def test_uint8_images_and_their_floats_give_the_same_features(ours: Inception) -> None:
+def test_uint8_images_and_their_floats_give_the_same_features(ours):
     images = torch.arange(3 * 144).view(1, 3, 12, 12).remainder(256).byte()
     every = torch.arange(256, dtype=torch.uint8)
     assert torch.equal((every.float() / 255 * 255).byte(), every)
     assert torch.equal(extract(ours, images, 1), extract(ours, images.float() / 255, 1))
 
 
-def test_values_out_of_range_saturate_and_nan_is_refused(ours: Inception) -> None:
+def test_values_out_of_range_saturate_and_nan_is_refused(ours):
     images = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(4)) * 3 - 1
     assert torch.equal(extract(ours, images, 1), extract(ours, images.clamp(0, 1), 1))
     images[0, 0, 3, 3] = torch.nan
@@ -121,7 +119,7 @@ def test_values_out_of_range_saturate_and_nan_is_refused(ours: Inception) -> Non
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 28, 28), (1, 3, 32, 40), (1, 3, 299, 299), (1, 1, 320, 301)])
-def test_resize_is_bitwise_that_of_torch_fidelity(shape: tuple[int, ...]) -> None:
+def test_resize_is_bitwise_that_of_torch_fidelity(shape):
     ensure_torchvision()
     module = pytest.importorskip("torch_fidelity.interpolate_compat_tensorflow")
     images = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(2)).float()
@@ -130,7 +128,7 @@ def test_resize_is_bitwise_that_of_torch_fidelity(shape: tuple[int, ...]) -> Non
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 28, 28), (1, 3, 320, 301)])
-def test_pytorch_fid_resizes_in_its_own_way(peer: tuple[Any, Path], shape: tuple[int, ...]) -> None:
+def test_pytorch_fid_resizes_in_its_own_way(peer, shape):
     """pytorch-fid: `F.interpolate` of images in [0, 1], bilinear, corners not aligned; then 2 x - 1."""
     images = torch.rand(shape, generator=torch.Generator().manual_seed(6))
     network, seen = read_inception(peer[1], "pytorch_fid"), []
@@ -143,7 +141,7 @@ def test_pytorch_fid_resizes_in_its_own_way(peer: tuple[Any, Path], shape: tuple
     assert 1e-4 < float((found - usual).norm() / usual.norm()) < 0.2  # near, and not the same
 
 
-def test_bicubic_images_are_resized_before_they_have_eight_bits(peer: tuple[Any, Path], ours: Inception) -> None:
+def test_bicubic_images_are_resized_before_they_have_eight_bits(peer, ours):
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(7))
     large = nn.functional.interpolate(images, size=(299, 299), mode="bicubic")
     theirs = peer[0]((large * 255).clamp(0, 255).byte())[0]  # DMVAE's: torchmetrics is handed images of 299 x 299
@@ -151,7 +149,7 @@ def test_bicubic_images_are_resized_before_they_have_eight_bits(peer: tuple[Any,
     assert not torch.allclose(ours(images), theirs, rtol=1e-3)
 
 
-def test_weights_named_as_torchvision_names_them_fit() -> None:
+def test_weights_named_as_torchvision_names_them_fit():
     """pytorch-fid's network is torchvision's with 1008 classes."""
     ensure_torchvision()
     from torchvision.models import inception_v3
@@ -162,7 +160,7 @@ def test_weights_named_as_torchvision_names_them_fit() -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == 21_768_352 + 2048 * 1008
 
 
-def test_folding_batch_norm_keeps_what_a_layer_computes() -> None:
+def test_folding_batch_norm_keeps_what_a_layer_computes():
     torch.manual_seed(3)
     conv, norm = nn.Conv2d(3, 5, 3, bias=False), nn.BatchNorm2d(5, eps=0.001).eval()
     for tensor in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
@@ -178,12 +176,12 @@ def test_folding_batch_norm_keeps_what_a_layer_computes() -> None:
     torch.testing.assert_close(nn.functional.conv2d(x, folded["a.weight"], folded["a.bias"]), norm(conv(x)))
 
 
-def test_network_is_frozen_and_in_evaluation_mode(ours: Inception) -> None:
+def test_network_is_frozen_and_in_evaluation_mode(ours):
     assert not ours.training
     assert not any(parameter.requires_grad for parameter in ours.parameters())
 
 
-def test_extract_streams_batches_without_gradients() -> None:
+def test_extract_streams_batches_without_gradients():
     sizes: list[int] = []
 
     def network(x: Tensor) -> Tensor:
@@ -197,9 +195,7 @@ def test_extract_streams_batches_without_gradients() -> None:
     torch.testing.assert_close(result, images.flatten(1).float() / 255)
 
 
-def test_weights_are_found_by_file_or_folder_under_either_name(
-    peer: tuple[Any, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_weights_are_found_by_file_or_folder_under_either_name(peer, monkeypatch, tmp_path):
     accept(monkeypatch, peer[1])
     monkeypatch.setenv("VAEBENCH_WEIGHTS", str(peer[1]))
     assert find_inception_weights() == peer[1]
@@ -212,7 +208,7 @@ def test_weights_are_found_by_file_or_folder_under_either_name(
         assert find_inception_weights() == folder / name
 
 
-def test_missing_weights_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_weights_are_named(monkeypatch, tmp_path):
     monkeypatch.setenv("VAEBENCH_WEIGHTS", str(tmp_path))
     with pytest.raises(UserError, match=rf"={tmp_path}: no {WEIGHTS_FILES[0]} or {WEIGHTS_FILES[1]} there"):
         find_inception_weights()
@@ -221,7 +217,7 @@ def test_missing_weights_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         find_inception_weights()
 
 
-def test_a_wrong_file_is_refused_by_name_and_digest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_wrong_file_is_refused_by_name_and_digest(monkeypatch, tmp_path):
     wrong = tmp_path / WEIGHTS_FILES[0]
     wrong.write_bytes(b"not the weights")
     found = hashlib.sha256(b"not the weights").hexdigest()[:8]
@@ -237,9 +233,7 @@ def test_a_wrong_file_is_refused_by_name_and_digest(monkeypatch: pytest.MonkeyPa
         load_inception("cpu")
 
 
-def test_download_goes_to_the_store_once_and_offline_says_what_to_do(
-    peer: tuple[Any, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_download_goes_to_the_store_once_and_offline_says_what_to_do(peer, monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"cannot download .*no route to host.*VAEBENCH_WEIGHTS.*classifier"):
         find_inception_weights()
     stored = tmp_path / "home" / "weights" / WEIGHTS_FILES[0]
@@ -260,7 +254,7 @@ def test_download_goes_to_the_store_once_and_offline_says_what_to_do(
     assert calls == [([features.WEIGHTS_URL], features.WEIGHTS_SHA256)]
 
 
-def test_files_that_hold_no_such_weights_are_refused(peer: tuple[Any, Path], tmp_path: Path) -> None:
+def test_files_that_hold_no_such_weights_are_refused(peer, tmp_path):
     path = tmp_path / "weights.pth"
     whole = peer[1].read_bytes()
     for content in (b"", b"not the weights", whole[:1000], whole[: len(whole) // 2]):
@@ -281,7 +275,7 @@ def test_files_that_hold_no_such_weights_are_refused(peer: tuple[Any, Path], tmp
             read_inception(path)
 
 
-def test_the_cifar10_network_is_looked_for_and_verified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cifar10_network_is_looked_for_and_verified(monkeypatch, tmp_path):
     monkeypatch.delenv("VAEBENCH_DATA", raising=False)
     assert not features.cifar10_resnet_available()
     with pytest.raises(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,7 +31,7 @@ def by_sqrtm(x: Tensor, y: Tensor) -> float:
     return float(((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(a) + np.trace(b) - 2 * np.trace(root).real)
 
 
-def test_moments_are_those_of_numpy_across_blocks() -> None:
+def test_moments_are_those_of_numpy_across_blocks():
     x = features(700, 600, seed=0, dtype=torch.float32)
     result = moments(x)
     np.testing.assert_allclose(result.mean.numpy(), x.double().mean(0).numpy(), rtol=1e-12)
@@ -44,13 +43,13 @@ def test_moments_are_those_of_numpy_across_blocks() -> None:
 
 
 @pytest.mark.parametrize(("count", "width"), [(300, 40), (30, 40), (40, 40)])
-def test_root_is_a_root_of_the_covariance(count: int, width: int) -> None:
+def test_root_is_a_root_of_the_covariance(count, width):
     x = features(count, width, seed=1)
     result = reference(x)
     torch.testing.assert_close(result.root @ result.root.T, moments(x).covariance, rtol=1e-9, atol=1e-12)
 
 
-def test_distance_of_gaussians_with_commuting_covariances() -> None:
+def test_distance_of_gaussians_with_commuting_covariances():
     """Diagonal covariances: the sum of (difference of means)^2 + (difference of standard deviations)^2."""
     m1, m2 = torch.tensor([0.0, 1.0, -2.0]).double(), torch.tensor([0.5, 1.0, 0.0]).double()
     s1, s2 = torch.tensor([1.0, 2.0, 0.0]).double(), torch.tensor([1.5, 0.5, 3.0]).double()
@@ -58,7 +57,7 @@ def test_distance_of_gaussians_with_commuting_covariances() -> None:
     assert distance == pytest.approx(((m1 - m2) ** 2 + (s1 - s2) ** 2).sum().item(), rel=1e-12)
 
 
-def test_distance_of_two_by_two_covariances() -> None:
+def test_distance_of_two_by_two_covariances():
     """Tr M^(1/2) = sqrt(Tr M + 2 sqrt(det M)) for 2 x 2 matrices."""
     a = torch.tensor([[2.0, 0.3], [0.3, 1.0]]).double()
     b = torch.tensor([[1.0, -0.4], [-0.4, 3.0]]).double()
@@ -69,7 +68,7 @@ def test_distance_of_two_by_two_covariances() -> None:
     assert distance == pytest.approx(expected, rel=1e-12)
 
 
-def test_shift_and_scale_of_the_same_samples() -> None:
+def test_shift_and_scale_of_the_same_samples():
     for count in (200, 12):  # more and fewer samples than features
         x = features(count, 20, seed=2)
         assert frechet_distance(reference(x), x + 0.5) == pytest.approx(20 * 0.25, rel=1e-9)
@@ -80,7 +79,7 @@ def test_shift_and_scale_of_the_same_samples() -> None:
         assert frechet_distance(reference(x), x) >= 0
 
 
-def test_equals_torchmetrics_from_features_to_distance() -> None:
+def test_equals_torchmetrics_from_features_to_distance():
     ensure_torchvision()
     from torchmetrics.image.fid import FrechetInceptionDistance
 
@@ -101,14 +100,14 @@ def test_equals_torchmetrics_from_features_to_distance() -> None:
 
 
 @pytest.mark.parametrize(("left", "right"), [(150, 120), (150, 30), (30, 150), (30, 25), (61, 60)])
-def test_equals_scipy_sqrtm_on_either_side_of_full_rank(left: int, right: int) -> None:
+def test_equals_scipy_sqrtm_on_either_side_of_full_rank(left, right):
     x, y = features(left, 60, seed=5), features(right, 60, seed=6)
     singular = min(left, right) <= 60  # then it is sqrtm that is inexact
     assert frechet_distance(reference(x), y) == pytest.approx(by_sqrtm(x, y), rel=1e-4 if singular else 1e-8)
 
 
 @pytest.mark.parametrize(("left", "right"), [(30, 150), (150, 30), (30, 25)])
-def test_few_samples_are_exact_by_another_way(left: int, right: int) -> None:
+def test_few_samples_are_exact_by_another_way(left, right):
     """The nuclear norm of X1 X2', both centred and scaled, needs no square root of a singular matrix."""
     x, y = features(left, 60, seed=7), features(right, 60, seed=8)
     a, b = ((t - t.mean(0)) / math.sqrt(len(t) - 1) for t in (x, y))
@@ -118,7 +117,7 @@ def test_few_samples_are_exact_by_another_way(left: int, right: int) -> None:
     assert frechet_distance(reference(x), moments(y)) == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_features_that_never_vary_do_no_harm() -> None:
+def test_features_that_never_vary_do_no_harm():
     x, y = features(200, 30, seed=9), features(200, 30, seed=10)
     padded = [torch.cat((t, torch.zeros(len(t), 10).double()), 1) for t in (x, y)]
     expected = frechet_distance(reference(x), y)
@@ -128,7 +127,7 @@ def test_features_that_never_vary_do_no_harm() -> None:
 
 
 @pytest.mark.parametrize("count", [100, 20])
-def test_a_reference_survives_the_disk(tmp_path: Path, count: int) -> None:
+def test_a_reference_survives_the_disk(tmp_path, count):
     x, y = features(count, 30, seed=11), features(90, 30, seed=12)
     path = tmp_path / "new" / "folder" / "reference.safetensors"
     original = reference(x)
@@ -140,7 +139,7 @@ def test_a_reference_survives_the_disk(tmp_path: Path, count: int) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_files_that_are_no_reference_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_no_reference_are_refused(tmp_path):
     path = tmp_path / "reference.safetensors"
     with pytest.raises(UserError, match="holds no Frechet reference"):
         Reference.load(path)
@@ -156,7 +155,7 @@ def test_files_that_are_no_reference_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [50, 4])
-def test_values_that_are_not_finite_are_named(count: int) -> None:
+def test_values_that_are_not_finite_are_named(count):
     good, bad = features(count, 10, seed=14), features(count, 10, seed=15)
     bad[2, 3], bad[3, 0], bad[3, 1] = math.nan, math.inf, -math.inf
     with pytest.raises(UserError, match=rf"^features: 2 of {count} rows hold NaN or infinity \(first: row 2\)"):
@@ -167,7 +166,7 @@ def test_values_that_are_not_finite_are_named(count: int) -> None:
         moments(bad)
 
 
-def test_too_few_samples_and_other_widths_are_refused() -> None:
+def test_too_few_samples_and_other_widths_are_refused():
     good = reference(features(20, 5, seed=16))
     for count in (0, 1):
         with pytest.raises(UserError, match=rf"{count} sample\(s\); a covariance needs at least 2"):

@@ -26,7 +26,7 @@ def pair(shape: tuple[int, ...], noise: float = 0.1) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_ssim_reflect_is_that_of_torchmetrics(shape: tuple[int, ...]) -> None:
+def test_ssim_reflect_is_that_of_torchmetrics(shape):
     ensure_torchvision()
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -36,7 +36,7 @@ def test_ssim_reflect_is_that_of_torchmetrics(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_ssim_valid_is_that_of_scikit_image(shape: tuple[int, ...]) -> None:
+def test_ssim_valid_is_that_of_scikit_image(shape):
     metrics = pytest.importorskip("skimage.metrics")
     x, y = pair(shape)
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
@@ -47,7 +47,7 @@ def test_ssim_valid_is_that_of_scikit_image(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(ssim_per_image(x, y, border="valid"), torch.tensor(theirs), rtol=0, atol=1e-12)
 
 
-def test_ssim_valid_is_the_mean_over_windows_of_the_formula() -> None:
+def test_ssim_valid_is_the_mean_over_windows_of_the_formula():
     x, y = pair((1, 1, 12, 13), noise=0.3)
     line = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
     weights = np.outer(line, line) / np.outer(line, line).sum()
@@ -64,26 +64,26 @@ def test_ssim_valid_is_the_mean_over_windows_of_the_formula() -> None:
 
 
 @pytest.mark.parametrize("border", ["valid", "reflect"])
-def test_ssim_of_equal_images_is_one_and_it_is_symmetric(border: str) -> None:
+def test_ssim_of_equal_images_is_one_and_it_is_symmetric(border):
     x, y = pair((4, 3, 28, 28))
     assert torch.equal(ssim_per_image(x, x, border=border), torch.ones(4, dtype=torch.float64))
     torch.testing.assert_close(ssim_per_image(x, y, border=border), ssim_per_image(y, x, border=border))
 
 
-def test_ssim_of_flat_images_is_the_luminance_term() -> None:
+def test_ssim_of_flat_images_is_the_luminance_term():
     x, y = torch.full((1, 1, 16, 16), 0.25), torch.full((1, 1, 16, 16), 0.75)
     expected = (2 * 0.25 * 0.75 + 1e-4) / (0.25**2 + 0.75**2 + 1e-4)
     assert ssim_per_image(x, y, border="reflect").item() == pytest.approx(expected, abs=1e-12)
 
 
-def test_ssim_of_many_images_does_not_depend_on_the_batch() -> None:
+def test_ssim_of_many_images_does_not_depend_on_the_batch():
     x, y = pair((150, 1, 28, 28))
     alone = torch.cat([ssim_per_image(x[i : i + 1], y[i : i + 1], border="valid") for i in range(0, 150, 30)])
     torch.testing.assert_close(ssim_per_image(x, y, border="valid")[::30], alone, rtol=0, atol=1e-14)
     assert ssim_per_image(x.transpose(2, 3), y.transpose(2, 3), border="valid").shape == (150,)
 
 
-def test_ssim_refuses_small_images_and_unknown_borders() -> None:
+def test_ssim_refuses_small_images_and_unknown_borders():
     x, y = pair((2, 1, 10, 28))
     with pytest.raises(UserError, match="at least 11x11 pixels, these are 10x28"):
         ssim_per_image(x, y, border="valid")
@@ -94,7 +94,7 @@ def test_ssim_refuses_small_images_and_unknown_borders() -> None:
         ssim_per_image(x, y[:1], border="valid")
 
 
-def test_psnr_per_image_is_that_of_scikit_image_and_torchmetrics() -> None:
+def test_psnr_per_image_is_that_of_scikit_image_and_torchmetrics():
     metrics = pytest.importorskip("skimage.metrics")
     ensure_torchvision()
     from torchmetrics.functional.image import peak_signal_noise_ratio
@@ -106,7 +106,7 @@ def test_psnr_per_image_is_that_of_scikit_image_and_torchmetrics() -> None:
     assert psnr_from_mse(mse_per_image(x, y).mean().item()) == pytest.approx(of_set.item(), abs=1e-4)
 
 
-def test_mse_and_psnr_in_closed_form() -> None:
+def test_mse_and_psnr_in_closed_form():
     x = torch.zeros(2, 1, 4, 4)
     y = torch.stack((torch.full((1, 4, 4), 0.1), torch.zeros(1, 4, 4)))
     torch.testing.assert_close(mse_per_image(x, y), torch.tensor([0.01, 0.0]))

@@ -12,7 +12,7 @@ from vaebench.errors import UserError
 from vaebench.metrics.inception_score import inception_score
 
 
-def test_certain_and_even_predictions_score_the_number_of_classes_and_equal_ones_one() -> None:
+def test_certain_and_even_predictions_score_the_number_of_classes_and_equal_ones_one():
     certain = torch.eye(5).repeat(20, 1) * 1000
     assert inception_score(certain, splits=10) == pytest.approx(5)
     assert inception_score(torch.randn(1, 7).repeat(30, 1), splits=3) == pytest.approx(1)
@@ -20,7 +20,7 @@ def test_certain_and_even_predictions_score_the_number_of_classes_and_equal_ones
     assert inception_score(sorted_by_class, splits=5) == pytest.approx(1)
 
 
-def test_a_slow_loop_over_parts_of_unequal_size() -> None:
+def test_a_slow_loop_over_parts_of_unequal_size():
     logits = 2 * torch.randn(11, 4, generator=torch.Generator().manual_seed(0))
     p = logits.double().softmax(1)
     scores = []
@@ -33,7 +33,7 @@ def test_a_slow_loop_over_parts_of_unequal_size() -> None:
     assert inception_score(logits, splits=3) == pytest.approx(sum(scores) / 3, rel=1e-12)
 
 
-def test_torch_fidelity() -> None:
+def test_torch_fidelity():
     ensure_torchvision()
     peer = pytest.importorskip("torch_fidelity.metric_isc")
     logits = 3 * torch.randn(200, 10, generator=torch.Generator().manual_seed(1))
@@ -41,6 +41,6 @@ def test_torch_fidelity() -> None:
     assert inception_score(logits, splits=10) == pytest.approx(theirs, rel=1e-9)
 
 
-def test_too_few_images_are_named() -> None:
+def test_too_few_images_are_named():
     with pytest.raises(UserError, match="9 images cannot be divided into 10 parts"):
         inception_score(torch.zeros(9, 3), splits=10)

@@ -21,7 +21,7 @@ def kernel(x: Tensor, y: Tensor) -> float:
     return float((x.double() @ y.double() / len(x) + 1) ** 3)
 
 
-def test_a_slow_loop_over_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_loop_over_pairs(monkeypatch):
     real, fake = sets(6, 9, 4)
     within = [
         sum(kernel(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j) / (len(x) * (len(x) - 1))
@@ -34,7 +34,7 @@ def test_a_slow_loop_over_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kernel_distance(real, fake) == pytest.approx(expected, rel=1e-12)
 
 
-def test_torchmetrics_and_torch_fidelity() -> None:
+def test_torchmetrics_and_torch_fidelity():
     ensure_torchvision()
     torchmetrics = pytest.importorskip("torchmetrics.image.kid")
     fidelity = pytest.importorskip("torch_fidelity.metric_kid")
@@ -44,7 +44,7 @@ def test_torchmetrics_and_torch_fidelity() -> None:
     assert ours == pytest.approx(float(fidelity.kernel_mmd(real.numpy(), fake.numpy())), rel=1e-9)
 
 
-def test_it_is_unbiased_where_the_sets_are_alike() -> None:
+def test_it_is_unbiased_where_the_sets_are_alike():
     found = [kernel_distance(*torch.randn(2, 40, 8, generator=torch.Generator().manual_seed(i))) for i in range(200)]
     values = torch.tensor(found)
     assert values.min() < 0 < values.max()
@@ -52,6 +52,6 @@ def test_it_is_unbiased_where_the_sets_are_alike() -> None:
 
 
 @pytest.mark.parametrize(("n", "m", "which"), [(1, 5, "1 reference"), (5, 1, "1 generated")])
-def test_too_few_images_are_named(n: int, m: int, which: str) -> None:
+def test_too_few_images_are_named(n, m, which):
     with pytest.raises(UserError, match=rf"kernel distance: {which} image\(s\); it needs at least 2"):
         kernel_distance(*sets(n, m, 2))

@@ -31,7 +31,7 @@ def covered(queries: Tensor, points: Tensor, k: int) -> float:
 
 
 @pytest.mark.parametrize("k", [1, 3])
-def test_a_slow_loop(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_loop(k, monkeypatch):
     real, fake = sets(23, 31, 2, shift=1.0)
     expected = covered(fake, real, k), covered(real, fake, k)
     assert precision_recall(real, fake, neighbours=k) == pytest.approx(expected)
@@ -40,7 +40,7 @@ def test_a_slow_loop(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert precision_recall(real, fake, neighbours=k) == pytest.approx(expected)
 
 
-def test_torch_fidelity() -> None:
+def test_torch_fidelity():
     ensure_torchvision()
     peer = pytest.importorskip("torch_fidelity.metric_prc")
     real, fake = sets(400, 300, 8, shift=0.3)
@@ -50,7 +50,7 @@ def test_torch_fidelity() -> None:
     assert 0.2 < min(expected) < max(expected) < 1
 
 
-def test_equal_sets_cover_each_other_and_distant_ones_do_not() -> None:
+def test_equal_sets_cover_each_other_and_distant_ones_do_not():
     real, fake = sets(50, 50, 8)
     assert precision_recall(real, real.clone(), neighbours=3) == (1.0, 1.0)
     assert precision_recall(real, fake + 100, neighbours=3) == (0.0, 0.0)
@@ -58,6 +58,6 @@ def test_equal_sets_cover_each_other_and_distant_ones_do_not() -> None:
 
 
 @pytest.mark.parametrize(("n", "m", "which"), [(3, 9, "3 reference"), (9, 3, "3 generated")])
-def test_too_few_images_are_named(n: int, m: int, which: str) -> None:
+def test_too_few_images_are_named(n, m, which):
     with pytest.raises(UserError, match=f"{which} images have no 3 neighbours each"):
         precision_recall(*sets(n, m, 2), neighbours=3)

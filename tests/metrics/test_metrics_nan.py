@@ -114,7 +114,7 @@ def packages(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("packages")
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", list(CASES))
-def test_what_is_no_number_stays_none(name: str, value: float) -> None:
+def test_what_is_no_number_stays_none(name, value):
     metric, shapes = CASES[name]
     for place, shape in enumerate(shapes):
         given = arguments(shapes)
@@ -129,14 +129,14 @@ def test_what_is_no_number_stays_none(name: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith(("finite", "speech.pesq"))])
-def test_numbers_are_numbers(name: str) -> None:
+def test_numbers_are_numbers(name):
     metric, shapes = CASES[name]
     found = metric(*arguments(shapes))
     if not isinstance(found, Moments | Reference):
         assert usable(found)
 
 
-def test_no_metric_is_forgotten() -> None:
+def test_no_metric_is_forgotten():
     for module in pkgutil.iter_modules(metrics.__path__):
         if module.name in MODULES_WITHOUT:
             continue
@@ -150,7 +150,7 @@ def test_no_metric_is_forgotten() -> None:
         assert own == here | WITHOUT.get(module.name, set()), module.name
 
 
-def test_an_association_that_does_not_vary_is_none_and_no_less() -> None:
+def test_an_association_that_does_not_vary_is_none_and_no_less():
     constant, other = np.zeros(SCORES), np.arange(12.0).reshape(SCORES[1:])
     assert association.within_question(constant, other, 0.0).tolist() == [[0, 0, 0]]
     other[1, 2] = math.nan

@@ -29,7 +29,7 @@ def noisy(x: Tensor, amount: float = 0.05) -> Tensor:
     return x + amount * torch.randn(len(x), generator=torch.Generator().manual_seed(2))
 
 
-def test_lsd_is_that_of_a_loop_and_a_gain_is_its_decibels() -> None:
+def test_lsd_is_that_of_a_loop_and_a_gain_is_its_decibels():
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(2, 3, 6, 11, generator=generator)
     found = speech.log_spectral_distance(x, y)
@@ -62,14 +62,14 @@ def slow_stft_distance(x: Tensor, y: Tensor) -> float:
     return float(np.mean(values))
 
 
-def test_stft_distance_is_that_of_a_loop() -> None:
+def test_stft_distance_is_that_of_a_loop():
     x = spoken(0.06)
     y = noisy(x)
     assert speech.stft_distance(x, y, RESOLUTIONS) == pytest.approx(slow_stft_distance(x, y), rel=1e-9)
     assert speech.stft_distance(x, x, RESOLUTIONS) == 0
 
 
-def test_stft_distance_of_silence_and_of_a_gain() -> None:
+def test_stft_distance_of_silence_and_of_a_gain():
     """Without leakage to the floor a gain g is |1 - g| + |ln g|."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(4000, generator=generator, dtype=torch.float64)
@@ -80,7 +80,7 @@ def test_stft_distance_of_silence_and_of_a_gain() -> None:
     assert math.isfinite(speech.stft_distance(spoken(0.005), torch.zeros(40), RESOLUTIONS))
 
 
-def test_si_sdr_is_that_of_torchmetrics() -> None:
+def test_si_sdr_is_that_of_torchmetrics():
     ensure_torchvision()
     from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
@@ -90,7 +90,7 @@ def test_si_sdr_is_that_of_torchmetrics() -> None:
         assert speech.si_sdr(x, y) == pytest.approx(theirs, abs=1e-6)
 
 
-def test_si_sdr_in_closed_form_and_at_its_limits() -> None:
+def test_si_sdr_in_closed_form_and_at_its_limits():
     time = torch.arange(800) / 800
     x, other = torch.sin(2 * math.pi * 5 * time), torch.sin(2 * math.pi * 9 * time)  # orthogonal, of equal power
     assert speech.si_sdr(x, x + 0.1 * other) == pytest.approx(20, abs=1e-3)
@@ -101,7 +101,7 @@ def test_si_sdr_in_closed_form_and_at_its_limits() -> None:
     assert speech.si_sdr(torch.full((800,), 3e-5), x) is None
 
 
-def test_stoi_is_pystois_and_needs_speech() -> None:
+def test_stoi_is_pystois_and_needs_speech():
     pystoi = pytest.importorskip("pystoi")
     x = spoken()
     y = noisy(x)
@@ -117,7 +117,7 @@ def test_stoi_is_pystois_and_needs_speech() -> None:
 
 
 @pytest.mark.parametrize(("rate", "mode", "lowest"), [(8000, "nb", 1.017), (16000, "wb", 1.043)])
-def test_pesq_is_the_packages_and_needs_an_utterance(rate: int, mode: str, lowest: float) -> None:
+def test_pesq_is_the_packages_and_needs_an_utterance(rate, mode, lowest):
     package = pytest.importorskip("pesq")
     x = spoken(1.2, rate)
     y = noisy(x)
@@ -132,7 +132,7 @@ def test_pesq_is_the_packages_and_needs_an_utterance(rate: int, mode: str, lowes
     assert speech.pesq(burst, torch.zeros_like(x), rate) is None
 
 
-def test_other_rates_missing_packages_and_shapes_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_rates_missing_packages_and_shapes_are_named(monkeypatch):
     x = spoken()
     pytest.importorskip("pesq")
     with pytest.raises(UserError, match="8000 or 16000 Hz, this is at 22050; leave PESQ out"):

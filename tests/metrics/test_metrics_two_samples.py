@@ -30,12 +30,12 @@ def slow_mmd(x: Tensor, y: Tensor, bandwidth: float) -> float:
 
 
 @pytest.mark.parametrize("bandwidth", [0.3, 2.0])
-def test_mmd_is_a_mean_over_pairs(bandwidth: float) -> None:
+def test_mmd_is_a_mean_over_pairs(bandwidth):
     x, y = points(9), points(14, seed=1, shift=0.5)
     assert maximum_mean_discrepancy(x, y, bandwidth=bandwidth) == pytest.approx(slow_mmd(x, y, bandwidth), rel=1e-9)
 
 
-def test_mmd_of_two_gaussians_is_the_closed_form() -> None:
+def test_mmd_of_two_gaussians_is_the_closed_form():
     """E k(a, b) for a - b ~ N(m, 2 I) is (1 + 2 / h^2)^(-d/2) exp(-|m|^2 / (2 (h^2 + 2)))."""
     h, width, shift = 1.5, 4, 0.4
     alike = (1 + 2 / h**2) ** (-width / 2)
@@ -48,19 +48,19 @@ def test_mmd_of_two_gaussians_is_the_closed_form() -> None:
     assert min(same) < 0 < max(same)
 
 
-def test_the_median_is_that_of_all_pairs() -> None:
+def test_the_median_is_that_of_all_pairs():
     x = points(8)
     pairs = sorted(float((x[i] - x[j]).norm()) for i in range(8) for j in range(i))
     assert pairs[13] - 1e-6 <= median_distance(x) <= pairs[14] + 1e-6  # 28 of them
 
 
-def test_on_a_line_it_is_scipys_distance() -> None:
+def test_on_a_line_it_is_scipys_distance():
     x, y = points(20, 1), points(31, 1, seed=1, shift=1.0)
     wanted = wasserstein_distance(x[:, 0].double(), y[:, 0].double())
     assert sliced_wasserstein(x, y, projections=5, seed=0) == pytest.approx(wanted, rel=1e-12)
 
 
-def test_equal_counts_are_sorted_and_paired() -> None:
+def test_equal_counts_are_sorted_and_paired():
     x, y = points(12, 3).double(), points(12, 3, seed=1, shift=0.3).double()
     directions = torch.randn(7, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     total = 0.0
@@ -71,7 +71,7 @@ def test_equal_counts_are_sorted_and_paired() -> None:
     assert sliced_wasserstein(x, y, projections=7, seed=4) == pytest.approx(total / 7, rel=1e-9)
 
 
-def test_a_shift_costs_its_mean_projection() -> None:
+def test_a_shift_costs_its_mean_projection():
     """E |u_1| of a uniform direction in d dimensions: Gamma(d/2) / (sqrt(pi) Gamma((d+1)/2))."""
     width, shift = 5, torch.tensor([3.0, 0, 4.0, 0, 0])
     x = points(30, width)
@@ -81,7 +81,7 @@ def test_a_shift_costs_its_mean_projection() -> None:
     assert sliced_wasserstein(x, x, projections=10, seed=0) == 0
 
 
-def test_what_cannot_be_compared_is_named() -> None:
+def test_what_cannot_be_compared_is_named():
     x, bad = points(5), points(5)
     bad[2, 1] = math.nan
     with pytest.raises(UserError, match="1 of 5 rows hold NaN"):

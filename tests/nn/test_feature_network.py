@@ -187,16 +187,8 @@ def test_the_cifar10_network_is_the_judges(tmp_path, monkeypatch):
     [
         ({"kind": "convv"}, (1, 28, 28), ["unknown model.encoder.kind 'convv'; did you mean 'conv'?"]),
         (CONV | {"strides": [2, 5]}, (1, 28, 28), ["model.encoder.strides=[2, 5]: the sides of 28 x 28 images"]),
-        (
-            CONV | {"strides": []},
-            (1, 28, 28),
-            ["model.encoder.strides=[]: expected a list of one or more"],
-        ),
-        (
-            CONV | {"strides": [1, 2]},
-            (1, 28, 28),
-            ["model.encoder.strides=[1, 2]: expected a list of"],
-        ),
+        (CONV | {"strides": []}, (1, 28, 28), ["model.encoder.strides=[]: expected a list of one or more"]),
+        (CONV | {"strides": [1, 2]}, (1, 28, 28), ["model.encoder.strides=[1, 2]: expected a list of"]),
         (CONV | {"groups": 3}, (1, 28, 28), ["model.encoder.width=4: expected a multiple of model.encoder.groups=3"]),
         (CONV | {"blocks": -1}, (1, 28, 28), ["model.encoder.blocks=-1: expected a whole number, at least 0"]),
         (CONV | {"widht": 4}, (1, 28, 28), ["unknown option 'model.encoder.widht'; did you mean"]),
@@ -246,10 +238,7 @@ def test_the_papers_decoder():
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (
-            CONV | {"strides": [2, 4]},
-            "model.decoder.strides=[2, 4]: these lead to a grid of 2 x 2, the encoder's is 1",
-        ),
+        (CONV | {"strides": [2, 4]}, "model.decoder.strides=[2, 4]: these lead to a grid of 2 x 2, the encoder's is 1"),
         (CONV | {"kind": None}, "unknown model.decoder.kind 'None'"),
         (KL, "model.decoder.multipliers=[1, 2], model.decoder.upsample_first=true: 1 x 1 latents would become 4 x 4"),
         (

@@ -179,21 +179,13 @@ def test_vqgan_at_the_papers_size():
         ("conv", {"perceptual": -1.0}, ["model.autoencoder.perceptual=-1.0: expected a finite number, at least 0"]),
         ("mel", {"griffin_lim": -1}, ["model.autoencoder.griffin_lim=-1: expected a whole number, at least 0"]),
         ("mel", {"groups": 3}, ["model.autoencoder.width=8: expected a multiple of model.autoencoder.groups=3"]),
-        (
-            "codec",
-            {"rates": [4, 1, 3]},
-            ["model.autoencoder.rates=[4, 1, 3]: expected a list of one"],
-        ),
+        ("codec", {"rates": [4, 1, 3]}, ["model.autoencoder.rates=[4, 1, 3]: expected a list of one"]),
         ("codec", {"rates": [4]}, ["model.autoencoder.channels=[2, 4, 4, 6]: expected 2 numbers, one more than"]),
         ("codec", {"rates": [], "channels": [0]}, ["model.autoencoder.channels=[0]", "model.autoencoder.rates=[]"]),
         ("codec", {"waveform": 0.0, "stft": 0.0}, ["model.autoencoder.waveform=0 and .stft=0: nothing is left to"]),
         ("codec", {"stft": -1.0}, ["model.autoencoder.stft=-1.0: expected a finite number, at least 0"]),
         ("vqgan", {"groups": 3}, ["model.autoencoder.channels=8: expected a multiple of model.autoencoder.groups=3"]),
-        (
-            "vqgan",
-            {"multipliers": []},
-            ["model.autoencoder.multipliers=[]: expected a list of one or more"],
-        ),
+        ("vqgan", {"multipliers": []}, ["model.autoencoder.multipliers=[]: expected a list of one or more"]),
         ("vqgan", {"multipliers": [1] * 7}, ["model.autoencoder: the sides of 32 x 32 images are not multiples of 64"]),
     ],
 )

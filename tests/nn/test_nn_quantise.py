@@ -13,8 +13,7 @@ def draw(*shape, seed=0):
 
 class TestLevels:
     @pytest.mark.parametrize(
-        ("nominal", "real", "width"),
-        [(64, 64, 3), (256, 240, 3), (1024, 1000, 4), (4096, 4375, 5), (16384, 15360, 5)],
+        ("nominal", "real", "width"), [(64, 64, 3), (256, 240, 3), (1024, 1000, 4), (4096, 4375, 5), (16384, 15360, 5)]
     )
     def test_nominal_and_real_sizes(self, nominal, real, width):
         levels = quantise.levels_for(nominal, None)

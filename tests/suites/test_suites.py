@@ -13,6 +13,8 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
+import toys
+from toys import Quarters, dataset, values
 from vaebench.contracts import SuiteInputs
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
@@ -33,17 +35,7 @@ def toy_data() -> ImageData:
     for image, label in zip(images, labels.tolist(), strict=True):
         row, column = divmod(label, 2)
         image[:, row * 8 : row * 8 + 8, column * 8 : column * 8 + 8] += 200
-    return ImageData(
-        name="toy",
-        train_x=images[:40],
-        train_y=labels[:40],
-        test_x=images[40:],
-        test_y=labels[40:],
-        source="",
-        digest="toy",
-        note="",
-        stand_in=True,
-    )
+    return dataset(images, labels, train=40)
 
 
 class Identity(nn.Module):
@@ -62,25 +54,8 @@ class Dimming(Identity):
         return super().decode(z) * 0.9
 
 
-class Corners(nn.Module):
-    """Classifies by the brightest corner: right on clean images."""
-
-    def features(self, x: Tensor) -> Tensor:
-        return nn.functional.adaptive_avg_pool2d(x, 2).flatten(1)
-
-    def logits(self, x: Tensor) -> Tensor:
-        return self.features(x)
-
-
 def inputs(model: nn.Module, tmp_path: Path) -> SuiteInputs:
-    return SuiteInputs(
-        model=model,
-        data=toy_data(),
-        device=torch.device("cpu"),
-        cache=tmp_path,
-        classifier=Corners(),
-        classifier_key="corners",
-    )
+    return toys.inputs(model, toy_data(), tmp_path, classifier=Quarters(), classifier_key="corners")
 
 
 def generation(**options: Any) -> Generation:
@@ -88,11 +63,7 @@ def generation(**options: Any) -> Generation:
     return Generation(**{**usual, "batch_size": 50, "eight_bits": None, "resize": None, **options})
 
 
-def values(result) -> dict[str, float]:  # type: ignore[no-untyped-def]
-    return {found.name: found.value for found in result.measurements}
-
-
-def test_reconstruction_against_skimage(tmp_path: Path) -> None:
+def test_reconstruction_against_skimage(tmp_path):
     found = values(Reconstruction(batch_size=7, eight_bits=None).run(inputs(Dimming(), tmp_path)))
     images = toy_data().test_x[:, 0].double().numpy() / 255
     pairs = [(image, image * 0.9) for image in images]
@@ -109,7 +80,7 @@ def test_reconstruction_against_skimage(tmp_path: Path) -> None:
     assert found["ssim_reflect"] != pytest.approx(found["ssim_valid"], abs=1e-4)
 
 
-def test_exact_images_are_counted_and_infinite_as_the_peers_have_them(tmp_path: Path) -> None:
+def test_exact_images_are_counted_and_infinite_as_the_peers_have_them(tmp_path):
     class SomeExact(Identity):
         def decode(self, z: Tensor) -> Tensor:
             x = super().decode(z).clone()
@@ -132,7 +103,7 @@ def test_exact_images_are_counted_and_infinite_as_the_peers_have_them(tmp_path: 
     assert found["l1"].value == pytest.approx(0.1 * images[::2].sum() / images.size, rel=1e-5)
 
 
-def test_reconstructions_in_eight_bits_are_those_of_a_file(tmp_path: Path) -> None:
+def test_reconstructions_in_eight_bits_are_those_of_a_file(tmp_path):
     class Between(Identity):
         """No level times this is a level, or half way between two."""
 
@@ -153,7 +124,7 @@ def test_reconstructions_in_eight_bits_are_those_of_a_file(tmp_path: Path) -> No
     assert found["cut"] > found["round"]  # half a level darker
 
 
-def test_eight_bits_keep_what_is_one_and_nan() -> None:
+def test_eight_bits_keep_what_is_one_and_nan():
     levels = torch.arange(256) / 255
     for how in ("cut", "round"):
         assert torch.equal(eight_bits(levels, how), levels)
@@ -166,7 +137,7 @@ def test_eight_bits_keep_what_is_one_and_nan() -> None:
     assert eight_bits(x, None) is x
 
 
-def test_a_diverged_reconstruction_names_itself_and_is_no_number(tmp_path: Path) -> None:
+def test_a_diverged_reconstruction_names_itself_and_is_no_number(tmp_path):
     class Diverged(Identity):
         def __init__(self, value: float) -> None:
             super().__init__()
@@ -188,7 +159,7 @@ def test_a_diverged_reconstruction_names_itself_and_is_no_number(tmp_path: Path)
             assert values(accuracies)["accuracy@classifier"] == 1
 
 
-def test_ssim_of_small_images_is_named_and_the_rest_is_measured(tmp_path: Path) -> None:
+def test_ssim_of_small_images_is_named_and_the_rest_is_measured(tmp_path):
     data = toy_data()
     small = replace(data, train_x=data.train_x[..., ::2, ::2], test_x=data.test_x[..., ::2, ::2])
 
@@ -202,7 +173,7 @@ def test_ssim_of_small_images_is_named_and_the_rest_is_measured(tmp_path: Path) 
     assert result.left_out == {"ssim_valid": why, "ssim_reflect": why}
 
 
-def test_without_classes_there_is_no_accuracy(tmp_path: Path) -> None:
+def test_without_classes_there_is_no_accuracy(tmp_path):
     data = toy_data()
     one = replace(data, train_y=torch.zeros_like(data.train_y), test_y=torch.zeros_like(data.test_y))
     given = replace(inputs(Identity(), tmp_path), data=one)
@@ -212,7 +183,7 @@ def test_without_classes_there_is_no_accuracy(tmp_path: Path) -> None:
         judge("classifier", given)
 
 
-def test_reconstruction_has_lpips_where_its_weights_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reconstruction_has_lpips_where_its_weights_are(tmp_path, monkeypatch):
     class Brightness(nn.Module):
         def forward(self, a: Tensor, b: Tensor) -> Tensor:
             assert b.max() <= 1
@@ -233,7 +204,7 @@ def test_reconstruction_has_lpips_where_its_weights_are(tmp_path: Path, monkeypa
     assert found == without
 
 
-def test_noise_of_an_identity_is_the_classifier_on_noisy_images(tmp_path: Path) -> None:
+def test_noise_of_an_identity_is_the_classifier_on_noisy_images(tmp_path):
     result = Noise(sigmas=[0.0, 8.0], clip=False, noise_seed=3, batch_size=6).run(inputs(Identity(), tmp_path))
     found = values(result)
     assert found["accuracy@classifier"] == found["accuracy@clean"] == found["accuracy@0"] == 1.0
@@ -243,12 +214,12 @@ def test_noise_of_an_identity_is_the_classifier_on_noisy_images(tmp_path: Path) 
     for start in range(0, 20, 6):
         x = data.test_x[start : start + 6].float() / 255
         noisy = x + 8.0 * torch.randn(x.shape, generator=random)
-        right += int((Corners().logits(noisy).argmax(1) == data.test_y[start : start + 6]).sum())
+        right += int((Quarters().logits(noisy).argmax(1) == data.test_y[start : start + 6]).sum())
     assert found["accuracy@8"] == pytest.approx(right / 20)
     assert 0.25 < found["accuracy@8"] < 1.0
 
 
-def test_noise_is_the_same_for_every_model_and_clipping_changes_it(tmp_path: Path) -> None:
+def test_noise_is_the_same_for_every_model_and_clipping_changes_it(tmp_path):
     suite = Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10)
     one = suite.run(inputs(Identity(), tmp_path)).arrays["noisy@0.5"]
     other = suite.run(inputs(Dimming(), tmp_path)).arrays["noisy@0.5"]
@@ -265,15 +236,15 @@ def test_noise_is_the_same_for_every_model_and_clipping_changes_it(tmp_path: Pat
     assert float(seen[-1].max()) <= 1
 
 
-def test_generation_is_the_frechet_distance_of_features(tmp_path: Path) -> None:
+def test_generation_is_the_frechet_distance_of_features(tmp_path):
     from scipy.linalg import sqrtm
 
     suite = generation(sample_seed=1, batch_size=8)
     result = suite.run(inputs(Identity(), tmp_path))
     random = torch.Generator().manual_seed(1)
     drawn = torch.cat([torch.rand(n, 1, 16, 16, generator=random) for n in (8, 8, 8, 6)])
-    a = Corners().features(toy_data().test_x.float() / 255).double().numpy()
-    b = Corners().features(drawn).double().numpy()
+    a = Quarters().features(toy_data().test_x.float() / 255).double().numpy()
+    b = Quarters().features(drawn).double().numpy()
     s, t = np.cov(a.T), np.cov(b.T)
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(s + t - 2 * np.real(sqrtm(s @ t)))
     assert values(result)["fid"] == pytest.approx(expected, rel=1e-5)
@@ -281,17 +252,17 @@ def test_generation_is_the_frechet_distance_of_features(tmp_path: Path) -> None:
     assert result.measurements[0].protocol["features"] == "classifier"
 
 
-def test_reference_statistics_are_cached_under_all_that_changes_them(tmp_path: Path) -> None:
+def test_reference_statistics_are_cached_under_all_that_changes_them(tmp_path):
     def files(reference: str, key: str) -> int:
         suite = generation(reference=reference)
         given = inputs(Identity(), tmp_path)
-        suite.run(SuiteInputs(**{**given.__dict__, "classifier_key": key}))
+        suite.run(replace(given, classifier_key=key))
         return len(list(tmp_path.glob("reference-*")))
 
     assert [files("test", "a"), files("test", "a"), files("train", "a"), files("test", "b")] == [1, 1, 2, 3]
 
 
-def test_fitted_gaussian_has_the_moments_of_the_codes(tmp_path: Path) -> None:
+def test_fitted_gaussian_has_the_moments_of_the_codes(tmp_path):
     drawn: list[Tensor] = []
 
     class Watching(Identity):
@@ -325,7 +296,7 @@ class TwoMasks(Identity):
         return x.flatten(1) * mask
 
 
-def test_jaccard_by_hand(tmp_path: Path) -> None:
+def test_jaccard_by_hand(tmp_path):
     result = Masks(batch_sizes=[1, 8], psnr_batch=8, max_batches=500).run(inputs(TwoMasks(), tmp_path))
     found = values(result)
     assert found["jaccard@1"] == found["jaccard@8"] == pytest.approx(64 / 192)

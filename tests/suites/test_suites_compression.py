@@ -11,11 +11,10 @@ import torch
 from sklearn.metrics import silhouette_score
 from torch import Tensor, nn
 
-from vaebench.contracts import GivesLatents, SuiteInputs, SuiteResult
+from toys import counts, dataset, inputs, values
+from vaebench.contracts import GivesLatents, SuiteResult
 from vaebench.data.images import ImageData
 from vaebench.suites.compression import Compression, Scatter
-
-CPU = torch.device("cpu")
 
 
 def toy_data(classes: int = 3, side: int = 8) -> ImageData:
@@ -28,7 +27,7 @@ def toy_data(classes: int = 3, side: int = 8) -> ImageData:
     stripes = 120 * (torch.arange(side) % 2)
     images += striped.repeat_interleave(4, 2).repeat_interleave(4, 3) * stripes
     x = images.byte()
-    return ImageData("toy", x, labels, x, labels, source="", digest="toy", note="", stand_in=True)
+    return dataset(x, labels)
 
 
 class Moments(nn.Module):
@@ -53,11 +52,7 @@ def run(cache: Path, model: nn.Module | None = None, data: ImageData | None = No
     model = model or Moments()
     assert isinstance(model, GivesLatents)
     options = {"patterns": 2, "seed": 0, "compared": 20, "batch_size": 7, **changes}
-    return Compression(**options).run(SuiteInputs(model, data or toy_data(), CPU, cache))
-
-
-def values(result: SuiteResult) -> dict[str, float]:
-    return {found.name: found.value for found in result.measurements}
+    return Compression(**options).run(inputs(model, data or toy_data(), cache))
 
 
 def scatter(members: Tensor, groups: Tensor) -> tuple[float, float]:
@@ -80,7 +75,7 @@ def standardised() -> Tensor:
     return out
 
 
-def test_every_number_is_that_of_a_slow_loop(tmp_path: Path) -> None:
+def test_every_number_is_that_of_a_slow_loop(tmp_path):
     result = run(tmp_path)
     z, labels = standardised(), toy_data().test_y
     within, separability = scatter(z.flatten(1), labels)
@@ -98,7 +93,7 @@ def test_every_number_is_that_of_a_slow_loop(tmp_path: Path) -> None:
         },
         rel=1e-4,
     )
-    assert {found.name: found.count for found in result.measurements} == {
+    assert counts(result) == {
         "within@class": 40,
         "separability@class": 40,
         "silhouette@class": 20,
@@ -108,7 +103,7 @@ def test_every_number_is_that_of_a_slow_loop(tmp_path: Path) -> None:
     assert values(run(tmp_path, Moments(1000.0))) == pytest.approx(values(result), rel=1e-3)  # scale gains nothing
 
 
-def test_arrays(tmp_path: Path) -> None:
+def test_arrays(tmp_path):
     arrays = run(tmp_path).arrays
     assert arrays["points"].shape == (20, 2)
     np.testing.assert_array_equal(arrays["labels"], toy_data().test_y[::2])
@@ -120,7 +115,7 @@ def test_arrays(tmp_path: Path) -> None:
     assert contrast.min() < 20 < 100 < contrast.max()
 
 
-def test_one_class_leaves_the_patterns_and_few_different_patches_make_few_patterns(tmp_path: Path) -> None:
+def test_one_class_leaves_the_patterns_and_few_different_patches_make_few_patterns(tmp_path):
     assert set(values(run(tmp_path, data=toy_data(classes=1)))) == {"within@pattern", "separability@pattern"}
     data = toy_data()
     data.test_x[:] = 0
@@ -130,7 +125,7 @@ def test_one_class_leaves_the_patterns_and_few_different_patches_make_few_patter
     assert values(result)["within@pattern"] == pytest.approx(0, abs=1e-9)
 
 
-def test_images_that_the_grid_does_not_divide_are_enlarged(tmp_path: Path) -> None:
+def test_images_that_the_grid_does_not_divide_are_enlarged(tmp_path):
     class Pooled(Moments):
         def latent_moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
             return nn.functional.adaptive_avg_pool2d(x, 3).expand(-1, 2, -1, -1), None
@@ -138,7 +133,7 @@ def test_images_that_the_grid_does_not_divide_are_enlarged(tmp_path: Path) -> No
     assert run(tmp_path, Pooled()).arrays["patterns"].shape == (2, 3, 3, 1)
 
 
-def test_groups_without_members_and_groups_of_one_value(tmp_path: Path) -> None:
+def test_groups_without_members_and_groups_of_one_value(tmp_path):
     found = Scatter(5, 2)
     found.add(torch.tensor([[0.0, 0.0], [2.0, 0.0]]), torch.tensor([1, 3]))
     assert [(one.name, one.value) for one in found.measurements("x", {})] == [("within@x", 0.0)]

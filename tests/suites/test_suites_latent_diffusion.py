@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from torch import Tensor, nn
 
-from vaebench.config.choices import conf_dir
-from vaebench.contracts import Generates, Sampling, SuiteInputs, SuiteResult
+import toys
+from toys import bytes_of, counts, dataset, inputs, values
+from vaebench.contracts import Generates, Sampling, SuiteResult
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics.frechet import frechet_distance, reference
@@ -22,24 +22,9 @@ from vaebench.metrics.manifold import precision_recall
 from vaebench.suites import judges, references
 from vaebench.suites.latent_diffusion import LatentDiffusion
 
-CPU = torch.device("cpu")
-
 
 def toy_data(test: int = 30, name: str = "toy") -> ImageData:
-    random = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (40 + test, 1, 8, 8), generator=random, dtype=torch.uint8)
-    labels = torch.arange(40 + test) % 3
-    return ImageData(
-        name=name,
-        train_x=images[:40],
-        train_y=labels[:40],
-        test_x=images[40:],
-        test_y=labels[40:],
-        source="",
-        digest=name,
-        note="",
-        stand_in=True,
-    )
+    return dataset(bytes_of(40 + test, 1, 8, 8), train=40, name=name)
 
 
 class Generator(nn.Module):
@@ -62,11 +47,8 @@ class Generator(nn.Module):
         return (self.sample_latents(labels, generator, sampling) + labels.view(-1, 1, 1, 1)) / 3
 
 
-class Quarters(nn.Module):
-    """Mean brightness of the quarters; three classes."""
-
-    def features(self, x: Tensor) -> Tensor:
-        return nn.functional.adaptive_avg_pool2d(x.mean(1, keepdim=True), 2).flatten(1)
+class Quarters(toys.Quarters):
+    """Three classes."""
 
     def logits(self, x: Tensor) -> Tensor:
         return 9 * self.features(x)[:, :3]
@@ -84,19 +66,13 @@ class FakeInception(Quarters):
 
 def options(**changes: Any) -> dict[str, Any]:
     """Those of the YAML, small."""
-    chosen = yaml.safe_load((conf_dir() / "suite" / "latent_diffusion.yaml").read_text())
-    chosen = {name: value for name, value in chosen.items() if name not in ("_target_", "version")}
-    return {**chosen, "features": "classifier", "samples": 50, "batch_size": 16, **changes}
+    return toys.options("latent_diffusion", **{"features": "classifier", "samples": 50, "batch_size": 16, **changes})
 
 
 def run(model: nn.Module, cache: Path, data: ImageData | None = None, **changes: Any) -> SuiteResult:
     assert isinstance(model, Generates)
-    judge = {"classifier": Quarters(), "classifier_key": "quarters"}
-    return LatentDiffusion(**options(**changes)).run(SuiteInputs(model, data or toy_data(), CPU, cache, **judge))
-
-
-def values(result: SuiteResult) -> dict[str, float]:
-    return {found.name: found.value for found in result.measurements}
+    given = inputs(model, data or toy_data(), cache, classifier=Quarters(), classifier_key="quarters")
+    return LatentDiffusion(**options(**changes)).run(given)
 
 
 def drawn(samples: int = 50, batch: int = 16) -> Tensor:
@@ -106,7 +82,7 @@ def drawn(samples: int = 50, batch: int = 16) -> Tensor:
     return (noise + labels.view(-1, 1, 1, 1)) / 3
 
 
-def test_every_number_is_its_metric_of_the_same_samples(tmp_path: Path) -> None:
+def test_every_number_is_its_metric_of_the_same_samples(tmp_path):
     result = run(Generator(), tmp_path)
     judge, real = Quarters(), toy_data().test_x.float() / 255
     a, b = judge.features(real), judge.features(drawn())
@@ -120,9 +96,7 @@ def test_every_number_is_its_metric_of_the_same_samples(tmp_path: Path) -> None:
             "kid": kernel_distance(a, b),
         }
     )
-    assert {found.name: found.count for found in result.measurements} == {
-        "fid": 50, "is": 50, "precision": 50, "recall": 30, "kid": 50
-    }  # fmt: skip
+    assert counts(result) == {"fid": 50, "is": 50, "precision": 50, "recall": 30, "kid": 50}
     protocol = result.measurements[0].protocol
     assert protocol["features"] == "classifier"
     assert protocol["features_digest"] == "quarters"
@@ -131,7 +105,7 @@ def test_every_number_is_its_metric_of_the_same_samples(tmp_path: Path) -> None:
     assert protocol["guidance_channels"] == "all"
 
 
-def test_few_compared_images_change_only_what_compares_single_images(tmp_path: Path) -> None:
+def test_few_compared_images_change_only_what_compares_single_images(tmp_path):
     every, few = run(Generator(), tmp_path), run(Generator(), tmp_path, compared=10)
     judge, real = Quarters(), toy_data().test_x.float() / 255
     expected = precision_recall(judge.features(real[::3]), judge.features(drawn()[:10]), neighbours=3)
@@ -142,7 +116,7 @@ def test_few_compared_images_change_only_what_compares_single_images(tmp_path: P
     assert (near["reference_images"], near["compared_samples"], near["neighbours"]) == (10, 10, 3)
 
 
-def test_labels_are_balanced_or_drawn_and_pictures_lie_by_class(tmp_path: Path) -> None:
+def test_labels_are_balanced_or_drawn_and_pictures_lie_by_class(tmp_path):
     model = Generator()
     result = run(
         model, tmp_path, sampler="sde", steps=7, guidance=1.5, guidance_from=0.1, guidance_channels=2, shift=0.3
@@ -162,7 +136,7 @@ def test_labels_are_balanced_or_drawn_and_pictures_lie_by_class(tmp_path: Path) 
     assert not torch.cat(model.asked).any()
 
 
-def test_the_reference_is_looked_at_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reference_is_looked_at_once_and_kept(tmp_path, monkeypatch):
     def kept() -> list[str]:
         return sorted(path.name.partition("-")[0] for path in tmp_path.iterdir())
 
@@ -198,9 +172,7 @@ def statistics_of(x: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return x.double().mean(0).numpy(), x.double().T.cov().numpy()
 
 
-def test_how_images_are_looked_at_stands_in_the_protocol_and_keeps_references_apart(
-    tmp_path: Path, inception: FakeInception
-) -> None:
+def test_how_images_are_looked_at_stands_in_the_protocol_and_keeps_references_apart(tmp_path, inception):
     usual = run(Generator(), tmp_path, features="inception").measurements[0].protocol
     assert "eight_bits" not in usual
     assert "resize" not in usual
@@ -217,7 +189,7 @@ def test_how_images_are_looked_at_stands_in_the_protocol_and_keeps_references_ap
     assert "resize" not in other  # of another network's there is nothing to resize
 
 
-def test_samples_are_brought_to_eight_bits(tmp_path: Path) -> None:
+def test_samples_are_brought_to_eight_bits(tmp_path):
     found = values(run(Generator(), tmp_path, eight_bits="cut"))
     real, judge = toy_data().test_x.float() / 255, Quarters()
     cut = (drawn() * 255).floor() / 255
@@ -226,7 +198,7 @@ def test_samples_are_brought_to_eight_bits(tmp_path: Path) -> None:
     assert found["fid"] != values(run(Generator(), tmp_path))["fid"]
 
 
-def test_inception_adds_the_spatial_distance(tmp_path: Path, inception: FakeInception) -> None:
+def test_inception_adds_the_spatial_distance(tmp_path, inception):
     result = run(Generator(), tmp_path, features="inception")
     real = toy_data().test_x.float() / 255
     (_, a), (_, b) = inception.both(real), inception.both(drawn())
@@ -235,7 +207,7 @@ def test_inception_adds_the_spatial_distance(tmp_path: Path, inception: FakeInce
     assert rest == pytest.approx(values(run(Generator(), tmp_path)))
 
 
-def test_a_file_of_statistics_gives_what_its_split_gives(tmp_path: Path, inception: FakeInception) -> None:
+def test_a_file_of_statistics_gives_what_its_split_gives(tmp_path, inception):
     images = toy_data().test_x
     features, spatial = inception.both(images.float() / 255)
     names = dict(zip(("mu", "sigma"), statistics_of(features), strict=True))
@@ -264,7 +236,7 @@ def test_a_file_of_statistics_gives_what_its_split_gives(tmp_path: Path, incepti
         ({"mu": np.zeros(4), "sigma": np.eye(4), "arr_0": np.zeros((5, 8))}, r"arr_0 is float64 \[5, 8\], not images"),
     ],
 )
-def test_other_files_are_refused(tmp_path: Path, inception: FakeInception, content: Any, message: str) -> None:
+def test_other_files_are_refused(tmp_path, inception, content, message):
     path = tmp_path / "statistics.npz"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -274,21 +246,21 @@ def test_other_files_are_refused(tmp_path: Path, inception: FakeInception, conte
         run(Generator(), tmp_path, features="inception", reference="file", reference_file=str(path))
 
 
-def test_too_few_reference_images_are_refused(tmp_path: Path) -> None:
+def test_too_few_reference_images_are_refused(tmp_path):
     with pytest.raises(
         UserError, match=r"4 reference images cannot tell .* 4 features; it needs at least 5: take more images"
     ):
         run(Generator(), tmp_path, data=toy_data(test=4))
 
 
-def test_the_cifar10_network_refuses_other_images(tmp_path: Path) -> None:
+def test_the_cifar10_network_refuses_other_images(tmp_path):
     with pytest.raises(
         UserError, match=r"suite.features=cifar10_resnet: it judges 3x32x32 images, those of toy are 1x8x8"
     ):
         run(Generator(), tmp_path, features="cifar10_resnet")
 
 
-def test_diverged_samples_are_refused(tmp_path: Path) -> None:
+def test_diverged_samples_are_refused(tmp_path):
     class Diverged(Generator):
         def generate(self, labels: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor:
             return super().generate(labels, generator, sampling) * torch.nan
@@ -308,11 +280,11 @@ def test_diverged_samples_are_refused(tmp_path: Path) -> None:
         ({"reference": "file", "reference_file": "x.npz"}, "suite.features=classifier: the statistics .* inception"),
     ],
 )
-def test_bad_options_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_bad_options_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
         LatentDiffusion(**options(**changes))
 
 
-def test_only_the_classifier_is_asked_for() -> None:
+def test_only_the_classifier_is_asked_for():
     asked = {features: LatentDiffusion(**options(features=features)).needs_classifier for features in judges.FEATURES}
     assert asked == {"inception": False, "classifier": True, "cifar10_resnet": False}

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import Tensor, nn
 
-from vaebench.config.choices import conf_dir
-from vaebench.contracts import Generates, ModelsLatents, Sampling, SuiteInputs, SuiteResult
+import toys
+from toys import bytes_of, counts, dataset, values
+from vaebench.contracts import Generates, ModelsLatents, Sampling, SuiteResult
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics.frechet import frechet_distance, reference
@@ -19,7 +19,6 @@ from vaebench.models.ldm import LDM
 from vaebench.runs.build import check_capabilities
 from vaebench.suites.latent_fit import LatentFit
 
-CPU = torch.device("cpu")
 LDM_OPTIONS: dict[str, Any] = {
     **{"latent_shape": [1, 2, 2], "classes": 3, "width": 16, "depth": 1, "heads": 2, "mlp_ratio": 4.0},
     **{"qk_norm": True, "positions": True, "time_scale": 1000.0, "label_dropout": 0.1, "ema_decay": 0.99},
@@ -29,11 +28,9 @@ LDM_OPTIONS: dict[str, Any] = {
 
 
 def toy_data(train: int = 50, test: int = 40) -> ImageData:
-    random = torch.Generator().manual_seed(0)
-    x = torch.randint(0, 256, (train + test, 1, 4, 4), generator=random, dtype=torch.uint8)
-    y = torch.arange(train + test) % 3
+    x = bytes_of(train + test, 1, 4, 4)
     x[:train] //= 2
-    return ImageData("toy", x[:train], y[:train], x[train:], y[train:], source="", digest="", note="", stand_in=True)
+    return dataset(x, train=train)
 
 
 class Pool(nn.Module):
@@ -90,19 +87,11 @@ def pooled(images: Tensor) -> Tensor:
 
 
 def options(**changes: Any) -> dict[str, Any]:
-    chosen = yaml.safe_load((conf_dir() / "suite" / "latent_fit.yaml").read_text())
-    chosen = {name: value for name, value in chosen.items() if name not in ("_target_", "version")}
-    return {**chosen, "batch_size": 16, "steps": 3, **changes}
+    return toys.options("latent_fit", **{"batch_size": 16, "steps": 3, **changes})
 
 
 def run(model: nn.Module, cache: Path, data: ImageData | None = None, **changes: Any) -> SuiteResult:
-    return LatentFit(**options(**changes)).run(
-        SuiteInputs(model.eval(), toy_data() if data is None else data, CPU, cache)
-    )
-
-
-def values(result: SuiteResult) -> dict[str, float]:
-    return {found.name: found.value for found in result.measurements}
+    return LatentFit(**options(**changes)).run(toys.inputs(model.eval(), toy_data() if data is None else data, cache))
 
 
 def ldm(spread: float | None = None) -> LDM:
@@ -118,7 +107,7 @@ def ldm(spread: float | None = None) -> LDM:
     return model
 
 
-def test_every_number_is_its_metric_of_the_same_latents(tmp_path: Path) -> None:
+def test_every_number_is_its_metric_of_the_same_latents(tmp_path):
     data, model = toy_data(), Known()
     result = run(model, tmp_path)
     z = pooled(data.test_x)
@@ -130,11 +119,11 @@ def test_every_number_is_its_metric_of_the_same_latents(tmp_path: Path) -> None:
     assert found["flow_loss"] == pytest.approx(float(labelled.mean()) + 0.5, abs=0.1)  # uniform numbers on top
     assert found["flow_loss@train"] < found["flow_loss"] - 1  # these images are half as bright
     assert torch.cat(model.asked).sort().values.equal(data.test_y.sort().values)
-    assert {one.name: one.count for one in result.measurements} == dict.fromkeys(found, 40)
+    assert counts(result) == dict.fromkeys(found, 40)
     assert {one.name: one.protocol["split"] for one in result.measurements}["flow_loss@train"] == "train"
 
 
-def test_the_loss_is_a_mean_over_draws_and_the_seed_chooses(tmp_path: Path) -> None:
+def test_the_loss_is_a_mean_over_draws_and_the_seed_chooses(tmp_path):
     data = toy_data()
     rows = torch.randperm(40, generator=torch.Generator().manual_seed(5))[:20]
     z = pooled(data.test_x[rows])
@@ -148,11 +137,11 @@ def test_the_loss_is_a_mean_over_draws_and_the_seed_chooses(tmp_path: Path) -> N
     assert values(run(Known(), tmp_path, images=20, draws=3, seed=6)) != found
 
 
-def test_without_training_images_what_is_of_them_is_left_out(tmp_path: Path) -> None:
+def test_without_training_images_what_is_of_them_is_left_out(tmp_path):
     assert set(values(run(Known(), tmp_path, toy_data(train=0)))) == {"flow_loss", "frechet"}
 
 
-def test_a_diffusion_model_is_measured_in_its_own_units(tmp_path: Path) -> None:
+def test_a_diffusion_model_is_measured_in_its_own_units(tmp_path):
     model, data = ldm(), toy_data(train=40)
     check_capabilities("latentfit", LatentFit(**options()), model)
     found = values(run(model, tmp_path, data))
@@ -165,7 +154,7 @@ def test_a_diffusion_model_is_measured_in_its_own_units(tmp_path: Path) -> None:
     assert found["frechet"] == pytest.approx(frechet_distance(reference(test), made.flatten(1)), rel=0.3)
 
 
-def test_the_loss_of_each_latent_is_that_of_a_slow_loop() -> None:
+def test_the_loss_of_each_latent_is_that_of_a_slow_loop():
     model, labels = ldm(), torch.tensor([0, 2, 1, 1, 0])
     z = 3 * torch.randn(5, 1, 2, 2, generator=torch.Generator().manual_seed(1))
     found = model.flow_loss(z, labels, torch.Generator().manual_seed(2))
@@ -183,7 +172,7 @@ def test_the_loss_of_each_latent_is_that_of_a_slow_loop() -> None:
     assert torch.equal(model.standardised(z), (z - 2.5) / 0.7)
 
 
-def test_latents_are_drawn_as_in_training() -> None:
+def test_latents_are_drawn_as_in_training():
     x = torch.rand(2000, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     mean = 10 * nn.functional.avg_pool2d(x, 2)
     random = torch.Generator().manual_seed(0)
@@ -195,7 +184,7 @@ def test_latents_are_drawn_as_in_training() -> None:
     assert torch.equal(*again)
 
 
-def test_it_needs_the_autoencoder_and_a_model_of_latents(tmp_path: Path) -> None:
+def test_it_needs_the_autoencoder_and_a_model_of_latents(tmp_path):
     model = ldm()
     model._decoder = None
     with pytest.raises(UserError, match="autoencoder: none was given"):
@@ -206,7 +195,7 @@ def test_it_needs_the_autoencoder_and_a_model_of_latents(tmp_path: Path) -> None
     assert isinstance(ldm(), ModelsLatents)
 
 
-def test_the_model_is_asked_whether_it_can_be_sampled_so() -> None:
+def test_the_model_is_asked_whether_it_can_be_sampled_so():
     model = Known()
     LatentFit(**options(sampler="heun", shift=0.5)).check(model)
     assert model.sampling == Sampling("heun", 3, 0.5, 1.0, 0.0, None)

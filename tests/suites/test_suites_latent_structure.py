@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from sklearn.datasets import load_digits
 from sklearn.metrics import silhouette_score
 from torch import Tensor, nn
 
-from vaebench.config.choices import conf_dir
-from vaebench.contracts import SuiteInputs, SuiteResult
+import toys
+from toys import CPU, counts, dataset, values
+from vaebench.contracts import SuiteResult
 from vaebench.data.images import ImageData
 from vaebench.data.latents import LatentData
 from vaebench.errors import UserError
 from vaebench.suites import latent_structure
 from vaebench.suites.latent_structure import LatentStructure
-
-CPU = torch.device("cpu")
 
 
 def toy_data(test: int = 60, classes: int = 3) -> ImageData:
@@ -30,7 +29,7 @@ def toy_data(test: int = 60, classes: int = 3) -> ImageData:
     images, labels = (torch.from_numpy(part) for part in load_digits(return_X_y=True))
     kept = (labels < classes).nonzero()[:, 0][: 100 + test]
     x, y = (images[kept] * 255 / 16).byte().view(-1, 1, 8, 8), labels[kept]
-    return ImageData("toy", x[:100], y[:100], x[100:], y[100:], source="", digest="toy", note="", stand_in=True)
+    return dataset(x, y, train=100)
 
 
 class Quarters(nn.Module):
@@ -70,18 +69,12 @@ def law(samples: Tensor, labels: Tensor | None = None) -> LatentData:
 
 
 def options(**changes: Any) -> dict[str, Any]:
-    chosen = yaml.safe_load((conf_dir() / "suite" / "latent_structure.yaml").read_text())
-    chosen = {name: value for name, value in chosen.items() if name not in ("_target_", "version")}
-    return {**chosen, "batch_size": 16, "shown": 25, "embedding": "none", **changes}
+    return toys.options("latent_structure", **{"batch_size": 16, "shown": 25, "embedding": "none", **changes})
 
 
 def run(model: nn.Module, cache: Path, law: LatentData | None = None, **changes: Any) -> SuiteResult:
     data = changes.pop("data", toy_data())
-    return LatentStructure(**options(**changes)).run(SuiteInputs(model.eval(), data, CPU, cache, reference=law))
-
-
-def values(result: SuiteResult) -> dict[str, float]:
-    return {found.name: found.value for found in result.measurements}
+    return LatentStructure(**options(**changes)).run(toys.inputs(model.eval(), data, cache, reference=law))
 
 
 def slow_vote(fitted: Tensor, classes: Tensor, codes: Tensor, labels: Tensor, neighbours: int) -> float:
@@ -94,7 +87,7 @@ def slow_vote(fitted: Tensor, classes: Tensor, codes: Tensor, labels: Tensor, ne
 
 
 @pytest.mark.parametrize("neighbours", [1, 5])
-def test_votes_silhouette_and_deviations_are_those_of_slow_loops(tmp_path: Path, neighbours: int) -> None:
+def test_votes_silhouette_and_deviations_are_those_of_slow_loops(tmp_path, neighbours):
     data = toy_data()
     result = run(Quarters(), tmp_path, neighbours=neighbours)
     codes, fitted = (Quarters().encode(x.float() / 255).flatten(1) for x in (data.test_x, data.train_x))
@@ -109,7 +102,7 @@ def test_votes_silhouette_and_deviations_are_those_of_slow_loops(tmp_path: Path,
     }
     assert values(result) == pytest.approx(wanted, rel=1e-5)
     assert 0.5 < wanted["knn"] < 1
-    assert {found.name: found.count for found in result.measurements} == dict.fromkeys(wanted, 60)
+    assert counts(result) == dict.fromkeys(wanted, 60)
     assert result.measurements[3].protocol["fitted"] == 100
     scaled = values(run(Quarters(100.0), tmp_path, neighbours=neighbours))
     assert {name: scaled[name] for name in ("knn", "silhouette", "std_normalised")} == pytest.approx(
@@ -117,7 +110,7 @@ def test_votes_silhouette_and_deviations_are_those_of_slow_loops(tmp_path: Path,
     )
 
 
-def test_fewer_images_are_drawn_by_the_seed(tmp_path: Path) -> None:
+def test_fewer_images_are_drawn_by_the_seed(tmp_path):
     found = [values(run(Plain(), tmp_path, fitted=20, compared=15, seed=seed)) for seed in (0, 0, 1)]
     assert found[0] == found[1]
     assert found[0]["silhouette"] != found[2]["silhouette"]
@@ -126,24 +119,14 @@ def test_fewer_images_are_drawn_by_the_seed(tmp_path: Path) -> None:
     assert counts == {"std": (60, None), "std@images": (60, None), "knn": (60, 20), "silhouette": (15, None)}
 
 
-def test_what_cannot_be_asked_is_left_out(tmp_path: Path) -> None:
+def test_what_cannot_be_asked_is_left_out(tmp_path):
     assert set(values(run(Plain(), tmp_path, data=toy_data(classes=1)))) == {"std", "std@images"}
     data = toy_data()
-    bare = ImageData(
-        "bare",
-        data.train_x[:0],
-        data.train_y[:0],
-        data.test_x,
-        data.test_y,
-        source="",
-        digest="",
-        note="",
-        stand_in=True,
-    )
+    bare = replace(data, name="bare", train_x=data.train_x[:0], train_y=data.train_y[:0])
     assert set(values(run(Plain(), tmp_path, data=bare))) == {"std", "std@images", "silhouette"}
 
 
-def test_the_distances_know_a_matched_law_from_another(tmp_path: Path) -> None:
+def test_the_distances_know_a_matched_law_from_another(tmp_path):
     """The law is the model's own latents of the training images; then one that lies a deviation away."""
     data = toy_data()
     matched = Quarters().encode(data.train_x.float() / 255)
@@ -156,7 +139,7 @@ def test_the_distances_know_a_matched_law_from_another(tmp_path: Path) -> None:
     assert far["frechet"] == pytest.approx(4, abs=2)
 
 
-def test_units_are_the_models_and_counts_the_smaller_side(tmp_path: Path) -> None:
+def test_units_are_the_models_and_counts_the_smaller_side(tmp_path):
     samples = torch.randn(41, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     result = run(Quarters(), tmp_path, law(0.15 * samples + 0.3))
     found = {one.name: one for one in result.measurements}
@@ -175,7 +158,7 @@ def test_units_are_the_models_and_counts_the_smaller_side(tmp_path: Path) -> Non
     assert plain["mmd"].value == pytest.approx(found["mmd"].value, rel=1e-3, abs=1e-5)  # its kernel has the law's width
 
 
-def test_reading_the_law_draws_from_no_global_generator(tmp_path: Path) -> None:
+def test_reading_the_law_draws_from_no_global_generator(tmp_path):
     noisy = law(torch.zeros(60, 1, 2, 2))
     noisy = LatentData(**{**vars(noisy), "logvars": (torch.zeros(60, 1, 1, 2, 2),)})
     torch.manual_seed(0)
@@ -186,7 +169,7 @@ def test_reading_the_law_draws_from_no_global_generator(tmp_path: Path) -> None:
     assert values(run(Quarters(), tmp_path, noisy)) == first
 
 
-def test_the_picture_has_both_in_one_plane(tmp_path: Path) -> None:
+def test_the_picture_has_both_in_one_plane(tmp_path):
     samples = 0.3 + 0.15 * torch.randn(80, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     reference = law(torch.cat([samples, samples + 50]), torch.arange(160) // 80)
     arrays = run(Quarters(), tmp_path, reference, embedding="tsne").arrays
@@ -207,14 +190,14 @@ def test_the_picture_has_both_in_one_plane(tmp_path: Path) -> None:
     assert run(Quarters(), tmp_path).arrays == {}
 
 
-def test_collapsed_latents_are_measured_and_drawn(tmp_path: Path) -> None:
+def test_collapsed_latents_are_measured_and_drawn(tmp_path):
     result = run(Constant(1.5), tmp_path, embedding="tsne")
     assert values(result)["std@images"] == 0
     assert values(result)["std"] == pytest.approx(0.25)
     assert not result.arrays["points"].any()
 
 
-def test_what_is_not_usable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_usable_is_named(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"latents: \d+ of \d+ rows hold NaN or infinity"):
         run(Constant(math.nan), tmp_path)
     with pytest.raises(UserError, match="a law: its latents have 9 numbers, the model's 4"):
@@ -226,6 +209,6 @@ def test_what_is_not_usable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
         LatentStructure(**options(embedding="umap")).check(Quarters())
 
 
-def test_as_many_are_fitted_as_vote() -> None:
+def test_as_many_are_fitted_as_vote():
     with pytest.raises(UserError, match=r"suite\.fitted=4: expected a whole number, at least 5 \(at least the neigh"):
         LatentStructure(**options(neighbours=5, fitted=4))

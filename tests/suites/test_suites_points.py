@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaebench.contracts import SuiteInputs, SuiteResult
+from toys import inputs, values
+from vaebench.contracts import SuiteResult
 from vaebench.data.points import draw, s_curve
 from vaebench.errors import UserError
 from vaebench.metrics.two_samples import share_near, sliced_wasserstein
 from vaebench.suites.points import Points
 
-CPU = torch.device("cpu")
 LAW = s_curve(name="s_curve", count=10, seed=0)
 
 
@@ -28,11 +28,7 @@ def moved(last: Tensor) -> SimpleNamespace:
 
 def run(last: Tensor, **options: float) -> SuiteResult:
     suite = Points(**{"projections": 20, "radius": 0.08, "seed": 0, **options})
-    return suite.run(SuiteInputs(moved(last), LAW, CPU, Path()))
-
-
-def values(result: SuiteResult) -> dict[str, float]:
-    return {found.name: found.value for found in result.measurements}
+    return suite.run(inputs(moved(last), LAW, Path()))
 
 
 def test_it_measures_the_last_positions():
@@ -71,6 +67,6 @@ def test_pictures_have_what_was_kept_and_the_law():
 def test_what_it_refuses():
     suite = Points(projections=20, radius=0.08, seed=0)
     with pytest.raises(UserError, match="compares with the law of the data: digits has none; use s_curve"):
-        suite.run(SuiteInputs(moved(torch.ones(6, 2)), SimpleNamespace(name="digits"), CPU, Path()))
+        suite.run(inputs(moved(torch.ones(6, 2)), SimpleNamespace(name="digits"), Path()))
     with pytest.raises(UserError, match="6 of 6 rows hold NaN or infinity"):
         run(torch.full((6, 2), torch.inf))

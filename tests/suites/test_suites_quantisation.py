@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import toys
+from toys import bytes_of, dataset, values
 from vaebench.contracts import SuiteInputs
 from vaebench.data import images, synthetic_audio
-from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.suites.quantisation import Quantisation, Spread
 
@@ -45,13 +46,7 @@ class Rounds(nn.Module):
 
 
 def inputs(model: nn.Module, tmp_path: Path) -> SuiteInputs:
-    random = torch.Generator().manual_seed(0)
-    x = torch.randint(0, 256, (50, 1, 6, 6), generator=random, dtype=torch.uint8)
-    y = torch.arange(50) % 5
-    data = ImageData(
-        name="noise", train_x=x, train_y=y, test_x=x, test_y=y, source="", digest="", note="", stand_in=True
-    )
-    return SuiteInputs(model, data, torch.device("cpu"), tmp_path)
+    return toys.inputs(model, dataset(bytes_of(50, 1, 6, 6), 5), tmp_path)
 
 
 def test_both_ways_of_decoding_and_the_error_are_a_slow_loops(tmp_path):
@@ -87,11 +82,10 @@ def test_audio_without_spectra_is_refused(tmp_path):
     counts = {"train": 1, "test": 1, "seconds": [0.3, 0.4], "test_seconds": [0.3, 0.4], "seed": 0}
     data = synthetic_audio.tones(name="tones", shape=[1, 2400], sample_rate=8000, **counts)
     with pytest.raises(UserError, match=r"needs a decoder of spectra, autoencoder@model\.autoencoder=mel"):
-        Quantisation(batch_size=8).run(SuiteInputs(Rounds(), data, torch.device("cpu"), tmp_path))
+        Quantisation(batch_size=8).run(toys.inputs(Rounds(), data, tmp_path))
 
 
 def test_the_embedded_digits_can_be_measured(tmp_path):
     data = images.digits(name="digits", shape=[1, 28, 28])
-    given = SuiteInputs(Rounds(), data, torch.device("cpu"), tmp_path)
-    found = {one.name: one.value for one in Quantisation(batch_size=100).run(given).measurements}
-    assert set(found) == {"psnr", "psnr_continuous", "psnr_lost", "error"}
+    given = toys.inputs(Rounds(), data, tmp_path)
+    assert set(values(Quantisation(batch_size=100).run(given))) == {"psnr", "psnr_continuous", "psnr_lost", "error"}

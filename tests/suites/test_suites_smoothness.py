@@ -11,22 +11,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vaebench.contracts import Completes, GivesLatents, SuiteInputs, SuiteResult
+from toys import bytes_of, dataset, inputs, values
+from vaebench.contracts import Completes, GivesLatents, SuiteResult
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics.frechet import frechet_distance, reference
 from vaebench.suites.reconstruction import Reconstruction
 from vaebench.suites.smoothness import Smoothness
 
-CPU = torch.device("cpu")
-
 
 def toy_data(count: int = 24) -> ImageData:
-    random = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (count, 1, 12, 12), generator=random, dtype=torch.uint8)
+    images = bytes_of(count, 1, 12, 12)
     images[:, :, ::2, ::2] //= 8  # so that the channels of the latents spread differently
-    y = torch.arange(count) % 3
-    return ImageData("toy", images, y, images, y, source="", digest="toy", note="", stand_in=True)
+    return dataset(images)
 
 
 class Unshuffled(nn.Module):
@@ -72,12 +69,8 @@ def run(model: nn.Module, cache: Path, data: ImageData | None = None, **changes:
         "eight_bits": None,
     }
     options |= {"resize": None, **changes}
-    given = SuiteInputs(model, data or toy_data(), CPU, cache, classifier=Rows(), classifier_key="rows")
+    given = inputs(model, data or toy_data(), cache, classifier=Rows(), classifier_key="rows")
     return Smoothness(**options).run(given)
-
-
-def values(result: SuiteResult) -> dict[str, float]:
-    return {found.name: found.value for found in result.measurements}
 
 
 def noisy(eps: float) -> Tensor:
@@ -91,7 +84,7 @@ def noisy(eps: float) -> Tensor:
     return nn.functional.pixel_shuffle(z, 2)
 
 
-def test_every_number_is_that_of_a_slow_loop(tmp_path: Path) -> None:
+def test_every_number_is_that_of_a_slow_loop(tmp_path):
     found = values(run(Unshuffled(), tmp_path))
     assert found["rfid@0"] == pytest.approx(0, abs=1e-9)
     x = toy_data().test_x.double() / 255
@@ -107,7 +100,7 @@ def test_every_number_is_that_of_a_slow_loop(tmp_path: Path) -> None:
     assert len(found) == 3 * 2 + 2 * 2
 
 
-def test_larger_latents_gain_nothing_and_zero_is_the_reconstruction(tmp_path: Path) -> None:
+def test_larger_latents_gain_nothing_and_zero_is_the_reconstruction(tmp_path):
     small, large = (values(run(Unshuffled(scale), tmp_path)) for scale in (1.0, 1000.0))
     for name in ("psnr@0.1", "psnr@0.5", "rfid@0.5"):
         assert large[name] == pytest.approx(small[name], rel=1e-3)
@@ -116,12 +109,12 @@ def test_larger_latents_gain_nothing_and_zero_is_the_reconstruction(tmp_path: Pa
         def decode(self, z: Tensor) -> Tensor:
             return 0.9 * super().decode(z)
 
-    given = SuiteInputs(Lossy(), toy_data(), CPU, tmp_path)
+    given = inputs(Lossy(), toy_data(), tmp_path)
     expected = values(Reconstruction(batch_size=5, eight_bits=None).run(given))["psnr"]
     assert values(run(Lossy(), tmp_path))["psnr@0"] == pytest.approx(expected, rel=1e-6)
 
 
-def test_a_channel_that_says_nothing_gets_no_noise(tmp_path: Path) -> None:
+def test_a_channel_that_says_nothing_gets_no_noise(tmp_path):
     class Dead(Unshuffled):
         def latent_moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
             return super().latent_moments(x)[0] * 0 + 0.1, None
@@ -131,7 +124,7 @@ def test_a_channel_that_says_nothing_gets_no_noise(tmp_path: Path) -> None:
     assert (found.arrays["latents"] == 128).all()
 
 
-def test_pictures(tmp_path: Path) -> None:
+def test_pictures(tmp_path):
     plain, completing = run(Unshuffled(), tmp_path), run(Completing(), tmp_path)
     assert not isinstance(Unshuffled(), Completes)
     shown = {"inputs", "at_0", "at_0.1", "at_0.5", "latents"}
@@ -150,12 +143,12 @@ def test_pictures(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.arrays["masked"], completing.arrays["masked"])
 
 
-def test_too_few_images_are_refused(tmp_path: Path) -> None:
+def test_too_few_images_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"FID: 5 reference images cannot tell the covariance of 5 features"):
         run(Unshuffled(), tmp_path, data=toy_data(5))
 
 
 @pytest.mark.parametrize("epsilons", [[], [0.1], [0, 0.1, 0.1]])
-def test_bad_epsilons_are_refused(epsilons: list[float]) -> None:
+def test_bad_epsilons_are_refused(epsilons):
     with pytest.raises(UserError, match=r"suite.epsilons=\[.*\]: expected 0, which the others are compared with"):
         Smoothness(features="classifier", epsilons=epsilons, noise_seed=0, batch_size=5, eight_bits=None, resize=None)

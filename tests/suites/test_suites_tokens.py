@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor, nn
 
-from vaebench.config.choices import conf_dir
+import toys
+from toys import bytes_of, counts, dataset, values
 from vaebench.contracts import Reconstructs, SuiteInputs, SuiteResult, Tokenizes
 from vaebench.data.audio import AudioData, assemble, clips
 from vaebench.data.images import ImageData
@@ -31,13 +32,7 @@ CPU = torch.device("cpu")
 
 def suite(**options) -> Tokens:
     """The suite with the options of its YAML."""
-    chosen = yaml.safe_load((conf_dir() / "suite" / "tokens.yaml").read_text())
-    chosen = {name: value for name, value in chosen.items() if name not in ("_target_", "version")}
-    return Tokens(**{**chosen, **options})
-
-
-def values(result: SuiteResult) -> dict[str, float]:
-    return {found.name: found.value for found in result.measurements}
+    return Tokens(**toys.options("tokens", **options))
 
 
 def protocols(result: SuiteResult) -> dict[str, dict]:
@@ -45,10 +40,8 @@ def protocols(result: SuiteResult) -> dict[str, dict]:
 
 
 def images(side: int = 16, count: int = 20) -> ImageData:
-    x = torch.randint(0, 256, (count, 3, side, side), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    y = torch.arange(count) % 3
-    facts = {"source": "", "digest": "toy", "note": "", "stand_in": True}
-    return ImageData(name="toy", train_x=x[:4], train_y=y[:4], test_x=x, test_y=y, **facts)
+    data = dataset(bytes_of(count, 3, side, side))
+    return replace(data, train_x=data.train_x[:4], train_y=data.train_y[:4])
 
 
 class Levels(nn.Module):
@@ -70,10 +63,10 @@ class Levels(nn.Module):
 
 
 def on_images(model: nn.Module, data: ImageData, tmp_path: Path, **options) -> SuiteResult:
-    return suite(batch_size=7, **options).run(SuiteInputs(model=model, data=data, device=CPU, cache=tmp_path))
+    return suite(batch_size=7, **options).run(toys.inputs(model, data, tmp_path))
 
 
-def test_codes_and_quality_of_images_are_those_of_a_loop(tmp_path: Path) -> None:
+def test_codes_and_quality_of_images_are_those_of_a_loop(tmp_path):
     data, model = images(), Levels()
     assert isinstance(model, Tokenizes)
     assert isinstance(model, Reconstructs)
@@ -96,13 +89,12 @@ def test_codes_and_quality_of_images_are_those_of_a_loop(tmp_path: Path) -> None
     common = {"split": "test", "tokens": 1280, "codebook_size": 5}
     assert protocols(result)["cvu"] == {**common, "denominator": "real"}
     assert protocols(result)["cvu_nominal"] == {**common, "denominator": "nominal", "nominal_size": 8}
-    assert {m.name: m.count for m in result.measurements}["cvu"] == 1280
-    assert {m.name: m.count for m in result.measurements}["psnr"] == 20
+    assert (counts(result)["cvu"], counts(result)["psnr"]) == (1280, 20)
 
 
-def test_images_are_judged_as_by_the_suite_on_reconstruction(tmp_path: Path) -> None:
+def test_images_are_judged_as_by_the_suite_on_reconstruction(tmp_path):
     data = images()
-    inputs = SuiteInputs(model=Levels(), data=data, device=CPU, cache=tmp_path)
+    inputs = toys.inputs(Levels(), data, tmp_path)
     theirs = {m.name: m for m in Reconstruction(batch_size=7, eight_bits=None).run(inputs).measurements}
     ours = {m.name: m for m in on_images(Levels(), data, tmp_path).measurements}
     assert set(theirs) == {"mse", "psnr", "psnr_set", "l1", "ssim_valid", "ssim_reflect"}
@@ -110,13 +102,13 @@ def test_images_are_judged_as_by_the_suite_on_reconstruction(tmp_path: Path) -> 
     assert set(ours) - set(theirs) == {"cvu", "cvu_nominal", "usage", "perplexity"}
 
 
-def test_small_images_have_no_ssim(tmp_path: Path) -> None:
+def test_small_images_have_no_ssim(tmp_path):
     found = values(on_images(Levels(), images(side=10), tmp_path))
     assert "psnr" in found
     assert not {name for name in found if name.startswith("ssim")}
 
 
-def test_lpips_is_there_where_its_weights_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lpips_is_there_where_its_weights_are(tmp_path, monkeypatch):
     class Distance(nn.Module):
         def forward(self, a: Tensor, b: Tensor) -> Tensor:
             return (a - b).abs().mean((1, 2, 3))
@@ -134,7 +126,7 @@ def test_lpips_is_there_where_its_weights_are(tmp_path: Path, monkeypatch: pytes
     assert "lpips" not in values(on_images(Levels(), data, tmp_path))
 
 
-def test_a_readable_number_of_images_is_kept_for_pictures(tmp_path: Path) -> None:
+def test_a_readable_number_of_images_is_kept_for_pictures(tmp_path):
     arrays = on_images(Levels(), images(), tmp_path).arrays
     assert arrays["inputs"].shape == arrays["reconstructions"].shape == (8, 16, 16, 3)
     assert arrays["inputs"].dtype == np.uint8
@@ -191,10 +183,10 @@ class MelSteps(Steps):
 
 
 def on_audio(model: nn.Module, data: AudioData, tmp_path: Path, **options) -> SuiteResult:
-    return suite(**options).run(SuiteInputs(model=model, data=data, device=CPU, cache=tmp_path))
+    return suite(**options).run(toys.inputs(model, data, tmp_path))
 
 
-def test_speech_is_measured_clip_by_clip(tmp_path: Path) -> None:
+def test_speech_is_measured_clip_by_clip(tmp_path):
     pytest.importorskip("pystoi")
     pytest.importorskip("pesq")
     data, model = audio([spoken(0.9), spoken(1.11, 150.0), spoken(0.7)], [4, 4, 1]), Steps()
@@ -229,7 +221,7 @@ def test_speech_is_measured_clip_by_clip(tmp_path: Path) -> None:
     assert {m.count for m in result.measurements if m.name in expected} == {3}
 
 
-def test_a_decoder_of_spectra_is_compared_in_its_own(tmp_path: Path) -> None:
+def test_a_decoder_of_spectra_is_compared_in_its_own(tmp_path):
     result = on_audio(MelSteps(), audio([spoken(0.9), spoken(0.8)]), tmp_path)
     assert values(result)["lsd"] == pytest.approx(2.5, rel=1e-5)
     facts = {"spectra": "decoder", "vocoder": "none", "n_fft": 128, "hop": 64, "bands": 13, "floor": 1e-3}
@@ -237,7 +229,7 @@ def test_a_decoder_of_spectra_is_compared_in_its_own(tmp_path: Path) -> None:
     assert protocols(result)["stoi"]["vocoder"] == "griffin-lim"
 
 
-def test_clips_that_have_no_value_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_clips_that_have_no_value_are_left_out_and_counted(tmp_path):
     pytest.importorskip("pystoi")
     pytest.importorskip("pesq")
     silent, short = np.zeros(8000, np.int16), spoken(0.2)
@@ -253,7 +245,7 @@ def test_clips_that_have_no_value_are_left_out_and_counted(tmp_path: Path) -> No
     assert all(math.isfinite(value) for value in values(only_silence).values())
 
 
-def test_a_model_gains_nothing_by_silence(tmp_path: Path) -> None:
+def test_a_model_gains_nothing_by_silence(tmp_path):
     pytest.importorskip("pystoi")
     pytest.importorskip("pesq")
 
@@ -268,9 +260,7 @@ def test_a_model_gains_nothing_by_silence(tmp_path: Path) -> None:
     assert {p["left_out"] for p in protocols(result).values() if "left_out" in p} == {0}
 
 
-def test_without_the_packages_or_at_another_rate_a_measure_is_absent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_packages_or_at_another_rate_a_measure_is_absent(tmp_path, monkeypatch):
     found = values(on_audio(Steps(), audio([spoken(0.9)], rate=11025), tmp_path))
     assert "pesq" not in found
     for package in ("pystoi", "pesq"):
@@ -280,7 +270,7 @@ def test_without_the_packages_or_at_another_rate_a_measure_is_absent(
     assert not {"stoi", "pesq"} & set(found)
 
 
-def test_two_clips_are_kept_to_listen_to(tmp_path: Path) -> None:
+def test_two_clips_are_kept_to_listen_to(tmp_path):
     data = audio([spoken(0.5), spoken(3.0), spoken(3.1), spoken(0.3)], [7, 7, 3, 1])
     result = on_audio(Steps(), data, tmp_path)
     given, decoded = result.arrays["audio_inputs"], result.arrays["audio_reconstructions"]
@@ -294,13 +284,13 @@ def test_two_clips_are_kept_to_listen_to(tmp_path: Path) -> None:
     assert np.abs(decoded[0].astype(int) - given[0]).max() <= 32768 / 64 + 1
 
 
-def test_spectra_scale_with_the_sample_rate() -> None:
+def test_spectra_scale_with_the_sample_rate():
     for rate, n_fft, hop in ((8000, 256, 48), (16000, 512, 96), (44100, 1412, 265)):
         front = suite()._front(rate)
         assert (front.n_fft, front.hop) == (n_fft, hop)
 
 
-def test_spectra_that_are_none_are_refused(tmp_path: Path) -> None:
+def test_spectra_that_are_none_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"suite\.stft=\[\[512, 600, 50\]\]: needs .*no longer than the FFT"):
         suite(stft=[[512, 600, 50], [512, 240, 50]])
     with pytest.raises(UserError, match=r"suite.stft=\[\]: needs"):
@@ -309,7 +299,7 @@ def test_spectra_that_are_none_are_refused(tmp_path: Path) -> None:
         on_audio(Steps(), audio([spoken(0.5)]), tmp_path, bands=200)
 
 
-def test_a_suite_on_images_refuses_audio(tmp_path: Path) -> None:
+def test_a_suite_on_images_refuses_audio(tmp_path):
     inputs = SuiteInputs(model=Steps(), data=audio([spoken(0.5)]), device=CPU, cache=tmp_path)
     with pytest.raises(UserError, match="suite reconstruction needs images, toy holds audio; use suite=tokens"):
         Reconstruction(batch_size=4, eight_bits=None).run(inputs)
