@@ -54,7 +54,7 @@ def make() -> Callable[..., nn.Module]:
                 ((group, chosen),) = entry.items()
                 inside[group.split("@")[1]] = chosen
         arguments |= inside
-        if "autoencoder" in inside:
+        if "codebook_size" in arguments:
             arguments["codebook_size"] = 64
         arguments |= options
         if isinstance(arguments.get("autoencoder"), str):

@@ -30,8 +30,11 @@ from vaebench.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "conf" / "model").rglob("*.yaml"))
 NAMES = [path.stem for path in FILES]
-LATENT = ["ldm", "lightning_dit_b", "lightning_dit_xl"]  # their latents' shape is known from an autoencoder only
-CHAINED = ["feature_ae", "dmvae"]  # their network is known from the run they begin with; test_feature_ae, test_dmvae
+LEAVES = {path.stem: OmegaConf.load(path) for path in FILES}
+# Their latents' shape is known from an autoencoder only.
+LATENT = [name for name, leaf in LEAVES.items() if leaf.get("data") == "latents"]
+# What they are made of is known from the run they begin with.
+CHAINED = [name for name, leaf in LEAVES.items() if "builds_on" in leaf]
 VAES = ["beta_vae", "topk", "batchtopk"]
 AUTOENCODERS = ["ae", *VAES]
 GRIDS = ["grid_ae", "dae", "vae", "sdvae", "vmae"]
