@@ -123,11 +123,6 @@ class DMVAE(nn.Module):
         )
         self._add_flows(score, law if closed_form else None)
 
-    # Two flows, because what moves the latents to the reference is the difference of two scores, and both have to be
-    # learnt (but for a reference in closed form). The teacher has learnt the reference and is fixed; it is kept outside
-    # the module (`Frozen`), so that it is neither trained nor stored. The student has to know where the latents are
-    # now, and they move: so it learns at every step and the autoencoder at every fifth, and it begins with the
-    # teacher's weights. Where it lags, the difference points away from where the latents have been.
     def _add_flows(self, score: Mapping[str, Any], law: Mapping[str, Any] | None) -> None:
         """The student and, where it has a closed form, the reference."""
         self.latent_shape = self.network.latent_shape

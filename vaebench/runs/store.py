@@ -106,9 +106,6 @@ class Run:
 
     def finish(self, *, spent: float) -> None:
         """Say that the run is done and, in the same write, which checksums its files have and the seconds it took."""
-        # One write, so that no crash leaves a run that is done and cannot be verified, and so that removing one file,
-        # which is what a message about damage advises, takes both back: a run that is not done is made again, and
-        # checksums of files that were damaged bind nobody. All other files are written by now.
         paths = {name: self.path(name) for name in self._files()}
         files = {n: {"sha256": records.checksum(path), "bytes": path.stat().st_size} for n, path in paths.items()}
         self.set_status("done", files=files, spent=spent)
