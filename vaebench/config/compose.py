@@ -81,6 +81,11 @@ def _resolved(name: str, overrides: tuple[str, ...]) -> TrainConfig:
     return found
 
 
+# Here every `${dataset.shape}` is looked up, once, and nothing behind this function knows that there was one. A
+# DictConfig that travels on is looked up anew at each reading, in a tree that others may have changed; it is slow to
+# copy, and its errors appear far from their cause. And what leaves here ends in requests, on disk: data in which
+# `${...}` still means something is code when it is read back. So a `${...}` that comes from a file again is a text like
+# any other.
 def _plain(cfg: DictConfig) -> Any:
     """A configuration as records and plain data. Raises `UserError` if a value refers to nothing or is missing."""
     try:

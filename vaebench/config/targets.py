@@ -33,6 +33,9 @@ def find(where: str, target: Any) -> Callable[..., Any]:
     Raises:
         UserError: no choice of that kind of leaf names it, it cannot be imported, or it is not defined under that name.
     """
+    # As a whole, because no part of a name is enough. A module shows all that it imports: `vaebench.disk.os.system`
+    # begins like ours and ends anywhere, and the import that looks for it runs code already. So the texts in conf/,
+    # which come with the code, are the list; and what they name has to be defined in that module, not imported there.
     group = _GROUPS.get(where, where)
     if group == "optim" and isinstance(target, str) and target in _optimizers():
         return _optimizers()[target]

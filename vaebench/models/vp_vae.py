@@ -134,6 +134,11 @@ class VectorPerturbation(nn.Module):
             "iterations": codebook_iterations,
             "init": "k-means++",
         }
+        # The queue is state, as an optimiser's moments are: a buffer, so it goes into checkpoints and a resumed
+        # training moves latents to the same places. It begins as N(0, I), the law that L_norm pulls latents to, because
+        # the first batch already needs neighbours. A token enters after its own neighbours were found, else it would be
+        # its own nearest, at distance 0; and only by a coin, because the tokens of a batch resemble each other and the
+        # queue should hold the latents of many.
         self.register_buffer("queue", torch.randn(length, dim))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
         self.register_buffer("codebook", torch.zeros(codebook_size, dim))

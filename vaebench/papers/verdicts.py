@@ -106,6 +106,9 @@ def judge_claim(
     ``direction``: lower or higher; or ``within``: left and factor * right differ by ``margin`` at most.
     Paired: only seeds that both sides have count, and the interval is that of the differences.
     """
+    # Paired, because rows of a table share what a seed decides: the order of the data, the judge, often a parent. Their
+    # numbers rise and fall together, and two intervals that overlap may hide a difference that every seed shows. The
+    # interval of the differences leaves out what both sides share. A seed that one side lacks tells nothing here.
     seeds = sorted(left.keys() & right.keys())
     offset = 0.0 if direction == WITHIN else margin
     found = interval([difference(left[seed], factor * right[seed]) - offset for seed in seeds])

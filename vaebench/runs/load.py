@@ -90,6 +90,10 @@ def fresh_model(run: Run, store: Store, device: torch.device) -> nn.Module:
     folders = parents(run, store)
     if "start" not in folders and isinstance(model, LoadsPretrained):
         model.load_pretrained()
+    # In the request's order, and none that is not needed: building a parent draws first weights, which its stored ones
+    # replace at once, from the generator that the training goes on with. Another order, or a parent opened in vain,
+    # leaves another random state, so the same request would give other numbers. The file of a request keeps the order
+    # of its parents; the key does not depend on it.
     for role, folder in folders.items():
         if role in getattr(model, "adopts", ()) or role not in _DATA:
             adopt(model, role, load_model(Run(folder), device))

@@ -58,6 +58,12 @@ def _waiting(note: Callable[[str], None] | None, stop: Stop | None) -> Callable[
     return wait
 
 
+# The order is what makes a run safe to share and to kill. The status is read under the lock: who waited for it may find
+# the run done. What killed writes left goes now, when no writer can be alive. Then the status says who works here,
+# before anything slow begins, because others who wait read it there. Before `done` the folder is compared with the one
+# it began in: if it was removed and made again meanwhile, it is another process's. `done` and the checksums are one
+# write, so that no crash leaves a run that is done and cannot be verified, and removing that file takes both back. The
+# checkpoint goes last: until `done` is on disk it is all there is.
 def _locked(job: Job, run: Run, machine: dict[str, Any], track: Track | None, stop: Stop | None) -> Outcome:
     status = run.status()
     if status["status"] == "done":

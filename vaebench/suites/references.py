@@ -36,6 +36,10 @@ class RealImages(Protocol):
         """Of single images, float32 ``[n d]``: of ``most`` evenly spread ones, or (None) of all."""
 
 
+# The real images are the same for all models, and 10,000 of them take Inception half an hour on a CPU core. So what was
+# seen is kept in the store, in a file named by a hash of all that changes it: the contents of the images, not their
+# name; the split; the judge with the digest of its weights and its resize; and `form`, which is raised when what is
+# kept changes. Two evaluations at once may both make a file; it is written whole, and they write the same.
 class Split:
     """The images of the split ``test`` or ``train`` as a judge sees them.
 

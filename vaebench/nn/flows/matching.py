@@ -71,6 +71,11 @@ def guided(network: Network, labels: Tensor, *, null: int, weight: float) -> Vel
 
 
 @torch.no_grad()
+# Two flows, because what moves a law to another is the difference of their scores, and one score alone does something
+# else: along the real one every latent runs to the nearest mode, away from the fake one they fly apart. `real` has
+# learnt the reference and is fixed; `fake` has to know where the latents are now, and they move. So it learns at every
+# step of a training and the autoencoder at some of them only: where it lags, the difference points away from where the
+# latents have been.
 def gradient(z: Tensor, noise: Tensor, t: Tensor, *, real: Velocity, fake: Velocity, normalise: bool) -> Tensor:
     """What moves ``z`` from the law that ``fake`` knows towards that of ``real``, downhill; no graph.
 

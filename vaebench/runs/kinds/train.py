@@ -255,6 +255,10 @@ def _data(run: Run, store: Store) -> TrainingData:
     )
 
 
+# A killed training has logged steps that its last checkpoint does not know; they are done again, and their entries must
+# not stand twice. The file alone cannot be trusted to be cut back: its last line may be torn, and what lies above it
+# may have been changed since. So every checkpoint carries the log that belongs to it, under its own checksum, and a
+# resumed training begins by writing that. In memory the log is kept as lines, because each checkpoint needs all of it.
 class _Log:
     """``metrics.jsonl``, one entry a line. Each checkpoint holds a copy, so that a resumed log is the same."""
 
