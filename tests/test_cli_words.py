@@ -249,9 +249,9 @@ def test_optimisers_take_numbers_in_range():
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        ("cpu:x", "behind the colon stands the number of a device"),
-        ("cpu:-1", "behind the colon stands the number of a device"),
-        ("auto:0", "behind the colon stands the number of a device"),
+        ("cpu:x", "after the colon comes the number of a device"),
+        ("cpu:-1", "after the colon comes the number of a device"),
+        ("auto:0", "after the colon comes the number of a device"),
         ("cpu:7", "this machine has no such device"),
         ("cuda:99", "this machine has no such device"),
     ],

@@ -128,7 +128,7 @@ def test_a_stored_run_can_be_the_parent(home):
         trained(*DIFFUSION, f"parent.run={key}", "parent.overrides=['seed=1']")
     latents = found[1]
     do(home, latents)
-    with pytest.raises(UserError, match=r"is no training but latents of"):
+    with pytest.raises(UserError, match=r"is not a training but latents of"):
         trained(*DIFFUSION, f"parent.run={latents.key}")
 
 

@@ -277,7 +277,7 @@ def test_what_is_nested_in_a_stored_request_is_refused(path, value, message, hom
 
 @pytest.mark.parametrize("leaf", [None, 5, "vaebench.models.ae.Autoencoder", ["x"]])
 def test_a_leaf_is_a_mapping(leaf):
-    with pytest.raises(UserError, match=r"model=.*: is nothing that can be built; choose one \(model=NAME\)"):
+    with pytest.raises(UserError, match=r"model=.*: cannot be built; choose one \(model=NAME\)"):
         build.check({"model": leaf})
     with pytest.raises(UserError, match="has no model with a _target_"):
         build.model(Request({"model": leaf}))

@@ -32,7 +32,7 @@ _SHARED = ("scale", "seed", "reference", "chain", "link", "embedder", "store")
 
 
 def checked(cfg: TrainConfig) -> list[Request]:
-    """The training request of a configuration behind its parents, every leaf bound to its signature.
+    """The requests of a training, its parents first, with every leaf bound to its signature.
 
     Raises all mistakes at once.
     """
@@ -56,7 +56,7 @@ def checked(cfg: TrainConfig) -> list[Request]:
 
 
 def training(cfg: TrainConfig) -> list[Request]:
-    """The training, behind what it needs."""
+    """The training, after what it needs."""
     if cfg.on_texts:
         return texts.training(cfg)
     before, parents = _parents(cfg)
@@ -64,12 +64,12 @@ def training(cfg: TrainConfig) -> list[Request]:
 
 
 def on(cfg: TrainConfig, parent: list[Request]) -> list[Request]:
-    """A training on the latents of the run that ``parent`` ends with, behind all of that."""
+    """A training on the latents of the run that ``parent`` ends with, after all of that."""
     return [*parent, *_ended(cfg, {"autoencoder": parent[-1]})]
 
 
 def _ended(cfg: TrainConfig, parents: Mapping[str, Request]) -> list[Request]:
-    """The training itself on its parents, behind what is made of these for it alone."""
+    """The training on its parents, after what is made of these for it alone."""
     parents, before = dict(parents), []
     if cfg.model.get("latent_shape") is not None:
         raise UserError(
@@ -86,7 +86,7 @@ def _ended(cfg: TrainConfig, parents: Mapping[str, Request]) -> list[Request]:
 
 
 def _parents(cfg: TrainConfig) -> tuple[list[Request], dict[str, Request]]:
-    """The runs that a configuration builds on by role, and all of these behind what they need themselves."""
+    """All runs that a configuration builds on, those first that others need; and its own parents by role."""
     own = "autoencoder" if on_latents(cfg) else "start"
     links = _link(cfg, cfg.link, "link").parents if cfg.link else {}
     chain: dict[str, Request] = {}
@@ -107,7 +107,7 @@ def _parents(cfg: TrainConfig) -> tuple[list[Request], dict[str, Request]]:
 
 
 def _add(chain: dict[str, Request], more: Iterable[Request]) -> Request:
-    """Put further runs behind those that are there, each once; returns the last."""
+    """Add further runs to the end of a chain, each once; returns the last."""
     found = list(more)
     for request in found:
         chain.setdefault(request.key, request)
@@ -115,7 +115,7 @@ def _add(chain: dict[str, Request], more: Iterable[Request]) -> Request:
 
 
 def linked(cfg: TrainConfig, name: str) -> list[Request]:
-    """A link of the configuration's chain behind what it needs, or the finished run in its place.
+    """A link of the configuration's chain, after what it needs; or the finished run in its place.
 
     ``name``: ``LINK``, or ``LINK.ROLE`` for what that link builds on in that role.
     """
@@ -179,7 +179,7 @@ def _behind(
 
 
 def _parent(cfg: TrainConfig) -> list[Request]:
-    """The run that ``parent`` names, behind what it needs itself. Raises `UserError` if there is none that fits."""
+    """The run that ``parent`` names, after what it needs itself. Raises `UserError` if there is none that fits."""
     spec = cfg.parent
     if spec.run:
         return [_stored_parent(cfg, spec.run)]
@@ -210,7 +210,7 @@ def _stored(cfg: TrainConfig, key: str, name: str, overrides: Iterable[str]) -> 
     """The request of a finished training; ``name``: how it was named."""
     request = _stored_request(cfg, key, name)
     if request["verb"] != train.VERB:
-        raise UserError(f"{name}: is no training but {title(request)}; `vaebench list runs` shows which are")
+        raise UserError(f"{name}: is not a training but {title(request)}; `vaebench list runs` shows the trainings")
     run = Store(store_root(cfg.store)).find(request)
     if not run.done:
         raise UserError(f"{name}: is {run.state()}, not finished; the command that started it goes on")
@@ -257,7 +257,7 @@ def design(cfg: TrainConfig, suite: Mapping[str, Any]) -> Request:
 
 
 def evaluation(cfg: TrainConfig, seeds: Iterable[int] | None = None) -> tuple[list[Request], Suite]:
-    """The evaluation of ``cfg.suite``, behind what it needs, and the suite itself.
+    """The evaluation of ``cfg.suite``, after what it needs, and the suite itself.
 
     ``seeds``: a suite on texts looks at these seeds' trainings together (by default at the configuration's own).
     """

@@ -22,20 +22,20 @@ from vaebench.runs.kinds import eval as evaluations
 
 
 def training(cfg: TrainConfig) -> list[Request]:
-    """The training on embedded pairs, behind these."""
+    """The embedded pairs and the training on them."""
     pairs = embed.request(cfg, {})
     return [pairs, train.request(cfg, {"pairs": pairs})]
 
 
 def answers(cfg: TrainConfig) -> list[Request]:
-    """The answers of a text dataset, behind the language model that gives them if it is trained here."""
+    """The answers of a text dataset, after the language model that gives them if it is trained here."""
     name = cfg.dataset["answers"].get("language_model")
     model = {"language_model": train.request(compose("train", [f"experiment={name}"]), {})} if name else {}
     return [*model.values(), asked.request(cfg, model)]
 
 
 def evaluation(cfg: TrainConfig, suite: Suite, seeds: list[int]) -> list[Request]:
-    """The evaluation of the trainings of all seeds together, behind all it needs."""
+    """The evaluation of the trainings of all seeds together, after all it needs."""
     *before, given = answers(cfg)
     graded = grade.request(cfg, {"answers": given})
     chain, parents = [*before, given, graded], {"answers": given, "grades": graded}

@@ -33,7 +33,7 @@ Folder = Annotated[str, signatures.Sound(_no_folder)]
 def mistakes(spec: type, given: Mapping[str, Any], where: str = "") -> list[str]:
     """One line for each value that cannot be read (an interpolation of nothing), is missing or out of its bounds.
 
-    ``spec``: the dataclass with the fields. ``where``: the option that holds them, with a dot behind it.
+    ``spec``: the dataclass with the fields. ``where``: the option that holds them, with a dot after it.
     """
     lines: list[str | None] = []
     ranges = typing.get_type_hints(spec, include_extras=True)

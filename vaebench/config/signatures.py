@@ -195,7 +195,7 @@ def _options(hint: Any) -> Sequence[Any]:
 
 
 def _marks(hint: Any) -> list[Any]:
-    """What stands behind the type in ``Annotated``."""
+    """What follows the type in ``Annotated``."""
     marks = typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated else ()
     return [one for mark in marks for one in (mark if isinstance(mark, GroupedMetadata) else [mark])]
 

@@ -38,7 +38,7 @@ def resolve_device(name: str) -> torch.device:
     if kind not in DEVICES:
         raise UserError(unknown("runtime.device", name, DEVICES))
     if colon and (kind == "auto" or not re.fullmatch("[0-9]{1,2}", number)):
-        raise UserError(f"runtime.device={shown(name)}: behind the colon stands the number of a device, like cuda:0")
+        raise UserError(f"runtime.device={shown(name)}: after the colon comes the number of a device, like cuda:0")
     if kind == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
@@ -76,7 +76,7 @@ def _processor() -> str:
 
 @lru_cache
 def commit() -> str:
-    """The commit of the checkout vaebench runs from, ``+`` behind it for uncommitted changes; else its version."""
+    """The commit of the checkout vaebench runs from, ``+`` after it for uncommitted changes; else its version."""
     here = Path(__file__).resolve().parent.parent
     if not (here / ".git").exists():
         return f"v{__version__}"

@@ -1,4 +1,4 @@
-"""How long a training is and how its rate goes, from its options alone; without torch."""
+"""The length of a training and its learning rate, from its options alone; without torch."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def _settings(cfg: ReproduceConfig, table: Table, scale: str) -> list[Setting]:
 
 
 def _there(table: Table, names: Iterable[str]) -> list[str]:
-    """Those that are at hand, with what the models behind them are trained on."""
+    """Those that are at hand, and so is what their models are trained on."""
     return [name for name in names if not _absent(table, name)]
 
 

@@ -94,7 +94,7 @@ def _items_by_seed(
 
 
 def trainings(row_name: str, table: Table, setting: Setting) -> list[Request]:
-    """All trainings behind a row with seed 0 and what they build on, on data that need not be here."""
+    """All trainings of a row with seed 0 and what they build on; the data need not be here."""
     cfg, stages = _configurations(table.rows[row_name], table, setting)
     for one in (cfg, *stages.values()):
         one.dataset.pop("splits", None)  # of folders, which would be looked into
@@ -116,7 +116,7 @@ def _configurations(row: Row, table: Table, setting: Setting) -> tuple[TrainConf
 
 
 def _chains(cfg: TrainConfig, stages: Mapping[str, TrainConfig], seed: int) -> dict[str, list[Request]]:
-    """A row's training behind what it needs (""), and each stage behind it."""
+    """By name of the stage, its training after all it needs; "" is the row's own."""
     for one in (cfg, *stages.values()):
         one.seed = seed
     found = {"": training(cfg)}
@@ -161,7 +161,7 @@ def _text_items(
 
 @cache
 def _chain(overrides: tuple[str, ...], seeds: int) -> tuple[list[Request], dict[str, str], str]:
-    """An evaluation of texts behind all it needs, its scorers by role, and which packages it lacks."""
+    """An evaluation of texts after all it needs, its scorers by role, and which packages it lacks."""
     cfg = compose("eval", overrides)
     chain, suite = evaluation(cfg, range(seeds))
     leaf = cfg.embedder if getattr(suite, "needs_model", False) else {}

@@ -231,7 +231,7 @@ def _numbers(name: str, value: Any) -> Iterable[tuple[str, float]]:
 
 def _mistakes(name: str, leaf: Any, remote_code: bool) -> list[str]:
     if not isinstance(leaf, Mapping):
-        return [f"{name}={leaf!r}: is nothing that can be built; choose one ({name}=NAME)"]
+        return [f"{name}={leaf!r}: cannot be built; choose one ({name}=NAME)"]
     try:
         callee = targets.find(name, leaf.get("_target_"))
     except UserError as error:

@@ -51,7 +51,7 @@ def status(path: Path) -> dict[str, Any]:
     """``{"status": one of STATES, ...}``; of a finished run with ``files``: sha256 and bytes of each, by name."""
     found = json_object(path, _STATUS)
     if found["status"] not in STATES:
-        refuse(path, f"says {str(found['status'])[:40]!r}, which is none of {', '.join(STATES)}")
+        refuse(path, f"says {str(found['status'])[:40]!r}, and not one of {', '.join(STATES)}")
     for name, facts in found.get("files", {}).items():
         inside = not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts
         if not inside or mistake(facts, {"sha256": str, "bytes": int}) or not _SHA256.fullmatch(facts["sha256"]):

@@ -1,6 +1,6 @@
 """Runs made of shards.
 
-A shard is written whole or not at all and depends on the request alone, so a killed run goes on behind its last shard
+A shard is written whole or not at all and depends on the request alone, so a killed run goes on after its last shard
 to the same files.
 """
 

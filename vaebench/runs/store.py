@@ -191,7 +191,7 @@ class Run:
         if not path.is_file():
             what = "is missing" if not os.path.lexists(path) else "is no file"
         elif wanted is None and whole:
-            what = "is none of the files that the run was finished with"
+            what = "was not there when the run was finished"
         elif wanted is not None and records.checksum(path) != wanted:
             what = "is damaged, its checksum is not the one it was finished with"
         else:

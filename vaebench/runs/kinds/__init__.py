@@ -50,8 +50,8 @@ class Kind(Protocol):
 
     ``request``: of a configuration, on the requests of its parents by role.
     ``check``: builds what a request names and returns its model, if it has one, before any folder is made; ``models``:
-    those of the requests before it, by key. ``seconds``: how long it takes on one core, roughly, where no finished run
-    tells. ``work``: makes the run, into its folder; raises `Interrupted` when it has stopped.
+    those of the requests before it, by key. ``seconds``: roughly how long it takes on one core, for where no finished
+    run tells. ``work``: makes the run, into its folder; raises `Interrupted` when it has stopped.
     """
 
     REQUEST: Mapping[str, Any]
