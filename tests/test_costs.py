@@ -16,6 +16,7 @@ from chains import listed
 from vaebench.chains.chain import training
 from vaebench.config.compose import compose, session
 from vaebench.config.request import Request
+from vaebench.engine import runtime
 from vaebench.errors import UserError
 from vaebench.metrics import cost
 from vaebench.reproduce import costs
@@ -162,7 +163,7 @@ def test_another_batch_precision_or_judge_is_measured_anew(tmp_path, monkeypatch
 
 
 def test_too_little_memory_is_said_before_anything_starts(tmp_path, monkeypatch):
-    monkeypatch.setattr(costs, "free_bytes", lambda device: 1_000_000_000)
+    monkeypatch.setattr(runtime, "free_bytes", lambda device: 1_000_000_000)
     monkeypatch.setattr(cost, "measure", lambda *_: pytest.fail("started"))
     (found,) = counted(vmae(), cache=tmp_path)
     assert found.note == "not measured: needs about 1.1 GB, 1 GB are free"
@@ -209,7 +210,7 @@ def test_the_micro_batch(free, device, flops, wanted):
 
 
 def test_free_memory():
-    assert 1e7 < costs.free_bytes(CPU) < 1e14
+    assert 1e7 < runtime.free_bytes(CPU) < 1e14
 
 
 def test_the_table_shows_all_that_is_known():

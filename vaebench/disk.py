@@ -63,16 +63,17 @@ def as_json(content: Any) -> bytes:
     return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
-def remove_unfinished(folder: Path, *, older_than: float = 0.0, shared: tuple[str, ...] = ()) -> None:
+def remove_unfinished(folder: Path, *, older_than: float = 0.0, old: bool = False, unlocked: str = "") -> None:
     """Remove what killed processes were writing into a folder.
 
     Whoever calls this holds the lock of those who write there; else ``older_than`` tells the dead from the living, in
-    seconds. ``shared``: files that are written without the lock; they have to be an hour old.
+    seconds. ``old``: also what versions before 0.6 were writing, whose names say less; for folders of ours alone.
+    ``unlocked``: how the names of those begin that are written without the lock; they have to be an hour old.
     """
     with suppress(OSError):  # it is in nobody's way
         for path in folder.glob(".*"):
-            ours = path.name.endswith(TEMPORARY) or _BEFORE_0_6.fullmatch(path.name)
-            least = max(older_than, _SURELY_DEAD if path.name.startswith(shared) else 0.0)
+            ours = path.name.endswith(TEMPORARY) or (old and _BEFORE_0_6.fullmatch(path.name))
+            least = max(older_than, _SURELY_DEAD if unlocked and path.name.startswith(unlocked) else 0.0)
             if ours and path.is_file() and time.time() - path.lstat().st_mtime >= least:
                 path.unlink(missing_ok=True)
 

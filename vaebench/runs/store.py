@@ -250,7 +250,7 @@ class Run:
         A request is written before the lock is taken, so one that is being written may have a living writer.
         """
         for folder in (self.folder, self.path("snapshots")):
-            remove_unfinished(folder, shared=(".request.yaml.",))
+            remove_unfinished(folder, old=True, unlocked=".request.yaml.")
 
     def remove(self, name: str) -> None:
         """Remove a file, a link or a folder of the run, if it is there."""
