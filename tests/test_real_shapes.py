@@ -7,6 +7,7 @@ import torch
 
 from vaebench.config.compose import session
 from vaebench.config.spine import ReproduceConfig
+from vaebench.engine import runtime
 from vaebench.metrics import cost
 from vaebench.reproduce import costs, planning
 
@@ -42,7 +43,7 @@ def test_one_step_at_the_papers_size(at_paper, name, shape):
     design = at_paper[name]
     assert tuple(design.shape) == shape
     needed = 8 << 30
-    if costs.free_bytes(CPU) < needed:
+    if runtime.free_bytes(CPU) < needed:
         pytest.skip("needs 8 GB of free memory")
     torch.manual_seed(0)
     model = design.build()
