@@ -181,7 +181,7 @@ def test_every_row_of_the_paper_is_planned_or_said_to_be_left_out(monkeypatch):
     assert {item.setting.dataset for item in found.items} == {"tiny"}
     assert [line.split(" is run")[0] for line in found.left_out] == ["rcvae gsm8k", "rcvae math"]
     done: set[str] = set()
-    for key, request in found.chain.items():
+    for key, request in found.requests.items():
         assert done.issuperset(request.data.get("parents", {}).values())
         done.add(key)
 
