@@ -192,7 +192,11 @@ def test_a_stored_teacher_for_other_latents_is_refused(home):
         ),
         (["model.closed_form=true"], "model.closed_form=true: only reference=gaussian and reference=gmm"),
         (["reference=file", "reference.path=/nowhere.npy"], "reference.path=/nowhere.npy: there is no such file"),
-        (["parent.link=tokeniser"], "parent.link"),
+        (["parent.link=tokeniser"], "unknown parent.link 'tokeniser'; did you mean 'tokenizer'?"),
+        (["chain.teacher.parents.latents=refs"], "unknown chain.teacher.parents.latents 'refs'"),
+        (["chain.tokenizer.parents.encoder=joint"], "joint needs itself (joint -> tokenizer -> joint)"),
+        (["chain.reference.kind=eval"], "chain.reference.kind=eval: needs 'problems', which neither its parents"),
+        (["chain.reference.kind=refs"], "unknown kind of run 'refs'. Valid: answers"),
         (["chain.teacher.experiment=dmvae/teecher"], "chain.teacher.experiment"),
         (["chain.teacher.run=abc"], "chain.teacher.run=abc: there is no such run"),
         *(
@@ -247,6 +251,9 @@ def test_a_collapse_ends_the_training_and_names_the_step(home):
 def test_a_model_without_an_experiment_begins_with_the_tokenizer_and_asks_for_a_reference():
     with pytest.raises(UserError, match="reference=null: choose what latents are matched with: diffusion_state, file"):
         training(configurations("train", ["model=dmvae", "dataset=digits"], sweep=False)[0])
+    without = ["experiment=dmvae/joint", "dataset=digits", "chain=null"]
+    with pytest.raises(UserError, match=r"link=joint: there is no chain; choose one: dmvae \(chain=NAME\)"):
+        training(configurations("train", without, sweep=False)[0])
     words = ["model=dmvae", "dataset=digits", "reference=gaussian"]
     found = training(configurations("train", words, sweep=False)[0])
     assert found[-1]["parents"]["start"] == found[1].key

@@ -97,7 +97,7 @@ def _parents(cfg: TrainConfig) -> tuple[list[Request], dict[str, Request]]:
         parents[own] = _add(chain, _parent(cfg))
     for role, link in links.items():
         if cfg.model.get(role) is None:  # a part of its own (a pretrained encoder) needs no parent
-            parents[role] = _add(chain, linked(cfg, link))
+            parents[role] = _add(chain, linked(cfg, link, f"chain.{cfg.link}.parents.{role}"))
     if on_latents(cfg) and "autoencoder" not in parents:
         raise UserError(
             f"model {called(cfg.model)} is trained on an autoencoder's latents: name one, parent.experiment=NAME "
@@ -114,15 +114,15 @@ def _add(chain: dict[str, Request], more: Iterable[Request]) -> Request:
     return found[-1]
 
 
-def linked(cfg: TrainConfig, name: str) -> list[Request]:
+def linked(cfg: TrainConfig, name: str, where: str) -> list[Request]:
     """A link of the configuration's chain, after what it needs; or the finished run in its place.
 
-    ``name``: ``LINK``, or ``LINK.ROLE`` for what that link builds on in that role.
+    ``name``: ``LINK``, or ``LINK.ROLE`` for what that link builds on in that role. ``where``: the option that says so.
     """
     name, _, role = name.partition(".")
     if role:
-        return _part(cfg, linked(cfg, name), name, role)
-    link = _link(cfg, name, "parent.link")
+        return _part(cfg, linked(cfg, name, where), name, role)
+    link = _link(cfg, name, where)
     if link.run:
         return [_stored(cfg, link.run, f"chain.{name}.run={link.run}", link.overrides)]
     if link.kind == train.VERB:
@@ -132,8 +132,12 @@ def linked(cfg: TrainConfig, name: str) -> list[Request]:
         reference.leaf(cfg)  # one is chosen, or this says so
         roles |= cfg.reference.get("parents", {})
     chain: dict[str, Request] = {}
-    parents = {role: _add(chain, linked(cfg, parent)) for role, parent in roles.items()}
-    return [*chain.values(), kinds.of(link.kind).request(cfg, parents)]
+    parents = {role: _add(chain, linked(cfg, parent, f"chain.{name}.parents.{role}")) for role, parent in roles.items()}
+    try:
+        return [*chain.values(), kinds.of(link.kind).request(cfg, parents)]
+    except KeyError as error:
+        lacking = f"needs {error.args[0]!r}, which neither its parents nor this configuration have"
+        raise UserError(f"chain.{name}.kind={link.kind}: {lacking}") from error
 
 
 def _part(cfg: TrainConfig, chain: list[Request], name: str, role: str) -> list[Request]:
@@ -147,9 +151,22 @@ def _part(cfg: TrainConfig, chain: list[Request], name: str, role: str) -> list[
 
 
 def _link(cfg: TrainConfig, name: str, where: str) -> LinkSpec:
+    if not cfg.chain:
+        raise UserError(f"{where}={name}: there is no chain; choose one: {', '.join(choices('chain'))} (chain=NAME)")
     if name not in cfg.chain:
         raise UserError(unknown(where, name, cfg.chain))
+    _check_no_circle(cfg, name, ())
     return cfg.chain[name]
+
+
+def _check_no_circle(cfg: TrainConfig, name: str, way: tuple[str, ...]) -> None:
+    """Raise `UserError` if a link of the chain needs itself; ``way``: the links that lead to it."""
+    if name in way:
+        circle = " -> ".join((*way[way.index(name) :], name))
+        raise UserError(f"chain: {name} needs itself ({circle}); change the parents of one of them")
+    if name in cfg.chain and not cfg.chain[name].run:
+        for parent in cfg.chain[name].parents.values():
+            _check_no_circle(cfg, parent.partition(".")[0], (*way, name))
 
 
 def _configured(cfg: TrainConfig, name: str, link: LinkSpec) -> TrainConfig:
@@ -184,7 +201,7 @@ def _parent(cfg: TrainConfig) -> list[Request]:
     if spec.run:
         return [_stored_parent(cfg, spec.run)]
     if spec.link:
-        return linked(cfg, spec.link)
+        return linked(cfg, spec.link, "parent.link")
     other = _behind(cfg, "parent", str(spec.experiment), spec.overrides)
     if on_latents(other):
         raise UserError(f"parent.experiment={spec.experiment}: is a diffusion model itself; name an autoencoder's")
