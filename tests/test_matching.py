@@ -195,6 +195,7 @@ def test_a_stored_teacher_for_other_latents_is_refused(home):
         (["parent.link=tokeniser"], "unknown parent.link 'tokeniser'; did you mean 'tokenizer'?"),
         (["chain.teacher.parents.latents=refs"], "unknown chain.teacher.parents.latents 'refs'"),
         (["chain.tokenizer.parents.encoder=joint"], "joint needs itself (joint -> tokenizer -> joint)"),
+        (["+reference.parents.features=joint"], "joint needs itself (joint -> teacher -> reference -> joint)"),
         (["chain.reference.kind=eval"], "chain.reference.kind=eval: needs 'problems', which neither its parents"),
         (["chain.reference.kind=refs"], "unknown kind of run 'refs'. Valid: answers"),
         (["chain.teacher.experiment=dmvae/teecher"], "chain.teacher.experiment"),

@@ -127,10 +127,8 @@ def linked(cfg: TrainConfig, name: str, where: str) -> list[Request]:
         return [_stored(cfg, link.run, f"chain.{name}.run={link.run}", link.overrides)]
     if link.kind == train.VERB:
         return training(_configured(cfg, name, link))
-    roles = dict(link.parents)
     if link.kind == reference.VERB:
         reference.leaf(cfg)  # one is chosen, or this says so
-        roles |= cfg.reference.get("parents", {})
     chain: dict[str, Request] = {}
     parents = {role: _add(chain, linked(cfg, parent, f"chain.{name}.parents.{role}")) for role, parent in roles.items()}
     try:
@@ -159,13 +157,19 @@ def _link(cfg: TrainConfig, name: str, where: str) -> LinkSpec:
     return cfg.chain[name]
 
 
+def _roles(cfg: TrainConfig, link: LinkSpec) -> dict[str, str]:
+    """The links that one builds on, by role; a reference has its own besides."""
+    own = (cfg.reference or {}).get("parents", {}) if link.kind == reference.VERB else {}
+    return {**link.parents, **own}
+
+
 def _check_no_circle(cfg: TrainConfig, name: str, way: tuple[str, ...]) -> None:
     """Raise `UserError` if a link of the chain needs itself; ``way``: the links that lead to it."""
     if name in way:
         circle = " -> ".join((*way[way.index(name) :], name))
         raise UserError(f"chain: {name} needs itself ({circle}); change the parents of one of them")
     if name in cfg.chain and not cfg.chain[name].run:
-        for parent in cfg.chain[name].parents.values():
+        for parent in _roles(cfg, cfg.chain[name]).values():
             _check_no_circle(cfg, parent.partition(".")[0], (*way, name))
 
 
