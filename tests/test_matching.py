@@ -195,7 +195,9 @@ def test_a_stored_teacher_for_other_latents_is_refused(home):
         (["parent.link=tokeniser"], "unknown parent.link 'tokeniser'; did you mean 'tokenizer'?"),
         (["chain.teacher.parents.latents=refs"], "unknown chain.teacher.parents.latents 'refs'"),
         (["chain.tokenizer.parents.encoder=joint"], "joint needs itself (joint -> tokenizer -> joint)"),
-        (["+reference.parents.features=joint"], "joint needs itself (joint -> teacher -> reference -> joint)"),
+        (["reference.parents.features=joint"], "joint needs itself (joint -> teacher -> reference -> joint)"),
+        (["parent.link=reference"], "parent: ssl for latents of "),
+        (["chain.joint.parents.teacher=tokenizer_latents"], "is no training, and a model's teacher is one"),
         (["chain.reference.kind=eval"], "chain.reference.kind=eval: needs 'problems', which neither its parents"),
         (["chain.reference.kind=refs"], "unknown kind of run 'refs'. Valid: answers"),
         (["chain.teacher.experiment=dmvae/teecher"], "chain.teacher.experiment"),
@@ -258,6 +260,14 @@ def test_a_model_without_an_experiment_begins_with_the_tokenizer_and_asks_for_a_
     words = ["model=dmvae", "dataset=digits", "reference=gaussian"]
     found = training(configurations("train", words, sweep=False)[0])
     assert found[-1]["parents"]["start"] == found[1].key
+
+
+def test_a_chain_is_chosen_by_its_name_and_a_run_in_it_by_its_key(run):
+    words = ["model=dmvae", "dataset=digits", "chain=dmvae", "link=joint", "chain.teacher.run=12e345678901"]
+    assert "run: '12e345678901'" in run.done("train", "--cfg", "job", *words)
+    assert "tokenizer_latents" in run.done("list", "chains")
+    error = run.failed("train", *words[:-1], "reference=gaussian", "chain.joint.overrides=['model.guidance=2']")
+    assert "chain.joint.overrides: joint is the run that is made; give its options to the command itself" in error
 
 
 def test_a_mistake_in_a_run_of_the_chain_says_which(run):

@@ -27,6 +27,7 @@ from vaebench.runs.store import Store, store_root
 # The seed of the classifier whose layers stand in for LPIPS in a loss; the one that judges has seed 0.
 _PERCEIVING_SEED = 1
 _NUMBERS = {"images": 3, "audio": 2}  # in the shape of an item
+_DATA = ("latents", "features")  # roles that are filled by what is stored, not by a model
 # What the runs of a chain have in common.
 _SHARED = ("scale", "seed", "reference", "chain", "link", "embedder", "store")
 
@@ -52,6 +53,9 @@ def checked(cfg: TrainConfig) -> list[Request]:
         leaves["test_on"] = cfg.test_on
         _check_fits(cfg.dataset, cfg.test_on)
     build.check(leaves, remote_code=cfg.runtime.trust_remote_code)
+    if cfg.link and (idle := _link(cfg, cfg.link, "link")) and (idle.overrides or idle.run):
+        option = f"chain.{cfg.link}.{'overrides' if idle.overrides else 'run'}"
+        raise UserError(f"{option}: {cfg.link} is the run that is made; give its options to the command itself")
     return training(cfg)
 
 
@@ -87,23 +91,33 @@ def _ended(cfg: TrainConfig, parents: Mapping[str, Request]) -> list[Request]:
 
 def _parents(cfg: TrainConfig) -> tuple[list[Request], dict[str, Request]]:
     """All runs that a configuration builds on, those first that others need; and its own parents by role."""
-    own = "autoencoder" if on_latents(cfg) else "start"
     links = _link(cfg, cfg.link, "link").parents if cfg.link else {}
     chain: dict[str, Request] = {}
     parents: dict[str, Request] = {}
     if cfg.parent.experiment or cfg.parent.run or cfg.parent.link:
-        # A run that is named takes the place of the first one of the chain.
-        links = {} if on_latents(cfg) else dict(list(links.items())[1:])
-        parents[own] = _add(chain, _parent(cfg))
+        # A run that is named takes the place of the first one of the chain, if the model begins with one at all.
+        first = next(iter(links), "start")
+        own = "start" if build.adopts(cfg.model, "start") else first
+        links = {} if on_latents(cfg) else {role: link for role, link in links.items() if role != first}
+        own = "autoencoder" if on_latents(cfg) else own
+        parents[own] = _training_as(own, "parent", _add(chain, _parent(cfg)))
     for role, link in links.items():
         if cfg.model.get(role) is None:  # a part of its own (a pretrained encoder) needs no parent
-            parents[role] = _add(chain, linked(cfg, link, f"chain.{cfg.link}.parents.{role}"))
+            where = f"chain.{cfg.link}.parents.{role}"
+            parents[role] = _training_as(role, where, _add(chain, linked(cfg, link, where)))
     if on_latents(cfg) and "autoencoder" not in parents:
         raise UserError(
             f"model {called(cfg.model)} is trained on an autoencoder's latents: name one, parent.experiment=NAME "
             "(vaebench list experiments), or a finished run, parent.run=KEY (vaebench list runs)"
         )
     return list(chain.values()), parents
+
+
+def _training_as(role: str, where: str, run: Request) -> Request:
+    """The run that fills a role. Raises `UserError` if it is no training, where a model is asked for."""
+    if role not in _DATA and run["verb"] != train.VERB:
+        raise UserError(f"{where}: {title(run)} is no training, and a model's {role} is one; name another link")
+    return run
 
 
 def _add(chain: dict[str, Request], more: Iterable[Request]) -> Request:
@@ -130,7 +144,10 @@ def linked(cfg: TrainConfig, name: str, where: str) -> list[Request]:
     if link.kind == reference.VERB:
         reference.leaf(cfg)  # one is chosen, or this says so
     chain: dict[str, Request] = {}
-    parents = {role: _add(chain, linked(cfg, parent, f"chain.{name}.parents.{role}")) for role, parent in roles.items()}
+    parents = {}
+    for role, parent in _roles(cfg, link).items():
+        where = f"chain.{name}.parents.{role}"
+        parents[role] = _training_as(role, where, _add(chain, linked(cfg, parent, where)))
     try:
         return [*chain.values(), kinds.of(link.kind).request(cfg, parents)]
     except KeyError as error:

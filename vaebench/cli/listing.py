@@ -8,6 +8,7 @@ from rich.table import Table
 
 from vaebench.cli.terminal import Terminal
 from vaebench.config.choices import choices, leaf
+from vaebench.config.spine import LinkSpec
 from vaebench.errors import UserError, unknown
 from vaebench.runs.store import Run, Store, store_root
 
@@ -61,7 +62,7 @@ def _chains() -> Table:
     for name in choices("chain"):
         for link, about in leaf("chain", name).items():
             on = ", ".join(f"{role} {parent}" for role, parent in about.get("parents", {}).items())
-            table.add_row(name, link, about.get("experiment") or about["kind"], on)
+            table.add_row(name, link, about.get("experiment") or about.get("kind", LinkSpec.kind), on)
     return table
 
 

@@ -75,11 +75,14 @@ def is_whole(spec: type, key: str) -> bool:
 
 
 def _kinds(spec: type, key: str) -> tuple[Any, ...]:
-    """The types of which the value of a typed field may be; none of what is no typed field, or holds a list."""
+    """The types of which the value of a typed field may be; none of what is no typed field, or holds several."""
     hint: Any = spec
     for part in key.split("."):
-        hint = {one.name: kind for one, kind in typed_fields(hint)}.get(part) if is_dataclass(hint) else None
-    return () if typing.get_origin(hint) is list else typing.get_args(hint) or (hint,)
+        if typing.get_origin(hint) is dict:  # named by the user: chain.NAME.run
+            hint = typing.get_args(hint)[1]
+        else:
+            hint = {one.name: kind for one, kind in typed_fields(hint)}.get(part) if is_dataclass(hint) else None
+    return () if typing.get_origin(hint) in (list, dict) else typing.get_args(hint) or (hint,)
 
 
 def first_line(error: Exception) -> str:

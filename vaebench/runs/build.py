@@ -161,6 +161,11 @@ def check_capabilities(suite_name: str, built: Suite, built_model: nn.Module) ->
         built.check(built_model)
 
 
+def adopts(options: Mapping[str, Any], role: str) -> bool:
+    """Whether a model takes something of a run in that role."""
+    return role in getattr(targets.find("model", options["_target_"]), "adopts", ())
+
+
 def completed(
     options: Mapping[str, Any], parents: Mapping[str, Request], reference: Mapping[str, Any] | None
 ) -> dict[str, Any]:
