@@ -29,7 +29,7 @@ CHAINS = {
     ],
     "dmvae": [
         *("experiment=dmvae/joint", "reference=ssl", *LENGTH),
-        *(f"stages.{name}.overrides=[{','.join(map(repr, LENGTH))}]" for name in ("encoder", "tokenizer", "teacher")),
+        *(f"chain.{name}.overrides=[{','.join(map(repr, LENGTH))}]" for name in ("encoder", "tokenizer", "teacher")),
     ],
 }
 
