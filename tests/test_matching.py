@@ -198,6 +198,11 @@ def test_a_stored_teacher_for_other_latents_is_refused(home):
         (["reference.parents.features=joint"], "joint needs itself (joint -> teacher -> reference -> joint)"),
         (["parent.link=reference"], "parent: ssl for latents of "),
         (["chain.joint.parents.teacher=tokenizer_latents"], "is no training, and a model's teacher is one"),
+        (["chain.teacher.experiment=null"], "chain.teacher.experiment=null: name one, or a finished run"),
+        (
+            ["chain.encoder.overrides=['dataset=tiny']"],
+            "chain.encoder.overrides: model feature_learner works on",
+        ),
         (["chain.reference.kind=eval"], "chain.reference.kind=eval: needs 'problems', which neither its parents"),
         (["chain.reference.kind=refs"], "unknown kind of run 'refs'. Valid: answers"),
         (["chain.teacher.experiment=dmvae/teecher"], "chain.teacher.experiment"),

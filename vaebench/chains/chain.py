@@ -139,6 +139,8 @@ def linked(cfg: TrainConfig, name: str, where: str) -> list[Request]:
     link = _link(cfg, name, where)
     if link.run:
         return [_stored(cfg, link.run, f"chain.{name}.run={link.run}", link.overrides)]
+    if link.kind == train.VERB and link.experiment is None:
+        raise UserError(f"chain.{name}.experiment=null: name one, or a finished run (chain.{name}.run=KEY)")
     if link.kind == train.VERB:
         return training(_configured(cfg, name, link))
     if link.kind == reference.VERB:
@@ -176,8 +178,8 @@ def _link(cfg: TrainConfig, name: str, where: str) -> LinkSpec:
 
 def _roles(cfg: TrainConfig, link: LinkSpec) -> dict[str, str]:
     """The links that one builds on, by role; a reference has its own besides."""
-    own = (cfg.reference or {}).get("parents", {}) if link.kind == reference.VERB else {}
-    return {**link.parents, **own}
+    own = (cfg.reference or {}).get("parents") if link.kind == reference.VERB else None
+    return {**link.parents, **(own or {})}
 
 
 def _check_no_circle(cfg: TrainConfig, name: str, way: tuple[str, ...]) -> None:
