@@ -14,13 +14,7 @@ def test_every_paper_and_scale_is_compared():
     assert STORED.keys() == {f"{paper} {scale}" for paper in keys.names() for scale in keys.SCALES} | {"experiments"}
 
 
-# The study of that paper is as long at each scale, and its rows are the same.
-LONG = {"batchtopk smoke", "batchtopk paper"}
-
-
-@pytest.mark.parametrize(
-    "which", [pytest.param(one, marks=pytest.mark.slow if one in LONG else ()) for one in sorted(STORED)]
-)
+@pytest.mark.parametrize("which", sorted(STORED))
 def test_keys_are_as_they_were(which):
     with keys.anywhere():
         found = keys.of_experiments() if which == "experiments" else keys.of_paper(*which.split())
