@@ -96,10 +96,12 @@ def _parents(cfg: TrainConfig) -> tuple[list[Request], dict[str, Request]]:
     parents: dict[str, Request] = {}
     if cfg.parent.experiment or cfg.parent.run or cfg.parent.link:
         # A run that is named takes the place of the first one of the chain, if the model begins with one at all.
-        first = next(iter(links), "start")
-        own = "start" if build.adopts(cfg.model, "start") else first
-        links = {} if on_latents(cfg) else {role: link for role, link in links.items() if role != first}
-        own = "autoencoder" if on_latents(cfg) else own
+        if on_latents(cfg):
+            own, links = "autoencoder", {}
+        else:
+            first = next(iter(links), "start")
+            own = "start" if build.adopts(cfg.model, "start") else first
+            links = {role: link for role, link in links.items() if role != first}
         parents[own] = _training_as(own, "parent", _add(chain, _parent(cfg)))
     for role, link in links.items():
         if cfg.model.get(role) is None:  # a part of its own (a pretrained encoder) needs no parent

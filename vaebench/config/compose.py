@@ -163,14 +163,11 @@ def _behind(experiment: str, words: tuple[str, ...], where: str, other: str) -> 
         cfg = copy.deepcopy(
             _within_bounds([_composed("train", (f"experiment={experiment}", *options))], TrainConfig)[0]
         )
-    except UserError as error:
-        raise UserError(*(f"{where}: {line}" for line in error.lines)) from error
-    cfg.scale = ScaleSpec(**scale)
-    if dataset is not None:
-        cfg.dataset = dataset
-        # The same set, perhaps in another size: dataset.shape=[3,128,128].
-        cfg.merge_with_dotlist([word for word in words if word.startswith("dataset.")])
-    try:
+        cfg.scale = ScaleSpec(**scale)
+        if dataset is not None:
+            cfg.dataset = dataset
+            # The same set, perhaps in another size: dataset.shape=[3,128,128].
+            cfg.merge_with_dotlist([word for word in words if word.startswith("dataset.")])
         found: TrainConfig = _plain(_of_one_kind(cfg))
     except UserError as error:
         raise UserError(*(f"{where}: {line}" for line in error.lines)) from error

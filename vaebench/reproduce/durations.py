@@ -30,9 +30,10 @@ def learnt(store: Store, wanted: Iterable[Request]) -> Callable[[Request], float
     for run in store.runs()[-_LOOKED_AT:]:
         for one in (run, *_evaluations(run)):
             with suppress(UserError, KeyError):  # it cannot be read, or nothing says how long it took
-                request, spent = one.request(), float(one.status()["spent"])
+                request = one.request()
                 sort = _sort(request)
-                if one.done and sort in sorts:
+                if sort in sorts and (status := one.status())["status"] == "done":
+                    spent = float(status["spent"])
                     taken.setdefault(sort, []).append(spent / kinds.of(request["verb"]).seconds(request))
     factors = {sort: statistics.median(found) for sort, found in taken.items()}
     return lambda request: factors.get(_sort(request), 1.0) * kinds.of(request["verb"]).seconds(request)
