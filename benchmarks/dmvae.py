@@ -216,7 +216,7 @@ def _images(request: Request, count: int) -> ImageData:
     shape = request["dataset"]["shape"]
     x = torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=random)
     y = torch.arange(count) % 10
-    return ImageData("random", x, y, x[:BATCH], y[:BATCH], "embedded", "0" * 64, "", False)
+    return ImageData("random", x, y, x[:BATCH], y[:BATCH], source="embedded", digest="0" * 64)
 
 
 def _optimizer(parameters: Any) -> torch.optim.Optimizer:

@@ -42,7 +42,7 @@ def rows() -> Iterator[Row]:
             )
 
 
-def _opened(folder: str, problems: Problems, decoding: str, k: int) -> Generate:
+def _opened(folder: str, problems: Problems, decoding: Any, k: int) -> Generate:
     source = Generate(
         model=folder, revision=None, dtype="float32", decoding=decoding, temperature=0.7, top_k=32, top_p=0.9, k=k,
         max_new_tokens=NEW_TOKENS, shots=0, system=None, instruction=None, chat_template=None, date_string=None,

@@ -16,7 +16,7 @@ def images(count: int) -> ImageData:
     random = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (count, 1, 28, 28), dtype=torch.uint8, generator=random)
     y = torch.randint(0, 10, (count,), generator=random)
-    return ImageData("random", x, y, x[:BATCH], y[:BATCH], "embedded", "0" * 64, "", False)
+    return ImageData("random", x, y, x[:BATCH], y[:BATCH], source="embedded", digest="0" * 64)
 
 
 def mlp() -> PlainVAE:

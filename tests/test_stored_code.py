@@ -57,12 +57,12 @@ vaebench.models.ae.Autoencoder.__init__.__globals__ vaebench.models.ae.__builtin
 vaebench.models.ae.torch.load vaebench.models.ae.nn.Linear vaebench.models.ae.Phase vaebench.models.ae.F.mse_loss
 vaebench.models.vp_vae._Perturbation vaebench.models.fsq.Tokenizer vaebench.nn.tokenizers.tokenizer.Tokenizer
 vaebench.runs.store.os.remove vaebench.disk.write_bytes vaebench.runs.kinds.eval.np.load vaebench.runs.kinds.eval.work
-vaebench.runs.kinds.eval.io.open vaebench.sources.checkpoints.load vaebench.sources.checkpoints.tokenizer
+vaebench.runs.kinds.eval.io.open vaebench.sources.checkpoints.load vaebench.sources.checkpoints.cannot_load
 vaebench.sources.generate.load vaebench.cli.main.main vaebench.cli.main.sys.exit vaebench.__main__.main
 vaebench.runs.worker.work vaebench.runs.worker.os.system vaebench.runs.store.write_bytes
 vaebench.runs.store.write_json vaebench.runs.store.Store vaebench.runs.store.tempfile.mkstemp
 vaebench.runs.store.yaml.unsafe_load vaebench.engine.checkpoint.load_weights vaebench.engine.checkpoint.pickle.load
-vaebench.engine.checkpoint.load_checkpoint vaebench.data.download.download vaebench.data.download.FileLock
+vaebench.engine.checkpoint.load_checkpoint vaebench.data.fetch.download vaebench.data.fetch.FileLock
 vaebench.data.fetch.obtain vaebench.data.images.np.load vaebench.data.images.gzip.open
 vaebench.runs.build.import_module vaebench.runs.build.targets.import_module vaebench.config.targets.find
 vaebench.config.targets.import_module vaebench.embedders.sentence.import_module vaebench.cli.commands.train

@@ -18,7 +18,7 @@ from vaebench.config.choices import conf_dir
 from vaebench.config.request import Request
 from vaebench.contracts import TrainingData
 from vaebench.data import waves
-from vaebench.data.audio import AudioData, Clips, assemble, clips, fsdd
+from vaebench.data.audio import AudioData, Clips, clips, fsdd
 from vaebench.data.synthetic_audio import chirps, tones
 from vaebench.errors import UserError
 
@@ -40,7 +40,7 @@ def data(lengths: list[int], crop: int = 16, test: list[int] | None = None) -> A
     """Clips that count: sample j of clip i is 1000 i + j + 1."""
     counted = [np.arange(1, length + 1, dtype=np.int16) + 1000 * row for row, length in enumerate(lengths)]
     held_out = [np.ones(length, np.int16) for length in test or [5]]
-    return assemble(
+    return AudioData(
         name="toy",
         shape=[1, crop],
         sample_rate=100,
@@ -141,7 +141,7 @@ def test_crops_are_the_same_on_a_gpu():
 
 
 def test_without_training_clips_there_is_nothing_to_train_on():
-    found = assemble(
+    found = AudioData(
         name="toy",
         shape=[1, 99],
         sample_rate=100,
@@ -171,7 +171,7 @@ def test_shape_and_test_clips_are_checked():
     one, none = clips([np.ones(5, np.int16)], [0]), clips([], [])
     for shape, test, message in (([2, 5], one, "one channel"), ([5], one, "one channel"), ([1, 5], none, "no test")):
         with pytest.raises(UserError, match=message):
-            assemble(name="toy", shape=shape, sample_rate=100, train=one, test=test, source="embedded")
+            AudioData(name="toy", shape=shape, sample_rate=100, train=one, test=test, source="embedded")
 
 
 def test_the_digest_is_of_the_clips():

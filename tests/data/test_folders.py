@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from scipy.io import wavfile
 
-from vaebench.data import decoded as decoding
+from vaebench.data import folders as decoding
 from vaebench.data.audio import AudioData
 from vaebench.data.folders import audio, images
 from vaebench.data.images import ImageData

@@ -16,8 +16,7 @@ import yaml
 
 from vaebench.config.choices import conf_dir
 from vaebench.config.request import Request
-from vaebench.data.image_files import read_idx
-from vaebench.data.images import cifar10, digits, idx, photos
+from vaebench.data.images import cifar10, digits, idx, photos, read_idx
 from vaebench.errors import UserError
 
 REAL = Path(os.environ.get("VAEBENCH_DATA", "-")).absolute()  # before the tests' own folder takes its place

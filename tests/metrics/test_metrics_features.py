@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.compat import ensure_torchvision
-from vaebench.data.download import Undelivered
+from vaebench.data.fetch import Undelivered
 from vaebench.errors import UserError
 from vaebench.metrics import features
 from vaebench.metrics.features import WEIGHTS_FILES, extract, find_inception_weights, load_inception, read_inception

@@ -43,7 +43,7 @@ def pairs(count: int = 40, seed: int = 0) -> Pairs:
     questions = torch.randn(count, E, generator=random) * torch.arange(1, E + 1) + 3
     questions[:, 1] = 0.1
     solutions = questions.roll(1, 1) * 0.5 + torch.randn(count, E, generator=random)
-    return Pairs("toy", questions, solutions, "", "", "", stand_in=True)
+    return Pairs("toy", questions, solutions, source="", digest="", stand_in=True)
 
 
 @pytest.fixture
@@ -279,7 +279,7 @@ class TestStandardisation:
     def test_scores_do_not_depend_on_units(self, batch):
         """Another mean and scale of every coordinate in training and test is the same problem."""
         data, scale, shift = pairs(), torch.tensor([1.0, 2, 4, 8, 0.5, 0.25]), torch.arange(E) * 1.0
-        moved = Pairs("moved", data.questions * scale + shift, data.solutions * scale + shift, "", "", "", True)
+        moved = Pairs("moved", data.questions * scale + shift, data.solutions * scale + shift, source="", digest="")
         one, other = build("rcvae"), build("rcvae")
         one.look(data)
         other.look(moved)
@@ -420,7 +420,7 @@ def test_posterior_collapse_makes_all_entropies_equal():
     random = torch.Generator().manual_seed(0)
     questions, solutions = (F.normalize(torch.randn(200, E, generator=random), dim=1) for _ in range(2))
     model = build("rcvae", likelihood="unit_variance", standardise="none", beta=4.0)
-    data = Pairs("unit", questions, solutions, "", "", "", stand_in=True)
+    data = Pairs("unit", questions, solutions, source="", digest="", stand_in=True)
     adam = torch.optim.Adam(model.parameters(), lr=1e-2)
     fit(model, data, optimizers={"cvae": adam}, seed=0, spec=TrainSpec(epochs=60, batch_size=50))
     found = model.scores(solutions, questions)

@@ -12,10 +12,10 @@ import torch
 from omegaconf import OmegaConf
 
 from vaebench.contracts import ReferenceInputs
-from vaebench.data.class_names import class_names
 from vaebench.data.latents import LatentData
 from vaebench.errors import UserError
 from vaebench.nn.flows import laws
+from vaebench.references.text import class_names
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "reference"
 ABOUT = {"_target_", "name", "version", "parents", "embedded", "labelled", "dm_weight", "law"}

@@ -9,10 +9,9 @@ import torch
 import yaml
 
 from vaebench.contracts import ReferenceInputs, Work
-from vaebench.data.class_names import class_names
 from vaebench.embedders.lsa import LSA
 from vaebench.errors import UserError
-from vaebench.references.text import Text
+from vaebench.references.text import Text, class_names
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 OPTIONS = {

@@ -195,7 +195,7 @@ def test_what_the_suite_stores_is_drawn(spread, sources, tmp_path):
     right = {"main": rng.random(120) < 0.4}
     grades = Grades(("main",), (1,), {"main": tuple(map(str, rng.integers(0, 9, 120)))}, right, {"main": 0})
     inputs = AnswerInputs(
-        problems=Problems("fake", (), (), "embedded", "0" * 16),
+        problems=Problems("fake", (), (), source="embedded", digest="0" * 16),
         answers=answers(texts),
         grades=grades,
         models=[Fake(spread), Fake(spread)],

@@ -362,7 +362,9 @@ def test_a_tokenizer_without_a_chat_template(run, found, tmp_path, opened):
 
 def test_unusual_questions_are_asked_all_the_same(opened):
     texts = ("", "Ада has 5 яблок 🍎?", "<|end|> " * 3, "x" * 500)
-    odd = Problems("odd", (), tuple(Problem(str(n), text, "1") for n, text in enumerate(texts)), "embedded", "0" * 16)
+    odd = Problems(
+        "odd", (), tuple(Problem(str(n), text, "1") for n, text in enumerate(texts)), source="embedded", digest="0" * 16
+    )
     answers = opened(odd).answer(range(4))
     assert len(answers) == 12
     assert np.isfinite(answers.logprob).all()

@@ -17,7 +17,8 @@ from vaebench.contracts import Work
 from vaebench.data import problems as sets
 from vaebench.data.problems import Pair, Problem, Problems
 from vaebench.errors import UserError
-from vaebench.sources.recorded import LONGEST, Own, Recorded
+from vaebench.sources.collected import LONGEST
+from vaebench.sources.recorded import Own, Recorded
 
 GIVEN = os.environ.get("VAEBENCH_DATA", "")
 WORK = Work({}, torch.device("cpu"))
@@ -28,7 +29,7 @@ COUNT = 40  # problems
 @pytest.fixture
 def problems() -> Problems:
     test = tuple(Problem(str(100 + row), f"What is {row} plus 1?", str(row + 1)) for row in range(COUNT))
-    return Problems("sums", (Pair("a", "b"),), test, "embedded", "0" * 16)
+    return Problems("sums", (Pair("a", "b"),), test, source="embedded", digest="0" * 16)
 
 
 @pytest.fixture
@@ -350,7 +351,7 @@ def test_a_question_in_other_quotes_dashes_and_blanks(tmp_path):
     test = tuple(Problem(str(row), f"{row} {asked}", "1") for row in range(3))
     spelt = "Tom\u2019s \u201cBig\u201d dog \u2014 a 3\u2011year\u2010old \u2013 eats\u00a0\u2018two\u2019 meals..."
     lines = [{"question": f"{row}\u200b {spelt}", "answer": f"{row}"} for row in range(3)]
-    found = opened(own(tmp_path, lines), Problems("x", (Pair("a", "b"),), test, "embedded", "0" * 16))
+    found = opened(own(tmp_path, lines), Problems("x", (Pair("a", "b"),), test, source="embedded", digest="0" * 16))
     assert found.text == ("0", "1", "2")
 
 
@@ -383,7 +384,7 @@ def test_answers_that_are_the_reference_are_refused(tmp_path, problems, written)
 
 def test_right_answers_are_doubted_only_where_no_model_would_have_them(tmp_path):
     test = tuple(Problem(str(row), f"What is {row} plus 1?", str(row + 1)) for row in range(300))
-    sums = Problems("sums", (Pair("a", "b"),), test, "embedded", "0" * 16)
+    sums = Problems("sums", (Pair("a", "b"),), test, source="embedded", digest="0" * 16)
     right = [good(row, answer=f"#### {row + 1}", model="gpt") for row in range(300)]
     with pytest.raises(UserError, match=r"300 of 300 answers are the right final answer to the letter"):
         opened(own(tmp_path, right), sums)
@@ -409,7 +410,7 @@ def numbered(first: int, rows: range, wrong: int = 0) -> list[dict]:
 @pytest.mark.parametrize("wrong", [0, 60])
 def test_ids_that_count_from_one_are_refused(tmp_path, rows, wrong):
     test = tuple(Problem(str(row), f"What is {row} plus 1?", str(row + 1)) for row in range(300))
-    sums = Problems("sums", (Pair("a", "b"),), test, "embedded", "0" * 16)
+    sums = Problems("sums", (Pair("a", "b"),), test, source="embedded", digest="0" * 16)
     some = {"max_missing": 1.0}
     with pytest.raises(UserError, match=r"the ids seem to count from 1 .*dataset\.answers\.first_id=1"):
         opened(own(tmp_path, numbered(1, rows, wrong), **some), sums)
@@ -429,7 +430,7 @@ def test_the_file_has_to_be_there_and_unchanged(tmp_path, problems):
     with pytest.raises(UserError, match=f"dataset.answers.sha256 is {found}: the file has changed"):
         opened(Own(**own_options(path=str(path), sha256=found)), problems)
     path.unlink()
-    for wrong, message in ((path, "there is no such file"), (tmp_path, "is a folder; name the file with your answers")):
+    for wrong, message in ((path, "there is no such file"), (tmp_path, "is a folder; name a file in it")):
         with pytest.raises(UserError, match=message):
             opened(Own(**own_options(path=str(wrong))), problems)
     assert len(source.answer(range(COUNT))) == 0
@@ -441,13 +442,13 @@ def test_the_file_has_to_be_there_and_unchanged(tmp_path, problems):
         ({"path": None}, "dataset.answers.path=null: name the file"),
         ({"k": 0}, "dataset.answers.k=0: expected a whole number, at least 1"),
         ({"shard": 0}, "dataset.answers.shard=0"),
-        ({"max_left_out": -0.1}, "dataset.answers.max_left_out=-0.1: expected a number from 0 to 1"),
+        ({"max_left_out": -0.1}, "dataset.answers.max_left_out=-0.1: expected a number, 0 to 1"),
         ({"max_left_out": math.nan}, "dataset.answers.max_left_out=nan"),
-        ({"sources": []}, "dataset.answers.sources=[]: name at least one"),
-        ({"max_missing": 1.5}, "dataset.answers.max_missing=1.5: expected a number from 0 to 1"),
-        ({"first_id": 2}, "dataset.answers.first_id=2: expected 0, 1 or null"),
-        ({"path": 5}, "dataset.answers.path=5: expected the name of a file, or a list of them"),
-        ({"path": ["a.jsonl", 5]}, "dataset.answers.path=['a.jsonl', 5]: expected the name"),
+        ({"sources": []}, "dataset.answers.sources=[]: expected a list of one or more texts or null"),
+        ({"max_missing": 1.5}, "dataset.answers.max_missing=1.5: expected a number, 0 to 1"),
+        ({"first_id": 2}, "dataset.answers.first_id=2: expected one of 0, 1, or null"),
+        ({"path": 5}, "dataset.answers.path=5: expected a text or a list of texts or null"),
+        ({"path": ["a.jsonl", 5]}, "dataset.answers.path=['a.jsonl', 5]: expected a text or a list of texts"),
     ],
 )
 def test_options_of_ones_own(changed, message):

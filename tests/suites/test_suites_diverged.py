@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from toys import Quarters, bytes_of, dataset, inputs, options, values
 from vaebench.config.choices import choices, leaf
 from vaebench.config.request import Request
-from vaebench.data.audio import assemble, clips
+from vaebench.data.audio import AudioData, clips
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.nn.tokenizers import autoencoders
@@ -172,7 +172,7 @@ def test_audio(tmp_path, monkeypatch):
     random = torch.Generator().manual_seed(0)
     waves = [(torch.randn(length, generator=random) * 3000).short().numpy() for length in (6000, 5000, 7000)]
     part = clips(waves, [0, 1, 2])
-    data = assemble(name="toy", shape=(1, 1000), sample_rate=8000, train=part, test=part, source="")
+    data = AudioData(name="toy", shape=(1, 1000), sample_rate=8000, train=part, test=part, source="")
     monkeypatch.setitem(sys.modules, "pesq", None)
     suite = Tokens(**options("tokens"))
     whole = measured(suite, Silence(""), data, tmp_path)

@@ -59,7 +59,7 @@ class Told(nn.Module):
 
 def problems(count: int = Q + 5) -> Problems:
     test = tuple(Problem(str(n), f"question {n}", str(n)) for n in range(count))
-    return Problems("toy", (), test, "", "digest")
+    return Problems("toy", (), test, source="", digest="digest")
 
 
 def make(

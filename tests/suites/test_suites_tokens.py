@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import toys
 from toys import bytes_of, counts, dataset, values
 from vaebench.contracts import Reconstructs, SuiteInputs, SuiteResult, Tokenizes
-from vaebench.data.audio import AudioData, assemble, clips
+from vaebench.data.audio import AudioData, clips
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics import speech
@@ -145,7 +145,7 @@ def spoken(seconds: float, pitch: float = 200.0) -> np.ndarray:
 def audio(waves: list[np.ndarray], labels: list[int] | None = None, rate: int = 8000) -> AudioData:
     test = clips(waves, labels or [0] * len(waves))
     facts = {"name": "toy", "shape": [1, 480], "sample_rate": rate, "source": "", "digest": "toy"}
-    return assemble(train=clips([spoken(0.5)], [0]), test=test, **facts)
+    return AudioData(train=clips([spoken(0.5)], [0]), test=test, **facts)
 
 
 class Steps(nn.Module):

@@ -9,8 +9,7 @@ from rich.table import Table
 from vaebench.cli.terminal import Terminal
 from vaebench.config.choices import choices
 from vaebench.data.fetch import fetch, status, verify
-from vaebench.data.places import shown_path
-from vaebench.data.status import DatasetStatus, FileStatus
+from vaebench.data.places import DatasetStatus, FileStatus, shown_path
 from vaebench.errors import UserError, unknown
 
 

@@ -13,7 +13,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -182,7 +182,8 @@ def fits(value: Any, hint: Any) -> bool:
 @functools.cache
 def hints(callee: Callable[..., Any]) -> dict[str, Any]:
     """What each argument may be, marks and all; empty where the hints cannot be read."""
-    function = callee.__init__ if inspect.isclass(callee) else callee
+    # The fields of a dataclass may be those of another module, where their hints have to be read.
+    function = callee.__init__ if inspect.isclass(callee) and not is_dataclass(callee) else callee
     try:
         return typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError):  # torch.optim's hints name types that exist only while type checking

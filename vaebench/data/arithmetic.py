@@ -16,7 +16,7 @@ import hashlib
 import random
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -24,7 +24,7 @@ from annotated_types import Interval, Len
 from torch import Tensor
 
 from vaebench.config.signatures import LARGEST, checked, require
-from vaebench.data.batch import Batch
+from vaebench.data.batch import Batch, Held
 from vaebench.data.problems import Pair, Problem, Problems
 from vaebench.errors import UserError
 
@@ -40,14 +40,8 @@ QUESTIONS = ("How many {things} does {name} have?", "How many {things} are there
 
 # A word or a digit takes the space before it along, so the tokens of a text joined give the text again.
 PATTERN = r" ?[A-Za-z]+| ?[0-9]|#+| ?[^\sA-Za-z0-9#]|\s"
-PAD, UNKNOWN, SYSTEM, USER, ASSISTANT, END = SPECIAL = (
-    "<|pad|>",
-    "<|unknown|>",
-    "<|system|>",
-    "<|user|>",
-    "<|assistant|>",
-    "<|end|>",
-)
+SPECIAL = tuple(f"<|{name}|>" for name in ("pad", "unknown", "system", "user", "assistant", "end"))
+PAD, UNKNOWN, SYSTEM, USER, ASSISTANT, END = SPECIAL
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -60,11 +54,11 @@ _Most = Annotated[int, Interval(ge=9, le=10_000)]  # every possible next number 
 
 
 @dataclass(frozen=True)
-class TokenData:
+class TokenData(Held):
     """Questions with their worked solutions as token ids, padded on the right.
 
-    ``ids`` int64 ``[n t]``; ``scored`` the same with -100 where nothing is to be predicted (question,
-    padding); ``lengths`` int64 ``[n]``. ``words``: the tokens, special ones first, in the order of their ids;
+    ``ids`` int64 ``[n t]``; ``scored`` the same with -100 where nothing is to be predicted (question, padding);
+    ``lengths`` int64 ``[n]``. ``words``: the tokens, special ones first, in the order of their ids;
     ``pattern``: the regular expression whose matches are a text's tokens; ``chat_template``: how messages become a
     prompt (Jinja).
     """
@@ -76,15 +70,6 @@ class TokenData:
     words: tuple[str, ...]
     pattern: str
     chat_template: str
-    source: str
-    digest: str
-    note: str
-    stand_in: bool
-
-    @property
-    def device(self) -> torch.device:
-        """Where the ids lie."""
-        return self.ids.device
 
     def __len__(self) -> int:
         """The number of problems."""
@@ -95,10 +80,6 @@ class TokenData:
         width = int(self.lengths[rows].max())
         return Batch(self.ids[rows, :width], self.scored[rows, :width])
 
-    def to(self, device: torch.device | str) -> TokenData:
-        """The same data on ``device``."""
-        return replace(self, **{key: getattr(self, key).to(device) for key in ("ids", "scored", "lengths")})
-
 
 @checked("problems")
 def problems(
@@ -108,17 +89,9 @@ def problems(
 
     The first training pairs and the test problems are the same however many training pairs are asked for.
 
-    Args:
-        name: what the set is called.
-        train: how many training pairs.
-        test: how many test problems.
-        seed: of everything that is drawn.
-        steps: the fewest and the most operations of a problem.
-        largest: the numbers stated in a problem are 2 to this (factors 2 to 9).
-        most: no result is larger, at least ``largest``.
-
-    Raises:
-        UserError: an option is out of range, or there are not so many different problems.
+    ``train``, ``test``: how many of them. ``seed``: of everything that is drawn. ``steps``: the fewest and the most
+    operations of a problem. ``largest``: the numbers stated in a problem are 2 to this (factors 2 to 9). ``most``: no
+    result is larger, at least ``largest``. Raises `UserError` if there are not so many different problems.
     """
     ordered = f"problems.steps={list(steps)}: expected the fewest and then the most operations, [1, 3] for one"
     require(
@@ -129,12 +102,9 @@ def problems(
     pairs = _draw(train, f"{seed} train", steps, largest, most, without=[solution for _, solution in held_out])
     content = "\n\n".join(f"{question}\n{solution}" for question, solution in [*pairs, *held_out])
     return Problems(
-        name=name,
-        train=tuple(Pair(question, solution) for question, solution in pairs),
-        test=tuple(
-            Problem(f"arithmetic/{number}", question, final_answer(solution))
-            for number, (question, solution) in enumerate(held_out)
-        ),
+        name,
+        tuple(Pair(question, solution) for question, solution in pairs),
+        tuple(Problem(f"arithmetic/{n}", question, final_answer(text)) for n, (question, text) in enumerate(held_out)),
         source="embedded",
         digest=hashlib.sha256(content.encode()).hexdigest()[:16],
         note=f"generated arithmetic word problems, seed {seed}",
@@ -146,11 +116,7 @@ def problems(
 def tokens(
     *, name: str, train: _Problems, test: _Problems, seed: int, steps: _Steps, largest: _Largest, most: _Most
 ) -> TokenData:
-    """The training pairs of `problems` with the same arguments as token ids; the test problems are only kept out.
-
-    Raises:
-        UserError: as `problems` does.
-    """
+    """The training pairs of `problems` with the same arguments as token ids; the test problems are only kept out."""
     found = problems(name=name, train=train, test=test, seed=seed, steps=steps, largest=largest, most=most)
     words = vocabulary()
     numbers = {word: number for number, word in enumerate(words)}
@@ -161,10 +127,10 @@ def tokens(
         rows.append(prompt + answer)
         scored.append([NOT_SCORED] * len(prompt) + answer)
     return TokenData(
-        name=name,
-        ids=_padded(rows, numbers[PAD]),
-        scored=_padded(scored, NOT_SCORED),
-        lengths=torch.tensor([len(row) for row in rows]),
+        name,
+        _padded(rows, numbers[PAD]),
+        _padded(scored, NOT_SCORED),
+        torch.tensor([len(row) for row in rows]),
         words=words,
         pattern=PATTERN,
         chat_template=CHAT_TEMPLATE,

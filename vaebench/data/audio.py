@@ -9,8 +9,8 @@ import hashlib
 import re
 import tarfile
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -20,8 +20,9 @@ from annotated_types import Interval
 from torch import Tensor
 
 from vaebench.config.signatures import checked
-from vaebench.data.batch import Batch
-from vaebench.data.fetch import Files, obtain
+from vaebench.data.batch import Batch, Held
+from vaebench.data.fetch import obtain
+from vaebench.data.files import Files
 from vaebench.data.places import BadFile
 from vaebench.data.waves import FULL_SCALE, normalised, read_wav, to_int16, to_mono
 from vaebench.errors import UserError
@@ -43,6 +44,11 @@ class Clips:
     starts: Tensor
     lengths: Tensor
     labels: Tensor
+
+    @classmethod
+    def of(cls, samples: Tensor, lengths: Tensor, labels: Tensor) -> Clips:
+        """Samples int16 ``[n]`` that hold clips of these lengths, one after the other."""
+        return cls(samples, lengths.cumsum(0) - lengths, lengths, labels)
 
     def __len__(self) -> int:
         """The number of clips."""
@@ -67,42 +73,58 @@ class Clips:
         values = self.samples[self.starts[rows][:, None] + places] * inside
         return values[:, None].float().div_(FULL_SCALE)
 
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+        return self.samples.device
+
     def to(self, device: torch.device | str) -> Clips:
         """The same clips on ``device``."""
         return Clips(*(part.to(device) for part in (self.samples, self.starts, self.lengths, self.labels)))
 
 
 @dataclass(frozen=True)
-class AudioData:
-    """An audio dataset: the clips of both splits, at ``sample_rate`` Hz; ``crop`` samples are one training item.
+class AudioData(Held):
+    """An audio dataset: the clips of both splits, at ``sample_rate`` Hz, and the ``shape`` (1, samples) of a crop.
 
-    ``source``, ``digest``, ``note`` and ``stand_in`` are those of `vaebench.contracts.TrainingData`. ``place``: where
-    batches go if the clips are mapped from a file on disk, and so stay on the CPU; None for clips in memory. Without a
-    training split ``train`` is empty, and the set can be evaluated on only. ``class_names`` are those of
-    `vaebench.data.images.ImageData`.
+    Without a training split ``train`` is empty, and the set can be evaluated on only. ``class_names`` are those of
+    `vaebench.data.images.ImageData`. A ``digest`` that is not given is taken of the clips.
+
+    Raises `UserError` if ``shape`` is not (1, samples), is longer than every training clip, or there is no test clip.
     """
 
     name: str
+    shape: Sequence[int]
     sample_rate: int
-    crop: int
     train: Clips
     test: Clips
-    source: str
-    digest: str
-    note: str
-    stand_in: bool
-    place: torch.device | None = None
     class_names: tuple[str, ...] | None = None
+    digest: str = field(default="", kw_only=True)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(1, samples) of a training item."""
-        return 1, self.crop
+    def __post_init__(self) -> None:
+        if len(self.shape) != 2 or self.shape[0] != 1 or self.shape[1] < 1:
+            raise UserError(f"dataset.shape={list(self.shape)}: audio has one channel, (1, samples)")
+        if not len(self.test):
+            raise UserError(f"{self.name}: {len(self.train)} training clips and no test clip")
+        if any(len(part) and int(part.lengths.min()) < 1 for part in (self.train, self.test)):
+            raise UserError(f"{self.name}: a clip has no samples")
+        longest = int(self.train.lengths.max()) if len(self.train) else self.shape[1]
+        if self.shape[1] > longest:
+            raise UserError(
+                f"dataset.shape={list(self.shape)}: a crop of {self.shape[1]} samples is longer than every training "
+                f"clip of {self.name}; the longest has {longest} ({longest / self.sample_rate:.2f} s); choose fewer"
+            )
+        object.__setattr__(self, "shape", tuple(self.shape))
+        object.__setattr__(self, "digest", self.digest or self._content())
 
-    @property
-    def device(self) -> torch.device:
-        """Where batches go."""
-        return self.place or self.train.samples.device
+    def _content(self) -> str:
+        """16 hex digits of the sha256 over the clips of both splits."""
+        content = hashlib.sha256(f"{self.sample_rate} Hz".encode())
+        for split, part in {"train": self.train, "test": self.test}.items():
+            content.update(f"{split} {len(part)} {len(part.samples)}".encode())
+            for values in (part.samples, part.lengths, part.labels):
+                content.update(values.numpy().data)
+        return content.hexdigest()[:16]
 
     @property
     def classes(self) -> int:
@@ -116,25 +138,17 @@ class AudioData:
         return len(self.train)
 
     def batch(self, rows: Tensor) -> Batch:
-        """A random crop of each of these training clips, float32 ``[b 1 crop]`` in [-1, 1], and their labels ``[b]``.
+        """A random crop of each of these training clips, float32 ``[b 1 t]`` in [-1, 1], and their labels ``[b]``.
 
-        The crops are drawn from the global generator of the CPU, so that they are the same on every device.
-
-        Raises:
-            UserError: there is no training split.
+        The crops are drawn from the global generator of the CPU, so that they are the same on every device. Raises
+        `UserError` if there is no training split.
         """
         if not len(self.train):
             raise UserError(f"{self.name} has no training clips here, only a test split; train on another dataset")
         draws = torch.randint(_DRAWS, (len(rows),))
         rows = rows.to(self.train.lengths.device)
-        crops = self.train.crops(rows, self.crop, draws)
+        crops = self.train.crops(rows, self.shape[1], draws)
         return Batch(crops.to(self.device), self.train.labels[rows].to(self.device))
-
-    def to(self, device: torch.device | str) -> AudioData:
-        """The same data with its clips on ``device``; mapped clips stay, and their batches go there."""
-        if self.place is not None:
-            return replace(self, place=torch.device(device))
-        return replace(self, train=self.train.to(device), test=self.test.to(device))
 
 
 @checked("dataset")
@@ -152,16 +166,10 @@ def fsdd(
     Recordings 5 and up of each speaker and digit are training clips. The test clips are too short for measures of
     speech, so the five of a speaker and digit are joined in order to one item: 60 items.
 
-    Args:
-        name: the folder of its files under ``$VAEBENCH_DATA`` or the cache.
-        shape: (1, samples) of a training crop.
-        sample_rate: in Hz, that of the recordings; checked.
-        peak: every recording is scaled to this largest magnitude; a silent one is left as it is.
-        files: ``archive``, a tar file of ``recordings/{digit}_{speaker}_{index}.wav``, read in place.
-        mirrors: addresses of folders to download from.
-
-    Raises:
-        UserError: the archive is missing, corrupt or not what it should be, or an option is out of range.
+    ``shape``: (1, samples) of a training crop. ``sample_rate``: in Hz, that of the recordings; checked. ``peak``: every
+    recording is scaled to this largest magnitude; a silent one is left as it is. ``files``: ``archive``, a tar file of
+    ``recordings/{digit}_{speaker}_{index}.wav``, read in place, under ``$VAEBENCH_DATA`` or the cache in ``name``, or
+    to download from the folders ``mirrors``. Raises `UserError` if it is missing, corrupt or not what it should be.
     """
     located = obtain(name=name, files=files, mirrors=mirrors, roles=("archive",))
     recordings = _recordings(located.paths["archive"], sample_rate=sample_rate, peak=peak)
@@ -170,10 +178,10 @@ def fsdd(
     for (digit, speaker, index), clip in recordings.items():
         if index < _FSDD_TEST:
             joined.setdefault((digit, speaker), []).append(clip)
-    return assemble(
-        name=name,
-        shape=shape,
-        sample_rate=sample_rate,
+    return AudioData(
+        name,
+        shape,
+        sample_rate,
         train=clips([clip for clip, _ in train], [digit for _, digit in train]),
         test=clips([np.concatenate(parts) for parts in joined.values()], [digit for digit, _ in joined]),
         source=located.source,
@@ -193,83 +201,22 @@ def _recordings(path: Path, *, sample_rate: int, peak: float) -> dict[tuple[int,
                 if not match:
                     raise UserError(f"{path}: {member.name!r} is not named digit_speaker_index.wav")
                 where = int(match["digit"]), match["speaker"], int(match["index"])
-                found[where] = _recording(f"{path}, {member.name}", stream.read(), sample_rate, peak)
+                try:
+                    values, rate = read_wav(stream.read())
+                except BadFile as error:
+                    raise UserError(f"{path}, {member.name}: {error}") from error
+                if rate != sample_rate:
+                    raise UserError(
+                        f"dataset.sample_rate={sample_rate}: {path}, {member.name} has {rate} samples a second"
+                    )
+                found[where] = to_int16(normalised(to_mono(values), peak))
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise UserError(f"{path}: cannot be read to its end ({error})") from error
     return dict(sorted(found.items()))
-
-
-def _recording(where: str, content: bytes, sample_rate: int, peak: float) -> np.ndarray:
-    try:
-        values, rate = read_wav(content)
-    except BadFile as error:
-        raise UserError(f"{where}: {error}") from error
-    if rate != sample_rate:
-        raise UserError(f"dataset.sample_rate={sample_rate}: {where} has {rate} samples a second")
-    return to_int16(normalised(to_mono(values), peak))
 
 
 def clips(waves: Sequence[np.ndarray], labels: Sequence[int]) -> Clips:
     """Waves int16 ``[t]`` and their labels as `Clips`."""
     lengths = np.array([len(wave) for wave in waves], np.int64)
     samples = np.concatenate(waves) if waves else np.zeros(0, np.int16)
-    return laid_out(*map(torch.from_numpy, (samples, lengths, np.array(labels, np.int64))))
-
-
-def laid_out(samples: Tensor, lengths: Tensor, labels: Tensor) -> Clips:
-    """Samples int16 ``[n]`` that hold clips of these lengths, one after the other."""
-    return Clips(samples, lengths.cumsum(0) - lengths, lengths, labels)
-
-
-def assemble(
-    *,
-    name: str,
-    shape: Sequence[int],
-    sample_rate: int,
-    train: Clips,
-    test: Clips,
-    source: str,
-    digest: str = "",
-    note: str = "",
-    stand_in: bool = False,
-    place: torch.device | None = None,
-) -> AudioData:
-    """Both splits, checked, as `AudioData`; without a ``digest`` it is taken of the clips.
-
-    Raises:
-        UserError: ``shape`` is not (1, samples), is longer than every training clip, or there is no test clip.
-    """
-    if len(shape) != 2 or shape[0] != 1 or shape[1] < 1:
-        raise UserError(f"dataset.shape={list(shape)}: audio has one channel, (1, samples)")
-    if not len(test):
-        raise UserError(f"{name}: {len(train)} training clips and no test clip")
-    if any(len(part) and int(part.lengths.min()) < 1 for part in (train, test)):
-        raise UserError(f"{name}: a clip has no samples")
-    longest = int(train.lengths.max()) if len(train) else shape[1]
-    if shape[1] > longest:
-        raise UserError(
-            f"dataset.shape={list(shape)}: a crop of {shape[1]} samples is longer than every training clip of {name}; "
-            f"the longest has {longest} ({longest / sample_rate:.2f} s); choose fewer"
-        )
-    return AudioData(
-        name=name,
-        sample_rate=sample_rate,
-        crop=shape[1],
-        train=train,
-        test=test,
-        source=source,
-        digest=digest or _digest({"train": train, "test": test}, sample_rate),
-        note=note,
-        stand_in=stand_in,
-        place=place,
-    )
-
-
-def _digest(splits: Mapping[str, Clips], sample_rate: int) -> str:
-    """16 hex digits of the sha256 over the clips of both splits."""
-    content = hashlib.sha256(f"{sample_rate} Hz".encode())
-    for split, part in splits.items():
-        content.update(f"{split} {len(part)} {len(part.samples)}".encode())
-        for values in (part.samples, part.lengths, part.labels):
-            content.update(values.numpy().data)
-    return content.hexdigest()[:16]
+    return Clips.of(*map(torch.from_numpy, (samples, lengths, np.array(labels, np.int64))))

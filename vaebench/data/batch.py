@@ -1,11 +1,15 @@
-"""What data hands to a training step."""
+"""What data hands to a training step, and what all sets to train on have in common."""
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from typing import Self
+
+    import torch
     from torch import Tensor
 
 
@@ -21,3 +25,49 @@ class Batch:
 
     x: Tensor
     y: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a set says of itself.
+
+    ``source``: ``embedded``, ``VAEBENCH_DATA`` or ``download``. ``digest``: 16 hex digits, of the content. ``note``:
+    which part of a set this is, and what was left out of it; empty for all of it. ``stand_in``: whether it stands for a
+    paper's dataset without being it.
+    """
+
+    source: str
+    digest: str
+    note: str = ""
+    stand_in: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held(Facts):
+    """A set to train on, as `vaebench.contracts.TrainingData`.
+
+    ``place``: where batches go if the data are mapped from files on disk, and so stay on the CPU; None for data in
+    memory.
+    """
+
+    place: torch.device | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches go."""
+        device: torch.device = self.place or next(iter(self._parts().values())).device
+        return device
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same data on ``device``; mapped ones stay, and their batches go there."""
+        import torch
+
+        moved = copy(self)  # not `replace`: what is moved was checked when it was made
+        mapped = self.place is not None
+        parts = {"place": torch.device(device)} if mapped else {n: part.to(device) for n, part in self._parts().items()}
+        vars(moved).update(parts)
+        return moved
+
+    def _parts(self) -> dict[str, Any]:
+        """The tensors, by field."""
+        return {name: value for name, value in vars(self).items() if hasattr(value, "to")}

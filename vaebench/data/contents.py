@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from vaebench.config.choices import kinds
-from vaebench.data.files import Splits, check_fields, split_names
-from vaebench.data.places import READ, BadFile, Tree, cache, find_tree, not_read, opened, shown_path, walk
+from vaebench.data.files import check_fields, split_names
+from vaebench.data.places import READ, BadFile, Splits, Tree, cache, find_tree, not_read, opened, shown_path, walk
+from vaebench.disk import write_bytes
+from vaebench.errors import UserError
 
 _DIGITS = 32  # of a checksum that are kept: 128 bits
 _SETTLED = 2_000_000_000  # ns; a file changed later than this before it was read may change again at the same time
@@ -68,28 +70,17 @@ def listing(tree: Tree, kind: str) -> Listing:
     looks, key = _looks.get(), (tree.root, tuple(sorted(tree.splits.items())), kind)
     if looks is not None and key in looks:
         return looks[key]
-    paths: dict[str, list[tuple[Path, str]]] = {}
-    other: list[str] = []
-    for split, folders in tree.splits.items():
-        paths[split] = []
-        for folder in folders:
-            for path in walk(folder):
-                if path.suffix.lower() in READ[kind]:
-                    paths[split].append((path, str(path.relative_to(folder))))
-                else:
-                    other.append(path.suffix.lower())
-    digests = checksums(tree.root, [path for each in paths.values() for path, _ in each])
-    files = {split: tuple(Item(path, name, digests[path]) for path, name in each) for split, each in paths.items()}
-    found = Listing(files, not_read(kind, other))
+    there = [(split, folder, path) for split, each in tree.splits.items() for folder in each for path in walk(folder)]
+    digests = checksums(tree.root, [path for _, _, path in there if path.suffix.lower() in READ[kind]])
+    files: dict[str, list[Item]] = {split: [] for split in tree.splits}
+    for split, folder, path in there:
+        if path in digests:
+            files[split].append(Item(path, str(path.relative_to(folder)), digests[path]))
+    other = not_read(kind, (path.suffix.lower() for _, _, path in there))
+    found = Listing({split: tuple(items) for split, items in files.items()}, other)
     if looks is not None:
         looks[key] = found
     return found
-
-
-def contents(name: str, splits: Splits, kind: str) -> str | None:
-    """16 hex digits over the names and contents of a set's files; None if there are none."""
-    tree = find_tree(name, splits, kind)
-    return None if tree is None else listing(tree, kind).digest
 
 
 @contextmanager
@@ -109,18 +100,20 @@ def checksums(folder: Path, paths: Sequence[Path]) -> dict[Path, str]:
     """
     where = cache("checksums") / f"{folder.name}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}.json"
     known, states = _read(where), {path: _state(path) for path in paths}
-    kept = {path: known.get(str(path), (None, "")) for path in paths}
-    missing = [path for path, state in states.items() if state is not None and kept[path][0] != state]
+    before = {path: known.get(str(path), (None, "")) for path in paths}
+    found = {path: before[path][1] if state else "" for path, state in states.items()}
+    missing = {path: state for path, state in states.items() if state and before[path][0] != state}
     if not missing:
-        return {path: kept[path][1] if states[path] else "" for path in paths}
-    size = sum(state[0] for path in missing if (state := states[path]))
-    if len(missing) >= _WORTH_A_LINE[0] or size >= _WORTH_A_LINE[1]:
+        return found
+    if len(missing) >= _WORTH_A_LINE[0] or sum(size for size, *_ in missing.values()) >= _WORTH_A_LINE[1]:
         sys.stderr.write(f"note: taking the checksums of {len(missing):,} files in {shown_path(folder)}, once\n")
     began = time.time_ns()
-    found = {path: kept[path][1] if states[path] else "" for path in paths} | {p: digest_of(p) for p in missing}
+    found |= {path: digest_of(path) for path in missing}
     settled = {path: state for path, state in states.items() if state and max(state[1:3]) < began - _SETTLED}
-    fresh = {str(path): (state, found[path]) for path, state in settled.items() if found[path]}
-    _write(where, {path: [*state, digest] for path, (state, digest) in (known | fresh).items()})
+    known |= {str(path): (state, found[path]) for path, state in settled.items() if found[path]}
+    content = json.dumps({path: [*state, digest] for path, (state, digest) in known.items()})
+    with suppress(OSError, UserError):  # a cache that cannot be written costs time and nothing else
+        write_bytes(where, content.encode())
     return found
 
 
@@ -130,9 +123,8 @@ def _state(path: Path) -> _State | None:
         state = path.stat()
     except OSError:
         return None
-    if not stat.S_ISREG(state.st_mode):
-        return None
-    return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
+    ordinary = stat.S_ISREG(state.st_mode)
+    return (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino) if ordinary else None
 
 
 def digest_of(path: Path) -> str:
@@ -153,16 +145,10 @@ def _read(where: Path) -> dict[str, tuple[_State, str]]:
         return {}
 
 
-def _write(where: Path, found: Mapping[str, Sequence[Any]]) -> None:
-    """Written whole or not at all. A cache that cannot be written costs time and nothing else."""
-    part = where.with_name(f".{where.name}.{os.getpid()}")
-    with suppress(OSError):
-        where.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_text(json.dumps(found), encoding="utf-8")
-            part.replace(where)
-        finally:
-            part.unlink(missing_ok=True)
+def contents(name: str, splits: Splits, kind: str) -> str | None:
+    """16 hex digits over the names and contents of a set's files; None if there are none."""
+    tree = find_tree(name, splits, kind)
+    return None if tree is None else listing(tree, kind).digest
 
 
 def dataset_leaf(leaf: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from vaebench.data.batch import Batch
+from vaebench.data.batch import Batch, Held
 from vaebench.data.shards import again, tensors
 from vaebench.errors import UserError
 
@@ -43,21 +43,12 @@ def truncated(paths: Sequence[Path], folder: Path) -> int:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Pairs(Held):
     """Embedded training pairs, float32 ``[n e]`` each: a batch is solutions ``x`` given questions ``y``."""
 
     name: str
     questions: Tensor
     solutions: Tensor
-    source: str
-    digest: str
-    note: str
-    stand_in: bool
-
-    @property
-    def device(self) -> torch.device:
-        """Where the vectors lie."""
-        return self.questions.device
 
     def __len__(self) -> int:
         """The number of pairs."""
@@ -66,10 +57,6 @@ class Pairs:
     def batch(self, rows: Tensor) -> Batch:
         """The pairs in these rows."""
         return Batch(self.solutions[rows], self.questions[rows])
-
-    def to(self, device: torch.device | str) -> Pairs:
-        """The same pairs on ``device``."""
-        return replace(self, questions=self.questions.to(device), solutions=self.solutions.to(device))
 
 
 def digest(*vectors: Tensor) -> str:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vaebench.config.choices import leaf
+from vaebench.data.places import Splits, both, given
 from vaebench.errors import UserError
 
 # role -> {file: name, sha256: hex digits} and, if need be, {md5: hex digits, folder: another than the set's}
 Files = Mapping[str, Mapping[str, str]]
-# train and test -> sub-folders of a set of ordinary folders; "val|test": the first of these that is there
-Splits = Mapping[str, Sequence[str]]
 PARTS = ("problems", "answers")  # of a dataset that is composed
 _LONGEST_NAME = 100
 _MOST_VALUES = 1 << 26  # in an item: 256 MB of float32
@@ -29,6 +28,14 @@ class File:
     file: str
     sha256: str
     mirrors: tuple[str, ...]
+
+    def find(self) -> Path | None:
+        """Where it is, if it is."""
+        return next((path for folder in both(self.folder) if (path := folder / self.file).is_file()), None)
+
+    def is_given(self, path: Path) -> bool:
+        """Whether this is where it lies in ``$VAEBENCH_DATA``."""
+        return path.parent == given(self.folder)
 
 
 @dataclass(frozen=True)
@@ -54,43 +61,33 @@ class Spec:
 def specification(name: str) -> Spec:
     """The files of a dataset: its own, or those of its problems and of its answers.
 
-    Raises:
-        UserError: there is no such dataset, or a YAML is not what it should be.
+    Raises `UserError` if there is no such dataset, or a YAML is not what it should be.
     """
     own = leaf("dataset", name)
     if own.get("name") != name:
         raise UserError(
             f"conf/dataset/{name}.yaml: must be a mapping with 'name: {name}', the name its files and results go by"
         )
-    chosen = _parts(name, own)
-    leaves = [(choice, leaf(group, choice)) for group, choice in chosen.items()] or [(name, own)]
-    files, partial = (
-        [entry for choice, part in leaves for entry in _described(choice, part, group)]
-        for group in ("files", "partial")
-    )
-    once = {(entry.folder, entry.file): entry for entry in files}  # two parts may name the same file
+    chosen = parts(name)
+    files: dict[tuple[str, str], File] = {}
+    partial: dict[tuple[str, str], File] = {}  # by folder and name: two parts may name the same file
+    for choice, said in [(choice, leaf(group, choice)) for group, choice in chosen.items()] or [(name, own)]:
+        for group, found in (("files", files), ("partial", partial)):
+            if said.get(group):
+                described = entries(choice, said.get("folder"), said[group], said.get("mirrors") or ())
+                found |= {(entry.folder, entry.file): entry for entry in described.values()}
     kind = "answers" if chosen else str(own.get("data") or "images")
-    splits = own.get("splits")
-    return Spec(name, tuple(once.values()), tuple(partial), kind, None if splits is None else split_names(name, splits))
-
-
-def _described(name: str, said: Mapping[str, Any], group: str) -> Iterable[File]:
-    files = said.get(group) or {}
-    return entries(name, said.get("folder") or name, files, said.get("mirrors") or ()).values() if files else ()
+    splits = None if own.get("splits") is None else split_names(name, own["splits"])
+    return Spec(name, tuple(files.values()), tuple(partial.values()), kind, splits)
 
 
 def parts(name: str) -> dict[str, str]:
     """What a composed dataset is made of: ``{"problems": ..., "answers": ...}``, choices of these groups; else empty.
 
-    Raises:
-        UserError: there is no such dataset, or its YAML does not say.
+    Raises `UserError` if there is no such dataset, or its YAML does not say.
     """
-    return _parts(name, leaf("dataset", name))
-
-
-def _parts(name: str, said: Mapping[str, Any]) -> dict[str, str]:
     chosen = {}
-    for entry in said.get("defaults") or ():
+    for entry in leaf("dataset", name).get("defaults") or ():
         for key, choice in entry.items() if isinstance(entry, Mapping) else ():
             group, _, package = str(key).removeprefix("/").partition("@")
             if group in PARTS and package == group:
@@ -100,9 +97,12 @@ def _parts(name: str, said: Mapping[str, Any]) -> dict[str, str]:
     return chosen
 
 
-def entries(name: str, folder: str, files: Files, mirrors: Sequence[str]) -> dict[str, File]:
-    """The files to look for. Names become paths and may come from a stored request: none may lead out of its folder."""
-    wrong = _misnamed(name)
+def entries(name: str, folder: str | None, files: Files, mirrors: Sequence[str] = ()) -> dict[str, File]:
+    """The files to look for, by their roles; without a ``folder`` they lie in that of the set's name.
+
+    Names become paths and may come from a stored request: none may lead out of its folder. Raises `UserError`.
+    """
+    wrong, folder = _misnamed(name), folder or name
     if not _inside(folder):
         wrong.append(f"dataset {name}: folder={folder!r} must lie in the data folder")
     found = {}
@@ -124,8 +124,7 @@ def entries(name: str, folder: str, files: Files, mirrors: Sequence[str]) -> dic
 def split_names(name: str, splits: Splits) -> dict[str, tuple[str, ...]]:
     """The sub-folders of a set of ordinary folders, checked: none may lead out of the set's own folder.
 
-    Raises:
-        UserError: there is no train or no test, or a name is not one.
+    Raises `UserError` if there is no train or no test, or a name is not one.
     """
     if not isinstance(splits, Mapping) or sorted(splits) != ["test", "train"]:
         raise UserError(f"dataset {name}: splits must be train and test, each a list of sub-folders")
@@ -145,8 +144,7 @@ def split_names(name: str, splits: Splits) -> dict[str, tuple[str, ...]]:
 def check_fields(leaf: Mapping[str, Any]) -> None:
     """What any dataset's YAML says of it: its name becomes paths and headings, an item of its shape has to fit.
 
-    Raises:
-        UserError: the name is not a plain one, or the shape is beyond every memory.
+    Raises `UserError` if the name is not a plain one, or the shape is beyond every memory.
     """
     wrong, shape = _misnamed(leaf.get("name")), leaf.get("shape")
     if isinstance(shape, list) and all(type(size) is int for size in shape) and math.prod(shape) > _MOST_VALUES:

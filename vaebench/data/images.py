@@ -18,9 +18,16 @@ With that, ``dataset=kmnist`` is a choice; its files lie in ``$VAEBENCH_DATA/kmn
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import lzma
+import math
+import tarfile
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,28 +35,31 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vaebench.config.signatures import AtLeast2, checked
-from vaebench.data.batch import Batch
-from vaebench.data.fetch import Files, is_partial, obtain
-from vaebench.data.image_files import CIFAR_BATCHES, cifar_archive, cifar_records, read_bytes, read_idx
+from vaebench.data.batch import Batch, Held
+from vaebench.data.fetch import is_partial, obtain
+from vaebench.data.files import Files, entries
 from vaebench.errors import UserError
 
 _IDX_ROLES = ("train_images", "train_labels", "test_images", "test_labels")
+_IDX_UNSIGNED_BYTES = 8
+_CIFAR_BATCHES = ("batch_1", "batch_2", "batch_3", "batch_4", "batch_5")
+_CIFAR_RECORD = 1 + 3 * 32 * 32  # label, then the red, the green and the blue plane, row by row
 _CIFAR_TEST_IMAGES = 10_000
 _DIGITS_TEST = 360
 _DIGITS_LARGEST = 512  # pixels of a side: 4 GB while they are made
 _PHOTOS = ("china.jpg", "flower.jpg")
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_OPENERS: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
+_BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError)
+_Split = tuple[np.ndarray, np.ndarray]  # images uint8 [n c h w], labels [n]
 
 
 @dataclass(frozen=True)
-class ImageData:
+class ImageData(Held):
     """A dataset in memory: images uint8 ``[n c h w]`` and labels int64 ``[n]`` of both splits.
 
-    ``source``: ``embedded``, ``VAEBENCH_DATA`` or ``download``. ``digest``: 16 hex digits, of the content.
-    ``note``: which part of the set this is, empty for all of it. ``stand_in``: whether it stands for a paper's dataset
-    without being it. ``place``: where batches go if the images are mapped from files on disk, and so stay on the CPU;
-    None for images in memory. A set without training images can be evaluated on only. ``class_names``: of the labels 0,
-    1, ...; empty for a set without classes, whose labels are all 0; None where they have numbers only.
+    A set without training images can be evaluated on only. ``class_names``: of the labels 0, 1, ...; empty for a set
+    without classes, whose labels are all 0; None where they have numbers only.
     """
 
     name: str
@@ -57,11 +67,6 @@ class ImageData:
     train_y: Tensor
     test_x: Tensor
     test_y: Tensor
-    source: str
-    digest: str
-    note: str
-    stand_in: bool
-    place: torch.device | None = None
     class_names: tuple[str, ...] | None = None
 
     @property
@@ -77,11 +82,6 @@ class ImageData:
             return len(self.class_names)
         return 1 + int(torch.cat([self.train_y, self.test_y]).max())
 
-    @property
-    def device(self) -> torch.device:
-        """Where batches go."""
-        return self.place or self.train_x.device
-
     def __len__(self) -> int:
         """The number of training images."""
         return len(self.train_x)
@@ -92,13 +92,6 @@ class ImageData:
             raise UserError(f"{self.name} has no training images here, only a test split; train on another dataset")
         rows = rows.to(self.train_x.device)
         return Batch(self.train_x[rows].to(self.device).float().div_(255), self.train_y[rows].to(self.device))
-
-    def to(self, device: torch.device | str) -> ImageData:
-        """The same data with its four tensors on ``device``; mapped ones stay, and their batches go there."""
-        if self.place is not None:
-            return replace(self, place=torch.device(device))
-        moved = {key: getattr(self, key).to(device) for key in ("train_x", "train_y", "test_x", "test_y")}
-        return replace(self, **moved)
 
 
 def idx(
@@ -112,14 +105,10 @@ def idx(
 ) -> ImageData:
     """A dataset of four IDX files (MNIST's format), of grey images of unsigned bytes.
 
-    Args:
-        name: the folder of its files under ``$VAEBENCH_DATA`` or the cache.
-        shape: (1, h, w) of an image; checked. With ``pad`` (c, h, w) of what is made of it.
-        files: ``train_images``, ``train_labels``, ``test_images``, ``test_labels``, each with ``file`` and ``sha256``.
-        mirrors: addresses of folders to download from.
-        folder: where the files lie if not in ``name``.
-        pad: put a black frame round every image and repeat it over the channels, as ``shape`` asks for; for models of
-            larger images or of colour.
+    ``files``: ``train_images``, ``train_labels``, ``test_images``, ``test_labels``, each with ``file`` and ``sha256``,
+    under ``$VAEBENCH_DATA`` or the cache in ``folder`` (empty: in ``name``), or to download from the folders
+    ``mirrors``. ``shape``: (1, h, w) of an image; checked. With ``pad`` it is the (c, h, w) of what is made of it: a
+    black frame round every image, repeated over the channels, for models of larger images or of colour.
 
     Raises:
         UserError: a file is missing, corrupt, not IDX, or does not agree with the others or with ``shape``.
@@ -129,13 +118,8 @@ def idx(
     train, test = (arrays[f"{split}_images"][:, None] for split in ("train", "test"))
     if pad:
         train, test = _padded(train, shape), _padded(test, shape)
-    return _assemble(
-        name=name,
-        shape=shape,
-        train=(train, arrays["train_labels"]),
-        test=(test, arrays["test_labels"]),
-        source=located.source,
-    )
+    train_split, test_split = (train, arrays["train_labels"]), (test, arrays["test_labels"])
+    return _assemble(name, shape, train_split, test_split, source=located.source)
 
 
 def _padded(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -151,14 +135,48 @@ def _padded(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return found
 
 
+def read_idx(path: Path, *, dimensions: int) -> np.ndarray:
+    """The array in an IDX file of unsigned bytes, compressed (``.gz``, ``.xz``) or not.
+
+    Format: two zero bytes, the type (8), the number of dimensions, each dimension as a big-endian 32-bit integer, the
+    values with the last dimension running fastest (yann.lecun.com/exdb/mnist).
+
+    Raises:
+        UserError: the file is cut off, goes on after its values, is of another type or has other than ``dimensions``.
+    """
+    content = _read_bytes(path)
+    header = 4 + 4 * dimensions
+    if len(content) < header:
+        raise UserError(f"{path}: {len(content)} bytes are too few for an IDX file of {dimensions} dimensions")
+    wanted = bytes((0, 0, _IDX_UNSIGNED_BYTES, dimensions))
+    if content[:4] != wanted:
+        raise UserError(
+            f"{path}: not an IDX file of unsigned bytes in {dimensions} dimensions "
+            f"(it begins with {content[:4].hex()}, not {wanted.hex()})"
+        )
+    sizes = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, 4))
+    expected, found = math.prod(sizes), len(content) - header
+    if found != expected:
+        product = " x ".join(map(str, sizes))
+        raise UserError(f"{path}: {found} values follow the header, which announces {product} = {expected}")
+    return np.frombuffer(content, np.uint8, offset=header).reshape(sizes)
+
+
+def _read_bytes(path: Path) -> bytes:
+    """The content of a file, decompressed by its suffix."""
+    try:
+        with _OPENERS.get(path.suffix, open)(path, "rb") as stream:
+            content: bytes = stream.read()
+            return content
+    except _BROKEN as error:
+        raise UserError(f"{path}: cannot be read to its end ({error})") from error
+
+
 def digits(*, name: str, shape: Sequence[int]) -> ImageData:
     """scikit-learn's 1,797 handwritten digits, 8x8 in 17 grey levels, resized: a stand-in for MNIST without a file.
 
     Bilinear to ``shape``, the levels 0..16 spread over 0..255. 1,437 training and 360 test images, by scikit-learn's
-    ``train_test_split`` with seed 0, every class in proportion.
-
-    Raises:
-        UserError: ``shape`` is not (1, h, w).
+    ``train_test_split`` with seed 0, every class in proportion. Raises `UserError` if ``shape`` is not (1, h, w).
     """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
@@ -173,32 +191,18 @@ def digits(*, name: str, shape: Sequence[int]) -> ImageData:
     # Half of the range, 127.5, is frequent: the last bit of the interpolation must not decide how it is rounded.
     images = (resized + 0.5 + 1e-6).floor().to(torch.uint8).numpy()
     labels = scans.target.astype(np.uint8)
-    train, test = train_test_split(np.arange(len(labels)), test_size=_DIGITS_TEST, stratify=labels, random_state=0)
-    return _assemble(
-        name=name,
-        shape=shape,
-        train=(images[train], labels[train]),
-        test=(images[test], labels[test]),
-        source="embedded",
-        stand_in=True,
-    )
+    splits = train_test_split(np.arange(len(labels)), test_size=_DIGITS_TEST, stratify=labels, random_state=0)
+    train, test = ((images[rows], labels[rows]) for rows in splits)
+    return _assemble(name, shape, train, test, source="embedded", stand_in=True)
 
 
 @checked("dataset")
 def photos(*, name: str, shape: Sequence[int], train: AtLeast2, test: AtLeast2) -> ImageData:
     """Cells of scikit-learn's two photographs: natural images without a file, out of the domain of digits.
 
-    Each photograph (427 x 640) is cut into cells side by side; as many as are asked for are taken, evenly spread, and
-    as evenly shared out to the splits. The label is the number of the photograph: a temple, a flower.
-
-    Args:
-        name: what the set is called.
-        shape: (1, h, w) for grey cells or (3, h, w) for colour.
-        train: how many training images, an even number.
-        test: how many test images, an even number.
-
-    Raises:
-        UserError: an option is out of range, or the photographs have not so many cells.
+    Each photograph (427 x 640) is cut into cells side by side, grey or in colour by ``shape``; of these ``train`` and
+    ``test`` are taken, both even numbers, evenly spread, and as evenly shared out to the splits. The label is the
+    number of the photograph: a temple, a flower. Raises `UserError` if they have not so many cells.
     """
     from sklearn.datasets import load_sample_image
 
@@ -219,9 +223,7 @@ def photos(*, name: str, shape: Sequence[int], train: AtLeast2, test: AtLeast2) 
         parts["test"].append(taken[tested])
         parts["train"].append(np.delete(taken, tested, axis=0))
     splits = {split: (np.concatenate(both), np.repeat([0, 1], len(both[0]))) for split, both in parts.items()}
-    return _assemble(
-        name=name, shape=shape, train=splits["train"], test=splits["test"], source="embedded", stand_in=True
-    )
+    return _assemble(name, shape, splits["train"], splits["test"], source="embedded", stand_in=True)
 
 
 def _cells(photo: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -241,41 +243,60 @@ def _spread(available: int, count: int) -> np.ndarray:
 def cifar10(
     *, name: str, shape: Sequence[int], files: Files, partial: Files | None = None, mirrors: Sequence[str] = ()
 ) -> ImageData:
-    """CIFAR-10 in its binary version (labels and pixels in records, no code).
+    """CIFAR-10 in its binary version (labels and pixels in records, no code), of ``shape`` (3, 32, 32); checked.
 
-    Args:
-        name: the folder of its files under ``$VAEBENCH_DATA`` or the cache.
-        shape: (3, 32, 32); checked.
-        files: ``archive``, the tar file of the whole set; read in place, nothing is extracted to disk.
-        partial: some of ``batch_1`` ... ``batch_5``, and ``test``: files of records, plain, ``.gz`` or ``.xz``. Used
-            where they are on disk and the archive is not, and then named in ``note``.
-        mirrors: addresses of folders to download the archive from.
+    ``files``: ``archive``, the tar file of the whole set; read in place, nothing is extracted to disk. ``partial``:
+    some of ``batch_1`` ... ``batch_5``, and ``test``: files of records, plain, ``.gz`` or ``.xz``. Used where they are
+    on disk and the archive is not, and then named in ``note``. ``mirrors``: addresses of folders to download from.
 
     Raises:
         UserError: a file is missing, corrupt, or does not hold whole records.
     """
     partial = partial or {}
-    batches = sorted(role for role in partial if role in CIFAR_BATCHES)
+    batches = sorted(role for role in partial if role in _CIFAR_BATCHES)
     if list(files) != ["archive"] or (partial and (not batches or {*batches, "test"} != set(partial))):
         raise UserError(
-            f"dataset {name}: files must be archive, and partial some of {', '.join(CIFAR_BATCHES)}, and test"
+            f"dataset {name}: files must be archive, and partial some of {', '.join(_CIFAR_BATCHES)}, and test"
         )
-    part = is_partial(name=name, files=files, partial=partial)
+    part = is_partial(entries(name, name, files).values(), entries(name, name, partial).values())
     located = obtain(name=name, files=partial if part else files, mirrors=mirrors)
     if part:
-        records = {role: cifar_records(path, read_bytes(path)) for role, path in located.paths.items()}
+        records = {role: _cifar_records(path, _read_bytes(path)) for role, path in located.paths.items()}
     else:
-        records, batches = cifar_archive(located.paths["archive"]), list(CIFAR_BATCHES)
-    train = np.concatenate([records[role] for role in batches])
-    test = records["test"]
-    return _assemble(
-        name=name,
-        shape=shape,
-        train=(train[:, 1:].reshape(-1, 3, 32, 32), train[:, 0]),
-        test=(test[:, 1:].reshape(-1, 3, 32, 32), test[:, 0]),
-        source=located.source,
-        note=_partial_note([role.removeprefix("batch_") for role in batches], len(test)) if part else "",
-    )
+        records, batches = _cifar_archive(located.paths["archive"]), list(_CIFAR_BATCHES)
+    splits = (np.concatenate([records[role] for role in batches]), records["test"])
+    train, test = ((each[:, 1:].reshape(-1, 3, 32, 32), each[:, 0]) for each in splits)
+    note = _partial_note([role.removeprefix("batch_") for role in batches], len(splits[1])) if part else ""
+    return _assemble(name, shape, train, test, source=located.source, note=note)
+
+
+def _cifar_records(where: Path | str, content: bytes) -> np.ndarray:
+    """CIFAR-10's records, uint8 ``[n 3073]``."""
+    if not content or len(content) % _CIFAR_RECORD:
+        raise UserError(f"{where}: {len(content)} bytes are not whole CIFAR-10 records of {_CIFAR_RECORD} bytes")
+    records = np.frombuffer(content, np.uint8).reshape(-1, _CIFAR_RECORD)
+    if records[:, 0].max() > 9:
+        raise UserError(f"{where}: not CIFAR-10 records, a label is {records[:, 0].max()} and should be 9 at most")
+    return records
+
+
+def _cifar_archive(path: Path) -> dict[str, np.ndarray]:
+    """The records of every batch in the tar file of the whole set, by role."""
+    roles = {f"data_{role}.bin": role for role in _CIFAR_BATCHES} | {"test_batch.bin": "test"}
+    found: dict[str, np.ndarray] = {}
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                role = roles.get(Path(member.name).name)
+                stream = archive.extractfile(member) if role and member.isfile() else None
+                if role and stream:
+                    found[role] = _cifar_records(f"{path}, {member.name}", stream.read())
+    except _BROKEN as error:
+        raise UserError(f"{path}: cannot be read to its end ({error})") from error
+    missing = sorted(file for file, role in roles.items() if role not in found)
+    if missing:
+        raise UserError(f"{path}: is not CIFAR-10's binary version, it has no {', '.join(missing)}")
+    return found
 
 
 def _partial_note(batches: Sequence[str], test_images: int) -> str:
@@ -285,16 +306,9 @@ def _partial_note(batches: Sequence[str], test_images: int) -> str:
 
 
 def _assemble(
-    *,
-    name: str,
-    shape: Sequence[int],
-    train: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
-    source: str,
-    note: str = "",
-    stand_in: bool = False,
+    name: str, shape: Sequence[int], train: _Split, test: _Split, *, source: str, note: str = "", stand_in: bool = False
 ) -> ImageData:
-    """Images uint8 ``[n c h w]`` and labels uint8 ``[n]`` of both splits, checked, as `ImageData`."""
+    """Both splits, checked."""
     content = hashlib.sha256()
     for split, (images, labels) in {"train": train, "test": test}.items():
         if images.shape[1:] != tuple(shape):
@@ -306,11 +320,11 @@ def _assemble(
             content.update(np.ascontiguousarray(array).data)
     (train_x, train_y), (test_x, test_y) = train, test
     return ImageData(
-        name=name,
-        train_x=torch.tensor(train_x),
-        train_y=torch.tensor(train_y, dtype=torch.int64),
-        test_x=torch.tensor(test_x),
-        test_y=torch.tensor(test_y, dtype=torch.int64),
+        name,
+        torch.tensor(train_x),
+        torch.tensor(train_y, dtype=torch.int64),
+        torch.tensor(test_x),
+        torch.tensor(test_y, dtype=torch.int64),
         source=source,
         digest=content.hexdigest()[:16],
         note=note,

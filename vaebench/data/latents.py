@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from vaebench.data.batch import Batch
+from vaebench.data.batch import Batch, Held
 from vaebench.data.shards import again, tensors
 from vaebench.errors import UserError
 
@@ -29,7 +29,7 @@ def to_bytes(mean: Tensor, logvar: Tensor | None, labels: Tensor) -> bytes:
 
 
 @dataclass(frozen=True)
-class LatentData:
+class LatentData(Held):
     """Latents of a training set. A batch is drawn anew from q(z|x) at each reading, of one of the views.
 
     ``means`` and ``logvars``: by shard, ``[n v l h w]``, or all in one; ``logvars`` is empty for a deterministic
@@ -40,16 +40,6 @@ class LatentData:
     logvars: tuple[Tensor, ...]
     labels: Tensor
     name: str
-    source: str
-    digest: str
-    note: str
-    stand_in: bool
-    place: torch.device
-
-    @property
-    def device(self) -> torch.device:
-        """Where batches go."""
-        return self.place
 
     @property
     def shape(self) -> tuple[int, int, int]:

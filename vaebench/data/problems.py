@@ -10,12 +10,15 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from vaebench.config.signatures import checked
-from vaebench.data.fetch import Files, obtain
+from vaebench.data.batch import Facts
+from vaebench.data.fetch import obtain
+from vaebench.data.files import Files
 from vaebench.data.lines import Record, Unusable, read, same, some, text
 from vaebench.errors import UserError
 
@@ -49,21 +52,12 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Problems:
-    """A set of problems in memory.
-
-    ``source``: ``embedded``, ``VAEBENCH_DATA`` or ``download``. ``digest``: 16 hex digits, of the content. ``note``:
-    which part of a set this is, and what was left out of it. ``stand_in``: whether it stands for a paper's set without
-    being it.
-    """
+class Problems(Facts):
+    """A set of problems in memory."""
 
     name: str
     train: tuple[Pair, ...]
     test: tuple[Problem, ...]
-    source: str
-    digest: str
-    note: str = ""
-    stand_in: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,21 +74,15 @@ class _Worked:
 def gsm8k(*, name: str, folder: str, files: Files, solution: Solution, mirrors: Sequence[str] = ()) -> Problems:
     """GSM8K (Cobbe et al., arXiv 2110.14168): lines with ``question`` and ``answer``, which ends in ``#### N``.
 
-    Args:
-        name: what the set is called.
-        folder: where its files are under ``$VAEBENCH_DATA`` or the cache.
-        files: ``train`` and ``test``, each with ``file`` and ``sha256``.
-        solution: of a training pair: ``clean`` without the calculator marks ``<<...>>``, ``no_answer`` without the line
-            ``#### N`` too, ``raw`` as it is.
-        mirrors: addresses of folders to download from.
-
-    Raises:
-        UserError: an option is wrong, a file is missing or corrupt, or over 5 % of its lines cannot be used.
+    ``files``: ``train`` and ``test``, each with ``file`` and ``sha256``, in ``folder`` under ``$VAEBENCH_DATA`` or the
+    cache, or to download from the folders ``mirrors``. ``solution``: of a training pair: ``clean`` without the
+    calculator marks ``<<...>>``, ``no_answer`` without the line ``#### N`` too, ``raw`` as it is. Raises `UserError` if
+    a file is missing or corrupt, or over 5 % of its lines cannot be used.
     """
     located = obtain(name=name, folder=folder, files=files, mirrors=mirrors, roles=("train", "test"))
     notes: list[str] = []
     train, test = (_problems(located.paths[role], _gsm8k_problem, notes) for role in ("train", "test"))
-    return _assemble(name, train, test, lambda worked: _gsm8k_solution(worked, solution), located.source, notes)
+    return _assemble(name, train, test, partial(_gsm8k_solution, kind=solution), located.source, notes)
 
 
 @checked("dataset.problems")
@@ -103,17 +91,10 @@ def math(
 ) -> Problems:
     r"""MATH (Hendrycks et al., arXiv 2103.03874): lines with ``problem`` and ``solution``, which has a ``\boxed``.
 
-    Args:
-        name: what the set is called.
-        folder: where its files are under ``$VAEBENCH_DATA`` or the cache.
-        files: ``train`` and ``test``; with ``asked``, a file whose items name problems by their text (``problem`` or
-            ``question``), these alone are test problems and the others of ``test`` become training pairs.
-        solution: of a training pair: ``clean`` and ``raw`` as it is, ``no_answer`` with the last box emptied.
-        train_size: how many problems the whole training split has; ``note`` says so where fewer are used.
-        mirrors: addresses of folders to download from.
-
-    Raises:
-        UserError: an option is wrong, a file is missing or corrupt, or over 5 % of its lines cannot be used.
+    As `gsm8k`, but: with a file ``asked``, whose items name problems by their text (``problem`` or ``question``), these
+    alone are test problems and the others of ``test`` become training pairs. ``solution``: of a training pair:
+    ``clean`` and ``raw`` as it is, ``no_answer`` with the last box emptied. ``train_size``: how many problems the whole
+    training split has; ``note`` says so where fewer are used.
     """
     roles = ("train", "test", *(["asked"] if "asked" in files else []))
     located = obtain(name=name, folder=folder, files=files, mirrors=mirrors, roles=roles)
@@ -125,10 +106,14 @@ def math(
         asked = set(_usable(located.paths["asked"], lambda _, record: _asked(record, known), notes))
         spare = [worked for worked in test if same(worked.question) not in asked]
         test = [worked for worked in test if same(worked.question) in asked]
-    found = _assemble(
-        name, [*train, *spare], test, lambda worked: _math_solution(worked, solution), located.source, notes
-    )
-    return _with_train_note(found, train_size, len(spare))
+    found = _assemble(name, [*train, *spare], test, partial(_math_solution, kind=solution), located.source, notes)
+    own = len(found.train) - len(spare)
+    if own >= train_size and not spare:
+        return found
+    note = f"trained on {own:,} of {train_size:,} training problems, those with solutions"
+    if spare:
+        note = f"{note}, and on the {len(spare):,} test problems that are not asked; {len(found.test):,} are asked"
+    return replace(found, note="; ".join(filter(None, [note, found.note])))
 
 
 def last_box(solution: str) -> str | None:
@@ -163,11 +148,11 @@ def _gsm8k_problem(row: int, record: Record) -> _Worked:
     return _Worked(row, text(record.value, "question"), answer, gold)
 
 
-def _gsm8k_solution(worked: _Worked, solution: str) -> str:
-    if solution == "raw":
+def _gsm8k_solution(worked: _Worked, kind: str) -> str:
+    if kind == "raw":
         return worked.solution
     clean = _MARKS.sub("", worked.solution)
-    return clean if solution == "clean" else _FINAL.sub("", clean).strip()
+    return clean if kind == "clean" else _FINAL.sub("", clean).strip()
 
 
 def _math_problem(row: int, record: Record) -> _Worked:
@@ -178,8 +163,8 @@ def _math_problem(row: int, record: Record) -> _Worked:
     return _Worked(row, text(record.value, "problem"), solution, gold)
 
 
-def _math_solution(worked: _Worked, solution: str) -> str:
-    span = _last_box(worked.solution) if solution == "no_answer" else None
+def _math_solution(worked: _Worked, kind: str) -> str:
+    span = _last_box(worked.solution) if kind == "no_answer" else None
     return worked.solution if span is None else worked.solution[: span[0]] + worked.solution[span[1] :]
 
 
@@ -247,22 +232,6 @@ def _assemble(
         notes.append(f"{len(shared):,} training problem{'s' * (len(shared) > 1)} dropped that the test asks too")
     if not pairs:
         raise UserError(f"problems {name}: no training pair is left; put a whole training file there")
-    return Problems(name, pairs, problems, source, digest(pairs, problems), "; ".join(notes))
-
-
-def digest(train: Sequence[Pair], test: Sequence[Problem]) -> str:
-    """16 hex digits over the content of a set of problems."""
-    content = json.dumps([[astuple(item) for item in part] for part in (train, test)], ensure_ascii=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _with_train_note(found: Problems, train_size: int, spare: int) -> Problems:
-    own = len(found.train) - spare
-    if own >= train_size and not spare:
-        return found
-    note = f"trained on {own:,} of {train_size:,} training problems, those with solutions"
-    if spare:
-        note = f"{note}, and on the {spare:,} test problems that are not asked; {len(found.test):,} are asked"
-    return Problems(
-        found.name, found.train, found.test, found.source, found.digest, "; ".join(filter(None, [note, found.note]))
-    )
+    content = json.dumps([[astuple(item) for item in part] for part in (pairs, problems)], ensure_ascii=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    return Problems(name, pairs, problems, source=source, digest=digest, note="; ".join(notes))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated
 
 import numpy as np
 from annotated_types import Interval, Len
 
 from vaebench.config.signatures import Seed, checked, require
-from vaebench.data.audio import AudioData, Clips, assemble, clips
+from vaebench.data.audio import AudioData, Clips, clips
 from vaebench.data.waves import HIGHEST_RATE, to_int16
 
 _HARMONICS = 12
@@ -51,32 +52,15 @@ def tones(
 ) -> AudioData:
     """Harmonic tones with vibrato and decay, one to five to a clip with silence between: ten classes.
 
-    The classes are five timbres, each low (0 to 4) and high (5 to 9), in turn.
-
-    Args:
-        name: what the set is called.
-        shape: (1, samples) of a training crop.
-        sample_rate: in Hz.
-        train: how many training clips.
-        test: how many test items.
-        seconds: the shortest and the longest training clip.
-        test_seconds: the same of the test items.
-        seed: of everything that is drawn.
-
-    Raises:
-        UserError: an option is out of range.
+    The classes are five timbres, each low (0 to 4) and high (5 to 9), in turn. ``shape``: (1, samples) of a training
+    crop. ``train``, ``test``: how many clips. ``seconds``: the shortest and the longest training clip;
+    ``test_seconds``: the same of the test. ``seed``: of everything that is drawn.
     """
     _check_order(seconds=seconds, test_seconds=test_seconds)
-    return assemble(
-        name=name,
-        shape=shape,
-        sample_rate=sample_rate,
-        train=_split(_tones, 10, train, seconds, sample_rate, [seed, 0]),
-        test=_split(_tones, 10, test, test_seconds, sample_rate, [seed, 1]),
-        source="embedded",
-        note=f"generated harmonic tones, seed {seed}",
-        stand_in=True,
-    )
+    clips_of = partial(_split, _tones, 10, sample_rate)
+    splits = clips_of(seconds, train, [seed, 0]), clips_of(test_seconds, test, [seed, 1])
+    note = f"generated harmonic tones, seed {seed}"
+    return AudioData(name, shape, sample_rate, *splits, source="embedded", note=note, stand_in=True)
 
 
 @checked("dataset")
@@ -94,34 +78,20 @@ def chirps(
     """Sweeps and bursts of noise, with the arguments of `tones`: what a model of tones or of speech has not heard.
 
     Four classes in turn: sweeps upwards, sweeps downwards, bursts of white noise, bursts of noise of a narrow band.
-
-    Raises:
-        UserError: an option is out of range.
     """
     _check_order(seconds=seconds, test_seconds=test_seconds)
-    return assemble(
-        name=name,
-        shape=shape,
-        sample_rate=sample_rate,
-        train=_split(_chirp, 4, train, seconds, sample_rate, [seed, 2]),
-        test=_split(_chirp, 4, test, test_seconds, sample_rate, [seed, 3]),
-        source="embedded",
-        note=f"generated sweeps and bursts of noise, seed {seed}",
-        stand_in=True,
-    )
+    clips_of = partial(_split, _chirp, 4, sample_rate)
+    splits = clips_of(seconds, train, [seed, 2]), clips_of(test_seconds, test, [seed, 3])
+    note = f"generated sweeps and bursts of noise, seed {seed}"
+    return AudioData(name, shape, sample_rate, *splits, source="embedded", note=note, stand_in=True)
 
 
 def _check_order(**limits: Sequence[float]) -> None:
-    require(
-        *(
-            f"dataset.{name}={list(found)}: expected the shortest before the longest"
-            for name, found in limits.items()
-            if found[0] > found[1]
-        )
-    )
+    wrong = {name: list(found) for name, found in limits.items() if found[0] > found[1]}
+    require(*(f"dataset.{name}={found}: expected the shortest before the longest" for name, found in wrong.items()))
 
 
-def _split(draw: _Draw, classes: int, count: int, seconds: Sequence[float], rate: int, seed: list[int]) -> Clips:
+def _split(draw: _Draw, classes: int, rate: int, seconds: Sequence[float], count: int, seed: list[int]) -> Clips:
     """Clips of all classes in turn, the first ones the same however many there are."""
     random = _Random(seed)
     labels = [number % classes for number in range(count)]

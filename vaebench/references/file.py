@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vaebench.config.signatures import require
 from vaebench.contracts import ReferenceInputs, ReferenceItems
-from vaebench.data.download import sha256_of
+from vaebench.data.fetch import verified
 from vaebench.errors import UserError
 
 _KINDS = (".npy", ".npz", ".safetensors")
@@ -42,7 +42,7 @@ class File:
 
     def draw(self, given: ReferenceInputs) -> ReferenceItems:
         """Raises `UserError` for a file that is missing, has changed, cannot be read or does not fit the latents."""
-        path = verified(self.path, self.sha256)
+        path = verified(self.path, self.sha256, option="reference")
         z, labels = _read(path)
         _check(path, z, labels, given.latent_shape)
         if self.standardise:
@@ -50,19 +50,6 @@ class File:
         if z[0].numel() < math.prod(given.latent_shape):
             z = _by_place(z, labels, given)
         return ReferenceItems(z.reshape(-1, *given.latent_shape), labels)
-
-
-def verified(path: str, sha256: str | None) -> Path:
-    """A reference's file. Raises `UserError` if there is none, or if it is not the one with this ``sha256``."""
-    found = Path(path).expanduser()
-    if not found.is_file():
-        raise UserError(f"reference.path={path}: there is no such file")
-    if sha256 and sha256_of(found) != sha256:
-        raise UserError(
-            f"{found}: its sha256 is {sha256_of(found)} and reference.sha256 is {sha256}: the file has changed; put "
-            "the right one there, or leave reference.sha256 null to use this one"
-        )
-    return found
 
 
 def scaled(vectors: Tensor, name: str) -> Tensor:

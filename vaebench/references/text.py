@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaebench.compat import ensure_torchvision
+from vaebench.config.choices import about, choices
 from vaebench.config.signatures import AtLeast2, checked, require
 from vaebench.contracts import ReferenceInputs, ReferenceItems
-from vaebench.data.class_names import class_names
+from vaebench.data.fetch import verified
 from vaebench.errors import UserError, unknown
-from vaebench.references.file import scaled, verified
+from vaebench.references.file import scaled
 
 _NAME = "name"
 _HOLE = "{name}"
@@ -32,7 +34,7 @@ class Text:
 
     ``path``: a file of captions, one per line, with or without its label (a whole number) and a TAB before it.
     ``sha256``: its checksum; null: whatever it holds. Without a file captions are made: each ``{name}`` of a class
-    (``names``; null: the dataset's own, `vaebench.data.class_names`) in each of ``templates`` with every word that
+    (``names``; null: the dataset's own, `class_names`) in each of ``templates`` with every word that
     ``fillers`` has for its other fields, of which ``samples``, as many of each class, are drawn without replacement.
     The label is the class.
     """
@@ -85,7 +87,7 @@ class Text:
 
     def _from_file(self, path: str) -> tuple[list[str], Tensor | None]:
         """Captions of the file in its order, and their labels if it has any."""
-        found = list(_captions(verified(path, self.sha256)))
+        found = list(_captions(verified(path, self.sha256, option="reference")))
         if len(found) < 2:
             raise UserError(f"{path}: captions: {len(found)}; a distribution takes at least 2")
         labels = [label for _, label in found if label is not None]
@@ -96,6 +98,35 @@ class Text:
                 "them one (LABEL TAB CAPTION), or none"
             )
         return [text for text, _ in found], torch.tensor(labels) if labels else None
+
+
+def class_names(dataset: str) -> tuple[str, ...]:
+    """The classes of a dataset in the order of their labels, as in a caption, each with its article.
+
+    Those of ImageNet are WordNet's, as timm lists them: the first of their synonyms, in the order of the folders.
+
+    Raises:
+        UserError: its classes have no names.
+    """
+    if dataset == "imagenet":
+        return _imagenet()
+    found = about(dataset).get("classes")
+    if found is None:
+        named = sorted(["imagenet", *(name for name in choices("dataset") if "classes" in about(name))])
+        raise UserError(
+            f"dataset={dataset}: its classes have no names; give them (reference.names=[...]) or captions "
+            f"(reference.path=FILE). There are names for {', '.join(named)}"
+        )
+    return class_names(found) if isinstance(found, str) else tuple(found)
+
+
+def _imagenet() -> tuple[str, ...]:
+    ensure_torchvision()
+    from timm.data.imagenet_info import ImageNetInfo
+
+    info = ImageNetInfo("imagenet-1k")
+    names = [info.index_to_description(label).split(",")[0] for label in range(info.num_classes())]
+    return tuple(f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}" for name in names)
 
 
 def _captions(path: Path) -> Iterator[tuple[str, int | None]]:

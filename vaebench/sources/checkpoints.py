@@ -25,8 +25,7 @@ _OTHER = "take another, dataset.answers.model=FOLDER or a name on the hub, or da
 def where(model: str | None, revision: str | None, work: Work) -> tuple[str, str]:
     """Where the model is, a hub name or a folder, and what to call it.
 
-    Raises:
-        UserError: no model is named and this run is not the child of one, or the folder that is named does not exist.
+    Raises `UserError` if no model is named and this run is not the child of one, or for a folder that does not exist.
     """
     if model is not None:
         place = folder(model)
@@ -50,59 +49,46 @@ def folder(model: str) -> Path | None:
     return None
 
 
-def load(place: str, revision: str | None, dtype: str, trust_remote_code: bool) -> tuple[Any, Any]:
-    """Tokenizer and model of a folder or a name on the hub. Raises `UserError` with the cause if there are none."""
+def load(place: str, revision: str | None, dtype: str | None, trust_remote_code: bool) -> tuple[Any, Any]:
+    """Tokenizer and model of a folder or a name on the hub: from the disk, else from the hub.
 
-    def take(transformers: Any, options: dict[str, Any]) -> tuple[Any, Any]:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
-        return tokenizer, transformers.AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **options)
-
-    return _attempt(take, place, revision, trust_remote_code)
-
-
-def tokenizer(place: str, revision: str | None, trust_remote_code: bool) -> Any:
-    """The tokenizer of a folder or a name on the hub. Raises `UserError` with the cause if there is none."""
-
-    def take(transformers: Any, options: dict[str, Any]) -> Any:
-        return transformers.AutoTokenizer.from_pretrained(place, **options)
-
-    return _attempt(take, place, revision, trust_remote_code)
-
-
-def _attempt(take: Any, place: str, revision: str | None, trust_remote_code: bool) -> Any:
-    """What ``take(transformers, options)`` gives: from the disk, else from the hub."""
+    ``dtype``: None to leave the model out. Raises `UserError` with the cause if there are none.
+    """
     need("language models", ["transformers"], "language")
     ensure_torchvision()
     import transformers
     from safetensors import SafetensorError
 
     failures = (OSError, ValueError, ImportError, RuntimeError, KeyError, AttributeError, TypeError, SafetensorError)
-    options: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    asked: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+
+    def take(**options: Any) -> tuple[Any, Any]:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
+        model = transformers.AutoModelForCausalLM
+        return tokenizer, None if dtype is None else model.from_pretrained(place, dtype=dtype, **options)
+
     with hub.quiet():
         try:
-            return take(transformers, {**options, "local_files_only": True})
+            return take(**asked, local_files_only=True)
         except failures as error:
             if Path(place).is_dir():
                 raise cannot_load(place, error) from error
-        if (refused := hub.refusal(place, options["revision"])) is not None:
+        if (refused := hub.refusal(place, asked["revision"])) is not None:
             raise cannot_load(place, refused) from refused
         try:
-            return take(transformers, options)
+            return take(**asked)
         except failures as error:
             raise cannot_load(place, error) from error
 
 
 def cannot_load(place: str, error: Exception) -> UserError:
     """The one line for a model that is not there, may not be read, or is not whole."""
-    if Path(place).is_dir():
-        return UserError(f"the folder {place} holds no complete model ({_lack(Path(place)) or _reason(error)})")
-    remedy = hub.remedy(error, option="dataset.answers", offline=_OFFLINE) or _OTHER
-    return UserError(f"the language model {place} cannot be loaded: {remedy} ({_reason(error)})")
-
-
-def _reason(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+    reason = f"{type(error).__name__}: {lines[0] if lines else ''}"
+    if Path(place).is_dir():
+        return UserError(f"the folder {place} holds no complete model ({_lack(Path(place)) or reason})")
+    remedy = hub.remedy(error, option="dataset.answers", offline=_OFFLINE) or _OTHER
+    return UserError(f"the language model {place} cannot be loaded: {remedy} ({reason})")
 
 
 def _lack(place: Path) -> str:

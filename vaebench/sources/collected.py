@@ -5,38 +5,51 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
+from annotated_types import Len
+
+from vaebench.config.signatures import Count, Share
+from vaebench.data.answers import Answers, answers
 from vaebench.data.lines import same, some
 from vaebench.data.problems import Problems
 from vaebench.errors import UserError
+from vaebench.sources import Source
 from vaebench.sources.layouts import SHOWN, Found, Reading, looks_like_answers
 
 LONGEST = 100_000  # characters of an answer; the rest is cut off
 
 
-@dataclass(frozen=True)
-class Rules:
-    """The options that both kinds of source share, by the names in `vaebench.sources.recorded.Recorded`."""
+@dataclass(kw_only=True, eq=False)
+class Recording(Source):
+    """Answers from files, whoever wrote them.
 
-    sources: Sequence[str] | None
-    k: int | None
-    max_left_out: float
-    max_missing: float | None
-    shard: int
+    ``sources``: whose answers to use; None for all. ``k``: how many answers of each problem to use, the first ones;
+    None for as many as most problems have. ``max_left_out``: the share of the lines that may be unusable;
+    ``max_missing``: that of the problems that may have fewer than k answers, None for the same.
+    """
 
-    def check(self, *mistakes: str) -> None:
-        """Raise `UserError` with these mistakes and those of the options."""
-        wrong = list(mistakes)
-        for name, value in (("k", self.k), ("shard", self.shard)):
-            if value is not None and value < 1:
-                wrong.append(f"dataset.answers.{name}={value}: expected a whole number, at least 1")
-        for name, share in (("max_left_out", self.max_left_out), ("max_missing", self.max_missing)):
-            if share is not None and not 0 <= share <= 1:
-                wrong.append(f"dataset.answers.{name}={share}: expected a number from 0 to 1")
-        if self.sources is not None and not self.sources:
-            wrong.append("dataset.answers.sources=[]: name at least one, or null for all")
-        if wrong:
-            raise UserError(*wrong)
+    sources: Annotated[Sequence[str], Len(1)] | None
+    k: Count | None
+    max_left_out: Share
+    max_missing: Share | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._kept: dict[int, list[Found]] = {}
+
+    def use(self, collected: Collected, label: str) -> None:
+        """Take these answers, called ``label``; raises `UserError` if too much of them cannot be used."""
+        self._kept = collected.choose(label, self)
+        self.left_out, self.notes = collected.left_out, collected.notes
+
+    def answer(self, rows: range) -> Answers:
+        """The answers to these problems."""
+        return answers(
+            (row, candidate, found.source, found.text[:LONGEST], found.logprob, found.tokens, found.finished)
+            for row in rows
+            for candidate, found in enumerate(self._kept.get(row, ()))
+        )
 
 
 class Collected:
@@ -71,7 +84,7 @@ class Collected:
                     self._found[row].append((reading.where, found))
         self._drop_duplicates(once)
 
-    def choose(self, label: str, rules: Rules) -> dict[int, list[Found]]:
+    def choose(self, label: str, rules: Recording) -> dict[int, list[Found]]:
         """The same number of answers for every problem that has so many; raises `UserError` if too much is left out."""
         self._check_lines(label, rules)
         counts = Counter({row: len(found) for row, found in self._found.items()})
@@ -142,7 +155,7 @@ class Collected:
                     kept.append((where, found))
             self._found[row] = kept
 
-    def _check_lines(self, label: str, rules: Rules) -> None:
+    def _check_lines(self, label: str, rules: Recording) -> None:
         if not self._lines:
             raise UserError(f"answers {label}: the file is empty; it should hold one answer or more")
         bad = len(self._faulty)
@@ -155,7 +168,7 @@ class Collected:
                 f"mend the file{remedy}"
             )
 
-    def _check_problems(self, label: str, rules: Rules, k: int, counts: Counter[int]) -> None:
+    def _check_problems(self, label: str, rules: Recording, k: int, counts: Counter[int]) -> None:
         """Note the problems with fewer than ``k`` answers; raise `UserError` if they are too many."""
         total, allowed = len(self._ids), rules.max_left_out if rules.max_missing is None else rules.max_missing
         short = [row for row in range(total) if counts[row] < k]

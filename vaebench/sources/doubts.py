@@ -21,14 +21,10 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 def check(
     label: str, answered: Sequence[tuple[int, Found]], test: Sequence[Problem], *, unread: str, samples: bool
 ) -> None:
-    """Raise `UserError` if the answers of a source are the reference.
+    """Raise `UserError` if the answers of a source, called ``label``, are the reference.
 
-    Args:
-        label: what the answers are called.
-        answered: the answers, each with the row of its problem.
-        test: the problems.
-        unread: the fields of the lines that were not read, for the message.
-        samples: whether one of them looks like answers.
+    ``answered``: the answers, each with the row of its problem. ``unread``: the fields of the lines that were not read,
+    for the message; ``samples``: whether one of them looks like answers.
     """
     by_source: dict[str, list[tuple[int, Found]]] = {}
     for row, found in answered:

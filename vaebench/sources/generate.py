@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from vaebench.config.signatures import Count
 from vaebench.contracts import Work
 from vaebench.data.answers import Answers, answers
 from vaebench.data.problems import Problems
@@ -35,15 +36,12 @@ class Generate(Asking):
     model itself gives them: at temperature 1, nothing cut off. ``tokens`` counts the closing one, too.
     """
 
-    batch_size: int
-
-    COUNTS: ClassVar = (*Asking.COUNTS, "batch_size")
+    batch_size: Count
 
     def open(self, problems: Problems, work: Work) -> None:
         """Load the model and make the prompts.
 
-        Raises:
-            UserError: there is no model, it cannot be loaded, has no chat template, or takes fewer tokens than needed.
+        Raises `UserError` if there is no model, or it cannot be loaded, has no chat template, or takes too few tokens.
         """
         place, self.source = where(self.model, self.revision, work)
         self._tokenizer, self._network = load(place, self.revision, self.dtype, self.trust_remote_code)
@@ -51,7 +49,9 @@ class Generate(Asking):
         self._device = work.device
         self._prompts = self.asked(problems, self._tokenizer, self.source)
         self._check_length()
-        self._ends = _ends(self._network, self._tokenizer)
+        stated = self._network.generation_config.eos_token_id
+        ends = (*(stated if isinstance(stated, list) else [stated]), self._tokenizer.eos_token_id)
+        self._ends = sorted({token for token in ends if token is not None})
         pad = self._tokenizer.pad_token_id
         self._pad = pad if pad is not None else (self._ends or [0])[0]
         # A field left open would be filled from the checkpoint's own generation settings: these are all there are.
@@ -151,13 +151,6 @@ class _LogProbabilities:
         if self.scores is not None:
             chosen = self.scores.gather(1, ids[:, -1:]).squeeze(1)
             self.picked.append(chosen - self.scores.logsumexp(dim=1))
-
-
-def _ends(network: Any, tokenizer: Any) -> list[int]:
-    """The tokens that end an answer, by the checkpoint's generation settings and by its tokenizer."""
-    stated = network.generation_config.eos_token_id
-    listed = stated if isinstance(stated, list) else [stated]
-    return sorted({token for token in (*listed, tokenizer.eos_token_id) if token is not None})
 
 
 def _left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:

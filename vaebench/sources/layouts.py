@@ -6,7 +6,7 @@ A reader uses what it can of a line and names the rest. What it reads is plain d
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from math import nan
 from pathlib import Path
@@ -75,10 +75,8 @@ def qwen(path: Path, role: str, sources: Collection[str]) -> Iterator[Reading]:
 def own(path: Path, text_field: str | None, source: str) -> Iterator[Reading]:
     """The user's own answers: see `vaebench.sources.recorded.Own`.
 
-    Args:
-        path: the file.
-        text_field: what holds the model's text; None for ``answer``, in logs of lm-evaluation-harness for ``resps``.
-        source: who answered where a line does not say so.
+    ``text_field``: what holds the model's text; None for ``answer``, in logs of lm-evaluation-harness for ``resps``.
+    ``source``: who answered where a line does not say so.
     """
     first = None  # of the filters, whose lines all have the same responses
     for record in read(path):
@@ -125,23 +123,21 @@ def _solution(value: Mapping[str, Any], source: str) -> Found:
         raise Unusable(f"{source} is {kind(value[source])} and should be an object")
     if "solution" not in value[source]:
         raise Unusable(f"no field {source}.solution")
-    return Found(question, None, source, whole_text(value[source]["solution"], f"{source}.solution"))
+    return _said(question, source, value[source]["solution"], f"{source}.solution")
 
 
 def _output(value: Mapping[str, Any], role: str) -> Found:
     question = text(value, "question", "problem")
-    return Found(question, None, role, whole_text(_list(value, "output")[0], "output[0]"))
+    return _said(question, role, _list(value, "output")[0], "output[0]")
 
 
 def _responses(value: Mapping[str, Any], role: str) -> list[Callable[[], Found]]:
     question, name = text(value, "question"), "response" if "response" in value else "code"
-    return [
-        partial(_response, question, role, item, f"{name}[{number}]") for number, item in enumerate(_list(value, name))
-    ]
+    return [partial(_said, question, role, item, f"{name}[{n}]") for n, item in enumerate(_list(value, name))]
 
 
-def _response(question: str, role: str, item: Any, name: str) -> Found:
-    return Found(question, None, role, whole_text(item, name))
+def _said(question: str, source: str, value: Any, name: str) -> Found:
+    return Found(question, None, source, whole_text(value, name))
 
 
 def _list(value: Mapping[str, Any], name: str) -> list[Any]:
@@ -157,10 +153,8 @@ def _list(value: Mapping[str, Any], name: str) -> list[Any]:
 def _own(value: Mapping[str, Any], name: str, source: str) -> list[Callable[[], Found]]:
     """The answers of a line, in the field ``name``: a text, or a list of samples."""
     doc = value["doc"] if isinstance(value.get("doc"), Mapping) else {}
-    asked = next((held for held in (value, doc) for key in ("question", "problem") if held.get(key) is not None), None)
-    question = (
-        None if asked is None else text(asked, *(key for key in ("question", "problem") if asked.get(key) is not None))
-    )
+    asked = [(held, key) for held in (value, doc) for key in ("question", "problem") if held.get(key) is not None]
+    question = text(*asked[0]) if asked else None
     if question is None and value.get("id") is None:
         raise Unusable(f"neither question nor id ({_fields(value)})")
     if name not in value:
@@ -173,16 +167,10 @@ def _own(value: Mapping[str, Any], name: str, source: str) -> list[Callable[[], 
     for key, held in known.items():
         if several and not (isinstance(held, list) and len(held) == len(texts)):
             raise Unusable(f"{key} should be a list, as long as {name}")
+    beside = [{key: held[number] for key, held in known.items()} if several else known for number in range(len(texts))]
     return [
-        partial(
-            _sample,
-            Found(question, None, who, ""),
-            value.get("id"),
-            said,
-            where,
-            known if not several else {key: held[number] for key, held in known.items()},
-        )
-        for number, (where, said) in enumerate(texts)
+        partial(_sample, question, value.get("id"), who, *said, **facts)
+        for said, facts in zip(texts, beside, strict=True)
     ]
 
 
@@ -193,30 +181,39 @@ def _flat(value: Any, name: str) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for number, item in enumerate(value):
         where = f"{name}[{number}]"
-        found += (
-            [(f"{where}[{place}]", inner) for place, inner in enumerate(item)]
-            if isinstance(item, list)
-            else [(where, item)]
-        )
+        inner = [(f"{where}[{place}]", each) for place, each in enumerate(item)] if isinstance(item, list) else None
+        found += [(where, item)] if inner is None else inner
     return found
 
 
-def _sample(asked: Found, number: Any, said: Any, where: str, known: Mapping[str, Any]) -> Found:
-    """One answer of a line: ``said``, which stands at ``where``, with what is ``known`` of it beside."""
-    logprob, tokens, finished = (known.get(name) for name in ("logprob", "tokens", "finished"))
-    if logprob is not None and not (_number(logprob) and _LOWEST_LOGPROB <= logprob <= 0):
+def _sample(
+    question: str | None,
+    number: Any,
+    source: str,
+    where: str,
+    said: Any,
+    *,
+    logprob: Any = None,
+    tokens: Any = None,
+    finished: Any = None,
+) -> Found:
+    """One answer of a line: ``said``, which stands at ``where``, with what is known of it beside."""
+    if logprob is not None and not (_number(logprob, float) and _LOWEST_LOGPROB <= logprob <= 0):
         raise Unusable("logprob should be a number, 0 at most")
-    if tokens is not None and not (_whole(tokens) and 0 <= tokens <= _MOST_TOKENS):
+    if tokens is not None and not (_number(tokens) and 0 <= tokens <= _MOST_TOKENS):
         raise Unusable("tokens should be a whole number, 0 or more")
     if finished is not None and not isinstance(finished, bool):
         raise Unusable("finished should be true or false")
-    return replace(
-        asked,
-        id=_id(number),
-        text=whole_text(said, where),
-        logprob=nan if logprob is None else float(logprob),
-        tokens=-1 if tokens is None else tokens,
-        finished=-1 if finished is None else int(finished),
+    if not (number is None or isinstance(number, str) or _number(number)):
+        raise Unusable(f"id is {kind(number)} and should be text or a whole number")
+    return Found(
+        question,
+        None if number is None else str(number),
+        source,
+        whole_text(said, where),
+        nan if logprob is None else float(logprob),
+        -1 if tokens is None else tokens,
+        -1 if finished is None else int(finished),
     )
 
 
@@ -225,17 +222,6 @@ def _fields(value: Mapping[str, Any]) -> str:
     return f"its fields: {fields}" if fields else "it has no fields"
 
 
-def _id(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if not _whole(value):
-        raise Unusable(f"id is {kind(value)} and should be text or a whole number")
-    return str(value)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _number(value: Any) -> bool:
-    return _whole(value) or isinstance(value, float)
+def _number(value: Any, *kinds: type) -> bool:
+    """Whether it is a whole number, or one of another of these kinds."""
+    return isinstance(value, (int, *kinds)) and not isinstance(value, bool)

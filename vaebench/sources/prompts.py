@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, Literal
 
+from annotated_types import Interval
+
+from vaebench.config.signatures import Count, CountOrNone
 from vaebench.data.problems import Pair, Problems
-from vaebench.errors import UserError, unknown
+from vaebench.errors import UserError
 from vaebench.metrics.bounded import Bounded
-from vaebench.sources import checkpoints
+from vaebench.sources import Source, checkpoints
 
 Message = dict[str, str]
-DECODINGS = ("greedy", "top_k", "top_p")
-DTYPES = ("auto", "float32", "bfloat16")
 _WHERE = "dataset.answers"
 _RULE = "-" * 40
 _WORKER = Path(__file__).with_name("template_worker.py")  # it bounds itself; this is for what it cannot bound
@@ -22,12 +23,12 @@ _SECONDS = 60.0
 
 
 @dataclass(kw_only=True, eq=False)
-class Asking:
+class Asking(Source):
     """What a language model is asked, and how its answers are drawn: what `Generate` and `Vllm` have in common.
 
     ``model``: a name on the hub or a folder; None for the language model that this run is a child of. ``revision``:
-    commit, tag or branch on the hub; None for the main branch. ``dtype``: ``auto`` (as stored), ``float32`` or
-    ``bfloat16``. ``trust_remote_code``: whether code that comes with the model may run.
+    commit, tag or branch on the hub; None for the main branch. ``dtype``: ``auto`` is as stored.
+    ``trust_remote_code``: whether code that comes with the model may run.
 
     ``k`` answers to a problem are drawn, of at most ``max_new_tokens`` tokens each. ``decoding``: ``greedy`` takes the
     most likely token, so there is one answer; ``top_k`` draws from the ``top_k`` most likely tokens; ``top_p`` from the
@@ -39,59 +40,33 @@ class Asking:
     empty line. ``chat_template``: Jinja, None for that of the model's tokenizer. ``date_string``: the date that a
     template may ask for, fixed so that a prompt does not depend on the day.
 
-    ``limit``: only the first so many test problems are answered; None for all. ``seed``: of the draws. ``shard``:
-    problems per shard.
-
-    Raises:
-        UserError: an option is out of range.
+    ``limit``: only the first so many test problems are answered; None for all. ``seed``: of the draws.
     """
 
     model: str | None
     revision: str | None
-    dtype: str
-    decoding: str
+    dtype: Literal["auto", "float32", "bfloat16"]
+    decoding: Literal["greedy", "top_k", "top_p"]
     temperature: float
-    top_k: int
-    top_p: float
-    k: int
-    max_new_tokens: int
-    shots: int
+    top_k: Count
+    top_p: Annotated[float, Interval(gt=0, le=1)]
+    k: Count
+    max_new_tokens: Count
+    shots: CountOrNone
     system: str | None
     instruction: str | None
     chat_template: str | None
     date_string: str | None
-    limit: int | None
+    limit: Count | None
     seed: int
-    shard: int
     trust_remote_code: bool
 
-    COUNTS: ClassVar[tuple[str, ...]] = ("top_k", "k", "max_new_tokens", "limit", "shard")
-
-    def __post_init__(self) -> None:
-        self.left_out: Sequence[str] = ()
-        self.notes: Sequence[str] = []
-        if lines := self._mistakes():
-            raise UserError(*lines)
-
-    def _mistakes(self) -> list[str]:
-        lines = [
-            f"{_WHERE}.{name}={value}: expected a whole number, 1 or more"
-            for name in self.COUNTS
-            if (value := getattr(self, name)) is not None and value < 1
-        ]
-        if self.dtype not in DTYPES:
-            lines.append(unknown(f"{_WHERE}.dtype", self.dtype, DTYPES))
-        if self.decoding not in DECODINGS:
-            lines.append(unknown(f"{_WHERE}.decoding", self.decoding, DECODINGS))
-        if not 0 < self.temperature < float("inf"):
-            lines.append(f"{_WHERE}.temperature={self.temperature}: expected a number above 0 (0 is decoding=greedy)")
-        if not 0 < self.top_p <= 1:
-            lines.append(f"{_WHERE}.top_p={self.top_p}: expected a number above 0, at most 1")
+    def clashes(self) -> Iterable[str | None]:
+        """As `Source` asks for."""
+        if self.temperature <= 0:
+            yield f"{_WHERE}.temperature={self.temperature}: expected a number above 0 (0 is decoding=greedy)"
         if self.decoding == "greedy" and self.k > 1:
-            lines.append(f"{_WHERE}.k={self.k}: decoding=greedy gives one answer to a problem; set {_WHERE}.k=1")
-        if self.shots < 0:
-            lines.append(f"{_WHERE}.shots={self.shots}: expected a whole number, 0 or more")
-        return lines
+            yield f"{_WHERE}.k={self.k}: decoding=greedy gives one answer to a problem; set {_WHERE}.k=1"
 
     def active(self) -> dict[str, float]:
         """What takes effect of ``temperature``, ``top_k`` and ``top_p``."""
@@ -109,29 +84,19 @@ class Asking:
         ]
 
     def messages(self, question: str, train: Sequence[Pair]) -> list[Message]:
-        """The conversation that ends with the question.
-
-        Raises:
-            UserError: there are fewer training pairs than shots.
-        """
+        """The conversation that ends with the question. Raises `UserError` for fewer training pairs than shots."""
         if self.shots > len(train):
             raise UserError(f"{_WHERE}.shots={self.shots}: there are only {len(train)} training pairs")
-        found = [{"role": "system", "content": self.system}] if self.system is not None else []
+        before = "" if self.instruction is None else f"{self.instruction}\n\n"
+        found = [("system", self.system)] if self.system is not None else []
         for pair in train[: self.shots]:
-            found += [
-                {"role": "user", "content": self._asked(pair.question)},
-                {"role": "assistant", "content": pair.solution},
-            ]
-        return [*found, {"role": "user", "content": self._asked(question)}]
-
-    def _asked(self, question: str) -> str:
-        return question if self.instruction is None else f"{self.instruction}\n\n{question}"
+            found += [("user", before + pair.question), ("assistant", pair.solution)]
+        return [{"role": role, "content": text} for role, text in [*found, ("user", before + question)]]
 
     def texts(self, problems: Problems, limit: int | None, tokenizer: Any, name: str) -> list[str]:
         """The prompts of the first ``limit`` test problems (None: of all), as the model called ``name`` gets them.
 
-        Raises:
-            UserError: there is no chat template, or it does not work on these messages or come to an end.
+        Raises `UserError` if there is no chat template, or if it does not work on these messages or come to an end.
         """
         conversations = [self.messages(problem.question, problems.train) for problem in problems.test[:limit]]
         if self.chat_template is not None:
@@ -139,7 +104,9 @@ class Asking:
         if tokenizer.chat_template is None:
             raise UserError(f"{name} has no chat template; give one in {_WHERE}.chat_template")
         dated = {} if self.date_string is None else {"date_string": self.date_string}
-        if not _has_usual_templates(tokenizer):
+        from transformers import PreTrainedTokenizerBase
+
+        if type(tokenizer).apply_chat_template is not PreTrainedTokenizerBase.apply_chat_template:
             return [_by_tokenizer(tokenizer, messages, dated, name) for messages in conversations]
         variables = {**tokenizer.special_tokens_map, **dated}
         return rendered(tokenizer.get_chat_template(), conversations, variables, of=name)
@@ -151,10 +118,8 @@ def rendered(
     """Prompts by a Jinja template, in a process that ends when one takes too much time or memory.
 
     ``of``: the model whose own template it is, rendered by transformers; None: one of the configuration, by the same
-    sandbox with the same settings.
-
-    Raises:
-        UserError: the template is not valid Jinja, fails on the messages, or does not come to an end.
+    sandbox with the same settings. Raises `UserError` for a template that is not valid Jinja, fails on the messages, or
+    does not come to an end.
     """
     found = []
     with Bounded(_WORKER, seconds=_SECONDS) as worker:
@@ -176,15 +141,8 @@ def _refused(reason: str, of: str | None) -> UserError:
     )
 
 
-def _has_usual_templates(tokenizer: Any) -> bool:
-    """Whether it renders Jinja as transformers does; a few tokenizers have a method of their own and no Jinja."""
-    from transformers import PreTrainedTokenizerBase
-
-    usual: bool = type(tokenizer).apply_chat_template is PreTrainedTokenizerBase.apply_chat_template
-    return usual
-
-
 def _by_tokenizer(tokenizer: Any, messages: list[Message], dated: Mapping[str, str], name: str) -> str:
+    """The prompt of one of the few tokenizers that have a method of their own and no Jinja."""
     try:
         text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **dated)
     except Exception as error:  # of a library of the model's author
@@ -201,10 +159,6 @@ def describe(problems: Problems, leaf: Mapping[str, Any]) -> str:
 
     No model is loaded. Without ``chat_template`` in the leaf the tokenizer's makes the prompt if the model is a folder;
     of a model on the hub the messages are shown, which the template of its tokenizer turns into the prompt.
-
-    Args:
-        problems: the problems that would be answered.
-        leaf: an answers leaf, as plain data.
 
     Raises:
         UserError: the answers are recorded, an option cannot be, the chat template is not valid or missing, or there is
@@ -240,5 +194,5 @@ def _exact(asking: Asking, problems: Problems) -> str | None:
     place = checkpoints.folder(asking.model) if asking.model is not None else None
     if place is None:
         return None
-    tokenizer = checkpoints.tokenizer(str(place), asking.revision, asking.trust_remote_code)
+    tokenizer, _ = checkpoints.load(str(place), asking.revision, None, asking.trust_remote_code)
     return asking.texts(problems, 1, tokenizer, place.name)[0]

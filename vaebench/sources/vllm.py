@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
+from vaebench.config.signatures import Count
 from vaebench.contracts import Work
 from vaebench.data.answers import Answers, answers
 from vaebench.data.problems import Problems
@@ -23,15 +24,12 @@ class Vllm(Asking):
     ``logprob`` is vLLM's, of the model's own distribution before temperature and truncation, as in `Generate`.
     """
 
-    tensor_parallel_size: int
-
-    COUNTS: ClassVar = (*Asking.COUNTS, "tensor_parallel_size")
+    tensor_parallel_size: Count
 
     def open(self, problems: Problems, work: Work) -> None:
         """Load the model and make the prompts.
 
-        Raises:
-            UserError: vLLM is not installed; there is no model, or it cannot be loaded or has no chat template.
+        Raises `UserError` if vLLM is not installed, or the model cannot be loaded or has no chat template.
         """
         try:
             import vllm
