@@ -16,7 +16,7 @@ from vaebench.config.signatures import Count, CountOrNone, Fraction, NonNegative
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.averaged import Averaged
-from vaebench.nn.latents.gaussian import gaussian_kl, no_kl, reparameterise
+from vaebench.nn.latents import gaussian_kl, no_kl, reparameterise
 from vaebench.nn.losses.perceptual import Kind
 from vaebench.nn.losses.reconstruction import ReconstructionLoss
 from vaebench.nn.networks.feature_network import FeatureNetwork, filled_in, take_over

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vaebench.config.signatures import Count, CountOrNone, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase
-from vaebench.nn.latents.gaussian import bounded_posterior, gaussian_kl, no_kl, reparameterise
+from vaebench.nn.latents import bounded_posterior, gaussian_kl, no_kl, reparameterise
 from vaebench.nn.losses.perceptual import Kind
 from vaebench.nn.losses.reconstruction import ReconstructionLoss
 from vaebench.nn.networks import grid

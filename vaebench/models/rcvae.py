@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vaebench.config.signatures import Count, CountOrNone, NonNegative, Positive, checked
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
-from vaebench.nn.latents import gaussian
+from vaebench.nn import latents as gaussian
 from vaebench.nn.networks import vectors
 
 _LOG_2PI = math.log(2 * math.pi)

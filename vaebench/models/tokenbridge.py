@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vaebench.config.signatures import AtLeast2, Count, NonNegative, checked
 from vaebench.errors import UserError
-from vaebench.nn.latents.gaussian import gaussian_kl, posterior, reparameterise
+from vaebench.nn.latents import gaussian_kl, posterior, reparameterise
 from vaebench.nn.tokenizers.quantise import Quantised, from_index, to_index
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
 

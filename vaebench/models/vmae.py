@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vaebench.config.signatures import Fraction, NonNegative, Positive, Share, checked
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
-from vaebench.nn.latents.gaussian import bounded_posterior, mean_free_kl, reparameterise
+from vaebench.nn.latents import bounded_posterior, mean_free_kl, reparameterise
 from vaebench.nn.losses.perceptual import Kind, Perceptual
 from vaebench.nn.networks import grid
 from vaebench.nn.transformers.vit import ViTAutoencoder, kept_patches

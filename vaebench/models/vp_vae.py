@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vaebench.config.signatures import AtLeast2, Count, NonNegative, Positive, Share, checked, require, whole
 from vaebench.errors import UserError
 from vaebench.nn import precision
-from vaebench.nn.latents.neighbours import Neighbours, nearest
+from vaebench.nn.tokenizers.neighbours import Neighbours, nearest
 from vaebench.nn.tokenizers.quantise import Over, Quantised, moment_loss, width_for
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vaebench.config.signatures import AtLeast2, Count, NonNegative, checked
 from vaebench.nn import precision
-from vaebench.nn.latents.neighbours import nearest
+from vaebench.nn.tokenizers.neighbours import nearest
 from vaebench.nn.tokenizers.quantise import Quantised, perplexity, straight_through, width_for
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
 

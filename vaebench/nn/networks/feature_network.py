@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vaebench.config.signatures import Count, checked, require
 from vaebench.errors import UserError
-from vaebench.nn.latents.gaussian import bounded_posterior
+from vaebench.nn.latents import bounded_posterior
 from vaebench.nn.networks import feature_decoders, feature_encoders
 
 # Of a model that begins with another run's network: what it has of it.
