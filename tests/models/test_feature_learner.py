@@ -99,7 +99,7 @@ def test_supervised_features_tell_digits_apart(learner):
 def test_codes_lie_on_the_encoders_grid(learner):
     model = learner(encoder=CONV | {"strides": [2, 2]})
     codes = model.encode(torch.rand(3, 1, 8, 8))
-    assert codes.shape == (3, model.encoder.width, *model.encoder.grid) == (3, 32, 2, 2)
+    assert codes.shape == (3, model.encoder.outputs, *model.encoder.grid) == (3, 32, 2, 2)
     assert codes.dtype == torch.float32
     assert [phase.name for phase in model.phases] == ["simclr"]
     assert [phase.name for phase in learner("supervised").phases] == ["classes"]

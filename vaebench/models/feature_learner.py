@@ -17,7 +17,7 @@ from vaebench.config.signatures import Count, CountOrNone, Fraction, NonNegative
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.losses.views import nt_xent, random_view
-from vaebench.nn.networks import feature_encoders
+from vaebench.nn.networks import features
 from vaebench.nn.sampling import highest_label
 
 
@@ -62,8 +62,8 @@ class FeatureLearner(nn.Module):
             "noise": noise,
             "flip": flip,
         }
-        self.encoder: Any = feature_encoders.build(encoder, input_shape=input_shape)
-        width = self.encoder.width
+        self.encoder: Any = features.encoder(encoder, input_shape=input_shape)
+        width = self.encoder.outputs
         self.head: nn.Module = (
             nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projection_width))
             if objective == "simclr"

@@ -16,7 +16,7 @@ from vaebench.errors import UserError
 from vaebench.nn.latents import bounded_posterior
 from vaebench.nn.losses.perceptual import Kind
 from vaebench.nn.losses.reconstruction import ReconstructionLoss
-from vaebench.nn.networks import feature_decoders, feature_encoders
+from vaebench.nn.networks import features
 
 # Of a model that begins with another run's network: what it has of it.
 _FILLED_IN = ("encoder", "head_width", "latent_channels", "decoder")
@@ -49,12 +49,12 @@ class FeatureNetwork(nn.Module):
         if encoder is None or head_width is None or latent_channels is None or decoder is None:
             given = {"encoder": encoder, "head_width": head_width, "latent_channels": latent_channels}
             raise UserError(*_unfilled({**given, "decoder": decoder}))
-        self.encoder: Any = feature_encoders.build(encoder, input_shape=input_shape)
+        self.encoder: Any = features.encoder(encoder, input_shape=input_shape)
         self.latent_shape: tuple[int, int, int] = (latent_channels, *self.encoder.grid)
-        self.hidden = nn.Sequential(nn.Conv2d(self.encoder.width, head_width, 1), nn.SiLU())
+        self.hidden = nn.Sequential(nn.Conv2d(self.encoder.outputs, head_width, 1), nn.SiLU())
         self.mean = nn.Conv2d(head_width, latent_channels, 1)
         self.logvar = _small_variance(head_width, latent_channels) if stochastic else None
-        self.decoder: Any = feature_decoders.build(decoder, latent_shape=self.latent_shape, input_shape=input_shape)
+        self.decoder: Any = features.decoder(decoder, latent_shape=self.latent_shape, input_shape=input_shape)
         self.options = {
             "encoder": self.encoder.options,
             "head_width": head_width,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
-
-from torch import Tensor, nn
+from typing import Any
 
 from vaebench.config import signatures
 from vaebench.errors import UserError
@@ -16,26 +14,12 @@ from vaebench.nn.transformers.vit import ViTAutoencoder
 KINDS: dict[str, Any] = {"vit": ViTAutoencoder, "kl": KLNetwork}
 
 
-class GridNetwork(Protocol):
-    """An ``nn.Module``: ``encoder`` and ``decoder`` with a grid of latents between them.
-
-    ``latent_shape``: (l, h', w'). ``encode``: images ``[b c h w]`` in [-1, 1] -> means and log-variances
-    ``[b 2l h' w']``, unbounded. ``decode``: ``[b l h' w']`` -> images in about [-1, 1]. ``last_weight``: of the
-    decoder's last layer.
-    """
-
-    latent_shape: tuple[int, int, int]
-
-    @property
-    def last_weight(self) -> nn.Parameter: ...  # noqa: D102
-
-    def encode(self, x: Tensor) -> Tensor: ...  # noqa: D102
-
-    def decode(self, z: Tensor) -> Tensor: ...  # noqa: D102
-
-
 def build(options: Mapping[str, Any], *, input_shape: Sequence[int], masked: bool = False) -> Any:
-    """The `GridNetwork` that ``options`` (a file of ``conf/network``) describe, with fresh weights.
+    """The network that ``options`` (a file of ``conf/network``) describe, with fresh weights.
+
+    An ``encoder`` and a ``decoder``, with latents of ``latent_shape`` (l, h', w') between them. ``encode``: images
+    ``[b c h w]`` in [-1, 1] -> means and log-variances ``[b 2l h' w']``, unbounded. ``decode``: ``[b l h' w']`` ->
+    images in about [-1, 1]. ``last_weight``: of the decoder's last layer.
 
     ``masked``: a `ViTAutoencoder`, for a method that hides patches from the encoder.
 

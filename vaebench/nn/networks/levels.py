@@ -11,13 +11,11 @@ import torch
 from annotated_types import Len
 from torch import Tensor, nn
 
-from vaebench.config.signatures import AtLeast2, multiple_of, require
+from vaebench.config.signatures import AtLeast2, Count, multiple_of, require
 from vaebench.errors import UserError
 
-Strides = Annotated[Sequence[AtLeast2], Len(1)]
 
-
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class Levels:
     """Images (c, h, w) of ``input_shape`` are shrunk by ``strides[i]`` at level i, where there are ``channels[i]``.
 
@@ -29,10 +27,10 @@ class Levels:
     """
 
     input_shape: Sequence[int]
-    strides: Strides
-    width: int
-    widest: int
-    groups: int
+    strides: Annotated[Sequence[AtLeast2], Len(1)]
+    width: Count
+    widest: Count
+    groups: Count
     where: str
 
     def __post_init__(self) -> None:
@@ -77,8 +75,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[b width *grid]``, the same shape."""
-        added: Tensor = x + self.branch(x)
-        return added
+        return x + self.branch(x)
 
 
 def normalised(width: int, groups: int) -> tuple[nn.Module, nn.Module]:

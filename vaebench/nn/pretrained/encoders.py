@@ -48,7 +48,7 @@ class CifarResNetEncoder(Evaluated):
     """
 
     pretrained = True
-    width = FEATURES
+    outputs = FEATURES
     mean: Tensor
     std: Tensor
 
@@ -117,12 +117,12 @@ class TimmEncoder(Evaluated):
         self.network = created(name, where, self.shaping)
         own = own_grid(self.network, img_size)
         self.grid = own if grid is None else (grid[0], grid[1])
-        self.width: int = self.network.num_features
+        self.outputs: int = self.network.num_features
         remember_statistics(self, mean=self.network.pretrained_cfg["mean"], std=self.network.pretrained_cfg["std"])
         self.train()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images ``[b 1|3 h w]`` in [0, 1] -> ``[b width *grid]``."""
+        """Images ``[b 1|3 h w]`` in [0, 1] -> ``[b outputs *grid]``."""
         x = x.expand(-1, 3, -1, -1)
         if tuple(x.shape[2:]) != (self.img_size, self.img_size):
             x = F.interpolate(x, size=(self.img_size, self.img_size), mode="bicubic", antialias=True).clamp(0, 1)

@@ -16,7 +16,7 @@ from vaebench.errors import UserError
 from vaebench.nn import precision
 from vaebench.nn.sampling import SEED, own_draws, spread
 from vaebench.nn.tokenizers import autoencoders
-from vaebench.nn.tokenizers.autoencoders import Autoencoder
+from vaebench.nn.tokenizers.base import Autoencoder
 from vaebench.nn.tokenizers.quantise import FitsCodes, Quantised, Quantiser, SeesItems, perplexity
 
 _WATCHED = 512  # training items behind the numbers of `watch`
