@@ -77,7 +77,6 @@ class FeatureLearner(nn.Module):
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """In nats; of classes the term ``accuracy`` of the batch, in [0, 1]."""
-        del step
         if self.objective == "simclr":
             # Both views at once: half the calls, and a normalisation over the batch would see all of them.
             views = torch.cat([random_view(batch.x, **self.view) for _ in range(2)])
@@ -97,8 +96,7 @@ class FeatureLearner(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Images ``[b c h w]`` in [0, 1] -> features ``[b c' h' w']``, float32."""
-        features: Tensor = self.encoder(x)
-        return features.float()
+        return self.encoder(x).float()
 
     def load_pretrained(self) -> None:
         """Fetch the encoder's weights, if it is one that others have trained. Raises `UserError` if there are none."""
@@ -106,5 +104,4 @@ class FeatureLearner(nn.Module):
 
     def _answers(self, x: Tensor) -> Tensor:
         """What the head makes of images, float32 ``[b projection_width or classes]``."""
-        answers: Tensor = self.head(self.encoder(x).mean((2, 3)))
-        return answers.float()
+        return self.head(self.encoder(x).mean((2, 3))).float()

@@ -106,8 +106,7 @@ class StandardLevels(nn.Module):
 
     def codes(self, indices: Tensor) -> Tensor:
         """Int64 ``[n]`` -> ``[n d]`` in [-1, 1]."""
-        codes: Tensor = self.library.indices_to_codes(indices)
-        return codes
+        return self.library.indices_to_codes(indices)
 
 
 @checked("model")

@@ -95,7 +95,6 @@ class GridAutoencoder(nn.Module):
 
     def adopt(self, role: str, parent: nn.Module) -> None:
         """Take the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
-        del role
         self.reconstruction.perceive(parent)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -114,8 +113,7 @@ class GridAutoencoder(nn.Module):
 
     def encoder_pass(self, x: Tensor) -> Tensor:
         """The encoder on images ``[b c h w]`` in [0, 1] -> ``[b 2l h' w']``."""
-        moments: Tensor = self.network.encode(2 * x - 1)
-        return moments
+        return self.network.encode(2 * x - 1)
 
     def _reconstructed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images in [-1, 1] -> reconstruction, mean, log-variance, all float32."""

@@ -149,7 +149,6 @@ class LDM(nn.Module):
         options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any]], reference: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         """See `Completed`: on samples of a reference without labels there are no classes."""
-        del reference
         unlabelled = parents.get("latents", {}).get("labelled") is False
         return dict(options) | ({"classes": 0} if unlabelled else {})
 
@@ -161,7 +160,6 @@ class LDM(nn.Module):
         Raises:
             UserError: it has no normalisation.
         """
-        del role
         if self.statistics == "autoencoder":
             if not isinstance(parent, Normalised):
                 raise UserError(
@@ -247,8 +245,7 @@ class LDM(nn.Module):
             UserError: as `sample_latents`, and where `decode_with` has not been called.
         """
         autoencoder = self._autoencoder(self.mean.device)
-        images: Tensor = autoencoder.decode(self.sample_latents(labels, generator, sampling))
-        return images
+        return autoencoder.decode(self.sample_latents(labels, generator, sampling))
 
     def _autoencoder(self, device: torch.device) -> Any:
         """The autoencoder on ``device``. Raises `UserError` if there is none."""

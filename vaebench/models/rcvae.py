@@ -146,8 +146,7 @@ class RCVAE(nn.Module):
 
     def _decode(self, z: Tensor, y: Tensor) -> Tensor:
         """The mean ``[b e]`` of the standardised solution."""
-        made: Tensor = self.decoder(torch.cat((z, y), 1))
-        return made.float()
+        return self.decoder(torch.cat((z, y), 1)).float()
 
     def _error(self, x: Tensor, mean: Tensor) -> Tensor:
         """Negative log-likelihood ``[b]`` of standardised solutions, in nats; for ``cosine`` 1 - cos, in [0, 2]."""

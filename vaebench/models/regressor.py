@@ -51,7 +51,6 @@ class Regressor(nn.Module):
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """Mean over the batch of the squared error, summed over coordinates; term ``distance``, the same."""
-        del step
         distance = self._distance(batch.x, batch.y).mean()
         return LossOutput(distance, {"distance": distance.detach()})
 

@@ -104,7 +104,6 @@ class TinyLM(nn.Module):
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """Cross-entropy in nats per scored token; terms ``cross_entropy`` and ``accuracy`` in [0, 1]."""
-        del step
         # Padding stands on the right, so no token can attend to it and no mask is needed.
         states = self.network(input_ids=batch.x[:, :-1], use_cache=False).last_hidden_state
         targets = batch.y[:, 1:]

@@ -93,7 +93,6 @@ class VMAE(nn.Module):
         With a ``kl`` also ``sigma_ratio``: the mean sigma over the latents' standard deviation (per channel, its mean).
         It tells whether the noise matters: with its mean free, an encoder can outgrow any sigma.
         """
-        del step
         x = 2 * batch.x - 1
         order = self.network.shuffled_patches(len(x), None, x.device) if self.masks else None
         kept = None if order is None else order[:, : self.seen]

@@ -84,8 +84,7 @@ def build(law: Mapping[str, Any], latent_shape: Sequence[int], *, where: str = "
     Raises:
         UserError: an unknown kind; unknown, missing, ill-typed or impossible options.
     """
-    mixture: Mixture = signatures.chosen(where, law, _KINDS, latent_shape=latent_shape)
-    return mixture
+    return signatures.chosen(where, law, _KINDS, latent_shape=latent_shape)
 
 
 def _gaussian(*, latent_shape: Sequence[int]) -> Mixture:

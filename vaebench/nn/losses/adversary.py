@@ -76,5 +76,4 @@ class Adversary:
         return self._augmented_scores(x) if self.augment else self.discriminator(x)
 
     def _augmented_scores(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.discriminator(diff_augment(x, cutout=_CUTOUT))
-        return scores
+        return self.discriminator(diff_augment(x, cutout=_CUTOUT))

@@ -44,8 +44,7 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images ``[b c h w]`` in [-1, 1] -> float32 ``[b 1 h' w']``."""
-        scores: Tensor = self.body(x)
-        return scores.float()
+        return self.body(x).float()
 
 
 def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:

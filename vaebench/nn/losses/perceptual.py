@@ -47,8 +47,7 @@ class Perceptual:
             raise UserError("model.perceptual=classifier: no trained classifier was given to the model")
         network = self.network.on(y.device)
         if self.kind == "lpips":
-            distance: Tensor = network(y, x)
-            return distance.mean()
+            return network(y, x).mean()
         with torch.no_grad():
             target = network.layers(x)
         return layer_distance(network.layers(y), target)

@@ -82,8 +82,7 @@ class CifarResNet(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """Features ``[b 64]`` -> unnormalised log-probabilities of airplane, automobile, ... truck, ``[b 10]``."""
-        found: Tensor = self.linear(features)
-        return found
+        return self.linear(features)
 
 
 def weights_path() -> Path:

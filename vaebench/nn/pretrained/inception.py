@@ -219,8 +219,7 @@ class Inception(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """Features ``[b 2048]`` -> ``[b 1008]``, without the bias: the Inception score is defined on these."""
-        found: Tensor = self.fc(features)
-        return found
+        return self.fc(features)
 
 
 def resize(x: Tensor) -> Tensor:

@@ -85,8 +85,7 @@ class DiT(nn.Module):
         for block in self.blocks:
             x = block(x, condition, rotation)
         shift, scale = self.modulation(condition)[:, None].chunk(2, dim=-1)
-        velocity: Tensor = self.velocity(_modulated(x, self.norm, shift, scale))
-        return velocity.float().mT.unflatten(2, z.shape[2:])
+        return self.velocity(_modulated(x, self.norm, shift, scale)).float().mT.unflatten(2, z.shape[2:])
 
     def _initialise(self) -> None:
         """Xavier for linear layers, small normal embeddings, zeros at the gates and the output ("adaLN-zero")."""
@@ -144,8 +143,7 @@ class _Attention(nn.Module):
         rotated = torch.view_as_real(pairs * rotation).flatten(-2).to(v.dtype)
         q, k = rotated.transpose(1, 3).unbind(2)
         attended = F.scaled_dot_product_attention(q, k, v.squeeze(2).transpose(1, 2))
-        projected: Tensor = self.out(attended.transpose(1, 2).flatten(2))
-        return projected
+        return self.out(attended.transpose(1, 2).flatten(2))
 
 
 def _modulated(x: Tensor, norm: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

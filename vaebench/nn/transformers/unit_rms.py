@@ -18,8 +18,7 @@ def unit_rms(x: Tensor) -> Tensor:
     # torch has one kernel for it on a GPU only; on a CPU its many passes take four times as long as these.
     if x.device.type != "cpu":
         return F.rms_norm(x, (x.shape[-1],), None, _EPS)
-    normalised: Tensor = _UnitRMS.apply(x)
-    return normalised
+    return _UnitRMS.apply(x)
 
 
 class _UnitRMS(torch.autograd.Function):

@@ -89,8 +89,7 @@ class ViTAutoencoder(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Latents ``[b l h/p w/p]`` -> images ``[b c h w]`` in about [-1, 1]."""
-        decoded: Tensor = self.decoder(z.flatten(2).mT, None)
-        return decoded
+        return self.decoder(z.flatten(2).mT, None)
 
     def shuffled_patches(self, count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
         """The patches of ``count`` images, each image's in a random order, int64 ``[count patches]`` on ``device``.
@@ -135,8 +134,7 @@ class ViTEncoder(nn.Module):
         tokens = self.patches(x) + self.positions
         if kept is not None:
             tokens = tokens.gather(1, _over_width(kept, tokens.shape[2]))
-        moments: Tensor = self.moments(self.norm(self.blocks(tokens)))
-        return moments
+        return self.moments(self.norm(self.blocks(tokens)))
 
 
 class ViTDecoder(nn.Module):
