@@ -17,7 +17,7 @@ from vaebench.nn import precision
 from vaebench.nn.sampling import SEED, own_draws, spread
 from vaebench.nn.tokenizers import autoencoders
 from vaebench.nn.tokenizers.base import Autoencoder
-from vaebench.nn.tokenizers.quantise import FitsCodes, Quantised, Quantiser, SeesItems, perplexity
+from vaebench.nn.tokenizers.quantise import FitsCodes, Quantised, Quantiser, perplexity
 
 _WATCHED = 512  # training items behind the numbers of `watch`
 _BATCH = 64
@@ -168,7 +168,7 @@ class Tokenizer(nn.Module):
         if not self.training:
             _check_finite(z)
         with precision.full(z.device):
-            known = {"items": items} if isinstance(self.quantiser, SeesItems) else {}
+            known = {"items": items} if getattr(self.quantiser, "per_item", False) else {}
             return self.quantiser(z, **known)
 
     def _raised(self, values: Tensor, grid: tuple[int, ...]) -> Tensor:
