@@ -43,7 +43,6 @@ class BatchTopK(FlatVAE):
     ema_start: latents.Start
 
     def __post_init__(self, importance: latents.Importance) -> None:
-        """Compare K with the latents there are, and begin the moving averages."""
         require(whole("model.k", self.k, 1, self.latent_dim, "model.latent_dim"))
         super().__post_init__()
         self.kind = importance

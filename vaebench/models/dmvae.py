@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from vaebench.nn.sampling import highest_label
 from vaebench.nn.transformers import dit
 
 # Of a diffusion model's options, those of its network.
-_SCORE = ("classes", "width", "depth", "heads", "mlp_ratio", "qk_norm", "positions", "time_scale")
+_SCORE = tuple(one.name for one in fields(dit.DiTOptions))
 
 
 @checked("model")
@@ -65,7 +65,6 @@ class DMVAE(FeatureModel):
     floor: NonNegative
 
     def __post_init__(self) -> None:
-        """Make autoencoder, student and, where it has a closed form, the reference."""
         score = self._score_options()
         require(
             *matching.time_mistakes(self.times, self.anneal_to, self.anneal_steps),
@@ -136,9 +135,8 @@ class DMVAE(FeatureModel):
     ) -> dict[str, Any]:
         """See `Completed`: the network is as in the run it begins with, the rest follows from teacher and reference.
 
-        Raises:
-            UserError: matching within classes without classes, a closed form without a law, a teacher of another
-                method, or an option that has its place elsewhere.
+        Raises `UserError`: matching within classes without classes, a closed form without a law, a teacher of another
+        method, or an option that has its place elsewhere.
         """
         options, about = filled_in(options, parents), reference or {}
         if "teacher" not in parents:
@@ -183,8 +181,7 @@ class DMVAE(FeatureModel):
 
         With ``closed_form`` the student's alone. The teacher is not stored with the model.
 
-        Raises:
-            UserError: it is another model, for other latents, in another normalisation or with another network.
+        Raises `UserError`: it is another model, for other latents, in another normalisation or with another network.
         """
         averaged: Any = getattr(teacher, "averaged", None)
         if not isinstance(averaged, Averaged) or not isinstance(averaged.network, dit.DiT):

@@ -45,7 +45,6 @@ class FeatureAutoencoder(FeatureModel):
     ema_decay: Fraction
 
     def __post_init__(self) -> None:
-        """Make loss, network and the average."""
         require(no_kl(self.stochastic, self.kl_weight))
         self._build(stochastic=self.stochastic)
         self.averaged = Averaged(self.network.decoder, decay=self.ema_decay) if self.ema_decay else None
@@ -115,8 +114,7 @@ class FeatureAutoencoder(FeatureModel):
     def _take_encoder(self, learner: nn.Module) -> None:
         """Take over the weights of the ``encoder`` of a trained `FeatureLearner`.
 
-        Raises:
-            UserError: its encoder has other options than this model's.
+        Raises `UserError`: its encoder has other options than this model's.
         """
         given: Any = learner.encoder
         if given.options != self.network.encoder.options:

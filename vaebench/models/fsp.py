@@ -82,7 +82,6 @@ class ScalarPerturbation(MomentNorm, Levelled):
     invert: bool
 
     def __post_init__(self, levels: Levels | None) -> None:
-        """Settle the sizes."""
         if self.activation == "cauchy" and self.norm_weight * self.variance_weight != 0:
             raise UserError("model.activation=cauchy: has no variance to keep to; set model.variance_weight=0")
         Levelled.__init__(self)

@@ -27,7 +27,6 @@ class LinearCodebook(Codebook):
     bias: bool
 
     def __post_init__(self, dim: int | None) -> None:
-        """Draw the codebook."""
         super().__post_init__(dim)
         from vector_quantize_pytorch import SimVQ
 

@@ -37,7 +37,6 @@ class PercentileBins(Quantiser):
     kl_weight: NonNegative
 
     def __post_init__(self, dim: int | None) -> None:
-        """Settle the sizes and cut the bins."""
         super().__init__()
         self.nominal_size = self.codebook_size
         self.dim = _width(self.codebook_size, self.bins) if dim is None else dim

@@ -25,7 +25,6 @@ class TopK(FlatVAE):
     k: Count
 
     def __post_init__(self) -> None:
-        """Compare K with the latents there are."""
         require(whole("model.k", self.k, 1, self.latent_dim, "model.latent_dim"))
         super().__post_init__()
 

@@ -101,7 +101,6 @@ class VectorPerturbation(MomentNorm, Codebook):
     codebook_algorithm: Algorithm | None
 
     def __post_init__(self, dim: int | None) -> None:
-        """Settle the sizes and begin the queue."""
         nn.Module.__init__(self)
         size = self.nominal_size = self.codebook_size
         self.inputs = self.dim = dim = width_for(size, dim)

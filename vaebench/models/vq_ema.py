@@ -32,7 +32,6 @@ class AveragedCodebook(Codebook):
     kmeans_init: bool
 
     def __post_init__(self, dim: int | None) -> None:
-        """Draw the codebook."""
         super().__post_init__(dim)
         from vector_quantize_pytorch import VectorQuantize
 

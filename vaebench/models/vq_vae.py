@@ -29,7 +29,6 @@ class LearnedCodebook(Codebook):
     beta: NonNegative
 
     def __post_init__(self, dim: int | None) -> None:
-        """Draw the first codes."""
         super().__post_init__(dim)
         size = self.codebook_size
         self.codebook = nn.Parameter(torch.empty(size, self.dim).uniform_(-1 / size, 1 / size))

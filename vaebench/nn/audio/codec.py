@@ -61,7 +61,6 @@ class CodecAutoencoder(Autoencoder):
     whisper: str | None
 
     def __post_init__(self) -> None:
-        """Make the halves."""
         require(*self._mistakes())
         nn.Module.__init__(self)
         self.hop = math.prod(self.rates)

@@ -34,9 +34,8 @@ class LogMel(nn.Module):
     The triangles have height 1 and lie on HTK's scale, 2595 log10(1 + f/700), from 0 Hz to half of ``sample_rate``
     (Hz). A full-scale sine has a power of about ``(n_fft/4)^2``; powers below ``floor`` are raised to it.
 
-    Raises:
-        UserError: an option out of range; ``hop`` above half a window; more bands than the window's resolution can
-            tell apart.
+    Raises `UserError`: an option out of range; ``hop`` above half a window; more bands than the window's resolution can
+    tell apart.
     """
 
     window: Tensor
@@ -144,7 +143,6 @@ class MelAutoencoder(Autoencoder):
     griffin_lim: CountOrNone
 
     def __post_init__(self) -> None:
-        """Make the spectra's and the halves."""
         width, groups = self.width, self.groups
         require(multiple_of("model.autoencoder.width", width, groups, "model.autoencoder.groups"))
         nn.Module.__init__(self)
@@ -182,8 +180,7 @@ class MelAutoencoder(Autoencoder):
 
         Of 4,096 evenly spread clips where there are more. The silence around short clips counts: the network sees it.
 
-        Raises:
-            UserError: all of it is silence.
+        Raises `UserError`: all of it is silence.
         """
         with own_draws(), torch.no_grad():
             rows = spread(len(data), _LOOKED_AT, data.device)

@@ -14,8 +14,7 @@ from vaebench.config.signatures import Count, CountOrNone, NonNegative, checked,
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
 from vaebench.nn.latents import bounded_posterior
-from vaebench.nn.losses.perceptual import Kind
-from vaebench.nn.losses.reconstruction import ReconstructionLoss
+from vaebench.nn.losses.reconstruction import Kind, ReconstructionLoss
 from vaebench.nn.networks import features
 
 # Of a model that begins with another run's network: what it has of it.
@@ -30,8 +29,7 @@ class FeatureNetwork(nn.Module):
     ``stochastic`` another Linear of its hidden units to l log-variances, which begins at a constant small variance.
     ``encoder``, ``decoder``: files of ``conf/encoder`` and ``conf/decoder``.
 
-    Raises:
-        UserError: an option out of range or not filled in, or a decoder that does not fit the encoder's grid.
+    Raises `UserError`: an option out of range or not filled in, or a decoder that does not fit the encoder's grid.
     """
 
     @checked("model")
@@ -100,8 +98,7 @@ class FeatureNetwork(nn.Module):
     def start_from(self, other: FeatureNetwork) -> None:
         """Take another one's weights; a head of log-variances that it lacks stays as it is.
 
-        Raises:
-            UserError: it has other options; each is named.
+        Raises `UserError`: it has other options; each is named.
         """
         require(*(different(name, value, other.options[name]) for name, value in self.options.items()))
         for name, part in self.named_children():
@@ -198,8 +195,7 @@ class FeatureModel(nn.Module):
 
         A head of log-variances that it lacks and the discriminator begin anew.
 
-        Raises:
-            UserError: ``wanted``, and that ``trained`` is another model; it has other options.
+        Raises `UserError`: ``wanted``, and that ``trained`` is another model; it has other options.
         """
         if not isinstance(getattr(trained, "network", None), FeatureNetwork):
             raise UserError(f"{wanted}, not {type(trained).__name__}")

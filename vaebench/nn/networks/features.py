@@ -21,15 +21,13 @@ class ConvEncoder(Levels, nn.Module):
 
     Blocks at the first level would cost more than all others together. The other options are those of `Levels`.
 
-    Raises:
-        UserError: an option out of range, or sides of images that the strides do not divide.
+    Raises `UserError`: an option out of range, or sides of images that the strides do not divide.
     """
 
     pretrained = False
     blocks: CountOrNone
 
     def __post_init__(self) -> None:
-        """Make the layers."""
         super().__post_init__()
         nn.Module.__init__(self)
         layers: list[nn.Module] = []
@@ -55,15 +53,13 @@ class ConvDecoder(Levels, nn.Module):
 
     No blocks at the first level. The other options are those of `Levels`.
 
-    Raises:
-        UserError: an option out of range, or strides that do not lead from the latents to the images.
+    Raises `UserError`: an option out of range, or strides that do not lead from the latents to the images.
     """
 
     latent_shape: InitVar[Sequence[int]]
     blocks: CountOrNone
 
     def __post_init__(self, latent_shape: Sequence[int]) -> None:
-        """Make the layers."""
         super().__post_init__()
         nn.Module.__init__(self)
         require(_grid_mistake(f"{self.where}.strides={list(self.strides)}", self.grid, latent_shape))
@@ -96,8 +92,7 @@ def encoder(options: Mapping[str, Any], *, input_shape: Sequence[int], where: st
     from, less its version. ``pretrained``: whether it begins with weights that others have trained;
     ``load_pretrained`` fetches them, and does nothing for other encoders.
 
-    Raises:
-        UserError: an unknown kind, unknown, missing, ill-typed or impossible options, no images.
+    Raises `UserError`: an unknown kind, unknown, missing, ill-typed or impossible options, no images.
     """
     images_only(input_shape)
     built = signatures.chosen(where, options, ENCODERS, input_shape=input_shape, where=where)
@@ -109,10 +104,7 @@ def decoder(options: Mapping[str, Any], *, latent_shape: Sequence[int], input_sh
     """The decoder that ``options`` (a file of ``conf/decoder``) describe, with fresh weights.
 
     An ``nn.Module``: latents ``[b l h' w']`` -> images ``[b c h w]`` in about [-1, 1]; ``last_weight``: of its last
-    layer.
-
-    Raises:
-        UserError: an unknown kind, unknown, missing, ill-typed or impossible options.
+    layer. Raises `UserError`: an unknown kind, unknown, missing, ill-typed or impossible options.
     """
     given = {"latent_shape": latent_shape, "input_shape": input_shape, "where": "model.decoder"}
     return signatures.chosen("model.decoder", options, DECODERS, **given)

@@ -45,7 +45,6 @@ class FlatAutoencoder(nn.Module):
     reduction: Reduction
 
     def __post_init__(self) -> None:
-        """Make the networks."""
         super().__init__()
         self.encoder, self.decoder = pair(
             self.network,

@@ -37,9 +37,8 @@ class KLLevels:
         To ``width`` channels (``moments``: twice as many) on a grid smaller by `shrink`, and back; self-attention at
         the smallest level.
 
-        Raises:
-            UserError: groups that do not divide the channels, or diffusers is not installed; ``where`` the options
-                stand.
+        Raises `UserError`: groups that do not divide the channels, or diffusers is not installed; ``where`` the options
+        stand.
         """
         require(multiple_of(f"{where}.channels", self.channels, self.groups, f"{where}.groups"))
         ensure_torchvision()
@@ -64,15 +63,13 @@ class KLNetwork(KLLevels, nn.Module):
 
     ``latent_channels`` l; the other options are those of `KLLevels`.
 
-    Raises:
-        UserError: an option out of range, images whose sides do not divide, or diffusers is not installed.
+    Raises `UserError`: an option out of range, images whose sides do not divide, or diffusers is not installed.
     """
 
     input_shape: Sequence[int]
     latent_channels: Count
 
     def __post_init__(self) -> None:
-        """Make the halves."""
         nn.Module.__init__(self)
         colours, height, width = self.input_shape
         if height % self.shrink or width % self.shrink:
@@ -103,8 +100,7 @@ class KLNetwork(KLLevels, nn.Module):
 class KLDecoder(KLLevels, nn.Module):
     """The decoder of `KLLevels`; with ``upsample_first`` a nearest up-sampling by 2 and conv3 before.
 
-    Raises:
-        UserError: an option out of range, latents of another grid, or diffusers is not installed.
+    Raises `UserError`: an option out of range, latents of another grid, or diffusers is not installed.
     """
 
     latent_shape: Sequence[int]
@@ -113,7 +109,6 @@ class KLDecoder(KLLevels, nn.Module):
     where: str
 
     def __post_init__(self) -> None:
-        """Make the decoder."""
         nn.Module.__init__(self)
         latents, height, width = self.latent_shape
         grow = self.shrink * 2**self.upsample_first

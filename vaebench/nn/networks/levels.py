@@ -22,8 +22,7 @@ class Levels:
     ``width`` channels at the first level, twice as many at each further one, up to ``widest`` times as many.
     ``groups`` of the normalisations divide ``width``. ``where``: the option they belong to.
 
-    Raises:
-        UserError: an option out of range, or sides of images that the strides do not divide.
+    Raises `UserError`: an option out of range, or sides of images that the strides do not divide.
     """
 
     input_shape: Sequence[int]
@@ -34,7 +33,6 @@ class Levels:
     where: str
 
     def __post_init__(self) -> None:
-        """Check them against each other."""
         where = self.where
         require(multiple_of(f"{where}.width", self.width, self.groups, f"{where}.groups"))
         height, width = self.input_shape[1:]

@@ -17,7 +17,7 @@ from vaebench.contracts import LossOutput
 from vaebench.errors import UserError
 from vaebench.nn.audio.codec import CodecAutoencoder
 from vaebench.nn.audio.mel import MelAutoencoder
-from vaebench.nn.losses.perceptual import frozen_lpips
+from vaebench.nn.losses.reconstruction import frozen_lpips
 from vaebench.nn.networks.kl import KLLevels
 from vaebench.nn.networks.levels import Residual, laid_out, normalised
 from vaebench.nn.pretrained.frozen import Frozen
@@ -80,7 +80,6 @@ class ConvAutoencoder(ImageAutoencoder):
     groups: Count
 
     def __post_init__(self) -> None:
-        """Make the halves."""
         width, channels = self.width, self.input_shape[0]
         self._begin(multiple_of("model.autoencoder.width", width, self.groups, "model.autoencoder.groups"))
 
@@ -111,7 +110,6 @@ class VQGAN(KLLevels, ImageAutoencoder):
     """VQGAN's, without a discriminator: the two halves of `KLLevels`. Raises `UserError` without diffusers."""
 
     def __post_init__(self) -> None:
-        """Make the halves."""
         self._begin()
         self.encoder, self.decoder = self.halves(
             "model.autoencoder", "vqgan", colours=self.input_shape[0], width=self.width
@@ -127,8 +125,7 @@ def build(options: Mapping[str, Any], *, input_shape: Sequence[int], sample_rate
 
     ``input_shape``: (c, h, w) of images or (1, samples) of audio. ``sample_rate``: of audio, in Hz.
 
-    Raises:
-        UserError: an unknown kind, a kind for other data, unknown, missing, ill-typed or impossible options.
+    Raises `UserError`: an unknown kind, a kind for other data, unknown, missing, ill-typed or impossible options.
     """
     kinds = IMAGES | AUDIO
     kind = str(options.get("kind"))

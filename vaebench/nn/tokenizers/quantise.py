@@ -91,13 +91,15 @@ class Quantiser(nn.Module):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Codebook(Quantiser):
-    """A quantiser with ``codebook_size`` codes of width ``dim``; null: the width of FSQ's codes at this size."""
+    """A quantiser with ``codebook_size`` codes of width ``dim``; null: that of FSQ's codes at this size.
+
+    Raises `UserError` for a size without a known width.
+    """
 
     codebook_size: AtLeast2
     dim: InitVar[Count | None]
 
     def __post_init__(self, dim: int | None) -> None:
-        """Settle the sizes. Raises `UserError` for a size without a known width."""
         super().__init__()
         self.inputs = self.dim = width_for(self.codebook_size, dim)
         self.nominal_size = self.codebook_size

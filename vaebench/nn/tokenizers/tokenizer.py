@@ -103,8 +103,7 @@ class Tokenizer(nn.Module):
     def look(self, data: TrainingData) -> None:
         """The autoencoder's look at the data.
 
-        Raises:
-            UserError: there are fewer tokens in the data than codes to be fitted to them at the end.
+        Raises `UserError`: there are fewer tokens in the data than codes to be fitted to them at the end.
         """
         self.autoencoder.look(data)
         if isinstance(self.quantiser, FitsCodes):
@@ -115,10 +114,7 @@ class Tokenizer(nn.Module):
         """Lets the quantiser fit its codes to tokens of evenly spread training items, if that is how it gets them.
 
         The tokens are a constant choice from those of twice as many items as would do. Draws from no global
-        generator.
-
-        Raises:
-            UserError: there are fewer tokens than codes, or some that are not finite.
+        generator. Raises `UserError`: there are fewer tokens than codes, or some that are not finite.
         """
         if not isinstance(self.quantiser, FitsCodes):
             return
