@@ -23,7 +23,6 @@ MAX_PARAMETERS = 10  # of what is neither a constructor nor built from a YAML
 # What is longer, and by how much it is: it may only shrink, and goes from this list when it is short enough.
 LONGER = {
     "vaebench/engine/loop.py": {"fit": 68},
-    "vaebench/models/dmvae.py": {"lines": 385, "__init__": 69},
     "vaebench/runs/store.py": {"lines": 359},
 }
 

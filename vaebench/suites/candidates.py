@@ -14,7 +14,7 @@ from vaebench.contracts import AnswerInputs
 from vaebench.data.answers import Answers, Grades
 from vaebench.errors import UserError
 from vaebench.metrics.selection import UNPARSABLE
-from vaebench.nn.latents.gaussian import gaussian_kl
+from vaebench.nn.latents import gaussian_kl
 from vaebench.nn.networks.vectors import ACTIVE
 
 _CHUNK = 4096  # answers at a time

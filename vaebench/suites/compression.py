@@ -15,8 +15,8 @@ from torch import Tensor
 
 from vaebench.config.signatures import AtLeast2, AtLeast10, Count, Seed
 from vaebench.contracts import GivesLatents, Measurement, SuiteInputs, SuiteResult
-from vaebench.nn.latents.neighbours import nearest
 from vaebench.nn.sampling import spread
+from vaebench.nn.tokenizers.neighbours import nearest
 from vaebench.suites.common import batches, picture
 from vaebench.suites.latents import latents_of
 from vaebench.suites.quality import image_data
