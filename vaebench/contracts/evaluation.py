@@ -60,23 +60,6 @@ class SuiteInputs:
 
 
 @dataclass(frozen=True)
-class DesignInputs:
-    """What a suite on a model's design receives (``of_design = True``): the model with fresh weights, on no data.
-
-    ``build``: makes the model on the current default device (``meta`` for counting). ``input_shape``: (c, h, w).
-    ``batch_size``: of the training, ``precision``: ``float32`` or ``bf16``. ``optimizers``: makes those of a model.
-    """
-
-    build: Callable[[], Any]
-    optimizers: Callable[[Any], Mapping[str, Any]]
-    input_shape: tuple[int, int, int]
-    batch_size: int
-    precision: str
-    device: torch.device
-    track: Callable[[int, int], None] = lambda done, total: None
-
-
-@dataclass(frozen=True)
 class AnswerInputs:
     """What a suite on recorded or generated answers receives: n answers to q problems.
 
@@ -121,7 +104,7 @@ class Suite(Protocol):
     """An evaluation protocol.
 
     ``requires``: capabilities the model must have. ``needs_classifier``: whether a trained classifier is a parent.
-    On answers `run` takes `AnswerInputs`.
+    On answers `run` takes `AnswerInputs`, of a design alone (``of_design = True``) a `metrics.cost.Design`.
     """
 
     requires: tuple[type, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -24,7 +24,6 @@ class Work:
 
     parents: Mapping[str, Path]
     device: torch.device
-    seed: int = 0
 
 
 class AnswerSource(Protocol):
@@ -124,9 +123,3 @@ class Outcome:
     job: Job
     status: str
     reason: str = ""
-
-
-class Executor(Protocol):
-    """Runs jobs and yields their outcomes in any order."""
-
-    def submit(self, jobs: list[Job]) -> Iterator[Outcome]: ...

@@ -11,18 +11,22 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from vaebench.config.request import Request
 from vaebench.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from vaebench.config.request import Request
     from vaebench.config.spine import TrainConfig
-    from vaebench.runs.store import Run, Store
+    from vaebench.runs.store import Run
 
 Track = Callable[[int, int], None]
 Stop = Callable[[], bool]
+
+# Forms, as `disk.mistake` reads them, that stand in several kinds' requests and results.
+NUMBER = (int, float)
+LEAF = {"_target_": str}
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,18 @@ class Setup:
     two stores of what is unfinished. ``remote_code``: whether the command allows code that comes with a model.
     """
 
-    store: Store
     device: torch.device
     track: Track
     stop: Stop
     checkpoint_seconds: float = 30.0
     remote_code: bool = False
+
+    def finish(self, run: Run, result: Mapping[str, Any], **about: Any) -> None:
+        """Write ``result.json`` and ``provenance.json``; ``about`` is added to that."""
+        from vaebench.engine.runtime import provenance
+
+        run.write_json("result.json", dict(result))
+        run.write_json("provenance.json", provenance(self.device) | about)
 
 
 class Kind(Protocol):
@@ -68,6 +78,12 @@ class Kind(Protocol):
     def seconds(self, request: Request) -> float: ...
 
     def work(self, run: Run, setup: Setup) -> None: ...
+
+
+def asked(verb: str, parents: Mapping[str, Request] | None, **parts: Any) -> Request:
+    """The request with that verb and these parts, on its parents by role; None: it says nothing of parents."""
+    keys = {} if parents is None else {"parents": {role: parent.key for role, parent in parents.items()}}
+    return Request({"verb": verb, **parts, **keys})
 
 
 def verbs() -> list[str]:
