@@ -248,7 +248,19 @@ def _measure(design: Design, batch_size: int, steps: int, seconds: float, thread
     device = design.device
     model = design.build().to(device).train()
     batch = random_batch(design.shape, batch_size, latents=design.latents, device=device)
-    turns = _turns(model, batch, design)
+    optimizers = design.optimizers(model)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=design.precision == "bf16")
+
+    def update(phase: Phase) -> None:
+        optimizers[phase.name].zero_grad(set_to_none=True)
+        with autocast:
+            output = phase.loss(batch, LATE)
+        output.total.backward(inputs=phase.parameters)
+        optimizers[phase.name].step()
+
+    turns: list[tuple[Callable[[], None], int]] = [(partial(update, phase), phase.every) for phase in model.phases]
+    if isinstance(model, Averages):
+        turns.append((model.average, 1))
     times: list[list[float]] = [[] for _ in turns]
     began = time.perf_counter()
     for _ in range(1 + steps):  # the first one allocates, and does not count where there is another
@@ -262,24 +274,6 @@ def _measure(design: Design, batch_size: int, steps: int, seconds: float, thread
             break
     step = sum(median(found[1:] or found) / every for (_, every), found in zip(turns, times, strict=True))
     return Measured(step, _peak(device))
-
-
-def _turns(model: Any, batch: Batch, design: Design) -> list[tuple[Callable[[], None], int]]:
-    """What a step does, and every how many steps."""
-    optimizers = design.optimizers(model)
-    autocast = torch.autocast(design.device.type, torch.bfloat16, enabled=design.precision == "bf16")
-    turns: list[tuple[Callable[[], None], int]] = [
-        (partial(_update, phase, optimizers[phase.name], batch, autocast), phase.every) for phase in model.phases
-    ]
-    return [*turns, (model.average, 1)] if isinstance(model, Averages) else turns
-
-
-def _update(phase: Phase, optimizer: torch.optim.Optimizer, batch: Batch, autocast: torch.autocast) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    with autocast:
-        output = phase.loss(batch, LATE)
-    output.total.backward(inputs=phase.parameters)
-    optimizer.step()
 
 
 def _peak(device: torch.device) -> int:

@@ -7,49 +7,38 @@ to the same files.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from vaebench.errors import Interrupted, UserError
 from vaebench.runs import records
-from vaebench.runs.kinds import Setup, Track
+from vaebench.runs.kinds import Setup
 from vaebench.runs.store import Run
 
 _LEDGER = "shards.json"
 
 
-def pieces(count: int, size: int) -> list[range]:
-    """``count`` items in pieces of ``size``; the last one may be shorter."""
-    return [range(start, min(start + size, count)) for start in range(0, count, size)]
-
-
 def write_shards(
-    run: Run,
-    rows_of: Sequence[range],
-    name: str,
-    make: Callable[[range], bytes],
-    setup: Setup,
-    track: Track | None = None,
+    run: Run, setup: Setup, name: str, total: int, size: int, make: Callable[[range], bytes]
 ) -> list[Path]:
-    """Write the shards that are not there yet, or not as they were written; returns all of them in order.
+    """Write ``total`` items, ``size`` to a shard: those that are not there yet, or not as they were written.
 
-    ``name``: of a shard's file, with a place for its number. ``track``: instead of the setup's own.
-    ``shards.json`` holds the sha256 of each. Before 0.6 there was none, and what is there is taken.
+    ``name``: of a shard's file, with a place for its number. ``shards.json`` holds the sha256 of each. Before 0.6 there
+    was none, and what is there is taken.
 
-    Raises `Interrupted` between two of them when one is asked to stop.
+    Returns all of them in order. Raises `Interrupted` between two of them when one is asked to stop.
     """
-    track = track or setup.track
-    total = rows_of[-1].stop if rows_of else 0
-    paths = [run.path(name.format(number)) for number in range(len(rows_of))]
+    pieces = [range(start, min(start + size, total)) for start in range(0, total, size)]
+    paths = [run.path(name.format(number)) for number in range(len(pieces))]
     sums = _written(run)
-    for path, rows in zip(paths, rows_of, strict=True):
+    for path, rows in zip(paths, pieces, strict=True):
         if path.is_file() and (sums is None or sums.get(path.name) == records.checksum(path)):
             continue
         content = make(rows)
         run.write(path.name, content)
         sums = {**(sums or _found(run)), path.name: hashlib.sha256(content).hexdigest()}
         run.write_json(_LEDGER, sums)
-        track(rows.stop, total)
+        setup.track(rows.stop, total)
         if setup.stop() and rows.stop < total:
             raise Interrupted(f"stopped after {rows.stop} of {total}; the same command goes on from there")
     return paths
@@ -68,6 +57,7 @@ def _found(run: Run) -> dict[str, str]:
     return {path.name: records.checksum(path) for path in run.folder.glob("*-[0-9]*.*") if path.is_file()}
 
 
-def incomplete(run: Run, found: int, wanted: int, what: str) -> UserError:
-    """What to say of a finished run that holds fewer items than its result says."""
-    return UserError(f"{run.folder}: holds {found} of {wanted} {what}, a shard is missing; {run.again()}")
+def check_all(run: Run, found: int, wanted: int, what: str) -> None:
+    """Raise `UserError` for a finished run that holds fewer items than its result says."""
+    if found != wanted:
+        raise UserError(f"{run.folder}: holds {found} of {wanted} {what}, a shard is missing; {run.again()}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,46 +39,39 @@ class Cost:
 
     def run(self, design: cost.Design) -> SuiteResult:
         """Count, and measure where that is asked for."""
-        resolution = "x".join(map(str, design.shape[1:]))
         counts = cost.count(design)
         with cost.weightless():
             macs = cost.encoder_macs(design.build(), (self.count_batch, *design.shape))
-        size = {"stored": "weights and fixed tables", "resolution": resolution}
-        counted = {"batch": self.count_batch, "resolution": resolution}
-        full = "multiply-adds of all products"
-        trained = {"batch": design.batch_size, "resolution": resolution}
-        found = [
-            _exact("parameters", counts.stored, 1, "", size),
-            _exact("size_mib", 4 * counts.stored / _MIB, 1, "MiB", size),
-            _exact("encoder_gmacs", macs.layers / 1e9, self.count_batch, "G", {"rule": cost.RULE, **counted}),
-            _exact("encoder_gmacs_full", macs.full / 1e9, self.count_batch, "G", {"rule": full, **counted}),
-            _exact("step_gflops", counts.flops / 1e9, design.batch_size, "G", trained),
+        size, batch = {"stored": "weights and fixed tables"}, {"batch": self.count_batch}
+        by_rule, full = {"rule": cost.RULE, **batch}, {"rule": "multiply-adds of all products", **batch}
+        found: list[tuple[str, float, int, str, dict[str, Any]]] = [
+            ("parameters", counts.stored, 1, "", size),
+            ("size_mib", 4 * counts.stored / _MIB, 1, "MiB", size),
+            ("encoder_gmacs", macs.layers / 1e9, self.count_batch, "G", by_rule),
+            ("encoder_gmacs_full", macs.full / 1e9, self.count_batch, "G", full),
+            ("step_gflops", counts.flops / 1e9, design.batch_size, "G", {"batch": design.batch_size}),
         ]
-        return SuiteResult((*found, *self._measured(design, resolution)))
+        resolution = {"resolution": "x".join(map(str, design.shape[1:]))}
+        exact = [  # the interval of a count has no width
+            Measurement(name, value, count, unit, protocol | resolution, low=value, high=value)
+            for name, value, count, unit, protocol in found
+        ]
+        return SuiteResult((*exact, *(self._measured(design, resolution) if self.measure_steps else ())))
 
-    def _measured(self, design: cost.Design, resolution: str) -> tuple[Measurement, ...]:
-        if not self.measure_steps:
-            return ()
+    def _measured(self, design: cost.Design, resolution: Mapping[str, str]) -> Iterator[Measurement]:
         found = cost.measure(design, batch_size=self.measure_batch, steps=self.measure_steps)
         gpu = design.device.type == "cuda"
         protocol = {
             "batch": self.measure_batch,
-            "resolution": resolution,
+            **resolution,
             "steps": self.measure_steps,
             "precision": design.precision,
             "threads": torch.get_num_threads(),
             "memory": "tensors on the GPU" if gpu else "resident, with the interpreter and its libraries",
         }
-        values = {
-            "step_seconds": (found.seconds, "s"),
-            "step_seconds_per_image": (found.seconds / self.measure_batch, "s"),
-            "peak_mib": (found.peak_bytes / _MIB, "MiB"),
-        }
-        return tuple(
-            Measurement(name, value, self.measure_steps, unit, protocol) for name, (value, unit) in values.items()
-        )
-
-
-def _exact(name: str, value: float, count: int, unit: str, protocol: Mapping[str, Any]) -> Measurement:
-    """A count: its interval has no width."""
-    return Measurement(name, value, count, unit, protocol, low=value, high=value)
+        for name, value, unit in (
+            ("step_seconds", found.seconds, "s"),
+            ("step_seconds_per_image", found.seconds / self.measure_batch, "s"),
+            ("peak_mib", found.peak_bytes / _MIB, "MiB"),
+        ):
+            yield Measurement(name, value, self.measure_steps, unit, protocol)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -42,6 +42,10 @@ class Setup:
     stop: Stop
     checkpoint_seconds: float = 30.0
     remote_code: bool = False
+
+    def within(self, before: int, total: int) -> Setup:
+        """For a part of the work, which begins after ``before`` of ``total``."""
+        return replace(self, track=lambda done, _: self.track(before + done, total))
 
     def finish(self, run: Run, result: Mapping[str, Any], **about: Any) -> None:
         """Write ``result.json`` and ``provenance.json``; ``about`` is added to that."""

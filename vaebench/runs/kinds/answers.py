@@ -16,7 +16,7 @@ from vaebench.data.lines import paths
 from vaebench.errors import UserError
 from vaebench.runs import build
 from vaebench.runs.kinds import LEAF, Setup, asked
-from vaebench.runs.shards import incomplete, pieces, write_shards
+from vaebench.runs.shards import check_all, write_shards
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ def work(run: Run, setup: Setup) -> None:
     if "language_model" in parents:
         parents["language_model"].check_folder("pretrained")
     source.open(problems, Work({role: parent.folder for role, parent in parents.items()}, setup.device))
-    rows_of = pieces(len(problems.test), source.shard)
-    shards = write_shards(run, rows_of, "answers-{:05d}.parquet", lambda rows: to_parquet(source.answer(rows)), setup)
+    name, count = "answers-{:05d}.parquet", len(problems.test)
+    shards = write_shards(run, setup, name, count, source.shard, lambda rows: to_parquet(source.answer(rows)))
     found = read_answers(shards, run.folder)
     finish(
         run,
@@ -149,8 +149,7 @@ def opened(run: Run) -> Answers:
 
     facts = run.result()
     found = read_answers(run.all_intact("answers-*.parquet"), run.folder)
-    if len(found) != facts["answers"]:
-        raise incomplete(run, len(found), facts["answers"], "answers")
+    check_all(run, len(found), facts["answers"], "answers")
     if len(found) and not 0 <= found.problem.min() <= found.problem.max() < facts["test_items"]:
         raise UserError(f"{run.folder}: answers problems that are not there; remove the folder and run again")
     return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vaebench.config.request import Request
 from vaebench.contracts import FittedEmbedder, Work
 from vaebench.runs import build
 from vaebench.runs.kinds import Setup, answers, asked
-from vaebench.runs.shards import incomplete, pieces, write_shards
+from vaebench.runs.shards import check_all, write_shards
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
@@ -64,11 +65,11 @@ def work(run: Run, setup: Setup) -> None:
     for stem, part in texts.items():
         shards = write_shards(
             run,
-            pieces(len(part), embedder.shard),
+            setup.within(done, total),
             f"{stem}-{{:05d}}.safetensors",
-            lambda rows, part=part, kind=stem[:-1]: _embedded(embedder, [part[row] for row in rows], kind),  # type: ignore[misc]
-            setup,
-            track=lambda finished, _, before=done: setup.track(before + finished, total),  # type: ignore[misc]
+            len(part),
+            embedder.shard,
+            partial(_embedded, embedder, part, stem.removesuffix("s")),
         )
         truncated[stem] = embeddings.truncated(shards, run.folder)
         done += len(part)
@@ -91,11 +92,11 @@ def _fitted_texts(run: Run, problems: Problems, embedder: Embedder) -> dict[str,
     return {"questions": questions, "solutions": solutions}
 
 
-def _embedded(embedder: Embedder, texts: Sequence[str], kind: str) -> bytes:
+def _embedded(embedder: Embedder, texts: Sequence[str], kind: str, rows: range) -> bytes:
     from vaebench.data.embeddings import to_bytes
 
     before = embedder.truncated
-    vectors = embedder.embed(texts, kind)
+    vectors = embedder.embed([texts[row] for row in rows], kind)
     return to_bytes(vectors, embedder.truncated - before)
 
 
@@ -108,7 +109,6 @@ def opened(run: Run) -> tuple[Tensor, Tensor]:
     found = []
     for stem, wanted in (("questions", questions), ("solutions", facts["texts"] - questions)):
         vectors = read(run.all_intact(f"{stem}-*.safetensors"), run.folder)
-        if len(vectors) != wanted:
-            raise incomplete(run, len(vectors), wanted, stem)
+        check_all(run, len(vectors), wanted, stem)
         found.append(vectors)
     return found[0], found[1]

@@ -74,7 +74,7 @@ def work(run: Run, setup: Setup) -> None:
             golds,
             name,
             seconds=request["seconds"],
-            track=lambda done, _, before=before: setup.track(before + done, total),  # type: ignore[misc]
+            track=setup.within(before, total).track,
         )
     grades = Grades(tuple(scorers), tuple(scorers.values()), final, right, timeouts)
     run.write("grades.parquet", grades_to_parquet(grades))

@@ -10,7 +10,7 @@ from vaebench.config.request import Request
 from vaebench.errors import UserError, unknown
 from vaebench.runs.kinds import Setup, asked
 from vaebench.runs.load import dataset_of, load_model, with_grid
-from vaebench.runs.shards import incomplete, pieces, write_shards
+from vaebench.runs.shards import check_all, write_shards
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def work(run: Run, setup: Setup) -> None:
         return files.to_bytes(torch.cat(means), torch.cat(logvars) if logvars else None, torch.cat(labels))
 
     with torch.no_grad():
-        write_shards(run, pieces(len(data), IMAGES_PER_SHARD), SHARD, encoded, setup)
+        write_shards(run, setup, SHARD, len(data), IMAGES_PER_SHARD, encoded)
     setup.finish(run, {"shape": list(model.latent_shape), "images": len(data), "of": about(data)})
 
 
@@ -102,8 +102,7 @@ def opened(run: Run) -> LatentData:
 
     facts = run.result()
     found = read(run.all_intact("latents-*.safetensors"), run.folder, {name: facts["of"][name] for name in ABOUT})
-    if len(found) != facts["images"]:
-        raise incomplete(run, len(found), facts["images"], "latents")
+    check_all(run, len(found), facts["images"], "latents")
     if list(found.shape) != facts["shape"]:
         raise UserError(f"{run.folder}: its latents are {list(found.shape)}, not {facts['shape']}; {run.again()}")
     return found
