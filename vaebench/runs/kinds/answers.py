@@ -15,8 +15,7 @@ from vaebench.data.files import check_fields
 from vaebench.data.lines import paths
 from vaebench.errors import UserError
 from vaebench.runs import build
-from vaebench.runs.kinds import LEAF, Setup, asked
-from vaebench.runs.shards import check_all, write_shards
+from vaebench.runs.kinds import LEAF, Setup, asked, check_all
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def work(run: Run, setup: Setup) -> None:
         parents["language_model"].check_folder("pretrained")
     source.open(problems, Work({role: parent.folder for role, parent in parents.items()}, setup.device))
     name, count = "answers-{:05d}.parquet", len(problems.test)
-    shards = write_shards(run, setup, name, count, source.shard, lambda rows: to_parquet(source.answer(rows)))
+    shards = setup.write_shards(run, name, count, source.shard, lambda rows: to_parquet(source.answer(rows)))
     found = read_answers(shards, run.folder)
     finish(
         run,

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vaebench.config.request import Request
 from vaebench.contracts import FittedEmbedder, Work
 from vaebench.runs import build
-from vaebench.runs.kinds import Setup, answers, asked
-from vaebench.runs.shards import check_all, write_shards
+from vaebench.runs.kinds import Setup, answers, asked, check_all
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
@@ -63,9 +62,8 @@ def work(run: Run, setup: Setup) -> None:
     done, truncated = 0, {}
     total = sum(map(len, texts.values()))
     for stem, part in texts.items():
-        shards = write_shards(
+        shards = setup.within(done, total).write_shards(
             run,
-            setup.within(done, total),
             f"{stem}-{{:05d}}.safetensors",
             len(part),
             embedder.shard,

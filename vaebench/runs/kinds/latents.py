@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from vaebench.config.request import Request
 from vaebench.errors import UserError, unknown
-from vaebench.runs.kinds import Setup, asked
+from vaebench.runs.kinds import Setup, asked, check_all
 from vaebench.runs.load import dataset_of, load_model, with_grid
-from vaebench.runs.shards import check_all, write_shards
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def work(run: Run, setup: Setup) -> None:
         return files.to_bytes(torch.cat(means), torch.cat(logvars) if logvars else None, torch.cat(labels))
 
     with torch.no_grad():
-        write_shards(run, setup, SHARD, len(data), IMAGES_PER_SHARD, encoded)
+        setup.write_shards(run, SHARD, len(data), IMAGES_PER_SHARD, encoded)
     setup.finish(run, {"shape": list(model.latent_shape), "images": len(data), "of": about(data)})
 
 

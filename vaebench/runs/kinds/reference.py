@@ -14,7 +14,6 @@ from vaebench.errors import UserError
 from vaebench.runs import build
 from vaebench.runs.kinds import LEAF, Setup, asked, latents
 from vaebench.runs.load import dataset_of, load_model
-from vaebench.runs.shards import write_shards
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ def work(run: Run, setup: Setup) -> None:
         some = slice(rows.start, rows.stop)
         return files.to_bytes((items.z[some].cpu() * std + mean)[:, None], None, labels[some].contiguous())
 
-    write_shards(run, setup, latents.SHARD, count, latents.IMAGES_PER_SHARD, drawn)
+    setup.write_shards(run, latents.SHARD, count, latents.IMAGES_PER_SHARD, drawn)
     about = latents.about(dataset_of(trained)) | {"name": f"reference {request['name']}"}
     setup.finish(run, {"shape": list(shape), "images": count, "of": about, "labelled": bool(request["labelled"])})
 
