@@ -207,7 +207,7 @@ def _flops(request: Request, teacher: Request | None) -> float:
         if teacher is not None:
             model.teach(build.model(teacher, model.latent_shape))
         shape = request["dataset"]["shape"]
-        return cost.count_step(model.phases, cost.random_batch(shape, BATCH, latents=False)).flops
+        return cost.count_step(model.phases, cost.random_batch(shape, BATCH, latents=False))[0]
 
 
 def _images(request: Request, count: int) -> ImageData:
