@@ -9,11 +9,9 @@ from typing import Any
 
 from rich.table import Table
 
-from vaebench.chains import check, texts
-from vaebench.chains.chain import checked
-from vaebench.chains.chain import evaluation as evaluation_of
+from vaebench.chains import chain, check, evaluation
 from vaebench.cli.terminal import Terminal
-from vaebench.config import targets
+from vaebench.config.choices import called
 from vaebench.config.request import Request
 from vaebench.config.spine import Common, ReproduceConfig, TrainConfig
 from vaebench.contracts import Job
@@ -29,35 +27,36 @@ console = Terminal(soft_wrap=True)
 
 def train(cfg: TrainConfig) -> int:
     """``vaebench train``: make the run of this configuration, or show it if it is there."""
-    *before, request = checked(cfg)
-    _try_out(cfg, [*before, request])
+    requests = chain.checked(cfg)
+    _try_out(cfg, requests)
     store = Store(store_root(cfg.store))
-    run = store.find(request)
-    _say(cfg, f"run {run.key}: {title(request)}")
+    run = store.find(requests[-1])
+    _say(cfg, f"run {run.key}: {title(requests[-1])}")
     if run.done:
         _say(cfg, f"already done: {_short(run.folder)} (seed=N or another option makes another run)")
     else:
-        _make_first(cfg, store, before)
-        _make(cfg, store, [request])
-    _show_training(cfg, run)
+        _make_first(cfg, store, requests[:-1])
+        _make(cfg, store, requests[-1])
+    if not cfg.quiet:
+        _show_training(run)
     return 0
 
 
 def evaluate(cfg: TrainConfig) -> int:
     """``vaebench eval``: evaluate the run that ``vaebench train`` makes of the same configuration."""
-    request = checked(cfg)[-1]
-    (*before, evaluation), suite = evaluation_of(cfg)
+    trained = chain.checked(cfg)[-1]
+    (*before, wanted), suite = evaluation.evaluation(cfg)
     models = _try_out(cfg, before)
-    build.check_capabilities(_suite_name(evaluation), suite, models.get(request.key) or build.model(request))
+    name = called(wanted["suite"])
+    build.check_capabilities(name, suite, models.get(trained.key) or build.model(trained))
     store = Store(store_root(cfg.store))
     _make_first(cfg, store, before)
-    run = store.find(evaluation)
-    tested = f", tested on {evaluation['dataset']['name']}" if "dataset" in evaluation.data else ""
-    kept = f", snapshot {cfg.snapshot} of {cfg.train.snapshots}" if "snapshot" in evaluation.data else ""
-    what = f"{_suite_name(evaluation)} on {title(request)}{kept}{tested}"
-    _say(cfg, f"evaluation {run.key} of run {request.key}: {what}")
+    run = store.find(wanted)
+    tested = f", tested on {wanted['dataset']['name']}" if "dataset" in wanted.data else ""
+    kept = f", snapshot {cfg.snapshot} of {cfg.train.snapshots}" if "snapshot" in wanted.data else ""
+    _say(cfg, f"evaluation {run.key} of run {trained.key}: {name} on {title(trained)}{kept}{tested}")
     if not run.done:
-        _make(cfg, store, [evaluation])
+        _make(cfg, store, wanted)
     _show_measurements(run)
     return 0
 
@@ -67,7 +66,7 @@ def check_all(configurations: list[TrainConfig]) -> None:
     lines: list[str] = []
     for cfg in configurations:
         try:
-            check.try_out(checked(cfg), remote_code=cfg.runtime.trust_remote_code)
+            check.try_out(chain.checked(cfg), remote_code=cfg.runtime.trust_remote_code)
         except UserError as error:
             lines += error.lines
     if lines:
@@ -78,11 +77,11 @@ def answers(cfg: TrainConfig) -> int:
     """``vaebench answers``: collect or generate a text dataset's answers, or show what is there."""
     if not cfg.on_texts:
         raise UserError(f"dataset={cfg.dataset['name']} holds no questions; try dataset=tiny or dataset=gsm8k")
-    chain = texts.answers(cfg)
-    _try_out(cfg, chain)
+    requests = evaluation.answers(cfg)
+    _try_out(cfg, requests)
     store = Store(store_root(cfg.store))
-    _make_first(cfg, store, chain)
-    _show_answers(store.find(chain[-1]))
+    _make_first(cfg, store, requests)
+    _show_answers(store.find(requests[-1]))
     return 0
 
 
@@ -90,7 +89,7 @@ def prompt(cfg: TrainConfig) -> int:
     """``vaebench prompt``: the exact prompt of the first problem and the sampling parameters; nothing is generated."""
     if not cfg.on_texts:
         raise UserError(f"dataset={cfg.dataset['name']} asks no language model; try dataset=gsm8k")
-    request = texts.answers(cfg)[-1]
+    request = evaluation.answers(cfg)[-1]
     console.print(build.prompt(request, remote_code=cfg.runtime.trust_remote_code))
     return 0
 
@@ -108,7 +107,9 @@ def plan(cfg: ReproduceConfig) -> int:
 
     store = Store(store_root(cfg.store))
     try:
-        planning.show(planning.make(cfg), store, cfg, console)
+        wanted = planning.make(cfg)
+        todo = wanted.todo(store)
+        planning.show(wanted, todo, planning.learnt(store, todo), cfg, console)
     except planning.NothingToRun as error:
         if cfg.scale != "paper":
             raise
@@ -147,7 +148,7 @@ def machine(cfg: Common) -> dict[str, Any]:
     return asdict(cfg.runtime)
 
 
-def _try_out(cfg: TrainConfig, chain: list[Request]) -> dict[str, Any]:
+def _try_out(cfg: TrainConfig, requests: list[Request]) -> dict[str, Any]:
     """Look at the device and build what the requests name, so that a bad value is an error before a folder is made."""
     from vaebench.engine import runtime
 
@@ -155,7 +156,7 @@ def _try_out(cfg: TrainConfig, chain: list[Request]) -> dict[str, Any]:
     warning = runtime.overload_warning(1, cfg.runtime.threads)
     if warning:
         Terminal(stderr=True, soft_wrap=True).print(warning)
-    return check.try_out(chain, remote_code=cfg.runtime.trust_remote_code)
+    return check.try_out(requests, remote_code=cfg.runtime.trust_remote_code)
 
 
 def _make_first(cfg: TrainConfig, store: Store, wanted: list[Request]) -> None:
@@ -164,18 +165,23 @@ def _make_first(cfg: TrainConfig, store: Store, wanted: list[Request]) -> None:
         if not store.find(request).done:
             _say(cfg, f"{kinds.of(request['verb']).ROLE} {request.key} ({title(request)}) is not there yet: making it")
             try:
-                _make(cfg, store, [request])
+                _make(cfg, store, request)
             except UserError as error:  # which of the runs it is in is half of what there is to say
                 raise UserError(*(f"{line} (in: {title(request)})" for line in error.lines)) from error
 
 
-def _make(cfg: TrainConfig, store: Store, wanted: list[Request]) -> None:
-    """Run the requests here. Raises `UserError` with the reason of one that failed."""
-    runs = [store.open(request) for request in wanted]
-    jobs = [Job(request["verb"], run.folder) for request, run in zip(wanted, runs, strict=True)]
-    labels = {run.folder: title(request) for request, run in zip(wanted, runs, strict=True)}
+def _make(cfg: TrainConfig, store: Store, request: Request) -> None:
+    """Run the request here. Raises `UserError` with the reason if it fails."""
+    run = store.open(request)
+    labels = {run.folder: title(request)}
     outcomes = executors.run(
-        jobs, labels, kind="inline", workers=1, machine=machine(cfg), quiet=cfg.quiet, console=console
+        [Job(request["verb"], run.folder)],
+        labels,
+        kind="inline",
+        workers=1,
+        machine=machine(cfg),
+        quiet=cfg.quiet,
+        console=console,
     )
     for outcome in outcomes:
         if outcome.status == "interrupted":
@@ -184,18 +190,12 @@ def _make(cfg: TrainConfig, store: Store, wanted: list[Request]) -> None:
             raise UserError(*(outcome.reason.splitlines() or ["failed"]))
 
 
-def _suite_name(request: Request) -> str:
-    return targets.called(request["suite"])
-
-
 def _say(cfg: Common, line: str) -> None:
     if not cfg.quiet:
         console.print(line)
 
 
-def _show_training(cfg: TrainConfig, run: Run) -> None:
-    if cfg.quiet:
-        return
+def _show_training(run: Run) -> None:
     result = run.result()
     lines = run.log() if result["steps"] else []
     last = [record for record in lines if record["step"] == lines[-1]["step"]]

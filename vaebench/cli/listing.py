@@ -1,14 +1,15 @@
-"""``vaebench list``: what can be chosen and what has been run, without importing torch."""
+"""``vaebench list`` and ``data``: what can be chosen, what has been run, where the datasets are; without torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from vaebench.cli.terminal import Terminal
-from vaebench.config.choices import choices, leaf
+from vaebench.config.choices import called, choices, leaf
 from vaebench.config.spine import LinkSpec
+from vaebench.data.status import DatasetStatus, FileStatus
 from vaebench.errors import UserError, unknown
 from vaebench.runs.store import Run, Store, store_root
 
@@ -33,7 +34,7 @@ def show(words: list[str]) -> int:
         "problems": lambda: _named("problems", "sets of problems: problems@dataset.problems=NAME"),
         "papers": _papers,
         "scales": _scales,
-        "experiments": _experiments,
+        "experiments": lambda: _named("experiment", "experiments: vaebench train experiment=NAME"),
         "runs": _runs,
     }
     bad = [word for word in words if word not in sections]
@@ -112,13 +113,6 @@ def _scales() -> Table:
     return table
 
 
-def _experiments() -> Table:
-    table = Table("experiment", title="experiments: vaebench train experiment=NAME")
-    for name in choices("experiment"):
-        table.add_row(name)
-    return table
-
-
 def _runs() -> Table:
     from vaebench.runs.kinds import title
 
@@ -138,8 +132,6 @@ def _runs() -> Table:
 
 def _evaluations(run: Run) -> str:
     """The suites that were run on a training; one whose request cannot be read is named."""
-    from vaebench.config.targets import called
-
     names = []
     for path in sorted(run.path("evals").glob("*/request.yaml")):
         try:
@@ -147,3 +139,50 @@ def _evaluations(run: Run) -> str:
         except UserError:
             names.append(f"{path.parent.name} (damaged)")
     return " ".join(dict.fromkeys(sorted(names)))
+
+
+def data(words: list[str]) -> int:
+    """``vaebench data status|fetch|verify [dataset ...]``: act, and print a table of the files.
+
+    ``status`` and ``verify`` look at every dataset if none is named.
+
+    Returns:
+        0, or 1 if a file is corrupt, or missing (or not read) from a dataset that ``verify`` was asked for by name.
+    """
+    from vaebench.data.fetch import fetch, status, verify
+
+    verbs = {"status": status, "fetch": fetch, "verify": verify}
+    verb, named = (words[0], words[1:]) if words else ("status", [])
+    names = choices("dataset")
+    if verb not in verbs:
+        raise UserError(unknown("data command", verb, verbs))
+    if bad := [name for name in named if name not in names]:
+        raise UserError(*(unknown("dataset", name, names) for name in bad))
+    if verb == "fetch" and not named:
+        raise UserError(f"vaebench data fetch: which dataset? Valid: {', '.join(names)}")
+    found = [verbs[verb](name) for name in named or names]
+    Terminal().print(_files(found))
+    states = {entry.state for item in found for entry in item.files}
+    return int("corrupt" in states or (verb == "verify" and bool(named) and bool({"missing", "not read"} & states)))
+
+
+def _files(found: Sequence[DatasetStatus]) -> Table:
+    """Which files of each dataset are where; what is as in the line above is left out."""
+    from vaebench.data.places import shown_path
+
+    table = Table(
+        Column("dataset", no_wrap=True),
+        Column("from"),
+        Column("file", overflow="fold"),
+        Column("state", no_wrap=True),
+        Column("folder", overflow="fold"),
+    )
+    for item in found:
+        origin = f"{item.origin} (a part of it)" if item.partial else item.origin
+        before = ""
+        for number, entry in enumerate(item.files or (FileStatus("-", "present", None),)):
+            folder = shown_path(entry.where.parent) if entry.where else "-"
+            row = (*(("", "") if number else (item.name, origin)), shown_path(entry.file), entry.state)
+            table.add_row(*row, "" if folder == before else folder)
+            before = folder
+    return table

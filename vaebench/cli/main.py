@@ -107,14 +107,10 @@ def _dispatch(arguments: list[str]) -> int:
     if "-h" in rest or "--help" in rest:
         sys.stdout.write(HELP)
         return 0
-    if verb == "list":
-        from vaebench.cli.listing import show
+    if verb in ("list", "data"):
+        from vaebench.cli import listing
 
-        return show(rest)
-    if verb == "data":
-        from vaebench.cli.data import command
-
-        return command(rest)
+        return listing.show(rest) if verb == "list" else listing.data(rest)
     return _configured(verb, rest)
 
 

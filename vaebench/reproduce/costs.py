@@ -18,8 +18,7 @@ from rich.table import Table as Grid
 from torch import nn
 
 from vaebench import __version__
-from vaebench.config import targets
-from vaebench.config.choices import LATENTS
+from vaebench.config.choices import LATENTS, called
 from vaebench.config.request import Request
 from vaebench.data.latents import DTYPES
 from vaebench.disk import write_json
@@ -119,7 +118,7 @@ def _cost(request: Request, requests: Mapping[str, Request]) -> tuple[Cost, Desi
     """Counted, without labels, and its design if it could be; None for a model that is not trained by steps."""
     spec = request["train"]
     steps = total_steps(items(request), spec["batch_size"], spec["epochs"], spec["max_steps"])
-    name = targets.called(request["model"])
+    name = called(request["model"])
     bare = Cost((), f"{name} on {_of(request, request['dataset']['shape'])}", steps, spec["batch_size"])
     try:
         with cost.weightless():

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaebench.config.choices import called
 from vaebench.config.request import Request
-from vaebench.config.targets import called
 from vaebench.errors import UserError
 from vaebench.runs.kinds import Setup
 from vaebench.runs.store import Run

@@ -12,9 +12,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from vaebench import disk
-from vaebench.config.choices import about, choices, leaf
+from vaebench.config.choices import about, called, choices, leaf
 from vaebench.config.request import Request
-from vaebench.config.targets import called
 from vaebench.errors import UserError
 from vaebench.runs import records
 from vaebench.runs.kinds import Setup
