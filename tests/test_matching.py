@@ -135,10 +135,13 @@ def test_a_finished_run_in_a_links_place_belongs_to_the_chain(home):
     for options, message in (
         ("reference=gaussian", "was made for reference=gmm, and reference=gaussian here; choose reference=gmm, or"),
         ("reference=gmm reference.std=0.3", "was made for reference.std=0.6, and reference.std=0.3 here"),
-        ("reference=gmm dataset=mnist", "was trained on digits, and dataset=mnist; choose another run, or if this is"),
+        (
+            "reference=gmm dataset=mnist",
+            "was trained on dataset=digits, and dataset=mnist here; choose another run, or",
+        ),
         (
             "reference=gmm dataset.shape=[1,14,14]",
-            "trained on items of shape [1, 28, 28], and dataset.shape=[1, 14, 14]",
+            "was trained on dataset.shape=[1, 28, 28], and dataset.shape=[1, 14, 14] here",
         ),
         ("reference=gmm seed=1", f"its autoencoder is run {tokenizer}, and the chain's tokenizer is run "),
     ):
@@ -149,7 +152,7 @@ def test_a_finished_run_in_a_links_place_belongs_to_the_chain(home):
         assert len(error.value.lines) == 1
     chain(*place, "reference=gmm", "seed=1", "chain.tokenizer.overrides=[]", f"chain.tokenizer.run={tokenizer}")
     other = ["dataset=mnist", f"store={home}", f"chain.encoder.run={encoder}"]
-    with pytest.raises(UserError, match=f"chain.encoder.run={encoder}: was trained on digits, and dataset=mnist"):
+    with pytest.raises(UserError, match=f"encoder.run={encoder}: was trained on dataset=digits, and dataset=mnist"):
         chain(*other, "chain.encoder.overrides=[]")
     assert chain(*other, "chain.encoder.overrides=['dataset=digits']")[0].key == encoder
     with pytest.raises(UserError, match="is not a training but gmm for latents of "):
@@ -238,7 +241,7 @@ def test_a_stored_teacher_for_other_latents_is_refused(home):
         (["chain.teacher.parents.latents=refs"], "unknown chain.teacher.parents.latents 'refs'"),
         (["chain.tokenizer.parents.encoder=joint"], "joint needs itself (joint -> tokenizer -> joint)"),
         (["reference.parents.features=joint"], "joint needs itself (joint -> teacher -> reference -> joint)"),
-        (["parent.link=reference"], "parent: ssl for latents of "),
+        (["parent.link=reference"], "parent.link: ssl for latents of "),
         (["chain.joint.parents.teacher=tokenizer_latents"], "is no training, and a model's teacher is one"),
         (["chain.teacher.experiment=null"], "chain.teacher.experiment=null: name one, or a finished run"),
         (

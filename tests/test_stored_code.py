@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -479,7 +480,7 @@ def test_code_of_a_model_runs_where_the_command_says_so_and_nowhere_else(verb, o
 @pytest.mark.usefixtures("composing")
 def test_a_worker_asks_its_command_and_not_the_stored_request(home, owned):
     cfg = compose("train", [*ASK, "model=rcvae", "runtime.trust_remote_code=true"])
-    assert commands.machine(cfg)["trust_remote_code"] is True
+    assert asdict(cfg.runtime)["trust_remote_code"] is True  # what commands tell their workers
     asked = evaluation.answers(cfg)[-1]
     assert asked["answers"]["trust_remote_code"] is True
     run = Store(home).open(asked)

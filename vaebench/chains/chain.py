@@ -13,7 +13,7 @@ from vaebench.chains import check
 from vaebench.config import compose
 from vaebench.config.choices import LATENTS, choices
 from vaebench.config.request import Request
-from vaebench.config.spine import LinkSpec, TrainConfig
+from vaebench.config.spine import LinkSpec, ParentSpec, TrainConfig
 from vaebench.errors import UserError, unknown
 from vaebench.runs import build, kinds
 from vaebench.runs.kinds import embed, latents, reference, title, train
@@ -57,6 +57,11 @@ def on(cfg: TrainConfig, parent: list[Request]) -> list[Request]:
     return list(chain.requests.values())
 
 
+def _named(*where: str) -> str:
+    """How mistakes name a run: by the options that lead to it."""
+    return ": ".join(filter(None, where))
+
+
 class _Chain:
     """All that a training needs. A link of its chain is the same run wherever it is needed.
 
@@ -80,27 +85,21 @@ class _Chain:
     def add(self, request: Request, where: str) -> Request:
         return self.requests.setdefault(request.key, replace(request, where=where))
 
-    def named(self, *where: str) -> str:
-        """How mistakes name a run of the chain."""
-        return ": ".join(filter(None, (self.where, *where)))
-
     def training(self, cfg: TrainConfig, way: tuple[str, ...]) -> Request:
         """A training after what it needs; ``way``: the links that lead to it, its own the last."""
-        where = self.named(f"chain.{way[-1]}") if way else self.where
+        where = _named(self.where, f"chain.{way[-1]}") if way else self.where
         links = self.link(cfg.link, "link").parents if cfg.link else {}
         parents: dict[str, Request] = {}
-        if parent := self.parent(cfg, way, where):
+        if cfg.parent != ParentSpec():
             # A run that is named takes the place of the first one of the chain, if the model begins with one at all.
-            if on_latents(cfg):
-                own, links = "autoencoder", {}
-            else:
-                first = next(iter(links), "start")
-                own = "start" if build.adopts(cfg.model, "start") else first
-                links = {role: link for role, link in links.items() if role != first}
-            parents[own] = _training_as(own, self.named(where, "parent"), parent)
+            first = next(iter(links), "start")
+            own = "autoencoder" if on_latents(cfg) else "start" if build.adopts(cfg.model, "start") else first
+            links = {role: link for role, link in links.items() if role != first and not on_latents(cfg)}
+            parents[own] = self.parent(cfg, own, way, where)
         for role, link in links.items():
             if cfg.model.get(role) is None:  # a part of its own (a pretrained encoder) needs no parent
-                parents[role] = self.filled(cfg, str(cfg.link), role, link, way or (str(cfg.link),))
+                option = f"chain.{cfg.link}.parents.{role}"
+                parents[role] = self.linked(cfg, link, role, option, way or (str(cfg.link),))
         return self.on_parents(cfg, parents, where)
 
     def on_parents(self, cfg: TrainConfig, parents: Mapping[str, Request], where: str) -> Request:
@@ -120,48 +119,43 @@ class _Chain:
             check.kept(cfg.model, model)
             return self.add(train.request(replace(cfg, model=model), parents), where)
 
-    def parent(self, cfg: TrainConfig, way: tuple[str, ...], where: str) -> Request | None:
-        """The run that ``parent`` names, if it names one. Raises `UserError` if there is none that fits."""
+    def parent(self, cfg: TrainConfig, role: str, way: tuple[str, ...], where: str) -> Request:
+        """The run that ``parent`` names. Raises `UserError` if there is none that fits."""
         spec = cfg.parent
         if spec.run:
-            return self.stored(spec.run, self.named(where, f"parent.run={spec.run}"), spec.overrides)
+            return self.stored(spec.run, _named(where, f"parent.run={spec.run}"), spec.overrides)
         if spec.overrides and (spec.link or not spec.experiment):
             advice = f"give them to chain.{spec.link}" if spec.link else "there is no parent; name parent.experiment"
-            raise UserError(self.named(where, f"parent.overrides={spec.overrides}: {advice}"))
+            raise UserError(_named(where, f"parent.overrides={spec.overrides}: {advice}"))
         if spec.link:
-            return self.linked(cfg, spec.link, self.named(where, "parent.link"), way)
-        if not spec.experiment:
-            return None
-        other = _behind(cfg, self.named(where, "parent"), spec.experiment, spec.overrides, _SHARED)
-        *before, found = _Chain(other, self.named(where, f"parent.experiment={spec.experiment}")).all()
+            return self.linked(cfg, spec.link, role, _named(where, "parent.link"), way)
+        other = _behind(cfg, _named(where, "parent"), str(spec.experiment), spec.overrides, _SHARED)
+        *before, found = _Chain(other, _named(where, f"parent.experiment={spec.experiment}")).all()
         self.requests = {one.key: one for one in before} | self.requests
         return self.add(found, found.where)
 
-    def filled(self, cfg: TrainConfig, name: str, role: str, link: str, way: tuple[str, ...]) -> Request:
-        """What the link ``name`` builds on in a role."""
-        where = f"chain.{name}.parents.{role}"
-        return _training_as(role, where, self.linked(cfg, link, where, way))
-
-    def linked(self, cfg: TrainConfig, text: str, where: str, way: tuple[str, ...]) -> Request:
-        """A link of the chain, after what it needs; or the finished run in its place.
+    def linked(self, cfg: TrainConfig, text: str, role: str, where: str, way: tuple[str, ...]) -> Request:
+        """A link of the chain in a role, after what it needs; or the finished run in its place.
 
         ``cfg``: of the run that needs it; ``text``: ``LINK``, or ``LINK.ROLE`` for what that link builds on in that
         role; ``where``: the option that says so; ``way``: the links that lead to it.
         """
-        name, _, role = text.partition(".")
+        name, _, part = text.partition(".")
         link = self.link(name, where)
         if name in way:
             circle = " -> ".join((*way[way.index(name) :], name))
             raise UserError(f"chain: {name} needs itself ({circle}); change the parents of one of them")
         if name not in self.links or link.kind != train.VERB:  # how latents are stored is up to who needs them
             self.links[name] = self.made(cfg, name, link, (*way, name))
-        if not role:
-            return self.links[name]
-        run = self.links[name]
-        key = run.data.get("parents", {}).get(role)
-        if key is None:
-            raise UserError(f"chain.{name}: run {run.key} is trained on no {role}; name one that is")
-        return self.requests.get(key) or self.add(self.stored_request(key, f"chain.{name}"), f"chain.{name}")
+        found = self.links[name]
+        if part:
+            key = found.data.get("parents", {}).get(part)
+            if key is None:
+                raise UserError(f"chain.{name}: run {found.key} is trained on no {part}; name one that is")
+            found = self.requests.get(key) or self.add(self.stored_request(key, f"chain.{name}"), f"chain.{name}")
+        if role not in _DATA and found["verb"] != train.VERB:
+            raise UserError(f"{where}: {title(found)} is no training, and a model's {role} is one; name another link")
+        return found
 
     def link(self, name: str, where: str) -> LinkSpec:
         if not self.cfg.chain:
@@ -174,7 +168,7 @@ class _Chain:
 
     def made(self, cfg: TrainConfig, name: str, link: LinkSpec, way: tuple[str, ...]) -> Request:
         """The run of a link, which the last of ``way`` is."""
-        own, where = self.cfg, self.named(f"chain.{name}")
+        own, where = self.cfg, _named(self.where, f"chain.{name}")
         if link.run:
             return self.in_place(name, link)
         if link.kind == train.VERB and link.experiment is None:
@@ -191,7 +185,8 @@ class _Chain:
                 )
         if link.kind == reference.VERB:
             reference.leaf(cfg)  # one is chosen, or this says so
-        parents = {role: self.filled(cfg, name, role, one, way) for role, one in self.roles(link).items()}
+        roles = self.roles(link).items()
+        parents = {role: self.linked(cfg, one, role, f"chain.{name}.parents.{role}", way) for role, one in roles}
         try:
             return self.add(kinds.of(link.kind).request(cfg, parents), where)
         except KeyError as error:
@@ -205,21 +200,11 @@ class _Chain:
 
     def in_place(self, name: str, link: LinkSpec) -> Request:
         """The finished run in a link's place. Raises `UserError` if it is of another kind, dataset or reference."""
-        where = self.named(f"chain.{name}.run={link.run}")
+        where = _named(self.where, f"chain.{name}.run={link.run}")
         other_set = [text for text in link.overrides if text.startswith("dataset=")]
-        given = [text for text in link.overrides if text not in other_set]
-        request = self.stored(str(link.run), where, given, link.kind)
+        request = self.stored(str(link.run), where, [t for t in link.overrides if t not in other_set], link.kind)
         dataset = compose.dataset(other_set[-1].partition("=")[2]) if other_set else self.cfg.dataset
-        trained, wanted = request.data.get("dataset"), dataset["name"]
-        found = trained["name"] if isinstance(trained, Mapping) else trained
-        if found not in (None, wanted):
-            raise UserError(
-                f"{where}: was trained on {found}, and dataset={wanted}; choose another run, or if this is meant, add "
-                f"'chain.{name}.overrides=[\"dataset={found}\"]'"
-            )
-        if isinstance(trained, Mapping) and trained.get("shape") != self.cfg.dataset.get("shape"):
-            shapes = f"{trained.get('shape')}, and dataset.shape={self.cfg.dataset.get('shape')}"
-            raise UserError(f"{where}: was trained on items of shape {shapes}; choose another run")
+        check.same_dataset(request, {**dataset, "shape": self.cfg.dataset.get("shape")}, where)
         drawn = self.reference_behind(request)
         if drawn is not None and self.cfg.reference is not None:
             check.same_reference(drawn, reference.request(self.cfg, {}), where)
@@ -237,12 +222,11 @@ class _Chain:
         """Raise `UserError` if a finished run in a link's place builds on another run than the chain has there."""
         link, parents = self.cfg.chain[name], self.links[name].data.get("parents", {})
         for role, parent in self.roles(link).items() if link.run else ():
-            if parent in self.links and parents.get(role, "") not in ("", self.links[parent].key):
-                raise UserError(
-                    f"{self.named(f'chain.{name}.run={link.run}')}: its {role} is run {parents[role]}, and the chain's "
-                    f"{parent} is run {self.links[parent].key}; choose chain.{parent}.run={parents[role]}, or another "
-                    f"run for {name}"
-                )
+            there = self.links[parent].key if parent in self.links else None
+            if there and parents.get(role, there) != there:
+                line = f"its {role} is run {parents[role]}, and the chain's {parent} is run {there}"
+                advice = f"choose chain.{parent}.run={parents[role]}, or another run for {name}"
+                raise UserError(_named(self.where, f"chain.{name}.run={link.run}", f"{line}; {advice}"))
 
     def stored(self, key: str, where: str, overrides: Sequence[str], kind: str = train.VERB) -> Request:
         """The request of a finished run; ``where``: the option that names it, ``OPTION.run=KEY``."""
@@ -266,13 +250,6 @@ class _Chain:
         if run is None:
             raise UserError(f"{where}: there is no such run in {self.store.root}; `vaebench list runs` shows them")
         return run.request()
-
-
-def _training_as(role: str, where: str, run: Request) -> Request:
-    """The run that fills a role. Raises `UserError` if it is no training, where a model is asked for."""
-    if role not in _DATA and run["verb"] != train.VERB:
-        raise UserError(f"{where}: {title(run)} is no training, and a model's {role} is one; name another link")
-    return run
 
 
 def _behind(

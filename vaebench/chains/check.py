@@ -115,6 +115,17 @@ def same_shape(cfg: TrainConfig, other: TrainConfig, where: str) -> None:
             )
 
 
+def same_dataset(run: Request, wanted: Mapping[str, Any], where: str) -> None:
+    """Raise `UserError` if a finished run was made on another dataset, or on items of another shape."""
+    trained = run.data.get("dataset", wanted["name"])
+    found = trained if isinstance(trained, Mapping) else {"name": trained, "shape": wanted["shape"]}
+    advice = f"or if this is meant, add '{where.rpartition('.run=')[0]}.overrides=[\"dataset={found['name']}\"]'"
+    for option, name in (("dataset", "name"), ("dataset.shape", "shape")):
+        if found.get(name) != wanted[name]:
+            line = f"was trained on {option}={found.get(name)}, and {option}={wanted[name]} here; choose another run"
+            raise UserError(f"{where}: {line}{f', {advice}' if name == 'name' else ''}")
+
+
 def same_reference(drawn: Request, wanted: Request, where: str) -> None:
     """Raise `UserError` if a finished run was made for another reference than the configuration's."""
     one, other = (

@@ -96,9 +96,9 @@ def prompt(cfg: TrainConfig) -> int:
 
 def reproduce(cfg: ReproduceConfig) -> int:
     """``vaebench reproduce``: a paper's tables."""
-    from vaebench.reproduce import collect as module
+    from vaebench.reproduce import collect
 
-    return module.run(cfg, machine(cfg), console)
+    return collect.run(cfg, console)
 
 
 def plan(cfg: ReproduceConfig) -> int:
@@ -138,14 +138,9 @@ def _show_costs(cfg: ReproduceConfig, store: Store) -> None:
 
 def report(cfg: ReproduceConfig) -> int:
     """``vaebench report``: tables and pictures from what is stored."""
-    from vaebench.reproduce import collect as module
+    from vaebench.reproduce import collect
 
-    return module.write_report(cfg, console)
-
-
-def machine(cfg: Common) -> dict[str, Any]:
-    """The runtime part of a configuration as plain data, all a worker needs to know of the machine."""
-    return asdict(cfg.runtime)
+    return collect.write_report(cfg, console)
 
 
 def _try_out(cfg: TrainConfig, requests: list[Request]) -> dict[str, Any]:
@@ -153,8 +148,7 @@ def _try_out(cfg: TrainConfig, requests: list[Request]) -> dict[str, Any]:
     from vaebench.engine import runtime
 
     runtime.setup(device=cfg.runtime.device, threads=cfg.runtime.threads)
-    warning = runtime.overload_warning(1, cfg.runtime.threads)
-    if warning:
+    if warning := runtime.overload_warning(1, cfg.runtime.threads):
         Terminal(stderr=True, soft_wrap=True).print(warning)
     return check.try_out(requests, remote_code=cfg.runtime.trust_remote_code)
 
@@ -172,14 +166,13 @@ def _make_first(cfg: TrainConfig, store: Store, wanted: list[Request]) -> None:
 
 def _make(cfg: TrainConfig, store: Store, request: Request) -> None:
     """Run the request here. Raises `UserError` with the reason if it fails."""
-    run = store.open(request)
-    labels = {run.folder: title(request)}
+    folder = store.open(request).folder
     outcomes = executors.run(
-        [Job(request["verb"], run.folder)],
-        labels,
+        [Job(request["verb"], folder)],
+        {folder: title(request)},
         kind="inline",
         workers=1,
-        machine=machine(cfg),
+        machine=asdict(cfg.runtime),
         quiet=cfg.quiet,
         console=console,
     )
@@ -197,37 +190,34 @@ def _say(cfg: Common, line: str) -> None:
 
 def _show_training(run: Run) -> None:
     result = run.result()
-    lines = run.log() if result["steps"] else []
-    last = [record for record in lines if record["step"] == lines[-1]["step"]]
-    table = Table("", "", show_header=False)
+    log = run.log() if result["steps"] else []
+    last = [record for record in log if record["step"] == log[-1]["step"]]
     items = result.get("train_items", result.get("train_images"))  # the name before 0.2
-    table.add_row("steps", f"{result['steps']} ({result['epochs']:g} epochs of {items} items)")
-    table.add_row("parameters", f"{result['parameters']:,}")
-    for record in last:
-        for name, value in record.items():
-            if name not in ("step", "epoch"):
-                table.add_row(name, f"{value:.5g}")
+    rows = [("steps", f"{result['steps']} ({result['epochs']:g} epochs of {items} items)")]
+    rows.append(("parameters", f"{result['parameters']:,}"))
+    rows += [(name, f"{value:.5g}") for one in last for name, value in one.items() if name not in ("step", "epoch")]
     if last:
-        table.add_row("", f"means over the last steps, at most {run.request()['train']['log_every']}")
-    note = run.provenance().get("note")
-    if note:
-        table.add_row("data", note)
-    table.add_row("folder", _short(run.folder))
-    console.print(table)
+        rows.append(("", f"means over the last steps, at most {run.request()['train']['log_every']}"))
+    if note := run.provenance().get("note"):
+        rows.append(("data", note))
+    _show_facts(run, rows)
 
 
 def _show_answers(run: Run) -> None:
     result = run.result()
-    table = Table("", "", show_header=False)
-    table.add_row("answers", f"{result['answers']} to {result['problems_answered']} of {result['test_items']} problems")
-    table.add_row("from", ", ".join(result["sources"]))
-    for note in result["notes"]:
-        table.add_row("note", note)
-    for line in result["left_out"][:_SHOWN_LINES]:
-        table.add_row("left out", line)
+    rows = [("answers", f"{result['answers']} to {result['problems_answered']} of {result['test_items']} problems")]
+    rows.append(("from", ", ".join(result["sources"])))
+    rows += [("note", note) for note in result["notes"]]
+    rows += [("left out", line) for line in result["left_out"][:_SHOWN_LINES]]
     if len(result["left_out"]) > _SHOWN_LINES:
-        table.add_row("left out", f"and {len(result['left_out']) - _SHOWN_LINES} more (result.json)")
-    table.add_row("folder", _short(run.folder))
+        rows.append(("left out", f"and {len(result['left_out']) - _SHOWN_LINES} more (result.json)"))
+    _show_facts(run, rows)
+
+
+def _show_facts(run: Run, rows: list[tuple[str, str]]) -> None:
+    table = Table("", "", show_header=False)
+    for row in [*rows, ("folder", _short(run.folder))]:
+        table.add_row(*row)
     console.print(table)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.table import Column, Table
 
@@ -46,41 +46,40 @@ def show(words: list[str]) -> int:
     return 0
 
 
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(*columns, title=title)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 def _leaves(group: str, choose: str = "") -> Table:
     """A group's choices with the options each takes; ``choose``: how, where the group's name is not enough."""
     options = choose.partition("@")[2] or group
-    title = f"{group}s: {choose or group}=NAME, {options}.OPTION=VALUE"
-    table = Table(group, "options (defaults)", title=title)
-    for name in choices(group):
-        found = {k: v for k, v in leaf(group, name).items() if k not in _NO_OPTIONS}
-        table.add_row(name, ", ".join(f"{key}={value}" for key, value in found.items()))
-    return table
+    found = {name: [one for one in leaf(group, name).items() if one[0] not in _NO_OPTIONS] for name in choices(group)}
+    rows = ((name, ", ".join(f"{key}={value}" for key, value in given)) for name, given in found.items())
+    return _table(f"{group}s: {choose or group}=NAME, {options}.OPTION=VALUE", (group, "options (defaults)"), rows)
 
 
 def _chains() -> Table:
     """Of every chain its links, each with the links that it builds on."""
-    table = Table("chain", "link", "run", "on", title="chains: chain=NAME link=LINK, chain.LINK.OPTION=VALUE")
+    rows = []
     for name in choices("chain"):
         for link, about in leaf("chain", name).items():
             on = ", ".join(f"{role} {parent}" for role, parent in about.get("parents", {}).items())
-            table.add_row(name, link, about.get("experiment") or about.get("kind", LinkSpec.kind), on)
-    return table
+            rows.append((name, link, about.get("experiment") or about.get("kind", LinkSpec.kind), on))
+    return _table("chains: chain=NAME link=LINK, chain.LINK.OPTION=VALUE", ("chain", "link", "run", "on"), rows)
 
 
 def _named(group: str, title: str) -> Table:
-    table = Table(group, title=title)
-    for name in choices(group):
-        table.add_row(name)
-    return table
+    return _table(title, (group,), ((name,) for name in choices(group)))
 
 
 def _datasets() -> Table:
     from vaebench.data.fetch import available
 
-    table = Table("dataset", "holds", "here", title="datasets: dataset=NAME")
-    for name in choices("dataset"):
-        table.add_row(name, _holds(name), available(name))
-    return table
+    rows = ((name, _holds(name), available(name)) for name in choices("dataset"))
+    return _table("datasets: dataset=NAME", ("dataset", "holds", "here"), rows)
 
 
 def _holds(name: str) -> str:
@@ -98,19 +97,16 @@ def _holds(name: str) -> str:
 def _papers() -> Table:
     from vaebench.papers.tables import load
 
-    table = Table("paper", "table", "caption", title="papers: vaebench reproduce paper=NAME table=TABLE")
-    for name in choices("paper"):
-        for key, entry in load(name).tables.items():
-            table.add_row(name, key, entry.caption)
-    return table
+    rows = [(name, key, one.caption) for name in choices("paper") for key, one in load(name).tables.items()]
+    return _table("papers: vaebench reproduce paper=NAME table=TABLE", ("paper", "table", "caption"), rows)
 
 
 def _scales() -> Table:
-    table = Table("scale", "seeds", "epochs", "at most steps", title="scales: scale=NAME")
-    for name in ("smoke", "small", "paper"):
-        spec = leaf("scale", name)
-        table.add_row(name, str(spec["seeds"]), str(spec["epochs"]), str(spec["max_steps"] or "-"))
-    return table
+    specs = {name: leaf("scale", name) for name in ("smoke", "small", "paper")}
+    rows = (
+        (name, *(str(spec[key] or "-") for key in ("seeds", "epochs", "max_steps"))) for name, spec in specs.items()
+    )
+    return _table("scales: scale=NAME", ("scale", "seeds", "epochs", "at most steps"), rows)
 
 
 def _runs() -> Table:

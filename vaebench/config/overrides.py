@@ -65,8 +65,10 @@ def whole(word: str) -> str:
 
 
 def _values(override: Override, word: str) -> list[str]:
+    if isinstance(override.value(), ChoiceSweep | RangeSweep):  # every point is run, and an endless range is not listed
+        override.value().shuffle = False  # type: ignore[union-attr]
     try:
-        found = list(itertools.islice(_in_order(override).sweep_string_iterator(), MOST_POINTS + 1))
+        found = list(itertools.islice(override.sweep_string_iterator(), MOST_POINTS + 1))
     except (HydraException, ValueError, ArithmeticError) as error:
         raise UserError(f"{shown(word)}: {shown(first_line(error))}; write the values, separated by commas") from error
     if not found:
@@ -74,13 +76,6 @@ def _values(override: Override, word: str) -> list[str]:
     if len(found) > MOST_POINTS:
         raise UserError(f"{shown(word)}: lists more than {MOST_POINTS:,} values")
     return found
-
-
-def _in_order(override: Override) -> Override:
-    """Without shuffle(): every point is run, and an endless range would be listed whole."""
-    if isinstance(override.value(), ChoiceSweep | RangeSweep):
-        override.value().shuffle = False  # type: ignore[union-attr]
-    return override
 
 
 def _is_text(spec: type, key: str, value: str, sweep: bool) -> bool:

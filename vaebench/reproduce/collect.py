@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from vaebench.runs.kinds import title
 from vaebench.runs.store import Run, Store, store_root
 
 
-def run(cfg: ReproduceConfig, machine: dict[str, Any], console: Console) -> int:
+def run(cfg: ReproduceConfig, console: Console) -> int:
     """``vaebench reproduce``: plan, train, evaluate, collect, report. Returns 1 if some job failed, else 0."""
     work = _Work(planning.make(cfg), Store(store_root(cfg.store)), cfg, console)
     _check_writable(Path(cfg.results))
@@ -42,7 +42,7 @@ def run(cfg: ReproduceConfig, machine: dict[str, Any], console: Console) -> int:
         planning.show(work.plan, todo, seconds, cfg, console)
     failed: list[Outcome] = []
     while ready := work.ready(failed):
-        failed += work.wave(sorted(ready, key=seconds, reverse=True), machine)
+        failed += work.wave(sorted(ready, key=seconds, reverse=True))
     unmade = work.plan.todo(work.store)
     if len(unmade) > len(failed):
         console.print(f"left out: {len(unmade) - len(failed)} jobs that need a failed one")
@@ -85,7 +85,7 @@ class _Work:
         with_parents = [one for one in todo if done.issuperset(one.data.get("parents", {}).values())]
         return [request for request in with_parents if self.store.find(request).folder not in given_up]
 
-    def wave(self, ready: list[Request], machine: dict[str, Any]) -> list[Outcome]:
+    def wave(self, ready: list[Request]) -> list[Outcome]:
         """Run these requests; returns those that failed."""
         runs = {self.store.open(request).folder: request for request in ready}
         outcomes = executors.run(
@@ -93,7 +93,7 @@ class _Work:
             {folder: self.label(request) for folder, request in runs.items()},
             kind=self.cfg.executor.kind,
             workers=planning.workers(self.cfg),
-            machine=machine,
+            machine=asdict(self.cfg.runtime),
             quiet=self.cfg.quiet,
             console=self.console,
         )

@@ -43,21 +43,18 @@ class Plan:
 @one_look()
 def make(cfg: ReproduceConfig) -> Plan:
     """The plan of a ``reproduce`` command. Raises `UserError` for unknown papers, tables and rows."""
-    papers = [load(name) for name in chosen("paper", cfg.paper, names())]
-    rows = _rows(cfg, papers)
+    tables, rows = _selected(cfg)
     items: list[Item] = []
     found: dict[str, Request] = {}
     left_out: list[str] = []
-    for paper in papers:
-        keys = _tables(paper, cfg.table)
+    for paper, keys in tables:
         scale = cfg.scale or _scale(cfg, [paper.tables[key] for key in keys])
         for key in keys:
             table = paper.tables[key]
             settings = _settings(cfg, table, scale)
-            quoted = [table.rows[name].label for name in table.quoted if name in rows]
-            if quoted:
-                shown = ", ".join(quoted)
-                left_out.append(f"{paper.name} {key}: {shown}: printed numbers only, nothing of ours to run")
+            if quoted := [table.rows[name].label for name in table.quoted if name in rows]:
+                what = f"{paper.name} {key}: {', '.join(quoted)}"
+                left_out.append(f"{what}: printed numbers only, nothing of ours to run")
             if not settings:
                 left_out.append(_why_not(cfg, paper.name, key, table, scale))
             for setting in settings:
@@ -77,12 +74,11 @@ class NothingToRun(UserError):  # noqa: N818  # it is said as it is read
 
 def trainings(cfg: ReproduceConfig, scale: str) -> tuple[list[tuple[str, Request]], dict[str, Request]]:
     """All trainings of the tables with what to call each, and the requests they build on; the data need not be here."""
-    papers = [load(name) for name in chosen("paper", cfg.paper, names())]
-    rows = _rows(cfg, papers)
+    tables, rows = _selected(cfg)
     found: list[tuple[str, Request]] = []
     behind: dict[str, Request] = {}
-    for paper in papers:
-        for key in _tables(paper, cfg.table):
+    for paper, keys in tables:
+        for key in keys:
             table = paper.tables[key]
             if of_design(table) or kind_of(table.dataset) != "images":
                 continue
@@ -112,10 +108,12 @@ def _tables(paper: Paper, value: str) -> list[str]:
     return chosen("table", value, list(paper.tables))
 
 
-def _rows(cfg: ReproduceConfig, papers: list[Paper]) -> set[str]:
-    """The rows to run, of whatever table has them."""
-    there = [name for paper in papers for key in _tables(paper, cfg.table) for name in paper.tables[key].rows]
-    return set(chosen("row", cfg.row, list(dict.fromkeys(there))))
+def _selected(cfg: ReproduceConfig) -> tuple[list[tuple[Paper, list[str]]], set[str]]:
+    """The papers to run with their tables, and the rows, of whatever table has them."""
+    papers = [load(name) for name in chosen("paper", cfg.paper, names())]
+    tables = [(paper, _tables(paper, cfg.table)) for paper in papers]
+    there = dict.fromkeys(row for paper, keys in tables for key in keys for row in paper.tables[key].rows)
+    return tables, set(chosen("row", cfg.row, list(there)))
 
 
 def _scale(cfg: ReproduceConfig, tables: list[Table]) -> str:
@@ -256,7 +254,7 @@ def show(
 
     ``todo``: what is not done yet; ``seconds``: how long a request takes (`learnt`).
     """
-    from vaebench.engine.runtime import overload_warning
+    from vaebench.engine import runtime
 
     grid = Grid("table", "scale", "dataset", "FID features", "jobs", title="plan")
     sections: dict[tuple[str, str, Setting], list[Item]] = {}
@@ -274,11 +272,11 @@ def show(
     console.print(grid)
     for line in plan.left_out:
         console.print(f"left out: {line}")
-    count = workers(cfg)
+    count, device = workers(cfg), runtime.device_name(runtime.resolve_device(cfg.runtime.device))
     minutes = sum(map(seconds, todo)) / count / 60
     left = f"about {max(1, round(minutes))} min on a CPU core each" if todo else "nothing to compute"
     console.print(
-        f"device {_device(cfg)}, {count} worker{'s' * (count > 1)} of {cfg.runtime.threads} thread; "
+        f"device {device}, {count} worker{'s' * (count > 1)} of {cfg.runtime.threads} thread; "
         f"{len(todo)} of {len(plan.requests)} jobs to do, {left}"
     )
     asked = sum(request["verb"] == "answers" and bool(request["answers"].get("model")) for request in todo)
@@ -286,8 +284,7 @@ def show(
         console.print(
             f"{asked} of them ask a language model thousands of questions: hours on a GPU, not estimated here"
         )
-    warning = overload_warning(count, cfg.runtime.threads) if todo else None
-    if warning:
+    if todo and (warning := runtime.overload_warning(count, cfg.runtime.threads)):
         console.print(warning)
 
 
@@ -300,12 +297,6 @@ def _behind(items: list[Item], plan: Plan) -> set[str]:
         keys |= new
         pending += new
     return keys
-
-
-def _device(cfg: ReproduceConfig) -> str:
-    from vaebench.engine import runtime
-
-    return runtime.device_name(runtime.resolve_device(cfg.runtime.device))
 
 
 def workers(cfg: ReproduceConfig) -> int:
