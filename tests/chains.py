@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from vaebench.chains import texts
+from vaebench.chains import evaluation
 from vaebench.config.compose import compose, configurations, session
 from vaebench.config.request import Request
 from vaebench.contracts import Job, Outcome
@@ -95,7 +95,7 @@ def stamps(folder: Path, pattern: str = "*") -> dict[Path, int]:
 def recorded(words: list[str], *sources: str) -> list[Line]:
     """Answers of these sources to each test problem of a configuration; what a source is off by is in `OFF`."""
     with session():
-        request = texts.answers(compose("train", [*words, f"dataset.answers.path={__file__}"]))[-1]
+        request = evaluation.answers(compose("train", [*words, f"dataset.answers.path={__file__}"]))[-1]
     values = [
         (problem.question, source, int(problem.gold) + OFF[source])
         for problem in build.problems(request).test

@@ -21,7 +21,7 @@ from vaebench.config.request import Request
 from vaebench.config.spine import ReproduceConfig, TrainConfig
 from vaebench.contracts import Job, Outcome, Phase
 from vaebench.errors import UserError
-from vaebench.reproduce import durations
+from vaebench.reproduce import planning
 from vaebench.runs import build, executors
 from vaebench.runs.kinds import train as trainings
 from vaebench.runs.store import Store
@@ -168,7 +168,7 @@ def test_a_network_of_another_kind_takes_some_time(tmp_path):
     train = {"batch_size": 10, "epochs": 1, "max_steps": 100}
     model = {"_target_": "vaebench.models.mine.Mine", "network": "linear"}
     request = Request({"verb": "train", "model": model, "train": train, "dataset": {"name": "digits"}})
-    assert durations.learnt(Store(tmp_path), [request])(request) > 0
+    assert planning.learnt(Store(tmp_path), [request])(request) > 0
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ import torch
 from safetensors.torch import load, save
 
 from chains import VIT, listed, recorded, written
-from vaebench.chains import chain, texts
+from vaebench.chains import chain
+from vaebench.chains import evaluation as evaluations
 from vaebench.cli import main as cli
 from vaebench.config import compose
 from vaebench.config.request import Request
@@ -68,7 +69,7 @@ def quick() -> Iterator[None]:
         plain, several = compose.compose, compose.configurations
         one = cache(lambda name, words: plain(name, list(words)))
         many = cache(lambda name, words, sweep: several(name, list(words), sweep=sweep))
-        for module in (compose, chain, texts):
+        for module in (compose, chain, evaluations):
             if getattr(module, "compose", None) is plain:
                 patch.setattr(module, "compose", lambda name, words: copy.deepcopy(one(name, tuple(words))))
         patch.setattr(

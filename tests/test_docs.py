@@ -19,7 +19,7 @@ from dataclasses import asdict
 from vaebench.cli.main import main
 from vaebench.config.compose import compose, session
 from vaebench.config.spine import RuntimeSpec
-from vaebench.config.targets import pictures
+from vaebench.config.choices import pictures
 from vaebench.contracts import Job
 from vaebench.papers.tables import load
 from vaebench.runs.kinds import moments

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from chains import VIT, do, failed, files, listed, stamps, stop_and_resume
 from vaebench.chains import check
-from vaebench.chains.chain import classifier, evaluation, training
+from vaebench.chains.chain import classifier, training
+from vaebench.chains.evaluation import evaluation
 from vaebench.config.compose import compose, session
 from vaebench.config.request import Request
 from vaebench.engine.checkpoint import weights_bytes

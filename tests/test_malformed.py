@@ -16,9 +16,10 @@ import pytest
 from omegaconf import DictConfig, ListConfig
 
 from vaebench.cli import main as cli
-from vaebench.config import bounds, compose
+from vaebench.config import compose
 from vaebench.config.choices import leaf
 from vaebench.config.spine import ReproduceConfig, TrainConfig
+from vaebench.config.spine import typed_fields as fields_of
 
 FAST = 6  # commands of each kind in the fast test; the slow one takes all of them
 BASE = {
@@ -78,7 +79,7 @@ def complaint(command: Command, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def typed(spec: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    for one, hint in bounds.typed_fields(spec):
+    for one, hint in fields_of(spec):
         if is_dataclass(hint):
             yield from typed(hint, f"{where}{one.name}.")
         else:

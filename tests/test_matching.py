@@ -119,6 +119,50 @@ def test_a_finished_run_stands_in_for_a_stage_wherever_the_chain_needs_it(home):
         chain(*not_one, f"store={home}")
 
 
+def finished(home, wanted: list[Request]) -> None:
+    """Note these runs as done; nothing is made."""
+    for request in wanted:
+        Store(home).open(request).set_status("done")
+
+
+@composed
+def test_a_finished_run_in_a_links_place_belongs_to_the_chain(home):
+    wanted = chain("reference=gmm")
+    finished(home, distinct(wanted))
+    encoder, tokenizer, teacher = wanted[0].key, wanted[1].key, wanted[-2].key
+    place = [f"store={home}", "chain.teacher.overrides=[]", f"chain.teacher.run={teacher}"]
+    assert chain("reference=gmm", *place)[-1].key == wanted[-1].key
+    for options, message in (
+        ("reference=gaussian", "was made for reference=gmm, and reference=gaussian here; choose reference=gmm, or"),
+        ("reference=gmm reference.std=0.3", "was made for reference.std=0.6, and reference.std=0.3 here"),
+        (
+            "reference=gmm dataset=mnist",
+            "was trained on dataset=digits, and dataset=mnist here; choose another run, or",
+        ),
+        (
+            "reference=gmm dataset.shape=[1,14,14]",
+            "was trained on dataset.shape=[1, 28, 28], and dataset.shape=[1, 14, 14] here",
+        ),
+        ("reference=gmm seed=1", f"its autoencoder is run {tokenizer}, and the chain's tokenizer is run "),
+    ):
+        with pytest.raises(UserError) as error:
+            chain(*place, *options.split())
+        assert str(error.value).startswith(f"chain.teacher.run={teacher}: ")
+        assert message in str(error.value)
+        assert len(error.value.lines) == 1
+    chain(*place, "reference=gmm", "seed=1", "chain.tokenizer.overrides=[]", f"chain.tokenizer.run={tokenizer}")
+    other = ["dataset=mnist", f"store={home}", f"chain.encoder.run={encoder}"]
+    with pytest.raises(UserError, match=f"encoder.run={encoder}: was trained on dataset=digits, and dataset=mnist"):
+        chain(*other, "chain.encoder.overrides=[]")
+    assert chain(*other, "chain.encoder.overrides=['dataset=digits']")[0].key == encoder
+    with pytest.raises(UserError, match="is not a training but gmm for latents of "):
+        chain(f"store={home}", "chain.encoder.overrides=[]", f"chain.encoder.run={wanted[2].key}")
+    drawn = ["reference=gmm", f"store={home}", f"chain.reference.run={wanted[2].key}"]
+    assert chain(*drawn)[-1].key == wanted[-1].key
+    with pytest.raises(UserError, match="was made for reference=gmm, and reference=gaussian here"):
+        chain(*drawn, "reference=gaussian")
+
+
 @composed
 @pytest.mark.parametrize("reference", ["ssl", "gmm"])
 def test_all_stages_run_and_resume_to_the_same_bytes(home, tmp_path, reference):
@@ -176,10 +220,11 @@ def test_a_stored_teacher_for_other_latents_is_refused(home):
         "reference=gaussian", "reference.samples=64", f"chain.tokenizer.overrides={wide}", "model.latent_channels=6"
     )
     do(home, *other[:-1])
-    given = ["reference=gaussian", f"chain.teacher.run={other[-2].key}", "chain.teacher.overrides=[]", f"store={home}"]
-    *before, joint = chain(*given)
-    do(home, *(one for one in before if not Store(home).find(one).done))
-    assert "latents are [4, 2, 2], the teacher's are [6, 2, 2]" in work(Store(home).open(joint)).reason
+    *before, joint = chain("reference=gaussian")
+    do(home, *before[:2])
+    parents = {**joint["parents"], "teacher": other[-2].key}  # which the command line refuses
+    reason = work(Store(home).open(Request({**joint.data, "parents": parents}))).reason
+    assert "latents are [4, 2, 2], the teacher's are [6, 2, 2]" in reason
 
 
 @composed
@@ -196,7 +241,7 @@ def test_a_stored_teacher_for_other_latents_is_refused(home):
         (["chain.teacher.parents.latents=refs"], "unknown chain.teacher.parents.latents 'refs'"),
         (["chain.tokenizer.parents.encoder=joint"], "joint needs itself (joint -> tokenizer -> joint)"),
         (["reference.parents.features=joint"], "joint needs itself (joint -> teacher -> reference -> joint)"),
-        (["parent.link=reference"], "parent: ssl for latents of "),
+        (["parent.link=reference"], "parent.link: ssl for latents of "),
         (["chain.joint.parents.teacher=tokenizer_latents"], "is no training, and a model's teacher is one"),
         (["chain.teacher.experiment=null"], "chain.teacher.experiment=null: name one, or a finished run"),
         (
@@ -215,6 +260,41 @@ def test_a_stored_teacher_for_other_latents_is_refused(home):
             ([f"chain.teacher.overrides=['{text}']"], f"chain.teacher.overrides: {text}: is the same for all runs")
             for text in ("seed=5", "scale=paper", "reference=gmm", "reference.samples=9", "+chain.encoder.run=a")
         ),
+        *(
+            ([f"chain.encoder.overrides=['{text}']"], f"chain.encoder.overrides: {text}: {why}")
+            for text, why in {
+                "runtime.threads=2": "is the same for all runs of a chain; give it to the command itself",
+                "quiet=true": "is the same for all runs of a chain; give it to the command itself",
+                "snapshot=1": "is for an evaluation, and this run is only trained; give it to the command itself",
+                "dataset@test_on=mnist": "is for an evaluation, and this run is only trained",
+                "suite=noise": "is for an evaluation, and this run is only trained",
+                "latents.flip=true": "the run stores no latents",
+            }.items()
+        ),
+        (
+            ["chain.encoder.overrides=['model.input_shape=[1,14,14]']"],
+            "chain.encoder.overrides: model.input_shape=[1, 14, 14]: those of all runs of a chain are [1, 28, 28]",
+        ),
+        (
+            ["chain.encoder.overrides=['dataset.shape=[1,14,14]']"],
+            "chain.encoder.overrides: dataset.shape=[1, 14, 14]: those of all runs of a chain are [1, 28, 28]",
+        ),
+        (
+            ["chain.reference.overrides=['reference.samples=9']"],
+            "chain.reference.overrides=['reference.samples=9']: reference is no training but reference; its options",
+        ),
+        (
+            ["chain.tokenizer_latents.experiment=dmvae/ssl"],
+            "chain.tokenizer_latents.experiment=dmvae/ssl: tokenizer_latents is no training but latents",
+        ),
+        (
+            ["reference=gmm", "chain.teacher.overrides=['model.classes=5']"],
+            "chain.teacher: model.classes=5: is 0 here, it follows from what the model builds on; leave it out",
+        ),
+        (["chain.teacher.overrides=['model.latent_shape=[1,2,3]']"], "chain.teacher: model.latent_shape=[1, 2, 3]: "),
+        (["chain.teacher.overrides=['parent.link=a']"], "unknown chain.teacher: parent.link 'a'"),
+        (["parent.overrides=['seed=1']"], "parent.overrides=['seed=1']: there is no parent; name parent.experiment"),
+        (["parent.link=plain", "parent.overrides=['seed=1']"], "parent.overrides=['seed=1']: give them to chain.plain"),
         (["model.score={width: 8}"], "model.score: leave it out, it is filled in; set the model options in chain.tea"),
         (["model.law={kind: gaussian}"], "model.law: leave it out, it is filled in; set the options of reference"),
         (
@@ -280,6 +360,43 @@ def test_a_mistake_in_a_run_of_the_chain_says_which(run):
     error = run.failed("train", *options, "reference=gaussian", "reference.samples=20", "quiet=true")
     (line,) = [line for line in error.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: train.batch_size=32: reference gaussian has only 20 training items (in: ldm ")
+
+
+def test_every_mistake_of_a_chain_names_its_link(run):
+    options = [option for option in JOINT if not option.startswith(("chain.f", "chain.t"))]
+    wrong = ["chain.encoder.overrides=['model.temperature=-1']", "chain.tokenizer.overrides=['model.kl_weight=-1']"]
+    encoder, tokenizer = run.refused("train", *options, *wrong, "reference=gmm", lines=2).splitlines()
+    assert encoder.startswith("error: chain.encoder: model.temperature=-1: expected")
+    assert tokenizer.startswith("error: chain.tokenizer: model.kl_weight=-1: expected")
+    error = run.refused("train", *options, "reference=gmm", "chain.teacher.overrides=['optim.lr=0']")
+    assert error.startswith("error: chain.teacher: optim.lr=0: expected")
+
+
+def test_a_model_builds_on_one_run(run):
+    named = ["parent.experiment=ldmae/ae", "parent.run=0123456789ab", "parent.link=joint"]
+    error = run.refused("train", "model=ldm", "dataset=digits", *named)
+    assert (
+        error
+        == "error: parent.experiment, parent.run, parent.link: a model builds on one of them; leave the others out"
+    )
+    error = run.refused("train", "model=ldm", "dataset=digits", "parent.run=0123456789ab", "parent.link=null")
+    assert "parent.run=0123456789ab: there is no such run" in error
+
+
+@composed
+def test_each_model_of_a_sweep_has_its_own_chain():
+    swept = configurations("train", ["model=dmvae,batchtopk,ldm", "dataset=digits", "reference=gmm"], sweep=True)
+    alone = [
+        configurations("train", [f"model={name}", "dataset=digits", "reference=gmm"], sweep=False)[0]
+        for name in ("dmvae", "batchtopk", "ldm")
+    ]
+    assert swept == alone
+    assert [cfg.link for cfg in swept] == ["joint", None, None]
+    suites = configurations("eval", ["model=ae,ldm", "dataset=digits"], sweep=True)
+    assert [cfg.suite["_target_"].split(".")[2] for cfg in suites] == ["reconstruction", "latent_diffusion"]
+    with pytest.raises(UserError) as error:
+        configurations("train", ["model=batchtopk,pca", "model.k=4", "seed=a,b"], sweep=True)
+    assert len(error.value.lines) == 3
 
 
 def test_a_command_trains_the_whole_chain(run):

@@ -11,6 +11,7 @@ from chains import MACHINE, frozen, stamps
 from vaebench.contracts import Job
 from vaebench.papers.cells import COLUMNS, KEY
 from vaebench.reproduce import collect as reproduce
+from vaebench.reproduce import planning
 from vaebench.reproduce import rows as items
 from vaebench.runs import executors
 from vaebench.runs.store import Store
@@ -48,6 +49,14 @@ def test_table_is_made_resumed_and_extended(tmp_path, home, run):
     assert set(again[again["scale"] == "small"]["value"]) == {0.25}
     assert "0 of 4 jobs" in run.done("plan", *WORDS, "seeds=1")
     run.done("report", "paper=batchtopk", f"results={results}")
+
+
+def test_how_long_runs_took_is_looked_up_once(tmp_path, run, monkeypatch):
+    seen = []
+    learnt = planning.learnt
+    monkeypatch.setattr(planning, "learnt", lambda store, todo: seen.append(len(todo)) or learnt(store, todo))
+    run.done("reproduce", *WORDS, "seeds=1", f"results={tmp_path}", "executor.kind=inline")
+    assert seen == [4], "for both waves, trainings and evaluations"
 
 
 def test_report_without_results_says_what_to_do(run, tmp_path):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from chains import plan
-from vaebench.chains import chain, check, texts
+from vaebench.chains import chain, check, evaluation
 from vaebench.config.choices import choices, kind_of
 from vaebench.config.compose import compose, configurations, session
 from vaebench.config.request import Request
@@ -24,7 +24,7 @@ TEXT = [name for name in choices("dataset") if kind_of(name) == "text"]
 def evaluated(*overrides: str, seeds: range = range(1)) -> list[Request]:
     with session():
         cfg = compose("eval", ["experiment=rcvae/rcvae", "dataset=tiny", "suite=selection", *overrides])
-        return chain.evaluation(cfg, seeds)[0]
+        return evaluation.evaluation(cfg, seeds)[0]
 
 
 def keys(found: list[Request]) -> dict[str, str]:
@@ -128,12 +128,16 @@ def test_a_file_of_ones_own_is_known_by_its_content(tmp_path):
     other.write_text("{} \n")
     with session():
         found = [
-            texts.answers(compose("train", ["model=rcvae", "dataset=recorded", f"dataset.answers.path={path}"]))[-1].key
+            evaluation.answers(compose("train", ["model=rcvae", "dataset=recorded", f"dataset.answers.path={path}"]))[
+                -1
+            ].key
             for path in (one, two, other)
         ]
         assert found[0] == found[1] != found[2]
         with pytest.raises(UserError, match="there is no such file"):
-            texts.answers(compose("train", ["model=rcvae", "dataset=recorded", "dataset.answers.path=nowhere.jsonl"]))
+            evaluation.answers(
+                compose("train", ["model=rcvae", "dataset=recorded", "dataset.answers.path=nowhere.jsonl"])
+            )
 
 
 def test_a_changed_model_folder_is_another_run(tmp_path):
@@ -142,7 +146,7 @@ def test_a_changed_model_folder_is_another_run(tmp_path):
     def key() -> str:
         options = ["model=rcvae", "dataset=tiny", "answers@dataset.answers=hf", f"dataset.answers.model={tmp_path}"]
         with session():
-            return texts.answers(compose("train", options))[-1].key
+            return evaluation.answers(compose("train", options))[-1].key
 
     before = key()
     assert key() == before
@@ -153,7 +157,7 @@ def test_a_changed_model_folder_is_another_run(tmp_path):
 def test_every_mistake_of_a_chain_is_shown_before_anything_is_made():
     with session():
         options = ["embedder.ngrams=0", "model.beta=-1", "dataset.answers.decoding=greedy"]
-        found = chain.evaluation(
+        found = evaluation.evaluation(
             compose("eval", ["experiment=rcvae/rcvae", "dataset=tiny", "suite=selection", *options])
         )
         with pytest.raises(UserError) as caught:

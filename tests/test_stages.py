@@ -12,7 +12,7 @@ import torch
 
 from chains import do, failed, recorded, stamps, work, written
 from commands import VAEBENCH, begin, ended, until
-from vaebench.chains.chain import evaluation
+from vaebench.chains.evaluation import evaluation
 from vaebench.config.compose import compose, session
 from vaebench.config.request import Request
 from vaebench.errors import Interrupted, UserError

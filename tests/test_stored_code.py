@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,10 @@ import yaml
 from chains import MACHINE, VIT, failed, work
 from commands import VAEBENCH, python
 from vaebench import compat
-from vaebench.chains import texts
+from vaebench.chains import evaluation
 from vaebench.chains.chain import training
 from vaebench.cli import commands
 from vaebench.config import choices as config
-from vaebench.config import targets
 from vaebench.config.choices import choices, leaf
 from vaebench.config.compose import compose, session
 from vaebench.config.request import Request
@@ -64,8 +64,8 @@ vaebench.runs.store.write_json vaebench.runs.store.Store vaebench.runs.store.tem
 vaebench.runs.store.yaml.unsafe_load vaebench.engine.checkpoint.load_weights vaebench.engine.checkpoint.pickle.load
 vaebench.engine.checkpoint.load_checkpoint vaebench.data.fetch.download vaebench.data.fetch.FileLock
 vaebench.data.fetch.obtain vaebench.data.images.np.load vaebench.data.images.gzip.open
-vaebench.runs.build.import_module vaebench.runs.build.targets.import_module vaebench.config.targets.find
-vaebench.config.targets.import_module vaebench.embedders.sentence.import_module vaebench.cli.commands.train
+vaebench.runs.build.import_module vaebench.runs.build.signatures.functools vaebench.config.choices.find
+vaebench.config.choices.import_module vaebench.embedders.sentence.import_module vaebench.cli.commands.train
 vaebench.runs.executors.local.Local vaebench.config.compose.hydra_compose vaebench.engine.runtime.setup
 vaebench.metrics.cost.Design vaebench.metrics.cost.measure vaebench.report.write vaebench.references.file.np.load
 vaebench.suites.references.np.load
@@ -115,7 +115,7 @@ def test_there_are_more_than_a_hundred():
 def test_nothing_is_imported_or_called_for_a_foreign_target(where, monkeypatch):
     build.check({"optim": leaf("optim", "adam")})  # torch's own are known from here on
     before = set(sys.modules)
-    monkeypatch.setattr(targets, "import_module", lambda name: pytest.fail(f"imported {name}"))
+    monkeypatch.setattr(config, "import_module", lambda name: pytest.fail(f"imported {name}"))
     for target in foreign(where):
         with pytest.raises(UserError) as caught:
             build.check({where: {"_target_": target, "path": "canary", "command": "touch canary"}})
@@ -132,16 +132,16 @@ def test_every_choice_is_found_as_what_it_says(group):
     where = {group: name for name, group in WHERE.items()}[group]
     found = [leaf(group, name).get("_target_") for name in choices(group)]
     for target in filter(None, found):
-        callee = targets.find(where, target)
+        callee = config.find(where, target)
         assert callee.__qualname__ == target.rpartition(".")[2]
         assert group == "optim" or f"{callee.__module__}.{callee.__qualname__}" == target
 
 
 def test_optimisers_are_those_of_torch_and_of_the_configuration():
     for target in ("torch.optim.SGD", "torch.optim.sgd.SGD", "torch.optim.RMSprop", "torch.optim.AdamW"):
-        assert issubclass(targets.find("optim", target), torch.optim.Optimizer)
+        assert issubclass(config.find("optim", target), torch.optim.Optimizer)
     with pytest.raises(UserError, match="no file of conf/model names it"):
-        targets.find("model", "torch.optim.SGD")
+        config.find("model", "torch.optim.SGD")
 
 
 @pytest.fixture
@@ -149,8 +149,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A configuration of our own, whose models name what a careless hand might write."""
     folder = tmp_path / "conf"
     (folder / "model").mkdir(parents=True)
-    for module in (targets, config):
-        monkeypatch.setattr(module, "conf_dir", lambda: folder)
+    monkeypatch.setattr(config, "conf_dir", lambda: folder)
     return folder / "model"
 
 
@@ -171,7 +170,7 @@ def test_what_is_named_has_to_be_defined_there(target, message, conf):
     (conf / "broken.yaml").write_text("_target_: [\n")  # is the concern of whoever chooses it
     (conf / "list.yaml").write_text("- 1\n")
     with pytest.raises(UserError, match=message):
-        targets.find("model", target)
+        config.find("model", target)
 
 
 def test_what_is_made_has_to_be_of_the_leafs_kind(conf):
@@ -442,11 +441,11 @@ def test_a_value_is_passed_on_as_it_stands(monkeypatch):
 
 @pytest.mark.parametrize("target", ["os.system", "vaebench.models.[/b].x", "\x1b[31m", "a\nb.c.d", None, 5, ["x"], {}])
 def test_any_leaf_has_a_name(target):
-    name = targets.called({"_target_": target})
+    name = config.called({"_target_": target})
     assert name == "unknown"
     request = Request({"verb": "eval", "suite": {"_target_": target}, "parents": {"run": "0" * 12}})
     assert kinds.title(request) == f"unknown of {'0' * 12}"
-    assert targets.called({"_target_": "vaebench.models.fsq.fsq"}) == "fsq"
+    assert config.called({"_target_": "vaebench.models.fsq.fsq"}) == "fsq"
 
 
 # --- code that comes with a model ----------------------------------------------------------------------------------
@@ -481,8 +480,8 @@ def test_code_of_a_model_runs_where_the_command_says_so_and_nowhere_else(verb, o
 @pytest.mark.usefixtures("composing")
 def test_a_worker_asks_its_command_and_not_the_stored_request(home, owned):
     cfg = compose("train", [*ASK, "model=rcvae", "runtime.trust_remote_code=true"])
-    assert commands.machine(cfg)["trust_remote_code"] is True
-    asked = texts.answers(cfg)[-1]
+    assert asdict(cfg.runtime)["trust_remote_code"] is True  # what commands tell their workers
+    asked = evaluation.answers(cfg)[-1]
     assert asked["answers"]["trust_remote_code"] is True
     run = Store(home).open(asked)
     for machine in (MACHINE, {**MACHINE, "trust_remote_code": False}):
@@ -496,5 +495,5 @@ def test_a_worker_asks_its_command_and_not_the_stored_request(home, owned):
 
 @pytest.mark.usefixtures("composing")
 def test_without_it_requests_are_what_they_were():
-    asked = texts.answers(compose("train", [*ASK, "model=rcvae"]))[-1]
+    asked = evaluation.answers(compose("train", [*ASK, "model=rcvae"]))[-1]
     assert asked["answers"]["trust_remote_code"] is False

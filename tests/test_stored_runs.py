@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from chains import do
-from vaebench.chains.chain import evaluation, training
+from vaebench.chains.chain import training
+from vaebench.chains.evaluation import evaluation
 from vaebench.config.compose import compose
 from vaebench.runs.kinds import embed, latents, title
 from vaebench.runs.load import load_model

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from chains import do, frozen, plan, work
-from vaebench.chains.chain import evaluation
+from vaebench.chains.evaluation import evaluation
 from vaebench.config.compose import configurations, session
 from vaebench.engine import loop
 from vaebench.errors import UserError
@@ -170,10 +170,10 @@ def test_a_dataset_a_table_is_not_measured_on_is_named(words, line):
 def test_a_table_from_its_yaml_to_its_files(run, tmp_path, monkeypatch):
     short = ("autoencoder@model.autoencoder=mel", "train.max_steps=5", "model.codebook_size=64")
     monkeypatch.setattr(
-        "vaebench.reproduce.rows._base",
-        lambda row, table, setting: [
-            *(f"experiment={row.experiment}", f"dataset={setting.dataset}", "scale=smoke"),
-            *(*short, *changes.words(row.set)),
+        "vaebench.reproduce.rows.RowHere.overrides",
+        lambda here: [
+            *(f"experiment={here.row.experiment}", f"dataset={here.setting.dataset}", "scale=smoke"),
+            *(*short, *changes.words(here.row.set)),
         ],
     )
     words = ["reproduce", "paper=vpvae", "table=table5", "scale=smoke", "seeds=1", "executor.kind=inline"]

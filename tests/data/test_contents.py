@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vaebench.cli.data import command
+from vaebench.cli.listing import data as command
 from vaebench.config.choices import leaf
 from vaebench.config.request import Request
 from vaebench.data import contents as module

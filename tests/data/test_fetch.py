@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from vaebench.cli.data import command
+from vaebench.cli.listing import data as command
 from vaebench.config.choices import choices, leaf
 from vaebench.data import fetch, files
 from vaebench.errors import UserError

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from vaebench.chains import chain as requests
-from vaebench.config.choices import choices, kinds_of_model
+from vaebench.config.choices import choices, kinds, leaf
 from vaebench.config.compose import compose, session
 from vaebench.papers.tables import Claim, Table, load
 
@@ -188,7 +188,7 @@ def test_every_row_is_a_training_of_its_own(key, scale, dataset):
         assert request["model"]["codebook_size"] == size
         assert request["train"]["schedule"] == ("constant" if (scale, dataset) == ("paper", "coco") else "onecycle")
         kind = request["dataset"].get("data", "images")
-        assert kind in kinds_of_model(name.rpartition("_")[0])
+        assert kind in kinds(leaf("model", name.rpartition("_")[0]).get("data"))
 
 
 def test_the_ablations_share_the_trainings_of_table_1():

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from vaebench import report
-from vaebench.config import targets
-from vaebench.config.choices import choices
+from vaebench.config import choices as config
 from vaebench.contracts.pictures import Axis, Bars, Histogram, Images, Level, Line, Panel, Panels, Scatter
 from vaebench.report.pictures import drawing
 from vaebench.suites import pictures
@@ -31,18 +30,18 @@ PICTURES = (Picture(kind="sizes", caption="How large the models are", draw=_draw
 def beside(tmp_path, monkeypatch):
     """A folder whose files are pictures of suites."""
     monkeypatch.setattr(pictures, "__path__", [*pictures.__path__, str(tmp_path)])
-    targets.pictures.cache_clear()
+    config.pictures.cache_clear()
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:
         if name.startswith("vaebench.suites.pictures."):
             del sys.modules[name]
-    targets.pictures.cache_clear()
+    config.pictures.cache_clear()
 
 
 def test_a_new_picture_is_one_file_beside_its_suite(beside, tmp_path):
-    assert targets.pictures("cost") == ()
-    targets.pictures.cache_clear()
+    assert config.pictures("cost") == ()
+    config.pictures.cache_clear()
     (beside / "cost.py").write_text(MINE)
     from vaebench.config.choices import conf_dir
     from vaebench.papers.cells import Cells, cells_path
@@ -59,12 +58,12 @@ def test_a_new_picture_is_one_file_beside_its_suite(beside, tmp_path):
 
 
 def test_kinds_and_captions_are_told_apart():
-    found = [picture for suite in choices("suite") for picture in targets.pictures(suite)]
+    found = [picture for suite in config.choices("suite") for picture in config.pictures(suite)]
     assert len(found) > 20
     by_kind = {picture.kind: picture for picture in found}
     for picture in found:
         assert picture.caption == by_kind[picture.kind].caption, "two suites that show the same say the same"
-    assert targets.pictures("unheard_of") == ()
+    assert config.pictures("unheard_of") == ()
 
 
 def test_every_mark_is_drawn_with_its_label():

@@ -2,34 +2,30 @@
 
 What a training builds on stands in data: the links of its configuration's chain (``conf/chain``), each with the roles
 of its parents, or the one run that ``parent`` names. A changed option renames what depends on it and nothing else.
-Texts, whose evaluation looks at several trainings together: `texts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from vaebench.chains import texts
+from vaebench.chains import check
 from vaebench.config import compose
 from vaebench.config.choices import LATENTS, choices
 from vaebench.config.request import Request
-from vaebench.config.spine import LinkSpec, TrainConfig
-from vaebench.config.targets import called
-from vaebench.contracts import Suite
-from vaebench.errors import UserError, shown, unknown
+from vaebench.config.spine import LinkSpec, ParentSpec, TrainConfig
+from vaebench.errors import UserError, unknown
 from vaebench.runs import build, kinds
-from vaebench.runs.kinds import eval as evaluations
-from vaebench.runs.kinds import latents, reference, title, train
+from vaebench.runs.kinds import embed, latents, reference, title, train
 from vaebench.runs.store import Store, store_root
 
 # The seed of the classifier whose layers stand in for LPIPS in a loss; the one that judges has seed 0.
-_PERCEIVING_SEED = 1
-_NUMBERS = {"images": 3, "audio": 2}  # in the shape of an item
+PERCEIVING_SEED = 1
 _DATA = ("latents", "features")  # roles that are filled by what is stored, not by a model
-# What the runs of a chain have in common.
-_SHARED = ("scale", "seed", "reference", "chain", "link", "embedder", "store")
+# What would do nothing among the overrides of a run behind the command.
+_SHARED = dict.fromkeys(("scale", "seed", "store", "runtime", "quiet"), "is the same for all runs of a chain")
+_SHARED |= dict.fromkeys(("suite", "snapshot", "test_on"), "is for an evaluation, and this run is only trained")
+_IN_CHAIN = _SHARED | dict.fromkeys(("reference", "chain", "link", "embedder"), _SHARED["seed"])
 
 
 def checked(cfg: TrainConfig) -> list[Request]:
@@ -37,24 +33,10 @@ def checked(cfg: TrainConfig) -> list[Request]:
 
     Raises all mistakes at once.
     """
-    if not cfg.on_texts and (numbers := _NUMBERS.get(cfg.dataset.get("data") or "images")):
-        _check_shape(cfg.dataset["shape"], numbers)
-    leaves = {"model": cfg.model, "dataset": cfg.dataset, "optim": cfg.optim}
-    if cfg.on_texts:
-        del leaves["dataset"]
-        leaves |= {"embedder": cfg.embedder}
-        leaves |= {f"dataset.{part}": cfg.dataset[part] for part in ("problems", "answers")}
-        texts.check_width(cfg.model, cfg.embedder)
-    if cfg.suite is not None:
-        leaves["suite"] = cfg.suite
-    if cfg.reference is not None:
-        leaves["reference"] = reference.leaf(cfg)
-    if cfg.test_on is not None:
-        leaves["test_on"] = cfg.test_on
-        _check_fits(cfg.dataset, cfg.test_on)
-    build.check(leaves, remote_code=cfg.runtime.trust_remote_code)
-    if cfg.link and (idle := _link(cfg, cfg.link, "link")) and (idle.overrides or idle.run):
-        option = f"chain.{cfg.link}.{'overrides' if idle.overrides else 'run'}"
+    check.leaves(cfg)
+    own = cfg.chain.get(cfg.link or "")
+    if own and (own.overrides or own.run):
+        option = f"chain.{cfg.link}.{'overrides' if own.overrides else 'run'}"
         raise UserError(f"{option}: {cfg.link} is the run that is made; give its options to the command itself")
     return training(cfg)
 
@@ -62,219 +44,235 @@ def checked(cfg: TrainConfig) -> list[Request]:
 def training(cfg: TrainConfig) -> list[Request]:
     """The training, after what it needs."""
     if cfg.on_texts:
-        return texts.training(cfg)
-    before, parents = _parents(cfg)
-    return [*before, *_ended(cfg, parents)]
+        pairs = embed.request(cfg, {})
+        return [pairs, train.request(cfg, {"pairs": pairs})]
+    return _Chain(cfg).all()
 
 
 def on(cfg: TrainConfig, parent: list[Request]) -> list[Request]:
     """A training on the latents of the run that ``parent`` ends with, after all of that."""
-    return [*parent, *_ended(cfg, {"autoencoder": parent[-1]})]
+    chain = _Chain(cfg)
+    chain.requests = {request.key: request for request in parent}
+    chain.on_parents(cfg, {"autoencoder": parent[-1]}, "")
+    return list(chain.requests.values())
 
 
-def _ended(cfg: TrainConfig, parents: Mapping[str, Request]) -> list[Request]:
-    """The training on its parents, after what is made of these for it alone."""
-    parents, before = dict(parents), []
-    if cfg.model.get("latent_shape") is not None:
-        raise UserError(
-            f"model.latent_shape={cfg.model['latent_shape']}: leave it out, it is filled in from the autoencoder"
-        )
-    if on_latents(cfg) and "latents" not in parents:
-        before.append(latents.request(cfg, parents))
-        parents = {"latents": before[-1], **parents}
-    if _perceives(cfg):
-        before.append(classifier(cfg, _PERCEIVING_SEED))
-        parents["perceptual"] = before[-1]
-    model = build.completed(cfg.model, parents, cfg.reference)
-    return [*before, train.request(replace(cfg, model=model), parents)]
+def _named(*where: str) -> str:
+    """How mistakes name a run: by the options that lead to it."""
+    return ": ".join(filter(None, where))
 
 
-def _parents(cfg: TrainConfig) -> tuple[list[Request], dict[str, Request]]:
-    """All runs that a configuration builds on, those first that others need; and its own parents by role."""
-    links = _link(cfg, cfg.link, "link").parents if cfg.link else {}
-    chain: dict[str, Request] = {}
-    parents: dict[str, Request] = {}
-    if cfg.parent.experiment or cfg.parent.run or cfg.parent.link:
-        # A run that is named takes the place of the first one of the chain, if the model begins with one at all.
-        if on_latents(cfg):
-            own, links = "autoencoder", {}
-        else:
-            first = next(iter(links), "start")
-            own = "start" if build.adopts(cfg.model, "start") else first
-            links = {role: link for role, link in links.items() if role != first}
-        parents[own] = _training_as(own, "parent", _add(chain, _parent(cfg)))
-    for role, link in links.items():
-        if cfg.model.get(role) is None:  # a part of its own (a pretrained encoder) needs no parent
-            where = f"chain.{cfg.link}.parents.{role}"
-            parents[role] = _training_as(role, where, _add(chain, linked(cfg, link, where)))
-    if on_latents(cfg) and "autoencoder" not in parents:
-        raise UserError(
-            f"model {called(cfg.model)} is trained on an autoencoder's latents: name one, parent.experiment=NAME "
-            "(vaebench list experiments), or a finished run, parent.run=KEY (vaebench list runs)"
-        )
-    return list(chain.values()), parents
+class _Chain:
+    """All that a training needs. A link of its chain is the same run wherever it is needed.
 
-
-def _training_as(role: str, where: str, run: Request) -> Request:
-    """The run that fills a role. Raises `UserError` if it is no training, where a model is asked for."""
-    if role not in _DATA and run["verb"] != train.VERB:
-        raise UserError(f"{where}: {title(run)} is no training, and a model's {role} is one; name another link")
-    return run
-
-
-def _add(chain: dict[str, Request], more: Iterable[Request]) -> Request:
-    """Add further runs to the end of a chain, each once; returns the last."""
-    found = list(more)
-    for request in found:
-        chain.setdefault(request.key, request)
-    return found[-1]
-
-
-def linked(cfg: TrainConfig, name: str, where: str) -> list[Request]:
-    """A link of the configuration's chain, after what it needs; or the finished run in its place.
-
-    ``name``: ``LINK``, or ``LINK.ROLE`` for what that link builds on in that role. ``where``: the option that says so.
+    ``where``: the option that names this training, if another one builds on it.
     """
-    name, _, role = name.partition(".")
-    if role:
-        return _part(cfg, linked(cfg, name, where), name, role)
-    link = _link(cfg, name, where)
-    if link.run:
-        return [_stored(cfg, link.run, f"chain.{name}.run={link.run}", link.overrides)]
-    if link.kind == train.VERB and link.experiment is None:
-        raise UserError(f"chain.{name}.experiment=null: name one, or a finished run (chain.{name}.run=KEY)")
-    if link.kind == train.VERB:
-        return training(_configured(cfg, name, link))
-    if link.kind == reference.VERB:
-        reference.leaf(cfg)  # one is chosen, or this says so
-    chain: dict[str, Request] = {}
-    parents = {}
-    for role, parent in _roles(cfg, link).items():
-        where = f"chain.{name}.parents.{role}"
-        parents[role] = _training_as(role, where, _add(chain, linked(cfg, parent, where)))
-    try:
-        return [*chain.values(), kinds.of(link.kind).request(cfg, parents)]
-    except KeyError as error:
-        lacking = f"needs {error.args[0]!r}, which neither its parents nor this configuration have"
-        raise UserError(f"chain.{name}.kind={link.kind}: {lacking}") from error
 
+    def __init__(self, cfg: TrainConfig, where: str = "") -> None:
+        self.cfg = cfg
+        self.where = where
+        self.store = Store(store_root(cfg.store))
+        self.requests: dict[str, Request] = {}  # by key, parents before children
+        self.links: dict[str, Request] = {}
 
-def _part(cfg: TrainConfig, chain: list[Request], name: str, role: str) -> list[Request]:
-    """Of a chain that ends with a link: what that builds on in a role."""
-    run = chain[-1]
-    key = run.data.get("parents", {}).get(role)
-    if key is None:
-        raise UserError(f"chain.{name}: run {run.key} is trained on no {role}; name one that is")
-    found = next((request for request in chain if request.key == key), None)
-    return [*chain, found or _stored_request(cfg, key, f"chain.{name}")]
+    def all(self) -> list[Request]:
+        """The training, after what it needs."""
+        self.training(self.cfg, ())
+        for name in self.links:
+            self.check_parents(name)
+        return list(self.requests.values())
 
+    def add(self, request: Request, where: str) -> Request:
+        return self.requests.setdefault(request.key, replace(request, where=where))
 
-def _link(cfg: TrainConfig, name: str, where: str) -> LinkSpec:
-    if not cfg.chain:
-        raise UserError(f"{where}={name}: there is no chain; choose one: {', '.join(choices('chain'))} (chain=NAME)")
-    if name not in cfg.chain:
-        raise UserError(unknown(where, name, cfg.chain))
-    _check_no_circle(cfg, name, ())
-    return cfg.chain[name]
+    def training(self, cfg: TrainConfig, way: tuple[str, ...]) -> Request:
+        """A training after what it needs; ``way``: the links that lead to it, its own the last."""
+        where = _named(self.where, f"chain.{way[-1]}") if way else self.where
+        links = self.link(cfg.link, "link").parents if cfg.link else {}
+        parents: dict[str, Request] = {}
+        if cfg.parent != ParentSpec():
+            # A run that is named takes the place of the first one of the chain, if the model begins with one at all.
+            first = next(iter(links), "start")
+            own = "autoencoder" if on_latents(cfg) else "start" if build.adopts(cfg.model, "start") else first
+            links = {role: link for role, link in links.items() if role != first and not on_latents(cfg)}
+            parents[own] = self.parent(cfg, own, way, where)
+        for role, link in links.items():
+            if cfg.model.get(role) is None:  # a part of its own (a pretrained encoder) needs no parent
+                option = f"chain.{cfg.link}.parents.{role}"
+                parents[role] = self.linked(cfg, link, role, option, way or (str(cfg.link),))
+        return self.on_parents(cfg, parents, where)
 
+    def on_parents(self, cfg: TrainConfig, parents: Mapping[str, Request], where: str) -> Request:
+        """A training on its parents, by role, after what is made of these for it alone."""
+        parents = dict(parents)
+        with check.inside(where):
+            if cfg.model.get("latent_shape") is not None:
+                shape = cfg.model["latent_shape"]
+                raise UserError(f"model.latent_shape={shape}: leave it out, it is filled in from the autoencoder")
+            if on_latents(cfg):
+                check.autoencoder(cfg, parents.get("autoencoder"))
+                if "latents" not in parents:
+                    parents = {"latents": self.add(latents.request(cfg, parents), where), **parents}
+            if perceives(cfg):
+                parents["perceptual"] = self.add(classifier(cfg, PERCEIVING_SEED), where)
+            model = build.completed(cfg.model, parents, cfg.reference)
+            check.kept(cfg.model, model)
+            return self.add(train.request(replace(cfg, model=model), parents), where)
 
-def _roles(cfg: TrainConfig, link: LinkSpec) -> dict[str, str]:
-    """The links that one builds on, by role; a reference has its own besides."""
-    own = (cfg.reference or {}).get("parents") if link.kind == reference.VERB else None
-    return {**link.parents, **(own or {})}
+    def parent(self, cfg: TrainConfig, role: str, way: tuple[str, ...], where: str) -> Request:
+        """The run that ``parent`` names. Raises `UserError` if there is none that fits."""
+        spec = cfg.parent
+        if spec.run:
+            return self.stored(spec.run, _named(where, f"parent.run={spec.run}"), spec.overrides)
+        if spec.overrides and (spec.link or not spec.experiment):
+            advice = f"give them to chain.{spec.link}" if spec.link else "there is no parent; name parent.experiment"
+            raise UserError(_named(where, f"parent.overrides={spec.overrides}: {advice}"))
+        if spec.link:
+            return self.linked(cfg, spec.link, role, _named(where, "parent.link"), way)
+        other = _behind(cfg, _named(where, "parent"), str(spec.experiment), spec.overrides, _SHARED)
+        *before, found = _Chain(other, _named(where, f"parent.experiment={spec.experiment}")).all()
+        self.requests = {one.key: one for one in before} | self.requests
+        return self.add(found, found.where)
 
+    def linked(self, cfg: TrainConfig, text: str, role: str, where: str, way: tuple[str, ...]) -> Request:
+        """A link of the chain in a role, after what it needs; or the finished run in its place.
 
-def _check_no_circle(cfg: TrainConfig, name: str, way: tuple[str, ...]) -> None:
-    """Raise `UserError` if a link of the chain needs itself; ``way``: the links that lead to it."""
-    if name in way:
-        circle = " -> ".join((*way[way.index(name) :], name))
-        raise UserError(f"chain: {name} needs itself ({circle}); change the parents of one of them")
-    if name in cfg.chain and not cfg.chain[name].run:
-        for parent in _roles(cfg, cfg.chain[name]).values():
-            _check_no_circle(cfg, parent.partition(".")[0], (*way, name))
+        ``cfg``: of the run that needs it; ``text``: ``LINK``, or ``LINK.ROLE`` for what that link builds on in that
+        role; ``where``: the option that says so; ``way``: the links that lead to it.
+        """
+        name, _, part = text.partition(".")
+        link = self.link(name, where)
+        if name in way:
+            circle = " -> ".join((*way[way.index(name) :], name))
+            raise UserError(f"chain: {name} needs itself ({circle}); change the parents of one of them")
+        if name not in self.links or link.kind != train.VERB:  # how latents are stored is up to who needs them
+            self.links[name] = self.made(cfg, name, link, (*way, name))
+        found = self.links[name]
+        if part:
+            key = found.data.get("parents", {}).get(part)
+            if key is None:
+                raise UserError(f"chain.{name}: run {found.key} is trained on no {part}; name one that is")
+            found = self.requests.get(key) or self.add(self.stored_request(key, f"chain.{name}"), f"chain.{name}")
+        if role not in _DATA and found["verb"] != train.VERB:
+            raise UserError(f"{where}: {title(found)} is no training, and a model's {role} is one; name another link")
+        return found
 
+    def link(self, name: str, where: str) -> LinkSpec:
+        if not self.cfg.chain:
+            raise UserError(
+                f"{where}={name}: there is no chain; choose one: {', '.join(choices('chain'))} (chain=NAME)"
+            )
+        if name not in self.cfg.chain:
+            raise UserError(unknown(where, name, self.cfg.chain))
+        return self.cfg.chain[name]
 
-def _configured(cfg: TrainConfig, name: str, link: LinkSpec) -> TrainConfig:
-    """The configuration of a link: for the same data, scale, seed and reference, and with the same other links."""
-    other = _behind(cfg, f"chain.{name}", str(link.experiment), link.overrides, _SHARED)
-    return replace(other, chain=cfg.chain, link=name, reference=cfg.reference, embedder=cfg.embedder, store=cfg.store)
+    def made(self, cfg: TrainConfig, name: str, link: LinkSpec, way: tuple[str, ...]) -> Request:
+        """The run of a link, which the last of ``way`` is."""
+        own, where = self.cfg, _named(self.where, f"chain.{name}")
+        if link.run:
+            return self.in_place(name, link)
+        if link.kind == train.VERB and link.experiment is None:
+            raise UserError(f"{where}.experiment=null: name one, or a finished run (chain.{name}.run=KEY)")
+        if link.kind == train.VERB:
+            other = _behind(own, where, str(link.experiment), link.overrides, _IN_CHAIN)
+            check.same_shape(own, other, where)
+            shared = {option: getattr(own, option) for option in ("chain", "reference", "embedder")}
+            return self.training(replace(other, link=name, **shared), way)
+        for option in ("experiment", "overrides"):
+            if given := getattr(link, option):
+                raise UserError(
+                    f"{where}.{option}={given}: {name} is no training but {link.kind}; its options are the command's"
+                )
+        if link.kind == reference.VERB:
+            reference.leaf(cfg)  # one is chosen, or this says so
+        roles = self.roles(link).items()
+        parents = {role: self.linked(cfg, one, role, f"chain.{name}.parents.{role}", way) for role, one in roles}
+        try:
+            return self.add(kinds.of(link.kind).request(cfg, parents), where)
+        except KeyError as error:
+            lacking = f"needs {error.args[0]!r}, which neither its parents nor this configuration have"
+            raise UserError(f"{where}.kind={link.kind}: {lacking}") from error
+
+    def roles(self, link: LinkSpec) -> dict[str, str]:
+        """The links that one builds on, by role; a reference has its own besides."""
+        own = (self.cfg.reference or {}).get("parents") if link.kind == reference.VERB else None
+        return {**link.parents, **(own or {})}
+
+    def in_place(self, name: str, link: LinkSpec) -> Request:
+        """The finished run in a link's place. Raises `UserError` if it is of another kind, dataset or reference."""
+        where = _named(self.where, f"chain.{name}.run={link.run}")
+        other_set = [text for text in link.overrides if text.startswith("dataset=")]
+        request = self.stored(str(link.run), where, [t for t in link.overrides if t not in other_set], link.kind)
+        dataset = compose.dataset(other_set[-1].partition("=")[2]) if other_set else self.cfg.dataset
+        check.same_dataset(request, {**dataset, "shape": self.cfg.dataset.get("shape")}, where)
+        drawn = self.reference_behind(request)
+        if drawn is not None and self.cfg.reference is not None:
+            check.same_reference(drawn, reference.request(self.cfg, {}), where)
+        return request
+
+    def reference_behind(self, request: Request) -> Request | None:
+        """The samples of a reference that a finished run was made for, if it was."""
+        if request["verb"] == reference.VERB:
+            return request
+        runs = map(self.store.run, request.data.get("parents", {}).values())
+        found = (self.reference_behind(run.request()) for run in runs if run is not None)
+        return next((one for one in found if one is not None), None)
+
+    def check_parents(self, name: str) -> None:
+        """Raise `UserError` if a finished run in a link's place builds on another run than the chain has there."""
+        link, parents = self.cfg.chain[name], self.links[name].data.get("parents", {})
+        for role, parent in self.roles(link).items() if link.run else ():
+            there = self.links[parent].key if parent in self.links else None
+            if there and parents.get(role, there) != there:
+                line = f"its {role} is run {parents[role]}, and the chain's {parent} is run {there}"
+                advice = f"choose chain.{parent}.run={parents[role]}, or another run for {name}"
+                raise UserError(_named(self.where, f"chain.{name}.run={link.run}", f"{line}; {advice}"))
+
+    def stored(self, key: str, where: str, overrides: Sequence[str], kind: str = train.VERB) -> Request:
+        """The request of a finished run; ``where``: the option that names it, ``OPTION.run=KEY``."""
+        request = self.stored_request(key, where)
+        if request["verb"] != kind:
+            wanted = "a training" if kind == train.VERB else f"of the kind {kind}"
+            raise UserError(f"{where}: is not {wanted} but {title(request)}; `vaebench list runs` shows the runs")
+        run = self.store.find(request)
+        if not run.done:
+            raise UserError(f"{where}: is {run.state()}, not finished; the command that started it goes on")
+        if overrides:
+            option = f"{where.rpartition('.run=')[0]}.overrides"
+            raise UserError(f"{where}: is trained already, so {option}={list(overrides)} cannot apply")
+        # A set of problems has no dataset of its own to build.
+        leaves = {part: request.data.get(part) for part in ("model", "dataset")}
+        build.check({part: one for part, one in leaves.items() if isinstance(one, Mapping) and "_target_" in one})
+        return self.add(request, where)
+
+    def stored_request(self, key: str, where: str) -> Request:
+        run = self.store.run(key)
+        if run is None:
+            raise UserError(f"{where}: there is no such run in {self.store.root}; `vaebench list runs` shows them")
+        return run.request()
 
 
 def _behind(
-    cfg: TrainConfig, where: str, experiment: str, overrides: Sequence[str], shared: Sequence[str] = ("scale", "seed")
+    cfg: TrainConfig, where: str, experiment: str, overrides: Sequence[str], idle: Mapping[str, str]
 ) -> TrainConfig:
     """An experiment that a configuration builds on, for its scale, seed and data unless ``overrides`` name another set.
 
-    ``where``: the option that holds ``experiment`` and ``overrides``. ``shared``: what both configurations have in
-    common. Raises `UserError` if there is no such experiment, and for overrides of what is shared: they would do
-    nothing.
+    ``where``: the option that holds ``experiment`` and ``overrides``. ``idle``: options that would do nothing among
+    these, and why; `UserError` is raised for them, and if there is no such experiment.
     """
     if experiment not in choices("experiment"):
         raise UserError(unknown(f"{where}.experiment", experiment, choices("experiment")))
-    idle = [text for text in overrides if text.lstrip("+~").partition("=")[0].partition(".")[0] in shared]
-    if idle:
-        advice = "is the same for all runs of a chain; give it to the command itself"
-        raise UserError(*(f"{where}.overrides: {text}: {advice}" for text in idle))
-    other_set = any(text.startswith("dataset=") for text in overrides)  # a tuning may be at another resolution
-    dataset = None if other_set else cfg.dataset
-    return replace(compose.behind(experiment, overrides, f"{where}.overrides", cfg.scale, dataset), seed=cfg.seed)
-
-
-def _parent(cfg: TrainConfig) -> list[Request]:
-    """The run that ``parent`` names, after what it needs itself. Raises `UserError` if there is none that fits."""
-    spec = cfg.parent
-    if spec.run:
-        return [_stored_parent(cfg, spec.run)]
-    if spec.link:
-        return linked(cfg, spec.link, "parent.link")
-    other = _behind(cfg, "parent", str(spec.experiment), spec.overrides)
-    if on_latents(other):
-        raise UserError(f"parent.experiment={spec.experiment}: is a diffusion model itself; name an autoencoder's")
-    return training(other)
-
-
-def _stored_parent(cfg: TrainConfig, key: str) -> Request:
-    """The request of a finished run, an autoencoder's on the same dataset for a model of its latents."""
-    name = f"parent.run={key}"
-    request = _stored(cfg, key, name, cfg.parent.overrides)
-    if request["model"].get("data") == LATENTS:
-        raise UserError(f"{name}: is a diffusion model itself ({title(request)}); name an autoencoder's run")
-    trained = request["dataset"]["name"]
-    if trained != cfg.dataset["name"] and on_latents(cfg):
-        raise UserError(
-            f"{name}: was trained on {trained}, and dataset={cfg.dataset['name']}; a diffusion model is trained on the "
-            f"latents of its autoencoder's own set (dataset={trained})"
-        )
-    return request
-
-
-def _stored(cfg: TrainConfig, key: str, name: str, overrides: Iterable[str]) -> Request:
-    """The request of a finished training; ``name``: how it was named."""
-    request = _stored_request(cfg, key, name)
-    if request["verb"] != train.VERB:
-        raise UserError(f"{name}: is not a training but {title(request)}; `vaebench list runs` shows the trainings")
-    run = Store(store_root(cfg.store)).find(request)
-    if not run.done:
-        raise UserError(f"{name}: is {run.state()}, not finished; the command that started it goes on")
-    if list(overrides):
-        option = name.partition("=")[0].removesuffix("run")
-        raise UserError(f"{name}: is trained already, so {option}overrides={list(overrides)} cannot apply")
-    # A set of problems has no dataset of its own to build.
-    build.check({part: request[part] for part in ("model", "dataset") if "_target_" in request[part]})
-    return request
-
-
-def _stored_request(cfg: TrainConfig, key: str, name: str) -> Request:
-    store = Store(store_root(cfg.store))
-    run = store.run(key)
-    if run is None:
-        raise UserError(f"{name}: there is no such run in {store.root}; `vaebench list runs` shows them")
-    return run.request()
-
-
-def _perceives(cfg: TrainConfig) -> bool:
-    """Whether the layers of a trained classifier are a part of the loss."""
-    return cfg.model.get("perceptual") == "classifier" and bool(cfg.model["perceptual_weight"])
+    keys = {text: text.lstrip("+~").partition("=")[0] for text in overrides}
+    groups = {text: key.rpartition("@")[2].partition(".")[0] for text, key in keys.items()}
+    lines = [f"{text}: {idle[group]}; give it to the command itself" for text, group in groups.items() if group in idle]
+    other_set = "dataset" in keys.values()  # a tuning may be at another resolution
+    if not lines:
+        dataset = None if other_set else cfg.dataset
+        other = compose.behind(experiment, overrides, f"{where}.overrides", cfg.scale, dataset)
+        if on_latents(other) or "latents" not in groups.values():
+            return replace(other, seed=cfg.seed, store=cfg.store)
+        lines = [f"{text}: the run stores no latents" for text, group in groups.items() if group == "latents"]
+    raise UserError(*(f"{where}.overrides: {line}" for line in lines))
 
 
 def on_latents(cfg: TrainConfig) -> bool:
@@ -282,67 +280,17 @@ def on_latents(cfg: TrainConfig) -> bool:
     return bool(cfg.model.get("data") == LATENTS)
 
 
+def perceives(cfg: TrainConfig) -> bool:
+    """Whether the layers of a trained classifier are a part of the loss."""
+    return cfg.model.get("perceptual") == "classifier" and bool(cfg.model["perceptual_weight"])
+
+
 def classifier(cfg: TrainConfig, seed: int = 0) -> Request:
     """A classifier of the configuration's dataset: trained once, the same for every model and scale."""
-    return train.request(_classifier(cfg, seed), {})
+    return train.request(judging(cfg, seed), {})
 
 
-def _classifier(cfg: TrainConfig, seed: int) -> TrainConfig:
+def judging(cfg: TrainConfig, seed: int) -> TrainConfig:
+    """The configuration of `classifier`."""
     scale = compose.compose("train", ["experiment=classifier"]).scale
     return replace(compose.behind("classifier", (), "experiment", scale, cfg.dataset), seed=seed)
-
-
-def design(cfg: TrainConfig, suite: Mapping[str, Any]) -> Request:
-    """The evaluation of a training's design alone."""
-    judge = _classifier(cfg, _PERCEIVING_SEED).model if _perceives(cfg) else None
-    return evaluations.of_design(suite, cfg, judge)
-
-
-def evaluation(cfg: TrainConfig, seeds: Iterable[int] | None = None) -> tuple[list[Request], Suite]:
-    """The evaluation of ``cfg.suite``, after what it needs, and the suite itself.
-
-    ``seeds``: a suite on texts looks at these seeds' trainings together (by default at the configuration's own).
-    """
-    suite = build.suite(Request({"suite": cfg.suite}))
-    if cfg.on_texts:
-        return texts.evaluation(cfg, suite, [cfg.seed] if seeds is None else list(seeds)), suite
-    if getattr(suite, "of_design", False):
-        return [design(cfg, cfg.suite)], suite
-    *before, run = training(cfg)
-    _check_snapshot(cfg)
-    if cfg.test_on is not None and suite.needs_classifier:
-        raise UserError(
-            f"dataset@test_on={cfg.test_on['name']}: this suite's judge is a classifier of the training set; "
-            "use suite=tokens or suite=reconstruction"
-        )
-    looked_at = {"run": run} | ({"classifier": classifier(cfg)} if suite.needs_classifier else {})
-    return [*before, *looked_at.values(), evaluations.request(cfg, looked_at)], suite
-
-
-def _check_snapshot(cfg: TrainConfig) -> None:
-    """Raise `UserError` if the training keeps no such snapshot."""
-    kept = cfg.train.snapshots or 0
-    if cfg.snapshot is not None and not 1 <= cfg.snapshot <= kept:
-        raise UserError(
-            f"snapshot={cfg.snapshot}: train.snapshots={cfg.train.snapshots} keeps "
-            f"{f'1 to {kept}' if kept else 'none'}; leave snapshot out for the last weights, or train with "
-            f"train.snapshots={max(4, cfg.snapshot)}"
-        )
-
-
-def _check_shape(shape: Any, numbers: int) -> None:
-    """Raise `UserError` if the shape of an item is not so many whole numbers."""
-    if not (isinstance(shape, list) and len(shape) == numbers and all(type(n) is int and n > 0 for n in shape)):
-        form = {3: "channels, height and width of an image, [1,28,28]", 2: "channel and samples of a clip, [1,8000]"}
-        raise UserError(f"dataset.shape={shown(shape)}: expected {form[numbers]}")
-
-
-def _check_fits(trained: Mapping[str, Any], tested: Mapping[str, Any]) -> None:
-    """Raise `UserError` if what a model is tested on has not the form of what it was trained on."""
-    for what in ("shape", "sample_rate"):
-        one, other = trained.get(what), tested.get(what)
-        if one != other and not (what == "shape" and "sample_rate" in trained):  # clips have any length
-            raise UserError(
-                f"dataset@test_on={tested.get('name')}: its {what} is {other}, and {trained.get('name')}'s is {one}; "
-                "a model is tested on data of the form it was trained on"
-            )

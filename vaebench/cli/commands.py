@@ -9,11 +9,9 @@ from typing import Any
 
 from rich.table import Table
 
-from vaebench.chains import check, texts
-from vaebench.chains.chain import checked
-from vaebench.chains.chain import evaluation as evaluation_of
+from vaebench.chains import chain, check, evaluation
 from vaebench.cli.terminal import Terminal
-from vaebench.config import targets
+from vaebench.config.choices import called
 from vaebench.config.request import Request
 from vaebench.config.spine import Common, ReproduceConfig, TrainConfig
 from vaebench.contracts import Job
@@ -29,35 +27,36 @@ console = Terminal(soft_wrap=True)
 
 def train(cfg: TrainConfig) -> int:
     """``vaebench train``: make the run of this configuration, or show it if it is there."""
-    *before, request = checked(cfg)
-    _try_out(cfg, [*before, request])
+    requests = chain.checked(cfg)
+    _try_out(cfg, requests)
     store = Store(store_root(cfg.store))
-    run = store.find(request)
-    _say(cfg, f"run {run.key}: {title(request)}")
+    run = store.find(requests[-1])
+    _say(cfg, f"run {run.key}: {title(requests[-1])}")
     if run.done:
         _say(cfg, f"already done: {_short(run.folder)} (seed=N or another option makes another run)")
     else:
-        _make_first(cfg, store, before)
-        _make(cfg, store, [request])
-    _show_training(cfg, run)
+        _make_first(cfg, store, requests[:-1])
+        _make(cfg, store, requests[-1])
+    if not cfg.quiet:
+        _show_training(run)
     return 0
 
 
 def evaluate(cfg: TrainConfig) -> int:
     """``vaebench eval``: evaluate the run that ``vaebench train`` makes of the same configuration."""
-    request = checked(cfg)[-1]
-    (*before, evaluation), suite = evaluation_of(cfg)
+    trained = chain.checked(cfg)[-1]
+    (*before, wanted), suite = evaluation.evaluation(cfg)
     models = _try_out(cfg, before)
-    build.check_capabilities(_suite_name(evaluation), suite, models.get(request.key) or build.model(request))
+    name = called(wanted["suite"])
+    build.check_capabilities(name, suite, models.get(trained.key) or build.model(trained))
     store = Store(store_root(cfg.store))
     _make_first(cfg, store, before)
-    run = store.find(evaluation)
-    tested = f", tested on {evaluation['dataset']['name']}" if "dataset" in evaluation.data else ""
-    kept = f", snapshot {cfg.snapshot} of {cfg.train.snapshots}" if "snapshot" in evaluation.data else ""
-    what = f"{_suite_name(evaluation)} on {title(request)}{kept}{tested}"
-    _say(cfg, f"evaluation {run.key} of run {request.key}: {what}")
+    run = store.find(wanted)
+    tested = f", tested on {wanted['dataset']['name']}" if "dataset" in wanted.data else ""
+    kept = f", snapshot {cfg.snapshot} of {cfg.train.snapshots}" if "snapshot" in wanted.data else ""
+    _say(cfg, f"evaluation {run.key} of run {trained.key}: {name} on {title(trained)}{kept}{tested}")
     if not run.done:
-        _make(cfg, store, [evaluation])
+        _make(cfg, store, wanted)
     _show_measurements(run)
     return 0
 
@@ -67,7 +66,7 @@ def check_all(configurations: list[TrainConfig]) -> None:
     lines: list[str] = []
     for cfg in configurations:
         try:
-            check.try_out(checked(cfg), remote_code=cfg.runtime.trust_remote_code)
+            check.try_out(chain.checked(cfg), remote_code=cfg.runtime.trust_remote_code)
         except UserError as error:
             lines += error.lines
     if lines:
@@ -78,11 +77,11 @@ def answers(cfg: TrainConfig) -> int:
     """``vaebench answers``: collect or generate a text dataset's answers, or show what is there."""
     if not cfg.on_texts:
         raise UserError(f"dataset={cfg.dataset['name']} holds no questions; try dataset=tiny or dataset=gsm8k")
-    chain = texts.answers(cfg)
-    _try_out(cfg, chain)
+    requests = evaluation.answers(cfg)
+    _try_out(cfg, requests)
     store = Store(store_root(cfg.store))
-    _make_first(cfg, store, chain)
-    _show_answers(store.find(chain[-1]))
+    _make_first(cfg, store, requests)
+    _show_answers(store.find(requests[-1]))
     return 0
 
 
@@ -90,16 +89,16 @@ def prompt(cfg: TrainConfig) -> int:
     """``vaebench prompt``: the exact prompt of the first problem and the sampling parameters; nothing is generated."""
     if not cfg.on_texts:
         raise UserError(f"dataset={cfg.dataset['name']} asks no language model; try dataset=gsm8k")
-    request = texts.answers(cfg)[-1]
+    request = evaluation.answers(cfg)[-1]
     console.print(build.prompt(request, remote_code=cfg.runtime.trust_remote_code))
     return 0
 
 
 def reproduce(cfg: ReproduceConfig) -> int:
     """``vaebench reproduce``: a paper's tables."""
-    from vaebench.reproduce import collect as module
+    from vaebench.reproduce import collect
 
-    return module.run(cfg, machine(cfg), console)
+    return collect.run(cfg, console)
 
 
 def plan(cfg: ReproduceConfig) -> int:
@@ -108,7 +107,9 @@ def plan(cfg: ReproduceConfig) -> int:
 
     store = Store(store_root(cfg.store))
     try:
-        planning.show(planning.make(cfg), store, cfg, console)
+        wanted = planning.make(cfg)
+        todo = wanted.todo(store)
+        planning.show(wanted, todo, planning.learnt(store, todo), cfg, console)
     except planning.NothingToRun as error:
         if cfg.scale != "paper":
             raise
@@ -137,25 +138,19 @@ def _show_costs(cfg: ReproduceConfig, store: Store) -> None:
 
 def report(cfg: ReproduceConfig) -> int:
     """``vaebench report``: tables and pictures from what is stored."""
-    from vaebench.reproduce import collect as module
+    from vaebench.reproduce import collect
 
-    return module.write_report(cfg, console)
-
-
-def machine(cfg: Common) -> dict[str, Any]:
-    """The runtime part of a configuration as plain data, all a worker needs to know of the machine."""
-    return asdict(cfg.runtime)
+    return collect.write_report(cfg, console)
 
 
-def _try_out(cfg: TrainConfig, chain: list[Request]) -> dict[str, Any]:
+def _try_out(cfg: TrainConfig, requests: list[Request]) -> dict[str, Any]:
     """Look at the device and build what the requests name, so that a bad value is an error before a folder is made."""
     from vaebench.engine import runtime
 
     runtime.setup(device=cfg.runtime.device, threads=cfg.runtime.threads)
-    warning = runtime.overload_warning(1, cfg.runtime.threads)
-    if warning:
+    if warning := runtime.overload_warning(1, cfg.runtime.threads):
         Terminal(stderr=True, soft_wrap=True).print(warning)
-    return check.try_out(chain, remote_code=cfg.runtime.trust_remote_code)
+    return check.try_out(requests, remote_code=cfg.runtime.trust_remote_code)
 
 
 def _make_first(cfg: TrainConfig, store: Store, wanted: list[Request]) -> None:
@@ -164,18 +159,22 @@ def _make_first(cfg: TrainConfig, store: Store, wanted: list[Request]) -> None:
         if not store.find(request).done:
             _say(cfg, f"{kinds.of(request['verb']).ROLE} {request.key} ({title(request)}) is not there yet: making it")
             try:
-                _make(cfg, store, [request])
+                _make(cfg, store, request)
             except UserError as error:  # which of the runs it is in is half of what there is to say
                 raise UserError(*(f"{line} (in: {title(request)})" for line in error.lines)) from error
 
 
-def _make(cfg: TrainConfig, store: Store, wanted: list[Request]) -> None:
-    """Run the requests here. Raises `UserError` with the reason of one that failed."""
-    runs = [store.open(request) for request in wanted]
-    jobs = [Job(request["verb"], run.folder) for request, run in zip(wanted, runs, strict=True)]
-    labels = {run.folder: title(request) for request, run in zip(wanted, runs, strict=True)}
+def _make(cfg: TrainConfig, store: Store, request: Request) -> None:
+    """Run the request here. Raises `UserError` with the reason if it fails."""
+    folder = store.open(request).folder
     outcomes = executors.run(
-        jobs, labels, kind="inline", workers=1, machine=machine(cfg), quiet=cfg.quiet, console=console
+        [Job(request["verb"], folder)],
+        {folder: title(request)},
+        kind="inline",
+        workers=1,
+        machine=asdict(cfg.runtime),
+        quiet=cfg.quiet,
+        console=console,
     )
     for outcome in outcomes:
         if outcome.status == "interrupted":
@@ -184,50 +183,41 @@ def _make(cfg: TrainConfig, store: Store, wanted: list[Request]) -> None:
             raise UserError(*(outcome.reason.splitlines() or ["failed"]))
 
 
-def _suite_name(request: Request) -> str:
-    return targets.called(request["suite"])
-
-
 def _say(cfg: Common, line: str) -> None:
     if not cfg.quiet:
         console.print(line)
 
 
-def _show_training(cfg: TrainConfig, run: Run) -> None:
-    if cfg.quiet:
-        return
+def _show_training(run: Run) -> None:
     result = run.result()
-    lines = run.log() if result["steps"] else []
-    last = [record for record in lines if record["step"] == lines[-1]["step"]]
-    table = Table("", "", show_header=False)
+    log = run.log() if result["steps"] else []
+    last = [record for record in log if record["step"] == log[-1]["step"]]
     items = result.get("train_items", result.get("train_images"))  # the name before 0.2
-    table.add_row("steps", f"{result['steps']} ({result['epochs']:g} epochs of {items} items)")
-    table.add_row("parameters", f"{result['parameters']:,}")
-    for record in last:
-        for name, value in record.items():
-            if name not in ("step", "epoch"):
-                table.add_row(name, f"{value:.5g}")
+    rows = [("steps", f"{result['steps']} ({result['epochs']:g} epochs of {items} items)")]
+    rows.append(("parameters", f"{result['parameters']:,}"))
+    rows += [(name, f"{value:.5g}") for one in last for name, value in one.items() if name not in ("step", "epoch")]
     if last:
-        table.add_row("", f"means over the last steps, at most {run.request()['train']['log_every']}")
-    note = run.provenance().get("note")
-    if note:
-        table.add_row("data", note)
-    table.add_row("folder", _short(run.folder))
-    console.print(table)
+        rows.append(("", f"means over the last steps, at most {run.request()['train']['log_every']}"))
+    if note := run.provenance().get("note"):
+        rows.append(("data", note))
+    _show_facts(run, rows)
 
 
 def _show_answers(run: Run) -> None:
     result = run.result()
-    table = Table("", "", show_header=False)
-    table.add_row("answers", f"{result['answers']} to {result['problems_answered']} of {result['test_items']} problems")
-    table.add_row("from", ", ".join(result["sources"]))
-    for note in result["notes"]:
-        table.add_row("note", note)
-    for line in result["left_out"][:_SHOWN_LINES]:
-        table.add_row("left out", line)
+    rows = [("answers", f"{result['answers']} to {result['problems_answered']} of {result['test_items']} problems")]
+    rows.append(("from", ", ".join(result["sources"])))
+    rows += [("note", note) for note in result["notes"]]
+    rows += [("left out", line) for line in result["left_out"][:_SHOWN_LINES]]
     if len(result["left_out"]) > _SHOWN_LINES:
-        table.add_row("left out", f"and {len(result['left_out']) - _SHOWN_LINES} more (result.json)")
-    table.add_row("folder", _short(run.folder))
+        rows.append(("left out", f"and {len(result['left_out']) - _SHOWN_LINES} more (result.json)"))
+    _show_facts(run, rows)
+
+
+def _show_facts(run: Run, rows: list[tuple[str, str]]) -> None:
+    table = Table("", "", show_header=False)
+    for row in [*rows, ("folder", _short(run.folder))]:
+        table.add_row(*row)
     console.print(table)
 
 

@@ -1,14 +1,15 @@
-"""``vaebench list``: what can be chosen and what has been run, without importing torch."""
+"""``vaebench list`` and ``data``: what can be chosen, what has been run, where the datasets are; without torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from vaebench.cli.terminal import Terminal
-from vaebench.config.choices import choices, leaf
+from vaebench.config.choices import called, choices, leaf
 from vaebench.config.spine import LinkSpec
+from vaebench.data.places import DatasetStatus, FileStatus
 from vaebench.errors import UserError, unknown
 from vaebench.runs.store import Run, Store, store_root
 
@@ -33,7 +34,7 @@ def show(words: list[str]) -> int:
         "problems": lambda: _named("problems", "sets of problems: problems@dataset.problems=NAME"),
         "papers": _papers,
         "scales": _scales,
-        "experiments": _experiments,
+        "experiments": lambda: _named("experiment", "experiments: vaebench train experiment=NAME"),
         "runs": _runs,
     }
     bad = [word for word in words if word not in sections]
@@ -45,41 +46,40 @@ def show(words: list[str]) -> int:
     return 0
 
 
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(*columns, title=title)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 def _leaves(group: str, choose: str = "") -> Table:
     """A group's choices with the options each takes; ``choose``: how, where the group's name is not enough."""
     options = choose.partition("@")[2] or group
-    title = f"{group}s: {choose or group}=NAME, {options}.OPTION=VALUE"
-    table = Table(group, "options (defaults)", title=title)
-    for name in choices(group):
-        found = {k: v for k, v in leaf(group, name).items() if k not in _NO_OPTIONS}
-        table.add_row(name, ", ".join(f"{key}={value}" for key, value in found.items()))
-    return table
+    found = {name: [one for one in leaf(group, name).items() if one[0] not in _NO_OPTIONS] for name in choices(group)}
+    rows = ((name, ", ".join(f"{key}={value}" for key, value in given)) for name, given in found.items())
+    return _table(f"{group}s: {choose or group}=NAME, {options}.OPTION=VALUE", (group, "options (defaults)"), rows)
 
 
 def _chains() -> Table:
     """Of every chain its links, each with the links that it builds on."""
-    table = Table("chain", "link", "run", "on", title="chains: chain=NAME link=LINK, chain.LINK.OPTION=VALUE")
+    rows = []
     for name in choices("chain"):
         for link, about in leaf("chain", name).items():
             on = ", ".join(f"{role} {parent}" for role, parent in about.get("parents", {}).items())
-            table.add_row(name, link, about.get("experiment") or about.get("kind", LinkSpec.kind), on)
-    return table
+            rows.append((name, link, about.get("experiment") or about.get("kind", LinkSpec.kind), on))
+    return _table("chains: chain=NAME link=LINK, chain.LINK.OPTION=VALUE", ("chain", "link", "run", "on"), rows)
 
 
 def _named(group: str, title: str) -> Table:
-    table = Table(group, title=title)
-    for name in choices(group):
-        table.add_row(name)
-    return table
+    return _table(title, (group,), ((name,) for name in choices(group)))
 
 
 def _datasets() -> Table:
     from vaebench.data.fetch import available
 
-    table = Table("dataset", "holds", "here", title="datasets: dataset=NAME")
-    for name in choices("dataset"):
-        table.add_row(name, _holds(name), available(name))
-    return table
+    rows = ((name, _holds(name), available(name)) for name in choices("dataset"))
+    return _table("datasets: dataset=NAME", ("dataset", "holds", "here"), rows)
 
 
 def _holds(name: str) -> str:
@@ -97,26 +97,16 @@ def _holds(name: str) -> str:
 def _papers() -> Table:
     from vaebench.papers.tables import load
 
-    table = Table("paper", "table", "caption", title="papers: vaebench reproduce paper=NAME table=TABLE")
-    for name in choices("paper"):
-        for key, entry in load(name).tables.items():
-            table.add_row(name, key, entry.caption)
-    return table
+    rows = [(name, key, one.caption) for name in choices("paper") for key, one in load(name).tables.items()]
+    return _table("papers: vaebench reproduce paper=NAME table=TABLE", ("paper", "table", "caption"), rows)
 
 
 def _scales() -> Table:
-    table = Table("scale", "seeds", "epochs", "at most steps", title="scales: scale=NAME")
-    for name in ("smoke", "small", "paper"):
-        spec = leaf("scale", name)
-        table.add_row(name, str(spec["seeds"]), str(spec["epochs"]), str(spec["max_steps"] or "-"))
-    return table
-
-
-def _experiments() -> Table:
-    table = Table("experiment", title="experiments: vaebench train experiment=NAME")
-    for name in choices("experiment"):
-        table.add_row(name)
-    return table
+    specs = {name: leaf("scale", name) for name in ("smoke", "small", "paper")}
+    rows = (
+        (name, *(str(spec[key] or "-") for key in ("seeds", "epochs", "max_steps"))) for name, spec in specs.items()
+    )
+    return _table("scales: scale=NAME", ("scale", "seeds", "epochs", "at most steps"), rows)
 
 
 def _runs() -> Table:
@@ -138,8 +128,6 @@ def _runs() -> Table:
 
 def _evaluations(run: Run) -> str:
     """The suites that were run on a training; one whose request cannot be read is named."""
-    from vaebench.config.targets import called
-
     names = []
     for path in sorted(run.path("evals").glob("*/request.yaml")):
         try:
@@ -147,3 +135,50 @@ def _evaluations(run: Run) -> str:
         except UserError:
             names.append(f"{path.parent.name} (damaged)")
     return " ".join(dict.fromkeys(sorted(names)))
+
+
+def data(words: list[str]) -> int:
+    """``vaebench data status|fetch|verify [dataset ...]``: act, and print a table of the files.
+
+    ``status`` and ``verify`` look at every dataset if none is named.
+
+    Returns:
+        0, or 1 if a file is corrupt, or missing (or not read) from a dataset that ``verify`` was asked for by name.
+    """
+    from vaebench.data.fetch import fetch, status, verify
+
+    verbs = {"status": status, "fetch": fetch, "verify": verify}
+    verb, named = (words[0], words[1:]) if words else ("status", [])
+    names = choices("dataset")
+    if verb not in verbs:
+        raise UserError(unknown("data command", verb, verbs))
+    if bad := [name for name in named if name not in names]:
+        raise UserError(*(unknown("dataset", name, names) for name in bad))
+    if verb == "fetch" and not named:
+        raise UserError(f"vaebench data fetch: which dataset? Valid: {', '.join(names)}")
+    found = [verbs[verb](name) for name in named or names]
+    Terminal().print(_files(found))
+    states = {entry.state for item in found for entry in item.files}
+    return int("corrupt" in states or (verb == "verify" and bool(named) and bool({"missing", "not read"} & states)))
+
+
+def _files(found: Sequence[DatasetStatus]) -> Table:
+    """Which files of each dataset are where; what is as in the line above is left out."""
+    from vaebench.data.places import shown_path
+
+    table = Table(
+        Column("dataset", no_wrap=True),
+        Column("from"),
+        Column("file", overflow="fold"),
+        Column("state", no_wrap=True),
+        Column("folder", overflow="fold"),
+    )
+    for item in found:
+        origin = f"{item.origin} (a part of it)" if item.partial else item.origin
+        before = ""
+        for number, entry in enumerate(item.files or (FileStatus("-", "present", None),)):
+            folder = shown_path(entry.where.parent) if entry.where else "-"
+            row = (*(("", "") if number else (item.name, origin)), shown_path(entry.file), entry.state)
+            table.add_row(*row, "" if folder == before else folder)
+            before = folder
+    return table

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from io import TextIOWrapper
 from typing import Any
 
@@ -93,28 +92,21 @@ def _say(line: str) -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        sys.stdout.write(HELP)
-        return 0
-    verb, rest = arguments[0], arguments[1:]
+    verb, *rest = arguments or ["help"]
     if verb == "--version":
         from vaebench import __version__
 
         sys.stdout.write(f"vaebench {__version__}\n")
         return 0
-    if verb not in VERBS:
-        raise UserError(unknown("command", verb, VERBS))
-    if "-h" in rest or "--help" in rest:
+    if verb in ("-h", "--help", "help") or (verb in VERBS and {"-h", "--help"} & set(rest)):
         sys.stdout.write(HELP)
         return 0
-    if verb == "list":
-        from vaebench.cli.listing import show
+    if verb not in VERBS:
+        raise UserError(unknown("command", verb, VERBS))
+    if verb in ("list", "data"):
+        from vaebench.cli import listing
 
-        return show(rest)
-    if verb == "data":
-        from vaebench.cli.data import command
-
-        return command(rest)
+        return listing.show(rest) if verb == "list" else listing.data(rest)
     return _configured(verb, rest)
 
 
@@ -123,13 +115,11 @@ def _configured(verb: str, rest: list[str]) -> int:
     from vaebench.config import compose
     from vaebench.data.fetch import usual_images
 
-    options = _options(rest)
-    config_name = {"train": "train", "eval": "eval", "answers": "train", "prompt": "train"}.get(verb, "reproduce")
+    overrides, sweep, show = _options(rest)
+    name = {"train": "train", "eval": "eval", "answers": "train", "prompt": "train"}.get(verb, "reproduce")
     with compose.session():
-        configurations = compose.configurations(
-            config_name, options.overrides, sweep=options.sweep, images=usual_images
-        )
-        if options.show:
+        configurations = compose.configurations(name, overrides, sweep=sweep, images=usual_images)
+        if show:
             sys.stdout.write("\n---\n".join(map(compose.as_yaml, configurations)))
             return 0
         from vaebench.cli import commands
@@ -138,7 +128,7 @@ def _configured(verb: str, rest: list[str]) -> int:
         if len(configurations) == 1:
             return function(configurations[0])
         commands.check_all(configurations)
-        return _each(function, dict(zip(compose.points(options.overrides), configurations, strict=True)))
+        return _each(function, dict(zip(compose.points(overrides), configurations, strict=True)))
 
 
 def _each(function: Callable[[Any], int], points: Mapping[str, Any]) -> int:
@@ -154,15 +144,11 @@ def _each(function: Callable[[Any], int], points: Mapping[str, Any]) -> int:
     return int(bool(failed))
 
 
-@dataclass(frozen=True)
-class _Options:
-    overrides: list[str]
-    sweep: bool
-    show: bool
+def _options(rest: list[str]) -> tuple[list[str], bool, bool]:
+    """The overrides of a command, whether it sweeps, and whether its configuration is only shown.
 
-
-def _options(rest: list[str]) -> _Options:
-    """Split the words of a command into flags and overrides. Raises `UserError` for every word that is neither."""
+    Raises `UserError` for every word that is neither a flag nor an override.
+    """
     words, overrides, strays = list(rest), [], []
     sweep = show = False
     while words:
@@ -179,13 +165,11 @@ def _options(rest: list[str]) -> _Options:
         elif "=" in word or word.startswith("~"):
             overrides.append(word)
         else:
-            strays.append(
-                f"{shown(word)!r}: options are written key=value (like model=batchtopk); "
-                "flags: -q, -m, --cfg job, --help"
-            )
+            advice = "options are written key=value (like model=batchtopk); flags: -q, -m, --cfg job, --help"
+            strays.append(f"{shown(word)!r}: {advice}")
     if strays:
         raise UserError(*strays)
-    return _Options(overrides, sweep, show)
+    return overrides, sweep, show
 
 
 if __name__ == "__main__":

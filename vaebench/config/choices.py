@@ -1,17 +1,27 @@
-"""What can be chosen: the YAML files in ``conf/``."""
+"""What can be chosen, the YAML files in ``conf/``, and the code that they name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from reprlib import repr as shortened
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from vaebench.errors import UserError, unknown
 
+if TYPE_CHECKING:
+    from vaebench.contracts.pictures import Picture
+
 LATENTS = "latents"  # the ``data`` of a model that is trained on what an autoencoder makes of images
+# The group of a leaf whose place has another name.
+_GROUPS = {"dataset.problems": "problems", "dataset.answers": "answers", "test_on": "dataset"}
 
 
 def conf_dir() -> Path:
@@ -54,11 +64,6 @@ def kind_of(name: str) -> str:
     return "text" if composed else str(found.get("data", "images"))
 
 
-def kinds_of_model(name: str) -> tuple[str, ...]:
-    """Which kinds of data a model works on, its usual one first."""
-    return kinds(leaf("model", name).get("data"))
-
-
 def kinds(data: Any) -> tuple[str, ...]:
     """A model's ``data`` field: nothing (images), one kind, or several. Latents are made of images."""
     if data in (None, LATENTS):
@@ -75,3 +80,115 @@ def about(dataset: str) -> Mapping[str, Any]:
     """
     found: Mapping[str, Any] = leaf("dataset", dataset).get("about", {}) if dataset in choices("dataset") else {}
     return found
+
+
+def usual(name: str, words: Iterable[str], images: Callable[[], str] | None = None) -> list[str]:
+    """The choices that the configuration ``name`` takes where its overrides and their experiment choose nothing.
+
+    They go with the kind of data (``conf/usual.yaml``) or with the model. ``images``: says which set of images.
+    """
+    given = {key.lstrip("+~"): value for key, _, value in (word.partition("=") for word in words)}
+    chosen = {**experiment_choices(given.get("experiment")), **given}
+    model, dataset = (chosen[g] if chosen.get(g) in choices(g) else "" for g in ("model", "dataset"))
+    about = leaf("model", model) if model else {}
+    of_model = kinds(about.get("data")) if model else ()
+    kind = kind_of(dataset) if dataset else (*of_model, "images")[0]
+    by_kind: dict[str, dict[str, str]] = yaml.safe_load((conf_dir() / "usual.yaml").read_text(encoding="utf-8"))
+    found = dict(by_kind.get(LATENTS if about.get("data") == LATENTS else kind, {}))
+    if kind == "images" and "audio" in of_model:
+        found = {"suite": by_kind["audio"]["suite"]}
+    if "builds_on" in about and "chain" not in chosen:
+        found |= dict(zip(("chain", "link"), about["builds_on"].split("/"), strict=True))
+    unfit = {"suite"} if name != "eval" else set()
+    if "model" in chosen and kind not in of_model:  # it does not have the part that would be chosen
+        unfit |= {group for group in found if "@model." in group}
+    first = (*of_model, "images")[0]
+    found["dataset"] = by_kind[first]["dataset"] if first in by_kind else ""
+    if first == "images" and images and "dataset" not in chosen:
+        found["dataset"] = images()
+    return [f"{group}={choice}" for group, choice in found.items() if choice and group not in {*chosen, *unfit}]
+
+
+def experiment_choices(name: str | None) -> dict[str, str]:
+    """What an experiment chooses of each group."""
+    if name not in choices("experiment"):
+        return {}
+    defaults = leaf("experiment", str(name)).get("defaults", ())
+    return {key.removeprefix("override /"): value for entry in defaults for key, value in entry.items()}
+
+
+def find(where: str, target: Any) -> Callable[..., Any]:
+    """The class or function named by ``target``, for the leaf at ``where`` (``model``, ``dataset.answers``).
+
+    Raises:
+        UserError: no choice of that kind of leaf names it, it cannot be imported, or it is not defined under that name.
+    """
+    # As a whole, because no part of a name is enough. A module shows all that it imports: `vaebench.disk.os.system`
+    # begins like ours and ends anywhere, and the import that looks for it runs code already. So the texts in conf/,
+    # which come with the code, are the list; and what they name has to be defined in that module, not imported there.
+    # No attribute of an attribute is ever looked up.
+    group = _GROUPS.get(where, where)
+    if group == "optim" and isinstance(target, str) and target in _optimizers():
+        return _optimizers()[target]
+    if not isinstance(target, str) or target not in _named(conf_dir() / group):
+        raise UserError(
+            f"{where}._target_={shortened(target)}: is not built, no file of conf/{group} names it; valid is what "
+            f"these name: {', '.join(choices(group))}; choose one, or remove the stored run that asks for it"
+        )
+    module, _, name = target.rpartition(".")
+    try:
+        found = vars(import_module(module)).get(name)
+    except Exception as error:
+        raise UserError(f"{where}._target_={target!r}: cannot be imported ({type(error).__name__})") from error
+    if not (inspect.isclass(found) or inspect.isfunction(found)) or (found.__module__, found.__qualname__) != (
+        module,
+        name,
+    ):
+        raise UserError(f"{where}._target_={target!r}: {module} defines no class or function {name}")
+    return found
+
+
+@cache
+def pictures(suite: str) -> tuple[Picture, ...]:
+    """The pictures of a suite: ``PICTURES`` of ``<its package>.pictures.<its module>``; none where that is missing.
+
+    What is imported is beside what a file of ``conf/suite`` names.
+    """
+    if suite not in choices("suite"):
+        return ()
+    package, module, _ = leaf("suite", suite)["_target_"].rsplit(".", 2)
+    name = f"{package}.pictures.{module}"
+    return tuple(import_module(name).PICTURES) if find_spec(name) else ()
+
+
+def called(leaf: Mapping[str, Any]) -> str:
+    """What to call what a leaf makes, by its target: ``vaebench.models.NAME.CLASS`` is NAME. Any leaf has a name."""
+    target = leaf.get("_target_") if isinstance(leaf, Mapping) else None
+    named = re.fullmatch(r"\w+\.\w+\.(\w+)(\.\w+)*", target) if isinstance(target, str) else None
+    return named[1] if named else "unknown"
+
+
+@cache
+def _named(folder: Path) -> frozenset[str]:
+    """The targets that the files of a group name."""
+    found = set()
+    for name in choices(folder.name):
+        try:
+            target = leaf(folder.name, name).get("_target_")
+        except UserError:
+            continue  # a file with a mistake names nothing; who chooses it hears of it
+        found |= {target} if isinstance(target, str) else set()
+    return frozenset(found)
+
+
+@cache
+def _optimizers() -> dict[str, Callable[..., Any]]:
+    """Those of torch, as ``torch.optim.Adam`` and as ``torch.optim.adam.Adam``."""
+    from torch import optim
+
+    own = [
+        kind
+        for name, kind in vars(optim).items()
+        if inspect.isclass(kind) and issubclass(kind, optim.Optimizer) and kind is not optim.Optimizer
+    ]
+    return {f"{module}.{kind.__qualname__}": kind for kind in own for module in ("torch.optim", kind.__module__)}

@@ -24,19 +24,17 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vaebench.config import bounds
-from vaebench.config.bounds import first_line
-from vaebench.config.choices import choices, conf_dir, kind_of, kinds
+from vaebench.config import spine
+from vaebench.config.choices import called, choices, conf_dir, experiment_choices, kind_of, kinds, usual
 from vaebench.config.overrides import MOST_POINTS, parse, spelled, whole
-from vaebench.config.spine import ReproduceConfig, ScaleSpec, TrainConfig
-from vaebench.config.targets import called
-from vaebench.config.usual import default_dataset, experiment_choices, usual
+from vaebench.config.spine import ReproduceConfig, ScaleSpec, TrainConfig, first_line
 from vaebench.errors import UserError, shown, unknown
 
 _IMAGES = "mnist"
 # Groups whose choices go inside another group's choice.
 _INSIDE = {"answers": "dataset", "problems": "dataset"}
 _INSIDE |= dict.fromkeys(("autoencoder", "network", "encoder", "decoder"), "model")
+_PARENTS = ("parent.experiment", "parent.run", "parent.link")  # of which a command names one
 
 
 @contextmanager
@@ -55,30 +53,19 @@ def compose(name: str, overrides: Iterable[str] = ()) -> TrainConfig:
     return copy.deepcopy(_resolved(name, tuple(overrides)))
 
 
-def dataset(name: str) -> dict[str, Any]:
-    """A dataset's leaf, whatever model goes with it."""
-    found: dict[str, Any] = _plain(_composed("train", (f"dataset={name}",)).dataset)
-    return found
-
-
-def _of_one_kind(cfg: DictConfig) -> DictConfig:
-    """The configuration. Raises `UserError` if its model works on another kind of data than its dataset holds."""
-    held = "text" if "answers" in cfg.dataset else str(OmegaConf.select(cfg, "dataset.data", default="images"))
-    wanted = kinds(OmegaConf.select(cfg, "model.data"))
-    if held not in wanted:
-        fitting = [name for name in choices("dataset") if kind_of(name) in wanted]
-        raise UserError(
-            f"model {called(cfg.model)} works on {' and '.join(wanted)} and dataset={cfg.dataset.name} holds {held}; "
-            f"datasets for it: {', '.join(fitting)}"
-        )
-    return cfg
-
-
 @cache
 def _resolved(name: str, overrides: tuple[str, ...]) -> TrainConfig:
     """A plan asks for the same ones again and again, and composing takes thirty times as long as copying."""
     found: TrainConfig = _plain(_composed(name, overrides))
     return found
+
+
+@cache
+def _composed(name: str, overrides: tuple[str, ...]) -> DictConfig:
+    try:
+        return hydra_compose(name, list(overrides))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a choice that is no text
+        raise UserError(shown(first_line(error))) from error
 
 
 # Here every `${dataset.shape}` is looked up, once, and nothing behind this function knows that there was one. A
@@ -94,12 +81,10 @@ def _plain(cfg: DictConfig) -> Any:
         raise UserError(f"{error.full_key or 'configuration'}: {shown(first_line(error))}") from error
 
 
-@cache
-def _composed(name: str, overrides: tuple[str, ...]) -> DictConfig:
-    try:
-        return hydra_compose(name, list(overrides))
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a choice that is no text
-        raise UserError(shown(first_line(error))) from error
+def dataset(name: str) -> dict[str, Any]:
+    """A dataset's leaf, whatever model goes with it."""
+    found: dict[str, Any] = _plain(_composed("train", (f"dataset={name}",)).dataset)
+    return found
 
 
 def as_yaml(cfg: TrainConfig | ReproduceConfig) -> str:
@@ -115,28 +100,44 @@ def configurations(
     ``images``: says which set of images is taken where none is chosen. Raises `UserError` with a line for every
     mistake: syntax, unknown group choice, unknown option, wrong type.
     """
-    spec: type = ReproduceConfig if name == "reproduce" else TrainConfig
     mistakes: list[str] = []
-    axes: list[list[str]] = []
-    for word in words:
-        try:
-            axes.append(spelled(word, spec, sweep=sweep))
-        except UserError as error:
-            mistakes += error.lines
+    axes = list(_axes(words, ReproduceConfig if name == "reproduce" else TrainConfig, mistakes, sweep=sweep))
     if name == "reproduce":
         mistakes += ["-m: sweeps are for train, eval, answers and prompt"] if sweep else []
-        return [_spine([option for axis in axes for option in axis], mistakes)]
-    defaults = usual(name, words)
-    base, refused = _looked_up(name, defaults, [option for axis in axes for option in axis])
-    mistakes += refused
+        return [_of_reproduce([option for axis in axes for option in axis], mistakes)]
     points = math.prod(map(len, axes))
-    mistakes += [f"-m: {points:,} combinations; at most {MOST_POINTS:,} are run"] if points > MOST_POINTS else []
-    if mistakes or base is None:
-        raise UserError(*dict.fromkeys(mistakes))
-    defaults += default_dataset(words, images)
-    axes = [[whole(option) if _is_counted(base, option) else option for option in axis] for axis in axes]
-    found = [_composed(name, (*defaults, *_without_nulls(point))) for point in itertools.product(*axes)]
-    return [_plain(_of_one_kind(cfg)) for cfg in _within_bounds(found, spec)]
+    if points > MOST_POINTS:
+        raise UserError(*mistakes, f"-m: {points:,} combinations; at most {MOST_POINTS:,} are run")
+    # What is usual, and which options there are, follows from what is chosen: for each choice of a sweep by itself.
+    options = [option for axis in axes for option in axis if not _is_choice(option)]
+    bases: dict[tuple[str, ...], DictConfig] = {}
+    for chosen in itertools.product(*(axis for axis in axes if _is_choice(axis[0]))):
+        base, wrong = _looked_up(name, usual(name, [*chosen, *options]), [*chosen, *options])
+        mistakes += wrong
+        if base is not None:
+            bases[chosen] = base
+    _refuse(mistakes)
+    found = []
+    for point in itertools.product(*axes):
+        base = bases[tuple(filter(_is_choice, point))]
+        words = [*usual(name, point, images), *_without_nulls(point)]
+        found.append(_composed(name, tuple(whole(word) if _is_counted(base, word) else word for word in words)))
+    return [_plain(_of_one_kind(cfg)) for cfg in _within_bounds(found, TrainConfig)]
+
+
+def _axes(words: Iterable[str], spec: type, mistakes: list[str], *, sweep: bool) -> Iterator[list[str]]:
+    """Of each word the overrides it stands for; one that cannot be read is noted in ``mistakes``."""
+    for word in words:
+        try:
+            yield spelled(word, spec, sweep=sweep)
+        except UserError as error:
+            mistakes += error.lines
+
+
+def points(words: Iterable[str]) -> list[str]:
+    """What to call the points of a sweep, in the order of their `configurations`: the values that differ."""
+    axes = [spelled(word, TrainConfig, sweep=True) for word in words]
+    return [" ".join(point) for point in itertools.product(*(axis for axis in axes if len(axis) > 1))]
 
 
 def behind(
@@ -156,13 +157,11 @@ def _behind(experiment: str, words: tuple[str, ...], where: str, other: str) -> 
     """The rows and seeds of a plan build on the same runs."""
     scale, dataset = json.loads(other)
     try:
-        options = [option for word in words for option in spelled(word, TrainConfig, sweep=False)]
-        cfg, refused = _looked_up("train", [f"experiment={experiment}"], options)
-        if refused or cfg is None:
-            raise UserError(*refused)
-        cfg = copy.deepcopy(
-            _within_bounds([_composed("train", (f"experiment={experiment}", *options))], TrainConfig)[0]
-        )
+        mistakes: list[str] = []
+        options = [option for axis in _axes(words, TrainConfig, mistakes, sweep=False) for option in axis]
+        _refuse([*mistakes, *_looked_up("train", [f"experiment={experiment}"], options)[1]])
+        composed = _composed("train", (f"experiment={experiment}", *options))
+        cfg = copy.deepcopy(_within_bounds([composed], TrainConfig)[0])
         cfg.scale = ScaleSpec(**scale)
         if dataset is not None:
             cfg.dataset = dataset
@@ -174,50 +173,56 @@ def _behind(experiment: str, words: tuple[str, ...], where: str, other: str) -> 
     return found
 
 
-def points(words: Iterable[str]) -> list[str]:
-    """What to call the points of a sweep, in the order of their `configurations`: the values that differ."""
-    axes = [spelled(word, TrainConfig, sweep=True) for word in words]
-    return [" ".join(point) for point in itertools.product(*(axis for axis in axes if len(axis) > 1))]
-
-
-def _spine(options: Iterable[str], mistakes: list[str]) -> ReproduceConfig:
+def _of_reproduce(options: Iterable[str], mistakes: list[str]) -> ReproduceConfig:
     """The configuration of reproduce, plan and report: typed fields only, nothing is chosen from a group."""
-    spine = OmegaConf.structured(ReproduceConfig)
+    cfg = OmegaConf.structured(ReproduceConfig)
     for text in options:
-        found = _misnamed(spine, text)
-        if not found:
-            key, value = text.partition("=")[0].lstrip("+"), parse(text).value()
-            try:
-                OmegaConf.update(spine, key, value, merge=True)
-            except (OmegaConfBaseException, ValueError) as error:
-                found = [f"{shown(text)}: {shown(first_line(error))}"]
-        mistakes += found
-    if mistakes:
-        raise UserError(*dict.fromkeys(mistakes))
-    cfg: ReproduceConfig = _plain(_within_bounds([spine], ReproduceConfig)[0])
-    return cfg
+        if wrong := _misnamed(cfg, text):
+            mistakes += wrong
+            continue
+        try:
+            OmegaConf.update(cfg, text.partition("=")[0].lstrip("+"), parse(text).value(), merge=True)
+        except (OmegaConfBaseException, ValueError) as error:
+            mistakes.append(f"{shown(text)}: {shown(first_line(error))}")
+    _refuse(mistakes)
+    found: ReproduceConfig = _plain(_within_bounds([cfg], ReproduceConfig)[0])
+    return found
+
+
+def _refuse(mistakes: Iterable[str]) -> None:
+    """Raise `UserError` with each mistake once, if there are any."""
+    if lines := dict.fromkeys(mistakes):
+        raise UserError(*lines)
 
 
 def _within_bounds(found: list[DictConfig], spec: type) -> list[DictConfig]:
     """The configurations, if no typed field is out of its bounds and nothing stands beside the fields."""
-    mistakes = [line for cfg in found for line in bounds.mistakes(spec, cfg)]
     valid = [one.name for one in fields(spec)]
-    mistakes += [unknown("option", str(name), valid) for cfg in found for name in cfg if name not in valid]
-    if mistakes:
-        raise UserError(*dict.fromkeys(mistakes))
+    mistakes = [line for cfg in found for line in spine.mistakes(spec, cfg)]
+    _refuse([*mistakes, *(unknown("option", str(name), valid) for cfg in found for name in cfg if name not in valid)])
     return found
+
+
+def _of_one_kind(cfg: DictConfig) -> DictConfig:
+    """The configuration. Raises `UserError` if its model works on another kind of data than its dataset holds."""
+    held = "text" if "answers" in cfg.dataset else str(OmegaConf.select(cfg, "dataset.data", default="images"))
+    wanted = kinds(OmegaConf.select(cfg, "model.data"))
+    if held not in wanted:
+        fitting = [name for name in choices("dataset") if kind_of(name) in wanted]
+        raise UserError(
+            f"model {called(cfg.model)} works on {' and '.join(wanted)} and dataset={cfg.dataset.name} holds {held}; "
+            f"datasets for it: {', '.join(fitting)}"
+        )
+    return cfg
 
 
 def _without_nulls(point: Sequence[str]) -> list[str]:
     """Hydra has no null for a group: it is left out, and taken out where the experiment has chosen of it."""
     given = dict(text.partition("=")[::2] for text in point)
+    nulls = [text.removesuffix("=null") for text in point if _is_null_choice(text)]
     by_experiment = experiment_choices(given.get("experiment"))
     kept = [text for text in point if not _is_null_choice(text)]
-    return kept + [
-        f"~{text.removesuffix('=null')}"
-        for text in point
-        if text.partition("=")[0] in by_experiment and _is_null_choice(text)
-    ]
+    return kept + [f"~{group}" for group in nulls if group in by_experiment]
 
 
 def _is_null_choice(text: str) -> bool:
@@ -233,6 +238,17 @@ def _optional_groups() -> frozenset[str]:
     )
 
 
+def _is_choice(option: str) -> bool:
+    """Whether an override chooses of a group: ``model=ae``, or ``answers@dataset.answers=llama`` inside a choice."""
+    return option.partition("=")[0].lstrip("+").partition("@")[0] in _groups()
+
+
+@cache
+def _groups() -> frozenset[str]:
+    """The folders of conf/, without the papers, which are reproduce's own."""
+    return frozenset(path.name for path in conf_dir().iterdir() if path.is_dir()) - {"paper"}
+
+
 def _is_counted(base: DictConfig, option: str) -> bool:
     """Whether the option holds a whole number, or a list of them."""
     try:
@@ -242,39 +258,39 @@ def _is_counted(base: DictConfig, option: str) -> bool:
     return all(type(item) is int for item in (value if isinstance(value, ListConfig) else [value]))
 
 
-def _looked_up(name: str, defaults: list[str], options_and_choices: list[str]) -> tuple[DictConfig | None, list[str]]:
+def _looked_up(name: str, defaults: list[str], words: Sequence[str]) -> tuple[DictConfig | None, list[str]]:
     """The configuration that is chosen, and the mistakes of each override by itself.
 
     Choices of groups come first, so that options are looked up in the chosen leaf.
     """
-    groups = {path.name for path in conf_dir().iterdir() if path.is_dir()} - {"paper"}  # that is reproduce's own
-    chosen, options, mistakes = [], [], []
-    for text in options_and_choices:
+    chosen, options, mistakes = dict[str, str](), [], []
+    for text in words:
         key, _, value = text.partition("=")
-        group = key.lstrip("+").partition("@")[0]  # answers@dataset.answers=llama: a group inside another's choice
+        group = key.lstrip("+").partition("@")[0]
         part = key.rpartition(".")[2]
         if key == "test_on":
             mistakes.append(f"{shown(text)}: another set to test on is chosen as dataset@test_on=NAME")
+        elif key == "suite" and name != "eval":
+            mistakes.append(f"{shown(text)}: a suite is chosen for `vaebench eval`")
         elif _is_inside(key, value):
             mistakes.append(f"{shown(text)}: is chosen as {part}@{_INSIDE[part]}.{part}=NAME")
-        elif group not in groups:
+        elif not _is_choice(text):
             options.append(text)
         elif value in choices(group):
-            chosen.append(text)
+            chosen[key] = text
         elif not _is_null_choice(text):
             mistakes.append(unknown(key, value, choices(group)))
-    by_group = {text.partition("=")[0]: text for text in chosen}  # one choice of a sweep stands for the others
-    fixed = [*defaults, *by_group.values()]
+    given = {key for key, _, value in (text.partition("=") for text in options) if value != "null"}
+    if len(named := [key for key in _PARENTS if key in given]) > 1:
+        mistakes.append(f"{', '.join(named)}: a model builds on one of them; leave the others out")
+    fixed = (*defaults, *chosen.values())
     try:
-        base = _composed(name, tuple(fixed))
+        base = _composed(name, fixed)
     except UserError as error:  # a part that what is chosen does not have
         return None, [*mistakes, *(f"{line}: {', '.join(fixed)}" for line in error.lines)]
-    known = []
-    for text in options:
-        found = _misnamed(base, text)
-        mistakes += found
-        known += [] if found else [text]
-    return base, mistakes + _refused(name, fixed, known)
+    misnamed = {text: _misnamed(base, text) for text in options}
+    known = [text for text, wrong in misnamed.items() if not wrong]
+    return base, [*mistakes, *itertools.chain(*misnamed.values()), *_refused(name, fixed, known)]
 
 
 def _is_inside(key: str, value: str) -> bool:
@@ -286,20 +302,18 @@ def _is_inside(key: str, value: str) -> bool:
     return key == part or (key == f"{_INSIDE[part]}.{part}" and (part != "network" or value in choices(part)))
 
 
-def _refused(name: str, chosen: list[str], options: list[str]) -> list[str]:
+def _refused(name: str, chosen: tuple[str, ...], options: list[str]) -> list[str]:
     """One line for each option that Hydra refuses; one by one they are tried only if it refuses them together."""
-    if _refusal(name, (*chosen, *options)) is None:
-        return []
-    reasons = {text: _refusal(name, (*chosen, text)) for text in options}
-    return [f"{shown(text)}: {reason}" for text, reason in reasons.items() if reason is not None]
 
+    def refusal(*some: str) -> str:
+        try:
+            _composed(name, (*chosen, *some))
+        except UserError as error:
+            return error.lines[0]
+        return ""
 
-def _refusal(name: str, overrides: tuple[str, ...]) -> str | None:
-    try:
-        _composed(name, overrides)
-    except UserError as error:
-        return error.lines[0]
-    return None
+    reasons = {text: refusal(text) for text in options} if refusal(*options) else {}
+    return [f"{shown(text)}: {reason}" for text, reason in reasons.items() if reason]
 
 
 def _misnamed(base: DictConfig, text: str) -> list[str]:
@@ -312,18 +326,14 @@ def _misnamed(base: DictConfig, text: str) -> list[str]:
     sign, names = key[: len(key) - len(key.lstrip("+~"))], key.lstrip("+~").split(".")
     node: object = base
     for number, part in enumerate(names):
-        last = number == len(names) - 1
         walked = ".".join(names[:number])
         if not isinstance(node, DictConfig):
             return [f"{shown(text)}: {walked} holds no options but one value; write {walked}=VALUE (a list: [1,2])"]
-        if last and sign and _is_open(node, number):
+        if sign and number == len(names) - 1 and _is_open(node, number):
             return []
         if part not in node:
-            return [
-                unknown(
-                    "option", ".".join(names[: number + 1]), [".".join([*names[:number], str(name)]) for name in node]
-                )
-            ]
+            valid = [".".join([*names[:number], str(name)]) for name in node]
+            return [unknown("option", ".".join(names[: number + 1]), valid)]
         node = node._get_node(part)
     if sign == "~":
         return [f"{shown(text)}: nothing is taken out here; give {'.'.join(names)} another value, null where it may be"]

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString, RangeSweep
 from hydra.errors import HydraException
 
-from vaebench.config import bounds
+from vaebench.config.spine import first_line, is_text, is_whole
 from vaebench.errors import UserError, shown
 
 MOST_POINTS = 10_000  # of a sweep
@@ -40,7 +40,7 @@ def spelled(word: str, spec: type, *, sweep: bool) -> list[str]:
     if override.is_sweep_override() and not sweep:
         raise UserError(f"{shown(word)}: lists several values; add -m to sweep")
     found = [f"{key}={text}" for text in _values(override, word)] if override.is_sweep_override() else [word]
-    return list(map(whole, found)) if bounds.is_whole(spec, key.lstrip("+")) else found
+    return list(map(whole, found)) if is_whole(spec, key.lstrip("+")) else found
 
 
 def parse(word: str) -> Override:
@@ -50,7 +50,7 @@ def parse(word: str) -> Override:
     try:
         override = OverridesParser.create().parse_override(word)
     except (HydraException, ValueError) as error:  # ValueError: a number of thousands of digits
-        raise UserError(f"{shown(word)}: {shown(bounds.first_line(error))}{_quoting(word)}") from error
+        raise UserError(f"{shown(word)}: {shown(first_line(error))}{_quoting(word)}") from error
     if GlobalHydra.instance().is_initialized():  # glob() looks at the choices of a group
         override.config_loader = GlobalHydra.instance().config_loader()
     return override
@@ -65,12 +65,12 @@ def whole(word: str) -> str:
 
 
 def _values(override: Override, word: str) -> list[str]:
+    if isinstance(override.value(), ChoiceSweep | RangeSweep):  # every point is run, and an endless range is not listed
+        override.value().shuffle = False  # type: ignore[union-attr]
     try:
-        found = list(itertools.islice(_in_order(override).sweep_string_iterator(), MOST_POINTS + 1))
+        found = list(itertools.islice(override.sweep_string_iterator(), MOST_POINTS + 1))
     except (HydraException, ValueError, ArithmeticError) as error:
-        raise UserError(
-            f"{shown(word)}: {shown(bounds.first_line(error))}; write the values, separated by commas"
-        ) from error
+        raise UserError(f"{shown(word)}: {shown(first_line(error))}; write the values, separated by commas") from error
     if not found:
         raise UserError(f"{shown(word)}: lists no value")
     if len(found) > MOST_POINTS:
@@ -78,17 +78,10 @@ def _values(override: Override, word: str) -> list[str]:
     return found
 
 
-def _in_order(override: Override) -> Override:
-    """Without shuffle(): every point is run, and an endless range would be listed whole."""
-    if isinstance(override.value(), ChoiceSweep | RangeSweep):
-        override.value().shuffle = False  # type: ignore[union-attr]
-    return override
-
-
 def _is_text(spec: type, key: str, value: str, sweep: bool) -> bool:
     """Whether the value is a text that Hydra's grammar is not to look at."""
     name = key.lstrip("+")
-    typed = bounds.is_text(spec, name)
+    typed = is_text(spec, name)
     if value == "null" or not (typed or _PATHS.fullmatch(name)) or _QUOTED.fullmatch(value):
         return False
     if sweep and (_CALL.fullmatch(value) or ("," in value and re.search("['\"]", value))):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,9 +18,13 @@ _NOT_IN_KEY = frozenset({"mirrors", "needs", "extra", "data", "path", "builds_on
 
 @dataclass(frozen=True)
 class Request:
-    """The resolved configuration of one training or one evaluation, as plain data; its `key` names its folder."""
+    """The resolved configuration of one training or one evaluation, as plain data; its `key` names its folder.
+
+    ``where``: the option that asks for it (``chain.LINK``), for messages; empty if it is the command itself.
+    """
 
     data: Mapping[str, Any]
+    where: str = field(default="", compare=False)
 
     @cached_property
     def key(self) -> str:

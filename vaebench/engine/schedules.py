@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vaebench.config import bounds
-from vaebench.config.spine import SCHEDULES, TrainSpec
+from vaebench.config.spine import SCHEDULES, TrainSpec, mistakes
 from vaebench.errors import UserError
 
 _WARMED_UP = ("constant", "cosine")  # the schedules that ``warmup_steps`` is for
@@ -19,19 +18,19 @@ _WARM_UP = 0.1  # of the steps of a one-cycle schedule
 def check_spec(spec: Mapping[str, Any]) -> None:
     """Raise one `UserError` for all values of a `TrainSpec` (as plain data) that make no training."""
     # Options are absent from requests that were stored before they existed.
-    mistakes = bounds.mistakes(TrainSpec, spec, "train.")
+    lines = mistakes(TrainSpec, spec, "train.")
     if spec.get("epochs") is None and spec.get("max_steps") is None:
-        mistakes.append("train.epochs=null: the training has no end; give train.max_steps")
+        lines.append("train.epochs=null: the training has no end; give train.max_steps")
     if spec.get("warmup_steps") and spec["schedule"] in SCHEDULES and spec["schedule"] not in _WARMED_UP:
-        mistakes.append(
+        lines.append(
             f"train.warmup_steps={spec['warmup_steps']}: is for train.schedule={' or '.join(_WARMED_UP)}, "
             f"not {spec['schedule']}"
         )
     steps, kept = spec.get("max_steps"), spec.get("snapshots")
-    if not mistakes and steps and kept and kept > steps:
-        mistakes.append(too_many_snapshots(kept, steps))
-    if mistakes:
-        raise UserError(*mistakes)
+    if not lines and steps and kept and kept > steps:
+        lines.append(too_many_snapshots(kept, steps))
+    if lines:
+        raise UserError(*lines)
 
 
 def total_steps(items: int, batch_size: int, epochs: int | None, max_steps: int | None) -> int:

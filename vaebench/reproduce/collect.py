@@ -9,14 +9,15 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from vaebench.config.choices import called
 from vaebench.config.request import Request
 from vaebench.config.spine import ReproduceConfig
-from vaebench.config.targets import called
 from vaebench.contracts import Job, Outcome
 from vaebench.contracts.infinite import difference, spelled
 from vaebench.disk import locked
@@ -24,7 +25,6 @@ from vaebench.errors import UserError, shown
 from vaebench.papers.cells import POOLED, Cells, cells_path, digest
 from vaebench.papers.tables import load, names
 from vaebench.reproduce import planning
-from vaebench.reproduce.durations import learnt
 from vaebench.reproduce.planning import Plan
 from vaebench.reproduce.rows import Item
 from vaebench.runs import executors
@@ -32,21 +32,23 @@ from vaebench.runs.kinds import title
 from vaebench.runs.store import Run, Store, store_root
 
 
-def run(cfg: ReproduceConfig, machine: dict[str, Any], console: Console) -> int:
+def run(cfg: ReproduceConfig, console: Console) -> int:
     """``vaebench reproduce``: plan, train, evaluate, collect, report. Returns 1 if some job failed, else 0."""
-    plan = planning.make(cfg)
-    store = Store(store_root(cfg.store))
+    work = _Work(planning.make(cfg), Store(store_root(cfg.store)), cfg, console)
     _check_writable(Path(cfg.results))
+    todo = work.plan.todo(work.store)
+    seconds = planning.learnt(work.store, todo)
     if not cfg.quiet:
-        planning.show(plan, store, cfg, console)
+        planning.show(work.plan, todo, seconds, cfg, console)
     failed: list[Outcome] = []
-    while ready := _ready(plan, store, failed):
-        failed += _wave(ready, plan, store, cfg, machine, console)
-    unmade = [request for request in plan.requests.values() if not store.find(request).done]
+    while ready := work.ready(failed):
+        failed += work.wave(sorted(ready, key=seconds, reverse=True))
+    unmade = work.plan.todo(work.store)
     if len(unmade) > len(failed):
         console.print(f"left out: {len(unmade) - len(failed)} jobs that need a failed one")
-    unreadable = collect(plan, store, cfg, console)
-    for line in _left_out(plan, store):
+    with locked(Path(cfg.results)):
+        unreadable = work.collect()
+    for line in work.left_out():
         console.print(line)
     for outcome in failed:
         console.print(f"failed: {outcome.job.folder}: {outcome.reason}")
@@ -66,91 +68,81 @@ def _check_writable(results: Path) -> None:
         raise UserError(f"results={shown(results)}: cannot be written ({why}); choose another folder") from error
 
 
-def _ready(plan: Plan, store: Store, failed: list[Outcome]) -> list[Request]:
-    """What is not done yet and has all its parents, the longest first; what failed now is not tried again."""
-    done = {key for key, request in plan.requests.items() if store.find(request).done}
-    given_up = {outcome.job.folder for outcome in failed}
-    ready = [
-        request
-        for key, request in plan.requests.items()
-        if key not in done
-        and done.issuperset(request.data.get("parents", {}).values())
-        and store.find(request).folder not in given_up
-    ]
-    return sorted(ready, key=learnt(store, ready), reverse=True)
+@dataclass(frozen=True)
+class _Work:
+    """A reproduction that is under way."""
 
+    plan: Plan
+    store: Store
+    cfg: ReproduceConfig
+    console: Console
 
-def _wave(
-    ready: list[Request], plan: Plan, store: Store, cfg: ReproduceConfig, machine: dict[str, Any], console: Console
-) -> list[Outcome]:
-    """Run these requests; returns those that failed."""
-    runs = [store.open(request) for request in ready]
-    jobs = [Job(request["verb"], run.folder) for request, run in zip(ready, runs, strict=True)]
-    labels = {run.folder: _label(request, plan) for request, run in zip(ready, runs, strict=True)}
-    kind, workers = cfg.executor.kind, planning.workers(cfg)
-    outcomes = executors.run(
-        jobs, labels, kind=kind, workers=workers, machine=machine, quiet=cfg.quiet, console=console
-    )
-    if any(outcome.status == "interrupted" for outcome in outcomes):
-        raise KeyboardInterrupt
-    return [outcome for outcome in outcomes if outcome.status == "failed"]
+    def ready(self, failed: list[Outcome]) -> list[Request]:
+        """What is not done yet and has all its parents; what failed now is not tried again."""
+        todo = self.plan.todo(self.store)
+        done = self.plan.requests.keys() - {request.key for request in todo}
+        given_up = {outcome.job.folder for outcome in failed}
+        with_parents = [one for one in todo if done.issuperset(one.data.get("parents", {}).values())]
+        return [request for request in with_parents if self.store.find(request).folder not in given_up]
 
-
-def _label(request: Request, plan: Plan) -> str:
-    """What to call a job: the first row that it is a part of, or what it is."""
-    for item in plan.items:
-        if item.train is not None and request.key == item.train.key:
-            return f"{item.table} {item.row} seed={request['seed']}"
-        if request in item.evaluations.values():
-            suite = called(request["suite"])
-            seed = "" if item.seed == POOLED else f" seed={item.seed}"
-            return f"{suite} {item.table} {item.row}{seed} ({item.setting.dataset})"
-    return title(request)
-
-
-def collect(plan: Plan, store: Store, cfg: ReproduceConfig, console: Console) -> list[str]:
-    """Put every finished cell of the plan into ``results/<paper>/cells.csv`` and write the report again.
-
-    Returns what is wrong with the runs that cannot be read, a line each; the others are there.
-    """
-    with locked(Path(cfg.results)):
-        return _collect(plan, store, cfg, console)
-
-
-def _collect(plan: Plan, store: Store, cfg: ReproduceConfig, console: Console) -> list[str]:
-    from vaebench import report
-
-    results, wrong = Path(cfg.results), dict[str, None]()
-    for paper in dict.fromkeys(item.paper for item in plan.items):
-        of_paper = [item for item in plan.items if item.paper == paper]
-        found = [cell for item in of_paper for cell in _differences(item, _cells(item, store, wrong))]
-        cells = Cells.read(cells_path(results, paper)).merged(found)
-        cells.write(cells_path(results, paper))
-        report.write(paper, results, store.root)
-        if not cfg.quiet:
-            shown = {
-                (item.table, item.setting.scale, item.setting.dataset) for item in plan.items if item.paper == paper
-            }
-            report.console(load(paper), cells, shown, console)
-    report.write_index(results)
-    if not cfg.quiet:
-        console.print(
-            f"written: {results}/index.html and {results}/<paper>/ (cells.csv, table.md, table.tex, table.json)"
+    def wave(self, ready: list[Request]) -> list[Outcome]:
+        """Run these requests; returns those that failed."""
+        runs = {self.store.open(request).folder: request for request in ready}
+        outcomes = executors.run(
+            [Job(request["verb"], folder) for folder, request in runs.items()],
+            {folder: self.label(request) for folder, request in runs.items()},
+            kind=self.cfg.executor.kind,
+            workers=planning.workers(self.cfg),
+            machine=asdict(self.cfg.runtime),
+            quiet=self.cfg.quiet,
+            console=self.console,
         )
-    return list(wrong)
+        if any(outcome.status == "interrupted" for outcome in outcomes):
+            raise KeyboardInterrupt
+        return [outcome for outcome in outcomes if outcome.status == "failed"]
 
+    def label(self, request: Request) -> str:
+        """What to call a job: the first row that it is a part of, or what it is."""
+        for item in self.plan.items:
+            if item.train is not None and request.key == item.train.key:
+                return f"{item.table} {item.row} seed={request['seed']}"
+            if request in item.evaluations.values():
+                seed = "" if item.seed == POOLED else f" seed={item.seed}"
+                return f"{called(request['suite'])} {item.table} {item.row}{seed} ({item.setting.dataset})"
+        return title(request)
 
-def _left_out(plan: Plan, store: Store) -> list[str]:
-    """One line for each evaluation that could not measure all it was to."""
-    lines = []
-    for request in plan.requests.values():
-        run = store.find(request)
-        if request["verb"] == "eval" and run.done:
-            lines += [
-                f"not measured: {_label(request, plan)}: {name}: {why}"
-                for name, why in run.result().get("left_out", {}).items()
-            ]
-    return lines
+    def collect(self) -> list[str]:
+        """Put every finished cell of the plan into ``results/<paper>/cells.csv`` and write the report again.
+
+        Returns what is wrong with the runs that cannot be read, a line each; the others are there.
+        """
+        from vaebench import report
+
+        results, wrong = Path(self.cfg.results), dict[str, None]()
+        for paper in dict.fromkeys(item.paper for item in self.plan.items):
+            items = [item for item in self.plan.items if item.paper == paper]
+            found = [cell for item in items for cell in _differences(item, _cells(item, self.store, wrong))]
+            cells = Cells.read(cells_path(results, paper)).merged(found)
+            cells.write(cells_path(results, paper))
+            report.write(paper, results, self.store.root)
+            if not self.cfg.quiet:
+                measured = {(item.table, item.setting.scale, item.setting.dataset) for item in items}
+                report.console(load(paper), cells, measured, self.console)
+        report.write_index(results)
+        if not self.cfg.quiet:
+            files = f"{results}/index.html and {results}/<paper>/ (cells.csv, table.md, table.tex, table.json)"
+            self.console.print(f"written: {files}")
+        return list(wrong)
+
+    def left_out(self) -> list[str]:
+        """One line for each number that an evaluation could not measure."""
+        runs = {request.key: self.store.find(request) for request in self.plan.requests.values()}
+        return [
+            f"not measured: {self.label(request)}: {name}: {why}"
+            for key, request in self.plan.requests.items()
+            if request["verb"] == "eval" and runs[key].done
+            for name, why in runs[key].result().get("left_out", {}).items()
+        ]
 
 
 def _differences(item: Item, cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

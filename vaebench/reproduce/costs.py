@@ -17,8 +17,7 @@ import torch
 from rich.table import Table as Grid
 
 from vaebench import __version__
-from vaebench.config import targets
-from vaebench.config.choices import LATENTS
+from vaebench.config.choices import LATENTS, called
 from vaebench.config.request import Request
 from vaebench.data.latents import DTYPES
 from vaebench.disk import write_json
@@ -109,7 +108,7 @@ def _stored(latents: Request) -> Mapping[str, Any]:
 
 def _counted(request: Request, requests: Mapping[str, Request], device: torch.device) -> Cost | None:
     """Counted, without labels, with its design if it could be; None for a model that is not trained by steps."""
-    spec, name = request["train"], targets.called(request["model"])
+    spec, name = request["train"], called(request["model"])
     steps = total_steps(items(request), spec["batch_size"], spec["epochs"], spec["max_steps"])
     bare = Cost((), f"{name} on {_of(request, request['dataset']['shape'])}", steps, spec["batch_size"])
     try:

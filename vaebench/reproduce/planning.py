@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import statistics
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table as Grid
 
-from vaebench.config.choices import choices, kind_of, leaf
+from vaebench.config.choices import called, choices, kind_of, leaf
 from vaebench.config.compose import compose
 from vaebench.config.request import Request
 from vaebench.config.spine import ReproduceConfig
@@ -17,12 +20,11 @@ from vaebench.data.contents import one_look
 from vaebench.data.fetch import at_hand, available
 from vaebench.errors import UserError, unknown
 from vaebench.papers.tables import Paper, Table, load, names
-from vaebench.reproduce.durations import learnt
-from vaebench.reproduce.rows import Item, Setting, of_design
-from vaebench.reproduce.rows import of_row as items_of_row
-from vaebench.reproduce.rows import trainings as trainings_of_row
-from vaebench.runs import executors
-from vaebench.runs.store import Store
+from vaebench.reproduce.rows import Item, RowHere, Setting, of_design
+from vaebench.runs import executors, kinds
+from vaebench.runs.store import Run, Store
+
+_LOOKED_AT = 400  # finished runs, the newest
 
 
 @dataclass(frozen=True)
@@ -33,37 +35,31 @@ class Plan:
     requests: dict[str, Request]
     left_out: tuple[str, ...] = ()
 
+    def todo(self, store: Store) -> list[Request]:
+        """What is not done yet."""
+        return [request for request in self.requests.values() if not store.find(request).done]
 
+
+@one_look()
 def make(cfg: ReproduceConfig) -> Plan:
-    """The plan of a ``reproduce`` command.
-
-    Raises `UserError` for unknown papers, tables and rows.
-    """
-    with one_look():
-        return _plan(cfg)
-
-
-def _plan(cfg: ReproduceConfig) -> Plan:
-    papers = [load(name) for name in chosen("paper", cfg.paper, names())]
-    rows = _rows(cfg, papers)
+    """The plan of a ``reproduce`` command. Raises `UserError` for unknown papers, tables and rows."""
+    tables, rows = _selected(cfg)
     items: list[Item] = []
     found: dict[str, Request] = {}
     left_out: list[str] = []
-    for paper in papers:
-        keys = _tables(paper, cfg.table)
+    for paper, keys in tables:
         scale = cfg.scale or _scale(cfg, [paper.tables[key] for key in keys])
         for key in keys:
             table = paper.tables[key]
             settings = _settings(cfg, table, scale)
-            quoted = [table.rows[name].label for name in table.quoted if name in rows]
-            if quoted:
-                shown = ", ".join(quoted)
-                left_out.append(f"{paper.name} {key}: {shown}: printed numbers only, nothing of ours to run")
+            if quoted := [table.rows[name].label for name in table.quoted if name in rows]:
+                what = f"{paper.name} {key}: {', '.join(quoted)}"
+                left_out.append(f"{what}: printed numbers only, nothing of ours to run")
             if not settings:
                 left_out.append(_why_not(cfg, paper.name, key, table, scale))
             for setting in settings:
                 for row_name in (name for name in table.run_at(setting.scale) if name in rows):
-                    new, behind = items_of_row(paper.name, key, row_name, table, setting, left_out)
+                    new, behind = RowHere(paper.name, key, table, row_name, setting).planned(left_out)
                     items += new
                     found |= {request.key: request for request in behind}
     if not items:
@@ -78,19 +74,18 @@ class NothingToRun(UserError):  # noqa: N818  # it is said as it is read
 
 def trainings(cfg: ReproduceConfig, scale: str) -> tuple[list[tuple[str, Request]], dict[str, Request]]:
     """All trainings of the tables with what to call each, and the requests they build on; the data need not be here."""
-    papers = [load(name) for name in chosen("paper", cfg.paper, names())]
-    rows = _rows(cfg, papers)
+    tables, rows = _selected(cfg)
     found: list[tuple[str, Request]] = []
     behind: dict[str, Request] = {}
-    for paper in papers:
-        for key in _tables(paper, cfg.table):
+    for paper, keys in tables:
+        for key in keys:
             table = paper.tables[key]
             if of_design(table) or kind_of(table.dataset) != "images":
                 continue
             for name in (one for one in table.run_at(scale) if one in rows):
                 dataset = next(iter(table.sets(scale)), table.dataset)
                 setting = Setting(scale, dataset, dataset not in table.own, "", 1)
-                chain = trainings_of_row(name, table, setting)
+                chain = RowHere(paper.name, key, table, name, setting).trainings()
                 behind |= {request.key: request for request in chain}
                 label = table.rows[name].label
                 found += [(label, request) for request in chain if request["verb"] == "train"]
@@ -113,10 +108,12 @@ def _tables(paper: Paper, value: str) -> list[str]:
     return chosen("table", value, list(paper.tables))
 
 
-def _rows(cfg: ReproduceConfig, papers: list[Paper]) -> set[str]:
-    """The rows to run, of whatever table has them."""
-    there = [name for paper in papers for key in _tables(paper, cfg.table) for name in paper.tables[key].rows]
-    return set(chosen("row", cfg.row, list(dict.fromkeys(there))))
+def _selected(cfg: ReproduceConfig) -> tuple[list[tuple[Paper, list[str]]], set[str]]:
+    """The papers to run with their tables, and the rows, of whatever table has them."""
+    papers = [load(name) for name in chosen("paper", cfg.paper, names())]
+    tables = [(paper, _tables(paper, cfg.table)) for paper in papers]
+    there = dict.fromkeys(row for paper, keys in tables for key in keys for row in paper.tables[key].rows)
+    return tables, set(chosen("row", cfg.row, list(there)))
 
 
 def _scale(cfg: ReproduceConfig, tables: list[Table]) -> str:
@@ -214,9 +211,50 @@ def _features(scale: str, device: str, wanted: str, dataset: str) -> str:
     return "inception" if worth_it and inception_available() else "classifier"
 
 
-def show(plan: Plan, store: Store, cfg: ReproduceConfig, console: Console) -> None:
-    """Print what will be run: tables, scale, where the data comes from, device, what is left and how long it takes."""
-    from vaebench.engine.runtime import overload_warning
+def learnt(store: Store, wanted: Iterable[Request]) -> Callable[[Request], float]:
+    """A function that says how many seconds a request will take on one worker of this machine.
+
+    Runs are alike if they are of one kind, make the same thing and work on the same data; of each sort the median of
+    what they took is kept, as a multiple of the kind's own guess, in which their lengths are.
+    """
+    sorts = {_sort(request) for request in wanted}
+    taken: dict[Hashable, list[float]] = {}
+    for run in store.runs()[-_LOOKED_AT:] if sorts else ():
+        for one in (run, *_evaluations(run)):
+            with suppress(UserError, KeyError):  # it cannot be read, or nothing says how long it took
+                request = one.request()
+                sort = _sort(request)
+                if sort in sorts and (status := one.status())["status"] == "done":
+                    spent = float(status["spent"])
+                    taken.setdefault(sort, []).append(spent / kinds.of(request["verb"]).seconds(request))
+    factors = {sort: statistics.median(found) for sort, found in taken.items()}
+    return lambda request: factors.get(_sort(request), 1.0) * kinds.of(request["verb"]).seconds(request)
+
+
+def _evaluations(run: Run) -> Iterable[Run]:
+    folder = run.path("evals")
+    return map(Run, folder.iterdir()) if folder.is_dir() else ()
+
+
+def _sort(request: Request) -> Hashable:
+    """What runs have in common that take alike long for their length."""
+    leaf: Mapping[str, Any] = next(
+        (request[name] for name in ("model", "suite", "embedder", "answers") if name in request.data), {}
+    )
+    network = leaf.get("network")
+    kind = network.get("kind") if isinstance(network, dict) else network
+    data = request.data.get("dataset") or request.data.get("problems")
+    return request["verb"], called(leaf), str(kind), data.get("name") if isinstance(data, dict) else data
+
+
+def show(
+    plan: Plan, todo: list[Request], seconds: Callable[[Request], float], cfg: ReproduceConfig, console: Console
+) -> None:
+    """Print what will be run: tables, scale, where the data comes from, device, what is left and how long it takes.
+
+    ``todo``: what is not done yet; ``seconds``: how long a request takes (`learnt`).
+    """
+    from vaebench.engine import runtime
 
     grid = Grid("table", "scale", "dataset", "FID features", "jobs", title="plan")
     sections: dict[tuple[str, str, Setting], list[Item]] = {}
@@ -234,12 +272,11 @@ def show(plan: Plan, store: Store, cfg: ReproduceConfig, console: Console) -> No
     console.print(grid)
     for line in plan.left_out:
         console.print(f"left out: {line}")
-    todo = [request for request in plan.requests.values() if not store.find(request).done]
-    count = workers(cfg)
-    minutes = sum(map(learnt(store, todo), todo)) / count / 60
+    count, device = workers(cfg), runtime.device_name(runtime.resolve_device(cfg.runtime.device))
+    minutes = sum(map(seconds, todo)) / count / 60
     left = f"about {max(1, round(minutes))} min on a CPU core each" if todo else "nothing to compute"
     console.print(
-        f"device {_device(cfg)}, {count} worker{'s' * (count > 1)} of {cfg.runtime.threads} thread; "
+        f"device {device}, {count} worker{'s' * (count > 1)} of {cfg.runtime.threads} thread; "
         f"{len(todo)} of {len(plan.requests)} jobs to do, {left}"
     )
     asked = sum(request["verb"] == "answers" and bool(request["answers"].get("model")) for request in todo)
@@ -247,8 +284,7 @@ def show(plan: Plan, store: Store, cfg: ReproduceConfig, console: Console) -> No
         console.print(
             f"{asked} of them ask a language model thousands of questions: hours on a GPU, not estimated here"
         )
-    warning = overload_warning(count, cfg.runtime.threads) if todo else None
-    if warning:
+    if todo and (warning := runtime.overload_warning(count, cfg.runtime.threads)):
         console.print(warning)
 
 
@@ -261,12 +297,6 @@ def _behind(items: list[Item], plan: Plan) -> set[str]:
         keys |= new
         pending += new
     return keys
-
-
-def _device(cfg: ReproduceConfig) -> str:
-    from vaebench.engine import runtime
-
-    return runtime.device_name(runtime.resolve_device(cfg.runtime.device))
 
 
 def workers(cfg: ReproduceConfig) -> int:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from vaebench.chains.chain import classifier, design, evaluation, on, training
+from vaebench.chains.chain import classifier, on, training
+from vaebench.chains.evaluation import design, evaluation
 from vaebench.compat import missing
 from vaebench.config.choices import kind_of, leaf
 from vaebench.config.compose import compose, dataset
@@ -48,71 +49,113 @@ class Item:
     names: Mapping[str, str] = field(default_factory=dict)
 
 
-def of_row(
-    paper: str, key: str, row_name: str, table: Table, setting: Setting, left_out: list[str]
-) -> tuple[list[Item], list[Request]]:
-    """The items of a row, and all the requests behind them; what cannot be run here is noted in ``left_out``."""
-    if of_design(table):
-        make = _design_items
-    elif kind_of(setting.dataset) == "text":
-        make = _text_items
-    else:
-        make = _items_by_seed
-    return make(paper, key, row_name, table, setting, left_out)
+@dataclass(frozen=True)
+class RowHere:
+    """A row of a paper's table under a setting."""
 
+    paper: str
+    key: str
+    table: Table
+    name: str
+    setting: Setting
 
-def _base(row: Row, table: Table, setting: Setting) -> list[str]:
-    """The overrides that make a row's configuration."""
-    dataset = table.trained_on(setting.dataset)
-    chosen_by = [f"experiment={row.experiment}", f"dataset={dataset}", f"scale={setting.scale}"]
-    return [*chosen_by, *table.training(row, setting.scale, stand_in=setting.stand_in)]
+    def planned(self, left_out: list[str]) -> tuple[list[Item], list[Request]]:
+        """The row's items and all the requests behind them; what cannot be run here is noted in ``left_out``."""
+        if of_design(self.table):
+            return self._on_design()
+        return self._on_texts(left_out) if kind_of(self.setting.dataset) == "text" else self._by_seed(left_out)
 
+    def trainings(self) -> list[Request]:
+        """All trainings with seed 0 and what they build on; the data need not be here."""
+        cfg, stages = self._configurations()
+        for one in (cfg, *stages.values()):
+            one.dataset.pop("splits", None)  # of folders, which would be looked into
+        return [request for chain in _chains(cfg, stages, 0).values() for request in chain]
 
-def _items_by_seed(
-    paper: str, key: str, row_name: str, table: Table, setting: Setting, left_out: list[str]
-) -> tuple[list[Item], list[Request]]:
-    """A training and its evaluations for each seed, some of them of a model that a stage trains on the first."""
-    row = table.rows[row_name]
-    columns = _columns(row, table)
-    cfg, stages = _configurations(row, table, setting)
-    if lacking := _lacking(cfg.model):
-        left_out.append(f"{paper} {key}, {row.label}: {lacking}")
-        return [], []
-    other = None if cfg.dataset["name"] == setting.dataset else dataset_leaf(dataset(setting.dataset))
-    judge = classifier(cfg) if any(_suite(c, row, table, setting)[1] for c in columns.values()) else None
-    items, behind = [], [judge] if judge else []
-    for seed in range(setting.seeds):
-        chains = _chains(cfg, stages, seed)
-        evaluations = {}
-        for name, column in columns.items():
-            suite, needs_judge = _suite(column, row, table, setting)
-            run = chains[column.stage][-1]
-            evaluations[name] = of_run(suite, run, judge if needs_judge else None, other, column.snapshot)
-        items.append(Item(paper, key, row_name, setting, seed, chains[""][-1], evaluations))
-        behind += [*(request for chain in chains.values() for request in chain), *evaluations.values()]
-    return items, behind
+    @property
+    def row(self) -> Row:
+        """As the paper's YAML has it."""
+        return self.table.rows[self.name]
 
+    @property
+    def columns(self) -> dict[str, Column]:
+        """Those of the table's columns that are measured for this row."""
+        columns, own = self.table.columns, self.row.columns
+        return {name: column for name, column in columns.items() if not own or name in own}
 
-def trainings(row_name: str, table: Table, setting: Setting) -> list[Request]:
-    """All trainings of a row with seed 0 and what they build on; the data need not be here."""
-    cfg, stages = _configurations(table.rows[row_name], table, setting)
-    for one in (cfg, *stages.values()):
-        one.dataset.pop("splits", None)  # of folders, which would be looked into
-    return [request for chain in _chains(cfg, stages, 0).values() for request in chain]
+    def overrides(self) -> list[str]:
+        """What makes the row's configuration."""
+        return [
+            f"experiment={self.row.experiment}",
+            *self._here(),
+            *self.table.training(self.row, self.setting.scale, stand_in=self.setting.stand_in),
+        ]
 
+    def _here(self) -> list[str]:
+        return [f"dataset={self.table.trained_on(self.setting.dataset)}", f"scale={self.setting.scale}"]
 
-def _columns(row: Row, table: Table) -> dict[str, Column]:
-    """Those of the table's columns that are measured for this row."""
-    return {name: column for name, column in table.columns.items() if not row.columns or name in row.columns}
+    def _configurations(self) -> tuple[TrainConfig, dict[str, TrainConfig]]:
+        """Of the row's training, and by name of the stages on it that its columns need."""
+        here = [*self._here(), *self.table.stage(self.setting.scale)]
+        named = dict.fromkeys(column.stage for column in self.columns.values() if column.stage)
+        stages = {name: compose("train", [f"experiment={name}", *here]) for name in named}
+        return compose("train", self.overrides()), stages
 
+    def _item(self, seed: int, train: Request | None, evaluations: dict[str, Request], **names: str) -> Item:
+        return Item(self.paper, self.key, self.name, self.setting, seed, train, evaluations, names)
 
-def _configurations(row: Row, table: Table, setting: Setting) -> tuple[TrainConfig, dict[str, TrainConfig]]:
-    """Of the row's training, and by name of the stages on it that its columns need."""
-    dataset = table.trained_on(setting.dataset)
-    here = [f"dataset={dataset}", f"scale={setting.scale}", *table.stage(setting.scale)]
-    named = dict.fromkeys(column.stage for column in _columns(row, table).values() if column.stage)
-    stages = {name: compose("train", [f"experiment={name}", *here]) for name in named}
-    return compose("train", _base(row, table, setting)), stages
+    def _by_seed(self, left_out: list[str]) -> tuple[list[Item], list[Request]]:
+        """A training and its evaluations for each seed, some of them of a model that a stage trains on the first."""
+        cfg, stages = self._configurations()
+        if lacking := _lacking(cfg.model):
+            left_out.append(f"{self.paper} {self.key}, {self.row.label}: {lacking}")
+            return [], []
+        tested = self.setting.dataset
+        other = None if cfg.dataset["name"] == tested else dataset_leaf(dataset(tested))
+        suites = {name: self._suite(column) for name, column in self.columns.items()}
+        judge = classifier(cfg) if any(needs_judge for _, needs_judge in suites.values()) else None
+        items, behind = [], [judge] if judge else []
+        for seed in range(self.setting.seeds):
+            chains = _chains(cfg, stages, seed)
+            evaluations = {}
+            for name, column in self.columns.items():
+                suite, needs_judge = suites[name]
+                run = chains[column.stage][-1]
+                evaluations[name] = of_run(suite, run, judge if needs_judge else None, other, column.snapshot)
+            items.append(self._item(seed, chains[""][-1], evaluations))
+            behind += [*(request for chain in chains.values() for request in chain), *evaluations.values()]
+        return items, behind
+
+    def _on_design(self) -> tuple[list[Item], list[Request]]:
+        """One evaluation of the design for each suite; nothing is trained and no data is read."""
+        cfg = compose("train", self.overrides())
+        evaluations = {name: design(cfg, self._suite(column)[0]) for name, column in self.columns.items()}
+        return [self._item(POOLED, None, evaluations)], list(evaluations.values())
+
+    def _on_texts(self, left_out: list[str]) -> tuple[list[Item], list[Request]]:
+        """One evaluation over all seeds together for each suite."""
+        if lacking := _lacking(dataset(self.setting.dataset)["answers"]):
+            left_out.append(f"{self.paper} {self.key} on {self.setting.dataset}: {lacking}")
+            return [], []
+        evaluations: dict[str, Request] = {}
+        behind: list[Request] = []
+        names: dict[str, str] = {}
+        for name, column in self.columns.items():
+            suite = self.table.suite(column, self.row, self.setting.scale)
+            chain, scorers, lacking = _chain((*self.overrides(), *suite), self.setting.seeds)
+            names |= scorers
+            if lacking:
+                left_out.append(f"{self.paper} {self.key}, {self.row.label}: {lacking}")
+                return [], []
+            evaluations[name] = chain[-1]
+            behind += chain
+        return [self._item(POOLED, None, evaluations, **names, measures=self.row.measures)], behind
+
+    def _suite(self, column: Column) -> tuple[dict[str, Any], bool]:
+        """A column's suite as plain data, and whether it asks for the classifier."""
+        features = [f"suite.features={self.setting.features}"] if "features" in leaf("suite", column.suite) else []
+        chosen, *options = self.table.suite(column, self.row, self.setting.scale)
+        return _suite_leaf((chosen, *features, *options))
 
 
 def _chains(cfg: TrainConfig, stages: Mapping[str, TrainConfig], seed: int) -> dict[str, list[Request]]:
@@ -121,42 +164,6 @@ def _chains(cfg: TrainConfig, stages: Mapping[str, TrainConfig], seed: int) -> d
         one.seed = seed
     found = {"": training(cfg)}
     return found | {name: on(stage, found[""]) for name, stage in stages.items()}
-
-
-def _design_items(
-    paper: str, key: str, row_name: str, table: Table, setting: Setting, left_out: list[str]
-) -> tuple[list[Item], list[Request]]:
-    """One evaluation of a row's design for each suite; nothing is trained and no data is read."""
-    del left_out
-    row = table.rows[row_name]
-    cfg = compose("train", _base(row, table, setting))
-    columns = _columns(row, table)
-    evaluations = {name: design(cfg, _suite(c, row, table, setting)[0]) for name, c in columns.items()}
-    return [Item(paper, key, row_name, setting, POOLED, None, evaluations)], list(evaluations.values())
-
-
-def _text_items(
-    paper: str, key: str, row_name: str, table: Table, setting: Setting, left_out: list[str]
-) -> tuple[list[Item], list[Request]]:
-    """One evaluation over all seeds together for each suite."""
-    if lacking := _lacking(dataset(setting.dataset)["answers"]):
-        left_out.append(f"{paper} {key} on {setting.dataset}: {lacking}")
-        return [], []
-    row = table.rows[row_name]
-    evaluations: dict[str, Request] = {}
-    behind: list[Request] = []
-    names: dict[str, str] = {}
-    for column_name, column in _columns(row, table).items():
-        suite = table.suite(column, row, setting.scale)
-        chain, scorers, lacking = _chain((*_base(row, table, setting), *suite), setting.seeds)
-        names |= scorers
-        if lacking:
-            left_out.append(f"{paper} {key}, {row.label}: {lacking}")
-            return [], []
-        evaluations[column_name] = chain[-1]
-        behind += chain
-    names["measures"] = row.measures
-    return [Item(paper, key, row_name, setting, POOLED, None, evaluations, dict(names))], behind
 
 
 @cache
@@ -174,12 +181,6 @@ def _lacking(leaf: Mapping[str, Any]) -> str:
     """Which packages a leaf needs that are not installed, and where they come from; empty if none."""
     lacking = missing(leaf.get("needs") or ())
     return f"needs {', '.join(lacking)} (pip install 'vaebench[{leaf.get('extra', 'reasoning')}]')" if lacking else ""
-
-
-def _suite(column: Column, row: Row, table: Table, setting: Setting) -> tuple[dict[str, Any], bool]:
-    features = [f"suite.features={setting.features}"] if "features" in leaf("suite", column.suite) else []
-    chosen, *options = table.suite(column, row, setting.scale)
-    return _suite_leaf((chosen, *features, *options))
 
 
 def of_design(table: Table) -> bool:

@@ -1,6 +1,6 @@
 """From a request's plain data to objects: the only place where a ``_target_`` becomes code.
 
-A stored request is data from disk, so only what `targets` finds is built, from plain values that are passed on as they
+A stored request is data from disk, so only what `choices` finds is built, from plain values that are passed on as they
 are (Hydra's instantiate, which resolves ``${...}`` and obeys words like ``_partial_``, is not used). Every mistake of a
 request (unknown target, unknown, missing or ill-typed argument) is collected and shown at once.
 """
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Len
 
 from vaebench.compat import need
-from vaebench.config import signatures, targets
-from vaebench.config.choices import choices, leaf
+from vaebench.config import signatures
+from vaebench.config.choices import called, choices, find, leaf
 from vaebench.config.request import Request
 from vaebench.config.signatures import Fraction, NonNegative, Positive
 from vaebench.contracts import Adopts, ChecksModel
@@ -97,7 +97,7 @@ def embedder(request: Request) -> Embedder:
 
 def embedder_name(leaf: Mapping[str, Any]) -> str:
     """What to call an embedder: its kind or its model, and its width."""
-    return f"{leaf.get('model') or leaf.get('package') or targets.called(leaf)}, {leaf['dim']} dimensions"
+    return f"{leaf.get('model') or leaf.get('package') or called(leaf)}, {leaf['dim']} dimensions"
 
 
 def reference(request: Request) -> Reference:
@@ -213,14 +213,14 @@ def check_capabilities(suite_name: str, built: Suite, built_model: nn.Module) ->
 
 def adopts(options: Mapping[str, Any], role: str) -> bool:
     """Whether a model takes something of a run in that role."""
-    return role in getattr(targets.find("model", options["_target_"]), "adopts", ())
+    return role in getattr(find("model", options["_target_"]), "adopts", ())
 
 
 def completed(
     options: Mapping[str, Any], parents: Mapping[str, Request], reference: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """A model's options with those that follow from what it builds on, by role (`Completed`)."""
-    method = targets.find("model", options["_target_"])
+    method = find("model", options["_target_"])
     if not hasattr(method, "completed"):
         return dict(options)
     return method.completed(options, {role: parent.data for role, parent in parents.items()}, reference)
@@ -228,9 +228,7 @@ def completed(
 
 def models_with(method: str) -> list[str]:
     """The choices of conf/model whose class has a method."""
-    return [
-        name for name in choices("model") if hasattr(targets.find("model", leaf("model", name)["_target_"]), method)
-    ]
+    return [name for name in choices("model") if hasattr(find("model", leaf("model", name)["_target_"]), method)]
 
 
 def _leaf(request: Request, name: str) -> Mapping[str, Any]:
@@ -244,9 +242,9 @@ def _leaf(request: Request, name: str) -> Mapping[str, Any]:
 def _build(name: str, leaf: Mapping[str, Any], *, remote_code: bool = False, **extra: Any) -> Any:
     check({name: leaf}, remote_code=remote_code)
     instead = ", or take embedder=lsa" if name == "embedder" else ""
-    what = embedder_name(leaf) if name == "embedder" else targets.called(leaf)
+    what = embedder_name(leaf) if name == "embedder" else called(leaf)
     need(f"{name} {what}", leaf.get("needs") or (), leaf.get("extra", "reasoning"), instead)
-    callee = targets.find(name, leaf["_target_"])
+    callee = find(name, leaf["_target_"])
     given = copy.deepcopy(_arguments(leaf))
     try:
         built = callee(**given, **signatures.nulls({**given, **extra}, callee), **extra)
@@ -278,7 +276,7 @@ def _mistakes(name: str, leaf: Any, remote_code: bool) -> list[str]:
     if not isinstance(leaf, Mapping):
         return [f"{name}={leaf!r}: cannot be built; choose one ({name}=NAME)"]
     try:
-        callee = targets.find(name, leaf.get("_target_"))
+        callee = find(name, leaf.get("_target_"))
     except UserError as error:
         return list(error.lines)
     inside = list(_inside(name, leaf))

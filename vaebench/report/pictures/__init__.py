@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from vaebench.config import targets
+from vaebench.config.choices import pictures
 from vaebench.contracts.pictures import Images, Panels, Picture, Sounds
 from vaebench.disk import write_bytes
 from vaebench.report.pictures import drawing, own, sounds
@@ -22,7 +22,7 @@ def of(section: Section, store: Path) -> list[tuple[Picture, Shown]]:
     """The pictures that may be drawn of a section, in their order, and what each is made of."""
     suites = dict.fromkeys(column.suite for column in section.table.columns.values())
     shown = {suite: Shown(section, store, suite) for suite in suites}
-    found = [(picture, shown[suite]) for suite in suites for picture in targets.pictures(suite)]
+    found = [(picture, shown[suite]) for suite in suites for picture in pictures(suite)]
     found += [(picture, Shown(section, store, "")) for picture in own.PICTURES]
     replaced = {picture.instead_of for picture, _ in found}
     return sorted((pair for pair in found if pair[0].kind not in replaced), key=lambda pair: pair[0].place)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaebench.config.choices import called
 from vaebench.config.request import Request
-from vaebench.config.targets import called
 from vaebench.contracts import Work
 from vaebench.data.fetch import sha256_of
 from vaebench.data.files import check_fields

@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaebench.config.choices import called
 from vaebench.config.request import Request
-from vaebench.config.targets import called
 from vaebench.contracts import AnswerInputs, SuiteInputs
 from vaebench.contracts.infinite import spelled
 from vaebench.data.contents import dataset_leaf

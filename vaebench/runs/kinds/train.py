@@ -12,9 +12,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from vaebench import disk
-from vaebench.config.choices import about, choices, leaf
+from vaebench.config.choices import about, called, choices, leaf
 from vaebench.config.request import Request
-from vaebench.config.targets import called
 from vaebench.contracts import Exports, GivesLatents
 from vaebench.data.contents import dataset_leaf
 from vaebench.errors import UserError
