@@ -34,17 +34,19 @@ def scales() -> frozenset[str]:
 
 def at_scale(change: Change, scale: str) -> dict[str, Any]:
     """What a change is at a scale: what it says of this one comes last, what it says of others goes."""
+    if not change:
+        return {}
     found = {}
     for name, value in change.items():
         if name in scales():
             continue
         if not isinstance(value, Mapping) or not value:
             found[name] = value
-        elif not scales().isdisjoint(value) and not isinstance(value.get(scale, {}), Mapping):
+        elif scales().issuperset(value) and not isinstance(value.get(scale, {}), Mapping):
             found[name] = value[scale]
         elif here := at_scale(value, scale):
             found[name] = here
-    return merged(found, at_scale(change[scale], scale)) if scale in change else found
+    return merged(found, at_scale(change.get(scale) or {}, scale))
 
 
 def words(change: Change, *, within: str = "") -> tuple[str, ...]:

@@ -58,7 +58,9 @@ class Claims:
                     axes.setdefault(name, []).append(value)
         axes = {name: list(dict.fromkeys(values)) for name, values in axes.items()}
         wanted = {name: _listed(claim.pop(name, values)) for name, values in axes.items()}
-        odd = [f"{name}={v!r}; Valid: {axes[name]}" for name, those in wanted.items() for v in those if v not in axes[name]]
+        odd = [
+            f"{name}={v!r}; Valid: {axes[name]}" for name, those in wanted.items() for v in those if v not in axes[name]
+        ]
         self.mistakes.extend(f"claim {name_of(claim)}: {line}" for line in odd)
         if odd:
             return
@@ -90,7 +92,9 @@ class Claims:
             gaps |= {side: called, f"{side}'s": _possessive(called), f"{side}_label": entry.label if entry else called}
             if entry and side in _ROWS:
                 gaps |= {f"{side}_{name}": value for name, value in entry.point.items()}
-                own |= {name: value for name, value in entry.point.items() if name in point and "{" not in entry.written}
+                own |= {
+                    name: value for name, value in entry.point.items() if name in point and "{" not in entry.written
+                }
         text = given or self._sentence(claim, gaps["column"])
         try:
             filled = text.format_map(gaps)

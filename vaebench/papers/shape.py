@@ -18,12 +18,13 @@ EACH = "*"  # all names of a mapping; where there is none, names that are not in
 _NAMES = (str, [str])
 _GRID = {EACH: [str | float | bool]}
 _ENTRY = {"grid": _GRID, **dict.fromkeys(("protocol", "reading", "set", "on_stand_in", "options"), {})}
+_ENTRIES = {EACH: (str, _ENTRY)}
 _CLAIM = {"pairs": {EACH: _NAMES}, "grid": _GRID, "than_column": str, "text": str, "factor": float}
 _CLAIM |= dict.fromkeys(("row", "than", "lower", "higher", "within"), _NAMES)
 _CLAIMS: list[Any] = []
 _CLAIMS.append((_CLAIM, _CLAIMS))
 _TABLE = {"dataset": (str, {EACH: _NAMES}), "takes": _NAMES, "reported": str, "claims": _CLAIMS}
-_TABLE |= {"every_row": _ENTRY, "rows": {EACH: _ENTRY}, "every_column": _ENTRY, "columns": ({EACH: _ENTRY}, [str])}
+_TABLE |= {"every_row": _ENTRY, "rows": _ENTRIES, "every_column": _ENTRY, "columns": (_ENTRIES, [str])}
 _TABLE |= {"protocol": {}, "reading": {}, "set": {}, "stages": {}, "options": {EACH: {}}}
 _TABLE |= {"axes": {EACH: {EACH: {}}}, "of": [{"table": str, "row": str, "axes": [str], "columns": [str]}]}
 PAPER = {"every_table": _TABLE, "quantities": {EACH: _ENTRY}, "parts": {EACH: _TABLE}, "tables": {EACH: _TABLE}}
@@ -78,8 +79,8 @@ def of_change(change: Change) -> Iterator[str]:
     """One line for each mapping in a change that is no change of another run and does not go by scale."""
     for name, value in change.items():
         if name in ("parent", "links", *scales()):
-            inner = [value] if name != "links" else value.values() if isinstance(value, Mapping) else [None]
-            for one in inner:
+            inner = [value] if name != "links" else value.values() if isinstance(value, Mapping) else [value]
+            for one in (one for one in inner if one is not None):
                 yield from of_change(one) if isinstance(one, Mapping) else [f"{name}={value!r}: expected a mapping"]
         elif isinstance(value, Mapping):
             wrong = value.keys() - scales() if scales() & value.keys() or "." in name else [name]

@@ -66,18 +66,24 @@ def parse(name: str, data: Any) -> Paper:
 def _table(
     where: str, data: dict[str, Any], quantities: Mapping[str, Any], earlier: Mapping[str, Table], mistakes: list[str]
 ) -> Table:
-    """A table whose rows are written out. ``protocol``, ``reading``: shared by its columns."""
+    """A table whose rows are written out.
+
+    ``protocol``, ``reading``: shared by its columns. Printed numbers are on the table's own set unless they say so.
+    """
     del earlier
-    every_column, every_row = data.pop("every_column", {}), data.pop("every_row", {})
-    facts = {key: data.pop(key, {}) for key in ("protocol", "reading")}
-    own = {key: data.pop(key, {}) for key in ("columns", "rows", "claims")}
-    whole = {k: merged(facts, every_column, quantities.get(k) or {}, v or {}) for k, v in _named(own["columns"]).items()}
+    data |= _sets(data.get("dataset"))
+    own = {key: data.pop(key, {}) for key in ("every_column", "every_row", "columns", "rows", "claims")}
+    facts = {"protocol": data.pop("protocol", {}), "reading": data.pop("reading", {})}
+    if data.get("reported"):
+        facts["protocol"] = _given({"dataset": data.get("dataset"), **facts["protocol"]})
+    named = _named(own["columns"]).items()
+    whole = {k: merged(facts, own["every_column"], quantities.get(k) or {}, _labelled(v)) for k, v in named}
     columns = {
         key: _record(Column, {"measurement": key, **_given(value)}, f"{where}, column {key}", mistakes)
         for key, value in grid.spread(whole, "@").items()
     }
     reported, failed, lines = printed.read(data.pop("reported", ""), columns)
-    whole = {key: merged(every_row, value or {}) for key, value in own["rows"].items()}
+    whole = {key: _filled(key, merged(own["every_row"], _labelled(value))) for key, value in own["rows"].items()}
     rows = {}
     for key, value in grid.spread(whole, "_").items():
         found = {"short": short(str(value.get("label", ""))), **_given(value), "failed": failed.pop(key, ())}
@@ -88,7 +94,7 @@ def _table(
         claim = _record(Claim, one, f"{where}, claim {one['id']}", mistakes)
         claims.append(replace(claim, than=claim.than or claim.row, than_column=claim.than_column or claim.column))
     parts = {"rows": rows, "columns": columns, "reported": reported, "claims": claims}
-    table = _record(Table, {**data, **_sets(data.get("dataset")), **parts}, where, mistakes)
+    table = _record(Table, {**data, **parts}, where, mistakes)
     mistakes += (f"{where}, {line}" for line in lines)
     mistakes += in_table(where, table)
     return table
@@ -97,6 +103,16 @@ def _table(
 def _named(columns: Any) -> Mapping[str, Any]:
     """A list of columns names `quantities`."""
     return dict.fromkeys(columns) if isinstance(columns, list) else columns
+
+
+def _labelled(entry: Any) -> Mapping[str, Any]:
+    """A text is a label."""
+    return {"label": entry} if isinstance(entry, str) else entry or {}
+
+
+def _filled(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with its name in place of ``{row}``."""
+    return dict(grid.at(row, {"row": name}, {"row": ()}))
 
 
 def _sets(dataset: Any) -> dict[str, Any]:
