@@ -22,7 +22,7 @@ GOOD = {
             },
             "rows": {"a": {"label": "A", "experiment": "p/a"}, "b": {"label": "B", "experiment": "p/b"}},
             "reported": "method fid psnr\na 1.0 20\nb 2.0 10",
-            "claims": [{"row": "a", "column": "fid", "holds": "lower", "than": "b"}],
+            "claims": [{"row": "a", "lower": "fid", "than": "b"}],
         },
         "study": {
             "caption": "C",

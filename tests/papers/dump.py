@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from vaebench.config.choices import choices
-from vaebench.papers.changes import Change, words
+from vaebench.papers.changes import Change, at_scale, words
 from vaebench.papers.tables import Claim, Column, Paper, Row, Table, load, names
 
 FILE = Path(__file__).with_name("expansion.json")
@@ -37,7 +37,7 @@ def _table(table: Table) -> dict[str, Any]:
         "columns": _each(table.columns, _column),
         "claims": {_compared(claim): [claim.asserted, claim.text] for claim in table.claims},
         "on_stages": {scale: _effect(table.stage(scale)) for scale in scales},
-        "on_suites": {scale: _each(table.options.get(scale, {}), _of_suite) for scale in scales},
+        "on_suites": {scale: _each(at_scale(table.options, scale), _of_suite) for scale in scales},
         "trained": {name: _trained(table, name) for name in table.rows},
     }
 

@@ -139,7 +139,7 @@ def change(data: dict, path: str, value: object) -> None:
         ("tables/one/columns/fid/minus", "fid", "column fid: minus: unknown column 'fid'"),
         ("tables/one/rows/a/colums", ["fid"], "did you mean 'columns'"),
         ("tables/one/rows/a/columns", ["fdi"], "row a: unknown column 'fdi'; did you mean 'fid'"),
-        ("tables/one/columns/fid/better", "smaller", "better='smaller'"),
+        ("tables/one/columns/fid/better", "smaller", "column fid: unknown better 'smaller'"),
         ("tables/one/columns/fid/tolerance", None, "reported numbers and no tolerance"),
         ("tables/one/reported", "method fid\na 1\nc 1.0", "reported: unknown row 'c'"),
         ("tables/one/reported", "method ssim\na 1.0", "reported: unknown column 'ssim'"),
@@ -152,14 +152,19 @@ def change(data: dict, path: str, value: object) -> None:
         ("tables/one/reported", "method fdi\na failed", "row a: unknown column 'fdi'; did you mean 'fid'"),
         ("tables/one/takes", "z", "one: unknown part 'z'"),
         ("tables/one/claims/0/than", "z", "claim a-fid-lower-z: unknown row 'z'"),
-        ("tables/one/claims/0/kind", "gates", "kind='gates'; Valid: paper, control, gate, watch"),
+        (
+            "tables/one/claims/0/kind",
+            "gates",
+            "unknown kind 'gates'; did you mean 'gate'? Valid: control, ",
+        ),
         ("tables/one/claims/0/text", "{rows} below", "text='{rows} below': Valid in braces: column, "),
         ("tables/one/claims/0/than", "a", "compares a cell with itself"),
-        ("tables/one/claims/0/column", "z", "claim a-z-lower-b: unknown column 'z'"),
-        ("tables/one/claims/0/holds", "below", "holds='below'; Valid: lower, higher, within"),
-        ("tables/one/claims/0/holds", "within", "claim a-fid-within-b: holds=within needs a margin above 0"),
-        ("tables/one/rows/a/scales", ["smal"], "row a: unknown scale 'smal'; did you mean 'small'"),
-        ("tables/one/rows/a/at", {"smal": {"x": 1}}, "row a: unknown scale 'smal'; did you mean 'small'"),
+        ("tables/one/claims/0/lower", "z", "claim a-z-lower-b: unknown column 'z'"),
+        ("tables/one/claims/0/lower", None, "claim a-b: says none of lower, higher, within"),
+        ("tables/one/claims/0/below", "fid", "unknown key 'below'"),
+        ("tables/one/claims/0/within", "fid", "claim a-fid-within-b: within needs a margin above 0"),
+        ("tables/one/rows/a/scales", ["smal"], "row a: unknown scales 'smal'; did you mean 'small'"),
+        ("tables/one/rows/a/set", {"smal": {"x": 1}}, "row a: unknown scale 'smal'; did you mean 'small'"),
         ("tables/study/of/0/table", "two", "unknown table 'two'"),
         ("tables/study/of/0/axes", ["z"], "unknown axis 'z'"),
         ("tables/study/of/0/columns", ["ssim"], "no number is reported for ssim"),
@@ -177,10 +182,10 @@ def test_a_mistake_is_named_with_its_place(good, path, value, message):
 def test_all_mistakes_are_shown_at_once(good):
     good["source"] = ""
     claims = good["tables"]["one"]["claims"]
-    claims += [claims[0], {**claims[0], "holds": "x"}]
+    claims += [claims[0], {**claims[0], "kind": "x"}]
     with pytest.raises(UserError) as caught:
         parse("x", good)
-    assert len(caught.value.lines) == 3  # no source, the claim twice, the other's direction
+    assert len(caught.value.lines) == 3  # no source, the claim twice, the other's kind
 
 
 def test_a_claim_against_a_quoted_row_needs_its_printed_number(good):
@@ -188,7 +193,7 @@ def test_a_claim_against_a_quoted_row_needs_its_printed_number(good):
     table["rows"]["b"]["experiment"] = ""
     assert parse("x", good).tables["one"].quoted == ("b",)
     assert parse("x", good).tables["one"].run_at("paper") == ["a"]
-    table["claims"][0]["column"] = "psnr"
+    table["claims"][0]["lower"] = "psnr"
     table["reported"] = "method fid psnr\na 1 20\nb 2 -"
     with pytest.raises(UserError, match="psnr-lower-b: row b has no experiment, and no psnr is reported for it"):
         parse("x", good)

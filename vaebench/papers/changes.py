@@ -1,13 +1,17 @@
 """Changes of a configuration: as a paper's YAML writes them, and as the words that the composer takes.
 
 A change maps options to values (``train.max_steps: 150``, ``reference: ssl``). Two names hold changes of other runs:
-``parent`` of the run that a model builds on, ``links`` of the runs of its chain, by name.
+``parent`` of the run that a model builds on, ``links`` of the runs of its chain, by name. Anywhere in a change, what
+stands under the name of a scale holds at that scale: ``train.max_steps: {smoke: 150, small: 800}``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
+
+from vaebench.config.choices import choices
 
 Change = Mapping[str, Any]
 
@@ -20,6 +24,29 @@ def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
             both = isinstance(value, Mapping) and isinstance(found.get(name), Mapping)
             found[name] = merged(found[name], value) if both else value
     return found
+
+
+@cache
+def scales() -> frozenset[str]:
+    """The names of the scales."""
+    return frozenset(choices("scale"))
+
+
+def at_scale(change: Change, scale: str) -> dict[str, Any]:
+    """What a change is at a scale: what it says of this one comes last, what it says of others goes."""
+    if not change:
+        return {}
+    found = {}
+    for name, value in change.items():
+        if name in scales():
+            continue
+        if not isinstance(value, Mapping) or not value:
+            found[name] = value
+        elif scales().issuperset(value) and not isinstance(value.get(scale, {}), Mapping):
+            found[name] = value[scale]
+        elif here := at_scale(value, scale):
+            found[name] = here
+    return merged(found, at_scale(change.get(scale) or {}, scale))
 
 
 def words(change: Change, *, within: str = "") -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """Claims as the YAML writes them: several at once, over a grid, their sentences made of labels.
 
-``row``, ``column`` and ``than`` may be lists: a claim for each combination; ``pairs`` maps rows to what each is
-compared with. A claim that names rows or columns of a grid is repeated over it; the name of an axis limits that
-(``K: [256, 1024]``). It may have a ``grid`` of its own too.
+``lower``, ``higher`` and ``within`` name the columns in which ``row`` is that, compared with ``than``. All of them may
+be lists: a claim for each combination; ``pairs`` maps rows to what each is compared with. A claim that names rows or
+columns of a grid is repeated over it; the name of an axis limits that (``K: [256, 1024]``). It may have a ``grid`` of
+its own too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from vaebench.papers.records import Column, Row
 
 _RELATIONS = {"lower": "below", "higher": "above"}
+_MOVES = {"lower": "falls", "higher": "rises"}
+HOLDS = ("lower", "higher", "within")
 _ROWS = ("row", "than")
 
 
@@ -37,25 +40,30 @@ class Claims:
             if isinstance(claim, list):
                 yield from self.spread(claim)
                 continue
+            said = [(column, holds) for holds in claim if holds in HOLDS for column in _listed(claim[holds])]
+            if not said:
+                self.mistakes.append(f"claim {name_of(claim)}: says none of {', '.join(HOLDS)}")
+            rest = {key: value for key, value in claim.items() if key not in ("pairs", "row", "than", *HOLDS)}
             pairs = claim["pairs"].items() if "pairs" in claim else [(claim.get("row"), claim.get("than"))]
-            for row, than in pairs:
-                sides = {"row": row, "than": than, "column": claim.get("column")}
-                listed = (side if isinstance(side, list) else [side] for side in sides.values())
-                rest = {key: value for key, value in claim.items() if key not in ("pairs", *sides)}
-                for names in itertools.product(*listed):
-                    named = {side: name for side, name in zip(sides, names, strict=True) if name is not None}
-                    yield from self._over_grid({**named, **rest})
+            for rows, thans in pairs:
+                for row, than, (column, holds) in itertools.product(_listed(rows), _listed(thans), said):
+                    named = {"row": row, "than": than, "column": column, "holds": holds}
+                    yield from self._over_grid({side: name for side, name in named.items() if name is not None} | rest)
 
     def _over_grid(self, claim: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        axes: dict[str, list[Any]] = {name: list(values) for name, values in claim.pop("grid", {}).items()}
+        axes: dict[str, list[Any]] = {name: list(values) for name, values in (claim.pop("grid", None) or {}).items()}
         for side in ("row", "than", "column", "than_column"):
-            for entry in (
-                one for one in self._entries(side).values() if one.written and one.written == claim.get(side)
-            ):
+            for entry in (one for one in self._entries(side).values() if one.written == claim.get(side, ...)):
                 for name, value in entry.point.items():
                     axes.setdefault(name, []).append(value)
         axes = {name: list(dict.fromkeys(values)) for name, values in axes.items()}
-        wanted = {name: claim.pop(name, values) for name, values in axes.items()}
+        wanted = {name: _listed(claim.pop(name, values)) for name, values in axes.items()}
+        odd = [
+            f"{name}={v!r}; Valid: {axes[name]}" for name, those in wanted.items() for v in those if v not in axes[name]
+        ]
+        self.mistakes.extend(f"claim {name_of(claim)}: {line}" for line in odd)
+        if odd:
+            return
         for point in grid.points(wanted):
             one = grid.at(claim, point, axes)
             one |= {side: self._placed(side, one[side], point) for side in ("row", "than", "column") if side in one}
@@ -75,15 +83,18 @@ class Claims:
 
     def _text(self, claim: Mapping[str, Any], point: grid.Point, given: str | None) -> str:
         """The sentence that is given or made, with its gaps filled; the remark; values of the rows' grid not named."""
-        gaps: dict[str, Any] = dict(point)
+        holds = str(claim["holds"])
+        gaps: dict[str, Any] = {**point, "relation": _RELATIONS.get(holds, holds), "moves": _MOVES.get(holds, holds)}
         own: dict[str, Any] = {}
         for side in ("row", "than", "column"):
             entry = self._entries(side).get(claim.get(side, ""))
-            called = (entry.short or entry.label) if entry else claim.get(side, "")
+            called = str((entry.short or entry.label) if entry else claim.get(side, ""))
             gaps |= {side: called, f"{side}'s": _possessive(called), f"{side}_label": entry.label if entry else called}
             if entry and side in _ROWS:
                 gaps |= {f"{side}_{name}": value for name, value in entry.point.items()}
-                own |= {name: value for name, value in entry.point.items() if name in point}
+                own |= {
+                    name: value for name, value in entry.point.items() if name in point and "{" not in entry.written
+                }
         text = given or self._sentence(claim, gaps["column"])
         try:
             filled = text.format_map(gaps)
@@ -97,12 +108,12 @@ class Claims:
 
     def _sentence(self, claim: Mapping[str, Any], column: str) -> str:
         """``PSNR of {row} above {than's}``; what a column's label says behind a comma comes last."""
-        entry, holds = self.columns.get(claim.get("column", "")), str(claim.get("holds"))
+        entry, holds = self.columns.get(claim["column"]), claim["holds"]
         unit = f" {entry.unit}" if entry and entry.unit else ""
         factor, margin = claim.get("factor", 1), claim.get("margin", 0)
         other = f"{claim['value']}{unit}" if "value" in claim else "{than's}"
         times = {1: "", 2: "twice "}.get(factor, f"{factor} times ")
-        relation = f"within {margin}{unit} of" if holds == WITHIN else _RELATIONS.get(holds, holds)
+        relation = f"within {margin}{unit} of" if holds == WITHIN else _RELATIONS[holds]
         beyond = f" plus {margin}{unit}" if margin and holds != WITHIN else ""
         quantity, *rest = column.split(", ", 1)
         return ", ".join([f"{quantity} of {{row}} {relation} {times}{other}{beyond}", *rest])
@@ -117,6 +128,10 @@ def name_of(claim: Mapping[str, Any]) -> str:
 def short(label: str) -> str:
     """What to call a row whose label says more: ``DINO`` of ``DINO: self-supervised features``."""
     return re.split(r", |: | \(", label)[0]
+
+
+def _listed(names: Any) -> list[Any]:
+    return names if isinstance(names, list) else [names]
 
 
 def _possessive(name: str) -> str:

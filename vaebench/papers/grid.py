@@ -17,8 +17,8 @@ Point = Mapping[str, Any]
 def spread(entries: Mapping[str, Mapping[str, Any]], joint: str) -> dict[str, dict[str, Any]]:
     """Rows or columns by their final names: a row ``fsq`` becomes ``fsq_256`` and ``fsq_1024``, joined by ``joint``.
 
-    Each that was repeated knows its ``point`` of the grid and the name it is ``written`` under; a label without the
-    values gets them at its end.
+    A name with a gap is filled instead: ``{m}_greedy``. Each that was repeated knows its ``point`` of the grid and the
+    name it is ``written`` under; a label without the values gets them at its end.
     """
     found: dict[str, dict[str, Any]] = {}
     for name, entry in entries.items():
@@ -33,7 +33,8 @@ def spread(entries: Mapping[str, Mapping[str, Any]], joint: str) -> dict[str, di
             label = str(here.get("label", ""))
             if template.get("label") == label:
                 here = {"short": label, **here, "label": ", ".join([label, *values])}
-            found[joint.join([name, *values])] = {**here, "point": point, "written": name}
+            own = str(at(name, point, axes)) if "{" in name else joint.join([name, *values])
+            found[own] = {**here, "point": point, "written": name}
     return found
 
 

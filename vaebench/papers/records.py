@@ -7,9 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from vaebench.papers.changes import Change, merged, words
+from annotated_types import Interval
+
+from vaebench.config.signatures import Count, NonNegative, OneOf, Positive
+from vaebench.papers.changes import Change, at_scale, merged, scales, words
+
+Scale = Annotated[str, OneOf(scales)]
+Digits = Annotated[int, Interval(ge=0, le=15)]
 
 
 @dataclass(frozen=True)
@@ -17,8 +23,8 @@ class Row:
     """One row: the training it stands for. ``columns``: only these are measured (empty: all).
 
     ``experiment``: empty where the paper quotes another work's numbers; such a row is never run, and claims compare
-    with what is printed. ``set`` changes it, ``at`` by scale, ``on_stand_in`` where the table runs on its stand-in;
-    ``options`` are those of the suites that measure it.
+    with what is printed. ``set`` changes it, ``on_stand_in`` where the table runs on its stand-in; ``options`` are
+    those of the suites that measure it.
     ``scales``: at which it is run (empty: all). ``failed``: columns in which the paper says that the training failed.
     ``measures`` fills the ``{measures}`` of a column's measurement (which selector picks); with ``optional`` a
     measurement that the data cannot give is left empty. ``short``: what a claim's sentence calls it. ``point``: where
@@ -29,11 +35,10 @@ class Row:
     label: str
     experiment: str
     set: Change = field(default_factory=dict)
-    at: Mapping[str, Change] = field(default_factory=dict)
     on_stand_in: Change = field(default_factory=dict)
     options: Change = field(default_factory=dict)
     columns: tuple[str, ...] = ()
-    scales: tuple[str, ...] = ()
+    scales: tuple[Scale, ...] = ()
     failed: tuple[str, ...] = ()
     note: str = ""
     measures: str = ""
@@ -63,13 +68,13 @@ class Column:
     label: str
     suite: str
     measurement: str
-    better: str
-    digits: int
+    better: Literal["lower", "higher", "none"]
+    digits: Digits
     unit: str = ""
-    tolerance: float | None = None
+    tolerance: NonNegative | None = None
     optional: bool = False
     stage: str = ""
-    snapshot: int | None = None
+    snapshot: Count | None = None
     minus: str = ""
     options: Change = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
@@ -95,13 +100,13 @@ class Claim:
     text: str
     row: str
     column: str
-    holds: str
+    holds: Literal["lower", "higher", "within"]
     than: str = ""
     than_column: str = ""
     value: float | None = None
-    factor: float = 1.0
-    margin: float = 0.0
-    kind: str = "paper"
+    factor: Positive = 1.0
+    margin: NonNegative = 0.0
+    kind: Literal["paper", "control", "gate", "watch"] = "paper"
 
     @property
     def asserted(self) -> bool:
@@ -120,7 +125,7 @@ class Readings:
 
     axes: Mapping[str, Mapping[str, Change]]
     of: tuple[Mapping[str, Any], ...]
-    units: Mapping[str, float]
+    units: Mapping[str, Positive]
     must_match: tuple[str, ...] = ()
 
 
@@ -131,9 +136,9 @@ class Table:
     ``datasets``: by scale, the sets it is measured on one by one, where that is not just ``dataset``; ``stand_ins``: by
     scale, sets that stand for them. ``stand_in``: the embedded set that is taken where none of them can be had; empty:
     the table is not run then. ``train_on``: the set a model is trained on, by the set it is measured on, where they
-    differ. ``seeds``: by scale, where not the scale's own number; ``at``: by scale, what it changes of all rows;
-    ``stages_at``: of the columns' stages. ``features``: by scale, the network behind Frechet distances where it is at
-    hand and images fit it. ``options``: by scale and suite, those of the suite.
+    differ. ``seeds``: by scale, where not the scale's own number. ``set``: what is changed of all rows, ``stages``: of the
+    columns' stages, ``options``: by suite, of the suites. ``features``: by scale, the network behind Frechet distances
+    where it is at hand and images fit it.
     """
 
     caption: str
@@ -142,14 +147,14 @@ class Table:
     columns: Mapping[str, Column]
     reported: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
-    seeds: Mapping[str, int] = field(default_factory=dict)
-    at: Mapping[str, Change] = field(default_factory=dict)
-    stages_at: Mapping[str, Change] = field(default_factory=dict)
-    options: Mapping[str, Mapping[str, Change]] = field(default_factory=dict)
-    features: Mapping[str, str] = field(default_factory=dict)
+    seeds: Mapping[Scale, Count] = field(default_factory=dict)
+    set: Change = field(default_factory=dict)
+    stages: Change = field(default_factory=dict)
+    options: Mapping[str, Change] = field(default_factory=dict)
+    features: Mapping[Scale, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    datasets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    stand_ins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    datasets: Mapping[Scale, tuple[str, ...]] = field(default_factory=dict)
+    stand_ins: Mapping[Scale, tuple[str, ...]] = field(default_factory=dict)
     stand_in: str = "digits"
     train_on: Mapping[str, str] = field(default_factory=dict)
     study: Readings | None = None
@@ -200,16 +205,16 @@ class Table:
     def training(self, row: Row, scale: str, *, stand_in: bool = False) -> tuple[str, ...]:
         """What is changed of a row's experiment, as overrides: by the table, then by the row."""
         there = row.on_stand_in if stand_in else {}
-        return words(merged(self.at.get(scale, {}), row.set, there, row.at.get(scale, {})))
+        return words(merged(*(at_scale(change, scale) for change in (self.set, row.set, there))))
 
     def stage(self, scale: str) -> tuple[str, ...]:
         """The same of the columns' stages."""
-        return words(self.stages_at.get(scale, {}))
+        return words(at_scale(self.stages, scale))
 
     def suite(self, column: Column, row: Row, scale: str) -> tuple[str, ...]:
         """The suite that measures a cell, and its options, as overrides."""
-        here = self.options.get(scale, {}).get(column.suite, {})
-        return (f"suite={column.suite}", *words(merged(here, column.options, row.options), within="suite"))
+        here = (self.options.get(column.suite, {}), column.options, row.options)
+        return (f"suite={column.suite}", *words(merged(*(at_scale(one, scale) for one in here)), within="suite"))
 
     def trained_on(self, dataset: str) -> str:
         """The set behind the models that are measured on ``dataset``."""
@@ -224,6 +229,6 @@ class Paper:
     title: str
     authors: str
     source: str
-    year: int
+    year: Count
     tables: Mapping[str, Table]
     unstated: Mapping[str, str] = field(default_factory=dict)

@@ -13,11 +13,9 @@ from dataclasses import MISSING, fields, replace
 from functools import cache
 from typing import Any, TypeVar
 
-import yaml
-
-from vaebench.config.choices import choices, conf_dir
+from vaebench.config.choices import choices, leaf
 from vaebench.errors import UserError, unknown
-from vaebench.papers import grid, printed
+from vaebench.papers import grid, printed, shape
 from vaebench.papers.changes import merged
 from vaebench.papers.claims import Claims, short
 from vaebench.papers.mistakes import in_study, in_table
@@ -36,36 +34,29 @@ def names() -> list[str]:
 @cache
 def load(name: str) -> Paper:
     """The paper ``conf/paper/<name>.yaml``. Raises `UserError` with one line per mistake in it."""
-    if name not in names():
-        raise UserError(unknown("paper", name, names()))
-    path = conf_dir() / "paper" / f"{name}.yaml"
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"conf/paper/{name}.yaml: is not YAML ({str(error).splitlines()[0]})") from error
-    return parse(name, data)
+    return parse(name, leaf("paper", name))
 
 
 def parse(name: str, data: Any) -> Paper:
     """A paper from plain data. Raises `UserError` with one line per mistake."""
-    mistakes: list[str] = []
     where = f"paper {name}"
-    if not isinstance(data, Mapping):
-        raise UserError(f"{where}: expected a mapping with title, source, tables")
-    shared = {key: data.get(key) or {} for key in ("every_table", "quantities", "parts")}
-    own = {key: value for key, value in data.items() if key not in shared}
+    mistakes = list(shape.mistakes(where, data or {}, shape.PAPER))
+    if mistakes:
+        raise UserError(*mistakes)
+    own = {key: value for key, value in (data or {}).items() if value is not None}
+    shared = {key: own.pop(key, {}) for key in ("every_table", "quantities", "parts")}
     tables: dict[str, Table] = {}
-    for key, value in (data.get("tables") or {}).items():
-        taken = [value["takes"]] if isinstance(value.get("takes"), str) else value.get("takes", [])
-        mistakes += [
-            f"{where}, {key}: {unknown('part', n, shared['parts'])}" for n in taken if n not in shared["parts"]
-        ]
-        there = (shared["parts"].get(name, {}) for name in taken)
-        whole = _given(merged(shared["every_table"], *there, {**value, "takes": None}))
-        tables[key] = _table(f"{where}, {key}", whole, shared["quantities"], tables, mistakes)
+    for key, value in own.get("tables", {}).items():
+        found, table_name = {**(value or {})}, f"{where}, {key}"
+        taken = found.pop("takes", None) or []
+        taken = [taken] if isinstance(taken, str) else taken
+        mistakes += [f"{table_name}: {unknown('part', n, shared['parts'])}" for n in taken if n not in shared["parts"]]
+        whole = merged(shared["every_table"], *(shared["parts"].get(part) or {} for part in taken), found)
+        make = _study if "axes" in found else _table
+        tables[key] = make(table_name, _given(whole), shared["quantities"], tables, mistakes)
     if not tables:
         mistakes.append(f"{where}: has no tables")
-    mistakes += [f"{where}: {key} is empty" for key in ("title", "authors", "source") if not data.get(key)]
+    mistakes += [f"{where}: {key} is empty" for key in ("title", "authors", "source") if not own.get(key)]
     paper = _record(Paper, {**own, "name": name, "tables": tables}, where, mistakes)
     if mistakes:
         raise UserError(*dict.fromkeys(mistakes))
@@ -73,42 +64,66 @@ def parse(name: str, data: Any) -> Paper:
 
 
 def _table(
-    where: str,
-    data: dict[str, Any],
-    quantities: Mapping[str, Any],
-    earlier: Mapping[str, Table],
-    mistakes: list[str],
+    where: str, data: dict[str, Any], quantities: Mapping[str, Any], earlier: Mapping[str, Table], mistakes: list[str]
 ) -> Table:
-    """A printed table, or with ``axes`` a study of earlier ones. ``protocol``, ``reading``: shared by its columns."""
-    if "axes" in data:
-        return _study(where, data, earlier, mistakes)
-    every = {key: data.pop(key, {}) for key in ("protocol", "reading", "every_column", "every_row")}
-    own = {key: data.pop(key, {}) for key in ("columns", "rows", "reported", "claims")}
-    named = {key: {} for key in own["columns"]} if isinstance(own["columns"], list) else own["columns"]
-    facts = {key: every[key] for key in ("protocol", "reading")}
-    whole = {k: merged(facts, every["every_column"], quantities.get(k, {}), v or {}) for k, v in named.items()}
+    """A table whose rows are written out.
+
+    ``protocol``, ``reading``: shared by its columns. Printed numbers are on the table's own set unless they say so.
+    """
+    del earlier
+    data |= _sets(data.get("dataset"))
+    own = {key: data.pop(key, {}) for key in ("every_column", "every_row", "columns", "rows", "claims")}
+    facts = {"protocol": data.pop("protocol", {}), "reading": data.pop("reading", {})}
+    if data.get("reported"):
+        facts["protocol"] = _given({"dataset": data.get("dataset"), **facts["protocol"]})
+    named = _named(own["columns"]).items()
+    whole = {k: merged(facts, own["every_column"], quantities.get(k) or {}, _labelled(v)) for k, v in named}
     columns = {
         key: _record(Column, {"measurement": key, **_given(value)}, f"{where}, column {key}", mistakes)
         for key, value in grid.spread(whole, "@").items()
     }
-    reported, failed, lines = printed.read(own["reported"] or "", columns)
-    whole = {key: merged(every["every_row"], value or {}) for key, value in own["rows"].items()}
-    rows = {
-        key: _record(Row, {**_of_label(value), "failed": failed.get(key, ())}, f"{where}, row {key}", mistakes)
-        for key, value in grid.spread(whole, "_").items()
-    }
-    found = list(Claims(rows, columns, lines).spread(own["claims"]))
-    mistakes += [f"{where}, {line}" for line in lines]
-    claims = tuple(_record(Claim, one, f"{where}, claim {one['id']}", mistakes) for one in found)
-    claims = tuple(replace(c, than=c.than or c.row, than_column=c.than_column or c.column) for c in claims)
+    reported, failed, lines = printed.read(data.pop("reported", ""), columns)
+    whole = {key: _filled(key, merged(own["every_row"], _labelled(value))) for key, value in own["rows"].items()}
+    rows = {}
+    for key, value in grid.spread(whole, "_").items():
+        found = {"short": short(str(value.get("label", ""))), **_given(value), "failed": failed.pop(key, ())}
+        rows[key] = _record(Row, found, f"{where}, row {key}", mistakes)
+    lines += [f"reported: {unknown('row', key, rows)}" for key in failed]
+    claims = []
+    for one in Claims(rows, columns, lines).spread(own["claims"]):
+        claim = _record(Claim, one, f"{where}, claim {one['id']}", mistakes)
+        claims.append(replace(claim, than=claim.than or claim.row, than_column=claim.than_column or claim.column))
     parts = {"rows": rows, "columns": columns, "reported": reported, "claims": claims}
     table = _record(Table, {**data, **parts}, where, mistakes)
+    mistakes += (f"{where}, {line}" for line in lines)
     mistakes += in_table(where, table)
     return table
 
 
-def _of_label(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {"short": short(str(row.get("label", ""))), **_given(row)}
+def _named(columns: Any) -> Mapping[str, Any]:
+    """A list of columns names `quantities`."""
+    return dict.fromkeys(columns) if isinstance(columns, list) else columns
+
+
+def _labelled(entry: Any) -> Mapping[str, Any]:
+    """A text is a label."""
+    return {"label": entry} if isinstance(entry, str) else entry or {}
+
+
+def _filled(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with its name in place of ``{row}``."""
+    return dict(grid.at(row, {"row": name}, {"row": ()}))
+
+
+def _sets(dataset: Any) -> dict[str, Any]:
+    """A table's sets by scale: the paper's; at other scales some of these, or what stands for them."""
+    if not isinstance(dataset, Mapping) or not dataset.get("paper"):
+        return {}
+    sets = {scale: [names] if isinstance(names, str) else names for scale, names in _given(dataset).items()}
+    own = sets["paper"]
+    if {name for names in sets.values() for name in names} == set(own):
+        return {"dataset": own[0], "datasets": sets}
+    return {"dataset": own[0], "stand_ins": {scale: names for scale, names in sets.items() if scale != "paper"}}
 
 
 def _given(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,11 +131,12 @@ def _given(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if value is not None}
 
 
-def _study(where: str, data: dict[str, Any], earlier: Mapping[str, Table], mistakes: list[str]) -> Table:
-    """The rows of a study: for each printed row it re-reads, every combination of the axes that row depends on."""
-    own: dict[str, Any] = {key: data.pop(key) for key in ("axes", "of", "units", "must_match") if key in data}
-    axes = own.get("axes", {})
-    own["axes"] = {axis: {str(name): change for name, change in answers.items()} for axis, answers in axes.items()}
+def _study(
+    where: str, data: dict[str, Any], quantities: Mapping[str, Any], earlier: Mapping[str, Table], mistakes: list[str]
+) -> Table:
+    """A study of earlier tables: for each printed row it re-reads, every combination of the axes that row depends on."""
+    del quantities
+    own = {key: data.pop(key) for key in ("axes", "of", "units", "must_match") if key in data}
     readings = _record(Readings, own, where, mistakes)
     rows: dict[str, Row] = {}
     columns: dict[str, Column] = {}
@@ -146,7 +162,7 @@ def _study(where: str, data: dict[str, Any], earlier: Mapping[str, Table], mista
             )
             reported[key] = {name: there.reported[entry["row"]][name] for name in entry["columns"]}
     parts = {"rows": rows, "columns": columns, "reported": reported, "study": readings}
-    return _record(Table, {**data, **parts}, where, mistakes)
+    return _record(Table, {**data, **_sets(data.get("dataset")), **parts}, where, mistakes)
 
 
 def study_row(table: str, row: str, reading: Mapping[str, str]) -> str:
@@ -155,13 +171,17 @@ def study_row(table: str, row: str, reading: Mapping[str, str]) -> str:
 
 
 def _record(kind: type[Record], data: Mapping[str, Any], where: str, mistakes: list[str]) -> Record:
-    """A record from a mapping; lists become tuples. What is unknown, missing or null is noted in ``mistakes``."""
+    """A record from a mapping; lists become tuples. What is unknown, missing or ill-typed is noted in ``mistakes``."""
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    mistakes += [f"{where}: {unknown('key', key, known)}" for key in data if key not in known]
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+    mistakes += [f"{where}: {unknown('key', str(key), known)}" for key in data if key not in known]
+    values = {}
+    for name, value in ((name, value) for name, value in data.items() if name in known):
+        lines = list(shape.of_field(kind, name, value))
+        mistakes += [f"{where}: {line}" for line in lines]
+        if not lines:
+            values[name] = tuple(value) if isinstance(value, list) else value
     for name, entry in known.items():
-        required = entry.default is MISSING and entry.default_factory is MISSING
-        if required and values.get(name) is None:
-            mistakes.append(f"{where}: {name} is missing")
+        if entry.default is MISSING and entry.default_factory is MISSING and name not in values:
+            mistakes += [] if name in data else [f"{where}: {name} is missing"]
             values[name] = None
     return kind(**values)
