@@ -6,7 +6,7 @@ The encoder can be given some of the patches only, the decoder fills in for the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -53,11 +53,7 @@ class ViTAutoencoder(nn.Module):
     def __post_init__(self) -> None:
         super().__init__()
         channels, height, across = self.input_shape
-        require(
-            _width_mistake("", self.width, self.heads),
-            _width_mistake("decoder_", self.decoder_width, self.decoder_heads),
-            _shape_mistake(height, across, self.patch),
-        )
+        require(*self._mistakes())
         self.grid = (height // self.patch, across // self.patch)
         self.latent_shape = (self.latent_channels, *self.grid)
         self.encoder = ViTEncoder(
@@ -77,6 +73,22 @@ class ViTAutoencoder(nn.Module):
             smooth=self.smooth,
         )
         self.apply(_initialise)
+
+    def _mistakes(self) -> Iterator[str]:
+        """Heads share the width evenly, positions are four equal parts of it, patches fill the images."""
+        for part, width, heads in (
+            ("", self.width, self.heads),
+            ("decoder_", self.decoder_width, self.decoder_heads),
+        ):
+            if width % heads or width % 4:
+                option = f"model.network.{part}width={width}"
+                yield f"{option}: expected a multiple of 4 and of model.network.{part}heads={heads}"
+        height, across = self.input_shape[1:]
+        if height % self.patch or across % self.patch:
+            yield (
+                f"model.network.patch={self.patch}: the sides of {height} x {across} images are no multiples of it; "
+                "choose another patch, dataset or dataset.shape"
+            )
 
     @property
     def last_weight(self) -> nn.Parameter:
@@ -215,20 +227,3 @@ def _initialise(module: nn.Module) -> None:
     elif isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)
-
-
-def _width_mistake(part: str, width: int, heads: int) -> str | None:
-    """Each head gets the same share of the width, and the positions are four equal parts of it."""
-    if width % heads == 0 and width % 4 == 0:
-        return None
-    return f"model.network.{part}width={width}: expected a multiple of 4 and of model.network.{part}heads={heads}"
-
-
-def _shape_mistake(height: int, width: int, patch: int) -> str | None:
-    """The sides of the images are multiples of ``patch``."""
-    if not (height % patch or width % patch):
-        return None
-    return (
-        f"model.network.patch={patch}: the sides of {height} x {width} images are no multiples of it; "
-        "choose another patch, dataset or dataset.shape"
-    )
