@@ -165,7 +165,7 @@ class DMVAE(FeatureModel):
 
     def adopt(self, role: str, parent: nn.Module) -> None:
         """Start with another network's weights, then take the teacher; or the classifier of the perceptual term."""
-        taken = {"start": self._start, "teacher": self._teach, "perceptual": self.reconstruction.perceive}
+        taken = {"start": self._start, "teacher": self._teach, "perceptual": self.reconstruction.perceptual.perceive}
         taken[role](parent)
 
     def _start(self, trained: nn.Module) -> None:

@@ -77,7 +77,7 @@ class GridAutoencoder(AdversarialOptions, grid.GridModel):
 
     def adopt(self, role: str, parent: nn.Module) -> None:
         """Take the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
-        self.reconstruction.perceive(parent)
+        self.reconstruction.perceptual.perceive(parent)
 
     def _reconstructed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images in [-1, 1] -> reconstruction, mean, log-variance, all float32."""

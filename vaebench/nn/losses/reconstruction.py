@@ -106,10 +106,6 @@ class ReconstructionLoss(nn.Module):
         assert self.adversary is not None
         return self.adversary.loss(x, step, lambda images: make(images).float())
 
-    def perceive(self, classifier: nn.Module) -> None:
-        """Take the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
-        self.perceptual.perceive(classifier)
-
 
 class Perceptual:
     """``kind`` none, classifier (`layer_distance` in a classifier that `perceive` hands over) or lpips (VGG16).
