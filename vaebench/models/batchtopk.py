@@ -69,7 +69,7 @@ class BatchTopK(FlatVAE):
         entries = latents.importance(self.kind, z=z, mu=mu, logvar=logvar, center=center)
         if self.granularity == "dimension":
             scores = entries.mean(dim=0)
-            self._average.update(scores)
+            cast("MovingAverage", self.importance).update(scores)
             return top_mask(scores, self.k)
         mask = top_mask(entries.flatten(), self.k * len(entries)).view_as(entries)
         self.threshold.update(smallest_positive(entries, mask))
@@ -120,11 +120,7 @@ class BatchTopK(FlatVAE):
     def importance_ema(self) -> Tensor:
         """The moving average of the importance of each dimension, ``[l]``."""
         self._check_dimension()
-        return self._average.read()
-
-    @property
-    def _average(self) -> MovingAverage:
-        return cast("MovingAverage", self.importance)
+        return cast("MovingAverage", self.importance).read()
 
     def _check_dimension(self) -> None:
         if self.granularity != "dimension":

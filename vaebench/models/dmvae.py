@@ -6,7 +6,7 @@ Time 0 is noise and 1 is data, as in the authors' code; their formulas run the o
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Literal
@@ -66,11 +66,7 @@ class DMVAE(FeatureModel):
 
     def __post_init__(self) -> None:
         score = self._score_options()
-        require(
-            *matching.time_mistakes(self.times, self.anneal_to, self.anneal_steps),
-            _law_mistake(self.law) if self.closed_form else None,
-            *self._label_mistakes(score),
-        )
+        require(*self._mistakes(score))
         self._build(stochastic=False)
         self.by_class = self.conditioning == "class"
         self.classes: int = score["classes"]
@@ -148,16 +144,15 @@ class DMVAE(FeatureModel):
         if any(name not in teacher for name in _SCORE):
             name = str(teacher.get("_target_")).rpartition(".")[2]
             raise UserError(f"chain.teacher: {name} is no latent diffusion model; name one (experiment=dmvae/teacher)")
-        by_class = None
+        impossible = []
         if options["conditioning"] == "class" and not teacher["classes"]:
-            by_class = (
+            impossible.append(
                 f"model.conditioning=class: reference {about.get('name', 'of the teacher')} has no labels, so its "
                 "teacher knows no classes; set model.conditioning=none"
             )
-        formless = None
         if options["closed_form"] and law is None:
-            formless = "model.closed_form=true: only reference=gaussian and reference=gmm have a closed form"
-        require(by_class, formless)
+            impossible.append("model.closed_form=true: only reference=gaussian and reference=gmm have a closed form")
+        require(*impossible)
         closed = law is not None if options["closed_form"] is None else options["closed_form"]
         weight = about.get("dm_weight", 10.0) if options["dm_weight"] is None else options["dm_weight"]
         return options | {
@@ -170,7 +165,7 @@ class DMVAE(FeatureModel):
 
     def adopt(self, role: str, parent: nn.Module) -> None:
         """Start with another network's weights, then take the teacher; or the classifier of the perceptual term."""
-        taken = {"start": self._start, "teacher": self._teach, "perceptual": self.reconstruction.perceive}
+        taken = {"start": self._start, "teacher": self._teach, "perceptual": self.reconstruction.perceptual.perceive}
         taken[role](parent)
 
     def _start(self, trained: nn.Module) -> None:
@@ -186,7 +181,7 @@ class DMVAE(FeatureModel):
         averaged: Any = getattr(teacher, "averaged", None)
         if not isinstance(averaged, Averaged) or not isinstance(averaged.network, dit.DiT):
             raise UserError(f"DMVAE's teacher is a latent diffusion model (model=ldm), not {type(teacher).__name__}")
-        require(self._misshapen(teacher), self._misnormalised(teacher))
+        require(*self._unlike(teacher))
         try:
             self.student.load_state_dict(averaged.network.state_dict())
         except RuntimeError as error:
@@ -242,56 +237,50 @@ class DMVAE(FeatureModel):
         require(*signatures.mistakes("model.score", self.score, dit.DiT, needed_by="DiT", provided={"latent_shape"}))
         return self.score
 
-    def _label_mistakes(self, score: Mapping[str, Any]) -> list[str | None]:
-        """One line for each thing that is asked of the flows and that they have no labels for."""
-        by_class, null = self.conditioning == "class", score["classes"] > 0 and score["null"]
-        guided = self.guidance != 1
-        unlabelled = unguided = None
+    def _mistakes(self, score: Mapping[str, Any]) -> Iterator[str]:
+        """One line for each two options that do not go together, and for what the flows have no labels for."""
+        yield from matching.time_mistakes(self.times, self.anneal_to, self.anneal_steps)
+        if self.closed_form and self.law is None:
+            yield (
+                "model.law=null: model.closed_form=true needs one, and the reference has none; set "
+                "model.closed_form=false"
+            )
+        by_class, guided = self.conditioning == "class", self.guidance != 1
         if by_class and not score["classes"]:
-            unlabelled = "model.conditioning=class: the teacher knows no classes; set model.conditioning=none"
+            yield "model.conditioning=class: the teacher knows no classes; set model.conditioning=none"
         if guided and (self.closed_form or not by_class):
-            unguided = f"model.guidance={self.guidance}: without classes there is nothing to be guided to; use 1"
+            yield f"model.guidance={self.guidance}: without classes there is nothing to be guided to; use 1"
         needs = {
             f"model.guidance={self.guidance}": guided and by_class and not self.closed_form,
             f"model.label_dropout={self.label_dropout}": self.label_dropout > 0 and by_class,
-            "model.conditioning=none": not by_class and score["classes"] > 0,
+            "model.conditioning=none": not by_class,
         }
-        lines = [
-            f"{option}: the teacher was trained with label_dropout=0 and has no label for any class; train it with 0.1"
-            for option, needed in needs.items()
-            if needed and not null and not unlabelled
-        ]
-        return [unlabelled, unguided, *lines]
+        for option, needed in needs.items():
+            if needed and score["classes"] and not score["null"]:
+                yield (
+                    f"{option}: the teacher was trained with label_dropout=0 and has no label for any class; "
+                    "train it with 0.1"
+                )
 
-    def _misshapen(self, teacher: Any) -> str | None:
-        if tuple(teacher.latent_shape) == tuple(self.latent_shape):
-            return None
-        return (
-            f"model.latent_channels={self.latent_shape[0]}: latents are {list(self.latent_shape)}, the teacher's are "
-            f"{list(teacher.latent_shape)}; train it on a reference for this tokenizer"
-        )
-
-    def _misnormalised(self, teacher: Any) -> str | None:
-        """Teacher, student and matching share one mean and one deviation; where there are no values none differ."""
-        if self.latent_mean.is_meta:
-            return None
+    def _unlike(self, teacher: Any) -> Iterator[str]:
+        """One line for each thing about a teacher's latents that is not so with these; there may be no values yet."""
+        if tuple(teacher.latent_shape) != tuple(self.latent_shape):
+            yield (
+                f"model.latent_channels={self.latent_shape[0]}: latents are {list(self.latent_shape)}, the teacher's "
+                f"are {list(teacher.latent_shape)}; train it on a reference for this tokenizer"
+            )
         ours, theirs = (self.latent_mean, self.latent_std), (teacher.mean, teacher.std)
-        if all(torch.allclose(their.to(our.device), our) for our, their in zip(ours, theirs, strict=True)):
-            return None
-        return (
-            f"the tokenizer's latents have mean {float(ours[0]):.4g} and deviation {float(ours[1]):.4g}, the teacher "
-            f"was trained with {_values(theirs[0])} and {_values(theirs[1])}; train it with "
-            "model.statistics=autoencoder on a reference for this tokenizer"
-        )
+        if not self.latent_mean.is_meta and not all(
+            torch.allclose(their.to(our.device), our) for our, their in zip(ours, theirs, strict=True)
+        ):
+            yield (
+                f"the tokenizer's latents have mean {float(ours[0]):.4g} and deviation {float(ours[1]):.4g}, the "
+                f"teacher was trained with {_values(theirs[0])} and {_values(theirs[1])}; train it with "
+                "model.statistics=autoencoder on a reference for this tokenizer"
+            )
 
 
 def _values(x: Tensor) -> str:
     """The one value of a tensor, or its range."""
     low, high = float(x.min()), float(x.max())
     return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
-
-
-def _law_mistake(law: Mapping[str, Any] | None) -> str | None:
-    if law is not None:
-        return None
-    return "model.law=null: model.closed_form=true needs one, and the reference has none; set model.closed_form=false"

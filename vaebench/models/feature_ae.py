@@ -104,7 +104,11 @@ class FeatureAutoencoder(FeatureModel):
 
     def adopt(self, role: str, parent: nn.Module) -> None:
         """Start with another network's weights, or with an encoder's; or take the classifier of the perceptual term."""
-        taken = {"start": self._start, "encoder": self._take_encoder, "perceptual": self.reconstruction.perceive}
+        taken = {
+            "start": self._start,
+            "encoder": self._take_encoder,
+            "perceptual": self.reconstruction.perceptual.perceive,
+        }
         taken[role](parent)
 
     def load_pretrained(self) -> None:

@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaebench.config.signatures import Count, CountOrNone, NonNegative, checked, require
+from vaebench.config.signatures import NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.nn.latents import bounded_posterior, gaussian_kl, no_kl, reparameterise
-from vaebench.nn.losses.reconstruction import Kind, ReconstructionLoss
+from vaebench.nn.losses.reconstruction import AdversarialOptions, ReconstructionLoss
 from vaebench.nn.networks import grid
 
 
 @checked("model")
 @dataclass(eq=False, repr=False, kw_only=True)
-class GridAutoencoder(grid.GridModel):
+class GridAutoencoder(AdversarialOptions, grid.GridModel):
     """``mse(Dec(z), x) + kl_weight KL + perceptual_weight P + adversarial_weight a G``; test-time latents are means.
 
     MSE over pixels in [-1, 1]. ``KL(q(z|x), N(0, I))``: summed over channels, mean over positions and batch.
@@ -43,26 +43,14 @@ class GridAutoencoder(grid.GridModel):
     noise_std: NonNegative
     stochastic: bool
     kl_weight: NonNegative
-    perceptual: Kind
-    perceptual_weight: NonNegative
-    adversarial_weight: NonNegative
-    adversarial_start: CountOrNone
-    discriminator_layers: Count
-    discriminator_channels: Count
 
     def __post_init__(self, network: Mapping[str, Any]) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         require(no_kl(self.stochastic, self.kl_weight))
         loss = ReconstructionLoss(self.input_shape, {"mse": 1.0}, self.perceptual, self.perceptual_weight)
         self.network = grid.build(network, input_shape=self.input_shape)
         self.latent_shape: tuple[int, int, int] = self.network.latent_shape
-        if self.adversarial_weight:
-            loss.add_discriminator(
-                self.adversarial_weight,
-                start=self.adversarial_start,
-                layers=self.discriminator_layers,
-                channels=self.discriminator_channels,
-            )
+        loss.add_discriminator(self)
         # The loss is no child of this module, its discriminator is: stored weights are called ``discriminator``.
         self.discriminator = loss.discriminator
         vars(self)["reconstruction"] = loss
@@ -89,7 +77,7 @@ class GridAutoencoder(grid.GridModel):
 
     def adopt(self, role: str, parent: nn.Module) -> None:
         """Take the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
-        self.reconstruction.perceive(parent)
+        self.reconstruction.perceptual.perceive(parent)
 
     def _reconstructed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images in [-1, 1] -> reconstruction, mean, log-variance, all float32."""

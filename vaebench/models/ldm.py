@@ -6,7 +6,7 @@ their code; their formulas run the other way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, Literal
@@ -96,7 +96,7 @@ class LDM(dit.DiTOptions, nn.Module):
         with own_draws():
             for rows in spread(len(data), _LOOKED_AT, data.device).split(_BATCH):
                 batch = data.batch(rows)
-                self._check(batch, data.name)
+                require(*self._unfit(batch, data.name))
                 highest = max(highest, int(batch.y.max()))
                 variance, mean = torch.var_mean(batch.x.cpu().double(), (0, 2, 3), correction=0)
                 counts.append(len(rows))
@@ -145,18 +145,16 @@ class LDM(dit.DiTOptions, nn.Module):
             self.std.fill_(parent.latent_std.item())
         self._decoder = Frozen(parent)
 
-    def _check(self, batch: Batch, name: str) -> None:
-        """Raise `UserError` if these latents are not what the model was built for."""
+    def _unfit(self, batch: Batch, name: str) -> Iterator[str]:
+        """One line for each thing about latents that the model was not built for."""
         found, highest = list(batch.x.shape[1:]), int(batch.y.max())
-        shape = classes = None
         if found != list(self._shape):
-            shape = (
+            yield (
                 f"model.latent_shape={list(self._shape)}: the latents of {name} are {found}; "
                 "leave it null, it is filled in from the autoencoder"
             )
         if self.classes and highest >= self.classes:
-            classes = f"model.classes={self.classes}: {name} has labels up to {highest}; give their number, or 0"
-        require(shape, classes)
+            yield f"model.classes={self.classes}: {name} has labels up to {highest}; give their number, or 0"
 
     def check(self, sampling: Sampling) -> None:
         """Raise `UserError` with each value of ``sampling`` that this model cannot be sampled with."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 
@@ -37,6 +38,8 @@ class Tokenised(Protocol):
     chat_template: str
 
 
+@checked("model")
+@dataclass(eq=False, repr=False, kw_only=True)
 class TinyLM(nn.Module):
     """Next-token prediction with transformers' `LlamaModel`; input and output embedding are the same.
 
@@ -44,20 +47,17 @@ class TinyLM(nn.Module):
     multiple of twice ``heads``; ``hidden`` units of a gated layer; ``layers``; ``context`` the longest text in tokens.
     """
 
-    @checked("model")
-    def __init__(
-        self,
-        *,
-        vocabulary: Annotated[int, Interval(ge=8, le=LARGEST)],
-        width: Count,
-        hidden: Count,
-        layers: Count,
-        heads: Count,
-        context: AtLeast2,
-    ) -> None:
+    vocabulary: Annotated[int, Interval(ge=8, le=LARGEST)]
+    width: Count
+    hidden: Count
+    layers: Count
+    heads: Count
+    context: AtLeast2
+
+    def __post_init__(self) -> None:
         super().__init__()
-        if width % (2 * heads):
-            raise UserError(f"model.width={width}: expected a multiple of {2 * heads}, twice model.heads")
+        if self.width % (2 * self.heads):
+            raise UserError(f"model.width={self.width}: expected a multiple of {2 * self.heads}, twice model.heads")
         ensure_torchvision()
         from transformers import LlamaConfig, LlamaModel
 
@@ -65,13 +65,13 @@ class TinyLM(nn.Module):
         self.pattern = self.chat_template = ""
         self.network = LlamaModel(
             LlamaConfig(
-                vocab_size=vocabulary,
-                hidden_size=width,
-                intermediate_size=hidden,
-                num_hidden_layers=layers,
-                num_attention_heads=heads,
-                num_key_value_heads=heads,
-                max_position_embeddings=context,
+                vocab_size=self.vocabulary,
+                hidden_size=self.width,
+                intermediate_size=self.hidden,
+                num_hidden_layers=self.layers,
+                num_attention_heads=self.heads,
+                num_key_value_heads=self.heads,
+                max_position_embeddings=self.context,
                 tie_word_embeddings=True,
                 bos_token_id=None,
                 eos_token_id=None,

@@ -6,7 +6,7 @@ DMD (Yin et al., arXiv 2311.18828) as DMVAE (arXiv 2512.07778, Eq. 8) uses it. T
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,21 +36,18 @@ class Times:
         return low + (self.high - low) * torch.rand(count, device=device)
 
 
-def time_mistakes(times: Sequence[float], anneal_to: float | None, anneal_steps: int | None) -> list[str | None]:
+def time_mistakes(times: Sequence[float], anneal_to: float | None, anneal_steps: int | None) -> Iterator[str]:
     """One line for each option that `Times` cannot be built with."""
     if len(times) != 2 or not 0 <= times[0] < times[1] <= 1:
-        return [f"model.times={list(times)}: expected two rising times from 0 (noise) to 1 (data)"]
-    if anneal_to is None:
-        alone = f"model.anneal_steps={anneal_steps}: is for model.anneal_to, which is null; name the time to rise to"
-        return [alone if anneal_steps is not None else None]
-    outside = late = None
-    if not times[0] <= anneal_to < times[1]:
-        outside = (
-            f"model.anneal_to={anneal_to}: expected a time from {times[0]} up to, not including, {times[1]} (times)"
-        )
-    if anneal_steps is None:
-        late = "model.anneal_steps=null: model.anneal_to needs the number of steps it takes"
-    return [outside, late]
+        yield f"model.times={list(times)}: expected two rising times from 0 (noise) to 1 (data)"
+    elif anneal_to is None and anneal_steps is not None:
+        yield f"model.anneal_steps={anneal_steps}: is for model.anneal_to, which is null; name the time to rise to"
+    elif anneal_to is not None:
+        if not times[0] <= anneal_to < times[1]:
+            expected = f"a time from {times[0]} up to, not including, {times[1]} (times)"
+            yield f"model.anneal_to={anneal_to}: expected {expected}"
+        if anneal_steps is None:
+            yield "model.anneal_steps=null: model.anneal_to needs the number of steps it takes"
 
 
 def guided(network: Network, labels: Tensor, *, null: int, weight: float) -> Velocity:

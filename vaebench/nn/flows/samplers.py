@@ -5,7 +5,7 @@ Time runs from 0 (noise) to 1 (data), as in `vaebench.nn.flows.flow`. States are
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import torch
@@ -21,23 +21,22 @@ Network = Callable[[Tensor, Tensor, Tensor], Tensor]  # state [b ...], times [b]
 LAST = 0.04  # length of the stochastic sampler's last step, which adds no noise (SiT, arXiv 2401.08740)
 
 
-def unfit(sampling: Sampling, *, classes: int, null: bool, channels: int) -> list[str | None]:
+def unfit(sampling: Sampling, *, classes: int, null: bool, channels: int) -> Iterator[str]:
     """One line for each value of the suite's that this model cannot be sampled with.
 
     ``classes``: how many it knows. ``null``: whether it has learnt "any class". ``channels``: of its latents.
     """
-    guided = wide = None
-    if sampling.guidance != 1:
-        if not classes:
-            guided = f"suite.guidance={sampling.guidance}: the model knows no classes to be guided to; use 1"
-        elif not null:
-            guided = (
-                f"suite.guidance={sampling.guidance}: the model was trained with model.label_dropout=0 and has no "
-                "velocity without a class to guide away from; use 1, or train with model.label_dropout=0.1"
-            )
-    if sampling.guidance_channels is not None:
-        wide = whole("suite.guidance_channels", sampling.guidance_channels, 1, channels, "of the latents; null: all")
-    return [guided, wide]
+    option = f"suite.guidance={sampling.guidance}"
+    if sampling.guidance != 1 and not classes:
+        yield f"{option}: the model knows no classes to be guided to; use 1"
+    elif sampling.guidance != 1 and not null:
+        yield (
+            f"{option}: the model was trained with model.label_dropout=0 and has no velocity without a class to guide "
+            "away from; use 1, or train with model.label_dropout=0.1"
+        )
+    wide = sampling.guidance_channels
+    if wide is not None and (line := whole("suite.guidance_channels", wide, 1, channels, "of the latents; null: all")):
+        yield line
 
 
 def times(sampling: Sampling) -> list[float]:

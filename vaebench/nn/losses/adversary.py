@@ -6,6 +6,7 @@ A discriminator of patches, what it sees of images, and both sides' losses.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -78,6 +79,7 @@ def _initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 1.0, _STD)
 
 
+@dataclass(eq=False)
 class Adversary:
     """``weight a G`` with ``G = -mean D(y)`` for the autoencoder, from step ``start`` on; the hinge loss for D.
 
@@ -87,15 +89,12 @@ class Adversary:
     step has made. No module: the model holds the discriminator, which is trained and stored with it.
     """
 
-    def __init__(
-        self, discriminator: PatchDiscriminator, *, weight: float, start: int, augment: bool, consistency_weight: float
-    ) -> None:
-        self.discriminator = discriminator
-        self.weight = weight
-        self.start = start
-        self.augment = augment
-        self.consistency_weight = consistency_weight
-        self._made: tuple[Tensor, Tensor] | None = None  # a batch's images and what was made of them
+    discriminator: PatchDiscriminator
+    weight: float
+    start: int
+    augment: bool
+    consistency_weight: float
+    _made: tuple[Tensor, Tensor] | None = None  # a batch's images and what was made of them
 
     def term(self, y: Tensor, reconstruction: Tensor, last_weight: nn.Parameter, terms: dict[str, Tensor]) -> Tensor:
         """The weighted term of images ``y`` in [-1, 1]; ``reconstruction``: the loss that it is weighed against.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebench.config.signatures import require
+from vaebench.config.signatures import Count, CountOrNone, NonNegative, require
 from vaebench.contracts import LossOutput
 from vaebench.errors import UserError
 from vaebench.nn.losses.adversary import Adversary, PatchDiscriminator, too_deep
@@ -18,6 +19,22 @@ from vaebench.nn.pretrained.frozen import Frozen
 
 Kind = Literal["none", "classifier", "lpips"]
 _PIXELS = {"l1": F.l1_loss, "l2": F.mse_loss, "mse": F.mse_loss}
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class AdversarialOptions:
+    """Options of a model with a `ReconstructionLoss`: of its `Perceptual`, and of its `Adversary`.
+
+    From step ``adversarial_start`` on the discriminator is trained and its opinion counts; with an
+    ``adversarial_weight`` of 0 there is none.
+    """
+
+    perceptual: Kind
+    perceptual_weight: NonNegative
+    adversarial_weight: NonNegative
+    adversarial_start: CountOrNone
+    discriminator_layers: Count
+    discriminator_channels: Count
 
 
 class ReconstructionLoss(nn.Module):
@@ -39,23 +56,19 @@ class ReconstructionLoss(nn.Module):
         self.adversary: Adversary | None = None
 
     def add_discriminator(
-        self,
-        weight: float,
-        *,
-        start: int,
-        layers: int,
-        channels: int,
-        augment: bool = False,
-        consistency_weight: float = 0.0,
+        self, options: AdversarialOptions, *, augment: bool = False, consistency_weight: float = 0.0
     ) -> None:
-        """From step ``start`` on the reconstructions are judged by a `PatchDiscriminator`, see `Adversary`.
+        """Have the reconstructions judged by a `PatchDiscriminator`, see `Adversary`; not with a weight of 0.
 
-        Raises `UserError` for more ``layers`` than the images have room for.
+        Raises `UserError` for more layers than the images have room for.
         """
+        if not options.adversarial_weight:
+            return
+        layers, channels = options.discriminator_layers, options.discriminator_channels
         require(too_deep(layers, self.input_shape))
         self.discriminator = PatchDiscriminator(colours=self.input_shape[0], layers=layers, channels=channels)
         self.adversary = Adversary(
-            self.discriminator, weight=weight, start=start, augment=augment, consistency_weight=consistency_weight
+            self.discriminator, options.adversarial_weight, options.adversarial_start, augment, consistency_weight
         )
 
     @property
@@ -92,10 +105,6 @@ class ReconstructionLoss(nn.Module):
         """The discriminator's turn after the autoencoder's, as `Adversary.loss`."""
         assert self.adversary is not None
         return self.adversary.loss(x, step, lambda images: make(images).float())
-
-    def perceive(self, classifier: nn.Module) -> None:
-        """Take the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
-        self.perceptual.perceive(classifier)
 
 
 class Perceptual:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from vaebench.config.signatures import Count, CountOrNone, NonNegative, checked, require
+from vaebench.config.signatures import Count, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
 from vaebench.nn.latents import bounded_posterior
-from vaebench.nn.losses.reconstruction import Kind, ReconstructionLoss
+from vaebench.nn.losses.reconstruction import AdversarialOptions, ReconstructionLoss
 from vaebench.nn.networks import features
 
 # Of a model that begins with another run's network: what it has of it.
@@ -44,21 +44,21 @@ class FeatureNetwork(nn.Module):
         stochastic: bool,
     ) -> None:
         super().__init__()
-        if encoder is None or head_width is None or latent_channels is None or decoder is None:
-            given = {"encoder": encoder, "head_width": head_width, "latent_channels": latent_channels}
-            raise UserError(*_unfilled({**given, "decoder": decoder}))
+        given = {"encoder": encoder, "head_width": head_width, "latent_channels": latent_channels, "decoder": decoder}
+        advice = "is filled in from the run the model begins with; name one (parent.link=tokenizer), or give it"
+        require(*(f"model.{name}=null: {advice}" for name, value in given.items() if value is None))
+        assert encoder is not None and head_width and latent_channels and decoder is not None  # noqa: PT018
         self.encoder: Any = features.encoder(encoder, input_shape=input_shape)
         self.latent_shape: tuple[int, int, int] = (latent_channels, *self.encoder.grid)
         self.hidden = nn.Sequential(nn.Conv2d(self.encoder.outputs, head_width, 1), nn.SiLU())
         self.mean = nn.Conv2d(head_width, latent_channels, 1)
-        self.logvar = _small_variance(head_width, latent_channels) if stochastic else None
+        self.logvar = nn.Conv2d(head_width, latent_channels, 1) if stochastic else None
+        if self.logvar is not None:
+            nn.init.zeros_(self.logvar.weight)
+            nn.init.constant_(cast(Tensor, self.logvar.bias), 2 * math.log(_FIRST_STD))
         self.decoder: Any = features.decoder(decoder, latent_shape=self.latent_shape, input_shape=input_shape)
-        self.options = {
-            "encoder": self.encoder.options,
-            "head_width": head_width,
-            "latent_channels": latent_channels,
-            "decoder": {name: value for name, value in decoder.items() if name != "version"},
-        }
+        bare = {name: value for name, value in decoder.items() if name != "version"}
+        self.options = given | {"encoder": self.encoder.options, "decoder": bare}
 
     @property
     def head_parameters(self) -> tuple[nn.Parameter, ...]:
@@ -100,7 +100,13 @@ class FeatureNetwork(nn.Module):
 
         Raises `UserError`: it has other options; each is named.
         """
-        require(*(different(name, value, other.options[name]) for name, value in self.options.items()))
+        require(
+            *(
+                f"model.{name}={value}: the model to start with has {other.options[name]}; give the same"
+                for name, value in self.options.items()
+                if value != other.options[name]
+            )
+        )
         for name, part in self.named_children():
             given = getattr(other, name)
             if given is not None:
@@ -108,11 +114,11 @@ class FeatureNetwork(nn.Module):
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class FeatureModel(nn.Module):
+class FeatureModel(AdversarialOptions, nn.Module):
     """What the methods that train a `FeatureNetwork` for a `ReconstructionLoss` share; no method by itself.
 
     ``encoder``, ``head_width``, ``latent_channels``, ``decoder``: of the network; null: filled in from the run that it
-    begins with (`filled_in`). The others: of the loss; with an ``adversarial_weight`` of 0 there is no discriminator.
+    begins with (`filled_in`). The others: of the loss.
     ``latent_mean``, ``latent_std``: over all elements of the latents; by these two numbers a teacher, a student and the
     matching between them normalise.
     """
@@ -126,29 +132,15 @@ class FeatureModel(nn.Module):
     decoder: Mapping[str, Any] | None
     l1_weight: NonNegative
     l2_weight: NonNegative
-    perceptual: Kind
-    perceptual_weight: NonNegative
-    adversarial_weight: NonNegative
-    adversarial_start: CountOrNone
-    discriminator_layers: Count
-    discriminator_channels: Count
     augment: bool
     consistency_weight: NonNegative
 
     def _build(self, *, stochastic: bool) -> None:
         """The loss and the network, with fresh weights."""
-        super().__init__()
+        nn.Module.__init__(self)
         pixels = {"l1": self.l1_weight} | ({"l2": self.l2_weight} if self.l2_weight else {})
         self.reconstruction = ReconstructionLoss(self.input_shape, pixels, self.perceptual, self.perceptual_weight)
-        if self.adversarial_weight:
-            self.reconstruction.add_discriminator(
-                self.adversarial_weight,
-                start=self.adversarial_start,
-                layers=self.discriminator_layers,
-                channels=self.discriminator_channels,
-                augment=self.augment,
-                consistency_weight=self.consistency_weight,
-            )
+        self.reconstruction.add_discriminator(self, augment=self.augment, consistency_weight=self.consistency_weight)
         self.network = FeatureNetwork(
             input_shape=self.input_shape,
             encoder=self.encoder,
@@ -221,23 +213,3 @@ def filled_in(options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any
         name = str(parent["model"].get("_target_")).rpartition(".")[2]
         raise UserError(f"parent: {name} has no encoder to begin with; name a run of ssl, supervised or feature_ae")
     return {**options, **found}
-
-
-def different(name: str, wanted: Any, found: Any) -> str | None:
-    """One line if the model to start with was built with another ``model.<name>``."""
-    return None if wanted == found else f"model.{name}={wanted}: the model to start with has {found}; give the same"
-
-
-def _small_variance(head_width: int, latent_channels: int) -> nn.Conv2d:
-    layer = nn.Conv2d(head_width, latent_channels, 1)
-    nn.init.zeros_(layer.weight)
-    assert layer.bias is not None
-    nn.init.constant_(layer.bias, 2 * math.log(_FIRST_STD))
-    return layer
-
-
-def _unfilled(options: Mapping[str, Any]) -> list[str]:
-    """One line for each option that a run to begin with would have filled in."""
-    missing = [f"model.{name}=null" for name, value in options.items() if value is None]
-    advice = "is filled in from the run the model begins with; name one (parent.link=tokenizer), or give it"
-    return [f"{option}: {advice}" for option in missing]

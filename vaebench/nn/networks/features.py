@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from vaebench.config import signatures
-from vaebench.config.signatures import CountOrNone, require
+from vaebench.config.signatures import CountOrNone
+from vaebench.errors import UserError
 from vaebench.nn.networks.kl import KLDecoder
 from vaebench.nn.networks.levels import Levels, Residual, down, images_only, laid_out, normalised, up
 from vaebench.nn.pretrained.encoders import CifarResNetEncoder, TimmEncoder
@@ -62,7 +63,12 @@ class ConvDecoder(Levels, nn.Module):
     def __post_init__(self, latent_shape: Sequence[int]) -> None:
         super().__post_init__()
         nn.Module.__init__(self)
-        require(_grid_mistake(f"{self.where}.strides={list(self.strides)}", self.grid, latent_shape))
+        if self.grid != tuple(latent_shape[1:]):
+            raise UserError(
+                f"{self.where}.strides={list(self.strides)}: these lead to a grid of {self.grid[0]} x {self.grid[1]}, "
+                f"the encoder's is {latent_shape[1]} x {latent_shape[2]}; choose strides with the product of the "
+                "encoder's"
+            )
         channels = [self.input_shape[0], *self.channels]
         layers: list[nn.Module] = [nn.Conv2d(latent_shape[0], channels[-1], 1)]
         for level in reversed(range(len(self.strides))):
@@ -108,13 +114,3 @@ def decoder(options: Mapping[str, Any], *, latent_shape: Sequence[int], input_sh
     """
     given = {"latent_shape": latent_shape, "input_shape": input_shape, "where": "model.decoder"}
     return signatures.chosen("model.decoder", options, DECODERS, **given)
-
-
-def _grid_mistake(option: str, grid: Sequence[int], latent_shape: Sequence[int]) -> str | None:
-    """The strides lead from images to the grid of the latents."""
-    if tuple(grid) == tuple(latent_shape[1:]):
-        return None
-    return (
-        f"{option}: these lead to a grid of {grid[0]} x {grid[1]}, the encoder's is {latent_shape[1]} x "
-        f"{latent_shape[2]}; choose strides with the product of the encoder's"
-    )

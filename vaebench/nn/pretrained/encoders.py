@@ -54,7 +54,11 @@ class CifarResNetEncoder(Evaluated):
 
     def __init__(self, *, input_shape: Sequence[int], grid: Grid, where: str) -> None:
         super().__init__()
-        require(_shape_mistake(where, input_shape))
+        if tuple(input_shape) != INPUT_SHAPE:
+            raise UserError(
+                f"{where}.kind=cifar10_resnet: it is for images of {list(INPUT_SHAPE)}, not {list(input_shape)}; "
+                "choose dataset=cifar10, mnist_32 or fashion_mnist_32"
+            )
         self.grid = (grid[0], grid[1])
         self.body = body()
         remember_statistics(self, **_IMAGENET)
@@ -94,8 +98,10 @@ class TimmEncoder(Evaluated):
 
     def __post_init__(self, grid: Sequence[int] | None) -> None:
         super().__init__()
+        shape = list(self.input_shape)
+        coloured = f"model.input_shape={shape}: networks of timm are for grey or colour images"
         require(
-            _colours_mistake(self.input_shape),
+            None if shape[0] in (1, 3) else coloured,
             *(whole(f"{self.where}.grid", side, 1, self.img_size, f"{self.where}.img_size") for side in grid or ()),
         )
         self.shaping = shaping(self.name, self.img_size, self.patch_size, self.where)
@@ -189,18 +195,3 @@ def weights_folder() -> Path:
     """``$VAEBENCH_WEIGHTS``, or the folder of the file that it names; here if it is not set."""
     given = Path(os.environ.get("VAEBENCH_WEIGHTS", "") or ".").expanduser()
     return given if given.is_dir() else given.parent
-
-
-def _shape_mistake(where: str, input_shape: Sequence[int]) -> str | None:
-    if tuple(input_shape) == INPUT_SHAPE:
-        return None
-    return (
-        f"{where}.kind=cifar10_resnet: it is for images of {list(INPUT_SHAPE)}, not {list(input_shape)}; choose "
-        "dataset=cifar10, mnist_32 or fashion_mnist_32"
-    )
-
-
-def _colours_mistake(input_shape: Sequence[int]) -> str | None:
-    if input_shape[0] in (1, 3):
-        return None
-    return f"model.input_shape={list(input_shape)}: networks of timm are for grey or colour images"

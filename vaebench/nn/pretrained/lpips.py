@@ -89,7 +89,9 @@ def load(path: Path | None = None, *, sha256: str | None = None) -> LPIPS:
     network = LPIPS()
     try:
         vgg = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(_renamed(vgg, torch.load(heads, map_location="cpu", weights_only=True)), strict=False)
+        network.load_state_dict(
+            _renamed(network, vgg, torch.load(heads, map_location="cpu", weights_only=True)), strict=False
+        )
     except Exception as error:  # a damaged file can make the unpickler raise anything
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} does not hold the weights of torchvision's VGG16: {reason}") from error
@@ -109,11 +111,9 @@ def unit(features: Tensor) -> Tensor:
     return features / (features.square().sum(1, keepdim=True) + _EPS).sqrt()
 
 
-def _renamed(vgg: dict[str, Tensor], heads: dict[str, Tensor]) -> dict[str, Tensor]:
+def _renamed(network: LPIPS, vgg: dict[str, Tensor], heads: dict[str, Tensor]) -> dict[str, Tensor]:
     """The two files' tensors by our names; convolutions are numbered in the order in which they are applied."""
-    names = [
-        f"stages.{stage}.{index}" for stage, widths in enumerate(_STAGES) for index in _convolutions(widths, stage)
-    ]
+    names = [name for name, part in network.named_modules() if isinstance(part, nn.Conv2d)]
     numbers = sorted({int(name.split(".")[1]) for name in vgg if name.startswith("features.")})
     if len(numbers) != len(names):
         raise ValueError(f"{len(numbers)} convolutions instead of {len(names)}")
@@ -123,12 +123,6 @@ def _renamed(vgg: dict[str, Tensor], heads: dict[str, Tensor]) -> dict[str, Tens
         for part in ("weight", "bias")
     }
     return found | {f"heads.{index}": heads[f"lin{index}.model.1.weight"] for index in range(len(_STAGES))}
-
-
-def _convolutions(widths: tuple[int, ...], stage: int) -> range:
-    """The places of a stage's convolutions in `_stage`."""
-    first = 0 if stage == 0 else 1
-    return range(first, first + 2 * (len(widths) - 1), 2)
 
 
 def _hub() -> Path:

@@ -6,7 +6,7 @@ Shapes: ``n`` tokens of all images or clips of a batch, ``d`` width of a code, `
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
@@ -53,7 +53,11 @@ class Quantiser(nn.Module):
 
     ``inputs``: width of the tokens it takes (TokenBridge takes mean and log-variance). ``dim``: width ``d`` of what it
     gives. ``codebook_size``: how many codes there really are. ``nominal_size``: the ``K`` of the table. ``per_item``:
-    whether all tokens of an image or clip are treated alike in training. A method gives `learn`, `choose` and `codes`.
+    whether all tokens of an image or clip are treated alike in training.
+
+    A method gives ``learn``: what training makes of tokens float32 ``[n inputs]`` of so many items; ``choose``: the
+    indices of their codes, int64 ``[n]``, None while there are no codes, and what they stand for exactly, ``[n d]``;
+    ``codes``: indices -> float32 ``[n d]``, to the bit what a call in eval mode gives with these indices.
     """
 
     inputs: int
@@ -61,6 +65,9 @@ class Quantiser(nn.Module):
     codebook_size: int
     nominal_size: int
     per_item = False
+    learn: Callable[[Tensor, int], Quantised]
+    choose: Callable[[Tensor], tuple[Tensor | None, Tensor]]
+    codes: Callable[[Tensor], Tensor]
 
     def forward(self, z: Tensor, items: int | None = None) -> Quantised:
         """``z`` ``[n inputs]``, of ``items`` images or clips, those of each together and equally many.
@@ -75,18 +82,6 @@ class Quantiser(nn.Module):
             indices, continuous = self.choose(z)
             codes = continuous if indices is None else self.codes(indices)
             return Quantised(codes, indices, z.new_zeros(()), continuous=continuous)
-
-    def learn(self, z: Tensor, items: int) -> Quantised:
-        """What training makes of ``z`` float32 ``[n inputs]``."""
-        raise NotImplementedError
-
-    def choose(self, z: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Indices of the codes, int64 ``[n]``, if there are codes; and ``[n d]``, what they stand for exactly."""
-        raise NotImplementedError
-
-    def codes(self, indices: Tensor) -> Tensor:
-        """Int64 ``[n]`` -> float32 ``[n d]``: to the bit what a call in eval mode gives with these indices."""
-        raise NotImplementedError
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -60,8 +61,7 @@ class Tokenizer(nn.Module):
         features = self._target(batch.x)
         z, grid = self._tokens(features)
         quantised = self._quantise(z, items=len(batch.x))
-        decoded = self.autoencoder.decode(self._raised(quantised.values, grid))
-        output: LossOutput = self.autoencoder.loss(decoded, features)
+        output: LossOutput = self.autoencoder.loss(self._decoded(quantised.values, grid), features)
         terms = {**output.terms, "auxiliary": quantised.loss.detach(), **quantised.info}
         return LossOutput(output.total + quantised.loss, terms)
 
@@ -79,11 +79,11 @@ class Tokenizer(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Quantised tokens ``[b d *grid]`` -> images in [0, 1] or waveforms in [-1, 1], float32."""
-        return self.autoencoder.signal(self._decoded(z))
+        return self.autoencoder.signal(self._decoded(*_flat(z)))
 
     def decode_log_mel(self, z: Tensor) -> Tensor | None:
         """Quantised tokens -> log10-mel power ``[b bands t]`` where this is what is decoded, else None."""
-        return self.autoencoder.log_mel(self._decoded(z))
+        return self.autoencoder.log_mel(self._decoded(*_flat(z)))
 
     def tokenize(self, x: Tensor) -> Tensor:
         """Images or audio -> codes int64 ``[b *grid]``. Raises `UserError` while there are no codes."""
@@ -98,7 +98,8 @@ class Tokenizer(nn.Module):
 
     def detokenize(self, indices: Tensor) -> Tensor:
         """Codes int64 ``[b *grid]`` -> images or audio, equal to ``decode(encode(x))``."""
-        return self.decode(_on_grid(self.quantiser.codes(indices.flatten()), tuple(indices.shape[1:])))
+        codes = self.quantiser.codes(indices.flatten())
+        return self.autoencoder.signal(self._decoded(codes, tuple(indices.shape[1:])))
 
     def look(self, data: TrainingData) -> None:
         """The autoencoder's look at the data.
@@ -140,7 +141,8 @@ class Tokenizer(nn.Module):
             if not latents.isfinite().all():
                 return {}
             if not isinstance(self.quantiser, FitsCodes):
-                indices = self._in_eval(lambda: self._quantise(latents).indices)
+                with self._evaluating():
+                    indices: Any = self._quantise(latents).indices
             elif len(latents) < size:
                 return {}
             else:
@@ -154,10 +156,9 @@ class Tokenizer(nn.Module):
 
     def _tokens(self, features: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """Features -> tokens float32 ``[n inputs]``, those of an item together, and their grid."""
-        h = self.autoencoder.encode(features)
-        flat = h.movedim(1, -1).reshape(-1, h.shape[1])
-        with precision.full(h.device):
-            return self.down(flat.float()), tuple(h.shape[2:])
+        flat, grid = _flat(self.autoencoder.encode(features))
+        with precision.full(flat.device):
+            return self.down(flat.float()), grid
 
     def _quantise(self, z: Tensor, items: int | None = None) -> Quantised:
         """Raises `UserError` outside training for tokens that are not finite: their nearest code is some code."""
@@ -167,35 +168,28 @@ class Tokenizer(nn.Module):
             known = {"items": items} if getattr(self.quantiser, "per_item", False) else {}
             return self.quantiser(z, **known)
 
-    def _raised(self, values: Tensor, grid: tuple[int, ...]) -> Tensor:
-        """Tokens ``[n d]`` -> ``[b C *grid]``."""
-        return _on_grid(self.up(values), grid)
-
-    def _decoded(self, z: Tensor) -> Tensor:
-        """``[b d *grid]`` -> decoded features."""
-        flat = z.movedim(1, -1).reshape(-1, z.shape[1])
-        return self.autoencoder.decode(self._raised(flat, tuple(z.shape[2:])))
+    def _decoded(self, values: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """Quantised tokens ``[n d]`` -> decoded features."""
+        return self.autoencoder.decode(_on_grid(self.up(values), grid))
 
     def _tokens_per_item(self, data: TrainingData) -> int:
-        first = spread(len(data), 1, data.device)
-        return len(self._in_eval(lambda: self._tokens(self._target(data.batch(first).x))[0]))
+        with self._evaluating():
+            first = data.batch(spread(len(data), 1, data.device))
+            return len(self._tokens(self._target(first.x))[0])
 
     def _latents(self, data: TrainingData, items: int) -> Tensor:
         """Tokens ``[m inputs]`` of evenly spread training items, in eval mode and float32."""
+        rows = spread(len(data), items, data.device).split(_BATCH)
+        with self._evaluating(), precision.full(data.device):
+            return torch.cat([self._tokens(self._target(data.batch(part).x))[0] for part in rows])
 
-        def collected() -> Tensor:
-            rows = spread(len(data), items, data.device).split(_BATCH)
-            with precision.full(data.device):
-                return torch.cat([self._tokens(self._target(data.batch(part).x))[0] for part in rows])
-
-        return self._in_eval(collected)
-
-    def _in_eval(self, function: Any) -> Any:
-        """What ``function()`` gives in eval mode; afterwards the mode is what it was."""
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """In eval mode; afterwards the mode is what it was."""
         before = self.training
         self.eval()
         try:
-            return function()
+            yield
         finally:
             self.train(before)
 
@@ -231,6 +225,11 @@ def tokenizer_of(quantiser: Callable[..., Quantiser], name: str) -> Callable[...
 def _check_finite(z: Tensor) -> None:
     if not z.isfinite().all():
         raise UserError("tokens hold NaN or infinity: the model has diverged; train it again with a smaller rate")
+
+
+def _flat(z: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """``[b d *grid]`` -> ``[n d]`` and the grid."""
+    return z.movedim(1, -1).reshape(-1, z.shape[1]), tuple(z.shape[2:])
 
 
 def _on_grid(values: Tensor, grid: tuple[int, ...]) -> Tensor:

@@ -6,7 +6,7 @@ The encoder can be given some of the patches only, the decoder fills in for the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -52,31 +52,29 @@ class ViTAutoencoder(nn.Module):
 
     def __post_init__(self) -> None:
         super().__init__()
-        channels, height, across = self.input_shape
-        require(
-            _width_mistake("", self.width, self.heads),
-            _width_mistake("decoder_", self.decoder_width, self.decoder_heads),
-            _shape_mistake(height, across, self.patch),
-        )
+        require(*self._mistakes())
+        height, across = self.input_shape[1:]
         self.grid = (height // self.patch, across // self.patch)
         self.latent_shape = (self.latent_channels, *self.grid)
-        self.encoder = ViTEncoder(
-            patches=PatchEmbed((height, across), self.patch, channels, self.width),
-            blocks=_blocks(self.depth, self.width, self.heads, self.mlp_ratio),
-            positions=_positions(self.grid, self.width),
-            latent_channels=self.latent_channels,
-        )
-        self.decoder = ViTDecoder(
-            shape=(channels, *self.grid, self.patch),
-            blocks=_blocks(self.decoder_depth, self.decoder_width, self.decoder_heads, self.mlp_ratio),
-            positions=_positions(self.grid, self.decoder_width),
-            latent=nn.Sequential(
-                nn.Linear(self.latent_channels, self.width), nn.Linear(self.width, self.decoder_width)
-            ),
-            masked=self.masked,
-            smooth=self.smooth,
-        )
+        self.encoder = ViTEncoder(self)
+        self.decoder = ViTDecoder(self)
         self.apply(_initialise)
+
+    def _mistakes(self) -> Iterator[str]:
+        """Heads share the width evenly, positions are four equal parts of it, patches fill the images."""
+        for part, width, heads in (
+            ("", self.width, self.heads),
+            ("decoder_", self.decoder_width, self.decoder_heads),
+        ):
+            if width % heads or width % 4:
+                option = f"model.network.{part}width={width}"
+                yield f"{option}: expected a multiple of 4 and of model.network.{part}heads={heads}"
+        height, across = self.input_shape[1:]
+        if height % self.patch or across % self.patch:
+            yield (
+                f"model.network.patch={self.patch}: the sides of {height} x {across} images are no multiples of it; "
+                "choose another patch, dataset or dataset.shape"
+            )
 
     @property
     def last_weight(self) -> nn.Parameter:
@@ -118,14 +116,14 @@ class ViTEncoder(nn.Module):
 
     positions: Tensor
 
-    def __init__(self, *, patches: nn.Module, blocks: nn.Sequential, positions: Tensor, latent_channels: int) -> None:
+    def __init__(self, of: ViTAutoencoder) -> None:
         super().__init__()
-        width = positions.shape[1]
-        self.patches = patches
-        self.blocks = blocks
-        self.norm = nn.LayerNorm(width, eps=_NORM_EPS)
-        self.moments = nn.Linear(width, 2 * latent_channels)
-        self.register_buffer("positions", positions)
+        channels, height, across = of.input_shape
+        self.patches = PatchEmbed((height, across), of.patch, channels, of.width)
+        self.blocks = _blocks(of.depth, of.width, of.heads, of.mlp_ratio)
+        self.norm = nn.LayerNorm(of.width, eps=_NORM_EPS)
+        self.moments = nn.Linear(of.width, 2 * of.latent_channels)
+        self.register_buffer("positions", _positions(of.grid, of.width))
 
     def forward(self, x: Tensor, kept: Tensor | None) -> Tensor:
         """Images in [-1, 1] -> ``[b n 2l]`` of the patches ``kept`` int64 ``[b n]``, of all where it is None.
@@ -143,27 +141,18 @@ class ViTDecoder(nn.Module):
 
     positions: Tensor
 
-    def __init__(
-        self,
-        *,
-        shape: tuple[int, int, int, int],
-        blocks: nn.Sequential,
-        positions: Tensor,
-        latent: nn.Module,
-        masked: bool,
-        smooth: bool,
-    ) -> None:
+    def __init__(self, of: ViTAutoencoder) -> None:
         super().__init__()
-        channels, _, _, patch = shape
-        width = positions.shape[1]
-        self.shape = shape
-        self.latent = latent
-        self.mask_token = nn.Parameter(torch.randn(width) * _MASK_STD) if masked else None
-        self.blocks = blocks
+        channels, width = of.input_shape[0], of.decoder_width
+        self.shape = (channels, *of.grid, of.patch)
+        blocks = _blocks(of.decoder_depth, width, of.decoder_heads, of.mlp_ratio)
+        self.latent = nn.Sequential(nn.Linear(of.latent_channels, of.width), nn.Linear(of.width, width))
+        self.mask_token = nn.Parameter(torch.randn(width) * _MASK_STD) if of.masked else None
+        self.blocks = blocks  # drawn before what stands before them in the state
         self.norm = nn.LayerNorm(width, eps=_NORM_EPS)
-        self.pixels = nn.Linear(width, channels * patch**2)
-        self.smooth = nn.Conv2d(channels, channels, 3, padding=1) if smooth else None
-        self.register_buffer("positions", positions)
+        self.pixels = nn.Linear(width, channels * of.patch**2)
+        self.smooth = nn.Conv2d(channels, channels, 3, padding=1) if of.smooth else None
+        self.register_buffer("positions", _positions(of.grid, width))
 
     @property
     def last_weight(self) -> nn.Parameter:
@@ -215,20 +204,3 @@ def _initialise(module: nn.Module) -> None:
     elif isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)
-
-
-def _width_mistake(part: str, width: int, heads: int) -> str | None:
-    """Each head gets the same share of the width, and the positions are four equal parts of it."""
-    if width % heads == 0 and width % 4 == 0:
-        return None
-    return f"model.network.{part}width={width}: expected a multiple of 4 and of model.network.{part}heads={heads}"
-
-
-def _shape_mistake(height: int, width: int, patch: int) -> str | None:
-    """The sides of the images are multiples of ``patch``."""
-    if not (height % patch or width % patch):
-        return None
-    return (
-        f"model.network.patch={patch}: the sides of {height} x {width} images are no multiples of it; "
-        "choose another patch, dataset or dataset.shape"
-    )
