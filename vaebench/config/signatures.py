@@ -75,20 +75,24 @@ def multiple_of(name: str, value: int, divisor: int, of: str) -> str | None:
 
 
 def checked(where: str) -> Callable[[_Function], _Function]:
-    """Lets a constructor or a function refuse, by `UserError`, what its own signature excludes, whoever calls it.
+    """Lets a function, a constructor or a dataclass refuse, by `UserError`, what its own signature excludes.
 
     ``where``: what is written in front of the options, ``model`` for ``model.beta``.
     """
 
-    def decorate(function: _Function) -> _Function:
+    def decorate(made: _Function) -> _Function:
+        function = made.__init__ if inspect.isclass(made) else made
         signature = inspect.signature(function)
 
         @functools.wraps(function)
         def call(*args: Any, **given: Any) -> Any:
-            found, bound = hints(function), signature.bind(*args, **given).arguments
+            found, bound = hints(made), signature.bind(*args, **given).arguments
             require(*(mistake(f"{where}.{key}", value, found[key]) for key, value in bound.items() if key in found))
             return function(*args, **given)
 
+        if inspect.isclass(made):
+            made.__init__ = call  # type: ignore[method-assign]
+            return made
         return typing.cast("_Function", call)
 
     return decorate

@@ -28,6 +28,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock
 
 from vaebench.config.choices import choices
+from vaebench.config.signatures import require
 from vaebench.data import places
 from vaebench.data.files import File, Files, Spec, entries, specification, split_names
 from vaebench.data.places import READ, DatasetStatus, FileStatus, Splits, Tree, cache, find_tree, given, shown_path
@@ -109,9 +110,8 @@ def verify(name: str) -> DatasetStatus:
 def fetch(name: str) -> DatasetStatus:
     """Download what is missing of a dataset into the cache, and again what is corrupt there; then `verify`.
 
-    Raises:
-        UserError: no mirror delivers a file, the cache cannot be written, a file in ``$VAEBENCH_DATA`` is corrupt, or
-            the set is one of ordinary folders that are not there.
+    Raises `UserError` if no mirror delivers a file, the cache cannot be written, a file in ``$VAEBENCH_DATA`` is
+    corrupt, or the set is one of ordinary folders that are not there.
     """
     spec = specification(name)
     if spec.splits is not None:
@@ -163,8 +163,7 @@ def obtain_folders(*, name: str, splits: Splits, kind: str) -> Tree:
         for role, folders in tree.missing.items()
         if folders and (tree.splits[role] or role == "test")
     ]
-    if lines:
-        raise UserError(*lines)
+    require(*lines)
     return tree
 
 
@@ -262,11 +261,8 @@ def download(urls: Sequence[str], path: Path, *, sha256: str) -> None:
     """Bring a file to ``path``, which is there only when its ``sha256`` (all its hex digits, or the first) is right.
 
     One process at a time; one that waited finds the file. It arrives under another name, a fixed one, so a killed
-    download leaves one file at most, which the next overwrites.
-
-    Raises:
-        Undelivered: no address has it.
-        OSError: the folder cannot be written.
+    download leaves one file at most, which the next overwrites. Raises `Undelivered` if no address has it, `OSError` if
+    the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
