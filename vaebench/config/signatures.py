@@ -13,7 +13,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import InitVar, dataclass, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -80,20 +80,21 @@ def checked(where: str) -> Callable[[_Function], _Function]:
     ``where``: what is written in front of the options, ``model`` for ``model.beta``.
     """
 
-    def decorate(made: _Function) -> _Function:
-        function = made.__init__ if inspect.isclass(made) else made
-        signature = inspect.signature(function)
+    def decorate(function: _Function) -> _Function:
+        made: Any = function
+        checks = made.__init__ if inspect.isclass(made) else made
+        signature = inspect.signature(checks)
 
-        @functools.wraps(function)
+        @functools.wraps(checks)
         def call(*args: Any, **given: Any) -> Any:
             found, bound = hints(made), signature.bind(*args, **given).arguments
             require(*(mistake(f"{where}.{key}", value, found[key]) for key, value in bound.items() if key in found))
-            return function(*args, **given)
+            return checks(*args, **given)
 
-        if inspect.isclass(made):
-            made.__init__ = call  # type: ignore[method-assign]
-            return made
-        return typing.cast("_Function", call)
+        if not inspect.isclass(made):
+            return typing.cast("_Function", call)
+        made.__init__ = call  # type: ignore[method-assign]
+        return function
 
     return decorate
 
@@ -186,10 +187,11 @@ def fits(value: Any, hint: Any) -> bool:
 @functools.cache
 def hints(callee: Callable[..., Any]) -> dict[str, Any]:
     """What each argument may be, marks and all; empty where the hints cannot be read."""
-    # The fields of a dataclass may be those of another module, where their hints have to be read.
-    function = callee.__init__ if inspect.isclass(callee) and not is_dataclass(callee) else callee
+    # A dataclass has each field's hint from the module of the class that has the field.
+    described = callee.__init__ if inspect.isclass(callee) and not is_dataclass(callee) else callee
     try:
-        return typing.get_type_hints(function, include_extras=True)
+        found = typing.get_type_hints(described, include_extras=True)
+        return {name: hint.type if isinstance(hint, InitVar) else hint for name, hint in found.items()}
     except (NameError, TypeError):  # torch.optim's hints name types that exist only while type checking
         return {}
 

@@ -17,7 +17,6 @@ What has neither ``files`` nor ``splits`` is embedded in a package, generated, o
 from __future__ import annotations
 
 import functools
-import hashlib
 import shutil
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -32,6 +31,7 @@ from vaebench.config.signatures import require
 from vaebench.data import places
 from vaebench.data.files import File, Files, Spec, entries, specification, split_names
 from vaebench.data.places import READ, DatasetStatus, FileStatus, Splits, Tree, cache, find_tree, given, shown_path
+from vaebench.disk import sha256_of
 from vaebench.errors import UserError
 
 _STALL_SECONDS = 20.0  # without an answer, or without a byte more, for so long a download has failed
@@ -232,15 +232,6 @@ def _embedded(name: str) -> str:
     specs = [specification(other) for other in choices("dataset")]
     kind = next((spec.kind for spec in specs if spec.name == name), "images")
     return " or ".join(f"dataset={spec.name}" for spec in specs if spec.embedded and spec.kind == kind)
-
-
-def sha256_of(path: Path) -> str:
-    """The hex digits of a file's sha256. Raises `UserError` if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def verified(path: str | Path, sha256: str | None, *, option: str) -> Path:

@@ -55,7 +55,7 @@ def problems_leaf(cfg: TrainConfig) -> dict[str, Any]:
 
 def folder_digest(model: str | None) -> str | None:
     """Of a model in a local folder: 16 hex digits over its files, so that a changed model is another run."""
-    from vaebench.data.fetch import sha256_of
+    from vaebench.disk import sha256_of
 
     folder = Path(model).expanduser() if model else None
     if folder is None or not folder.is_dir():
@@ -68,8 +68,8 @@ def folder_digest(model: str | None) -> str | None:
 
 def _fingerprinted(leaf: dict[str, Any]) -> dict[str, Any]:
     """A file of the user's own is known by what it holds, not by where it lies."""
-    from vaebench.data.fetch import sha256_of
     from vaebench.data.lines import paths
+    from vaebench.disk import sha256_of
 
     if not leaf.get("path"):
         return leaf

@@ -69,7 +69,7 @@ def of_run(
     other: dict[str, Any] = {} if dataset is None else {"dataset": dict(dataset)}
     other |= {} if snapshot is None else {"snapshot": int(snapshot)}
     if suite.get("reference_file"):
-        from vaebench.data.fetch import sha256_of
+        from vaebench.disk import sha256_of
 
         path = Path(suite["reference_file"]).expanduser()
         if not path.is_file():

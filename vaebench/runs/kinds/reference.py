@@ -55,7 +55,7 @@ def leaf(cfg: TrainConfig) -> dict[str, Any]:
 
 def _fingerprint(options: Mapping[str, Any]) -> dict[str, str]:
     """A file is known by what it holds, not by where it lies."""
-    from vaebench.data.fetch import sha256_of
+    from vaebench.disk import sha256_of
 
     if not options.get("path"):
         return {}
