@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -21,6 +22,9 @@ from vaebench.config.signatures import (
     mistake,
 )
 from vaebench.errors import UserError
+from vaebench.sources.generate import Generate
+from vaebench.sources.recorded import Own, Recorded
+from vaebench.sources.vllm import Vllm
 
 
 @pytest.mark.parametrize(
@@ -67,6 +71,18 @@ def test_a_direct_call_is_checked():
         "model.beta=-1: expected a finite number, at least 0",
         "unknown model.network 'cnv'; did you mean 'conv'? Valid: conv, mlp",
     )
+
+
+@pytest.mark.parametrize("made", [Generate, Vllm, Recorded, Own])
+def test_a_dataclass_is_checked_as_its_own_signature_says_also_in_what_it_inherits(made):
+    """The hints of an inherited field are read where it stands: here `Count` and `Share` of other modules."""
+    options = {name: True for name, one in signature(made).parameters.items() if one.default is one.empty}
+    assert {"shard", "k"} <= options.keys()
+    with pytest.raises(UserError) as caught:
+        made(**options)
+    wrong = [line.partition("=")[0] for line in caught.value.lines]
+    assert {"dataset.answers.shard", "dataset.answers.k"} <= set(wrong)
+    assert len(wrong) == len(set(wrong))
 
 
 def test_what_is_chosen_gets_its_options_and_what_is_provided():

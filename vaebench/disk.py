@@ -7,6 +7,7 @@ it"; who asked adds what to do.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -129,6 +130,15 @@ def content(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         refuse(path, "is missing")
+    except OSError as error:
+        refuse(path, f"cannot be read ({error.strerror})")
+
+
+def sha256_of(path: Path) -> str:
+    """The hex digits of a file's sha256."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         refuse(path, f"cannot be read ({error.strerror})")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vaebench.data.shards import again, check_some, unreadable
+from vaebench.data.shards import again, loaded
 from vaebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ class Answers:
         return len(self.problem)
 
 
+_COLUMNS = {
+    **{"problem": "int32", "candidate": "int32", "source": "string", "text": "string"},
+    **{"logprob": "float32", "tokens": "int32", "finished": "int8"},
+}
+
+
 @dataclass(frozen=True)
 class Grades:
     """By scorer: the answer each of n answers comes to (empty: none was found) and whether it is right.
@@ -54,40 +60,27 @@ class Grades:
     timeouts: dict[str, int]
 
 
-_FINAL = ".final"
-_TYPES = {"problem": "int32", "candidate": "int32", "logprob": "float32", "tokens": "int32", "finished": "int8"}
-
-
 def answers(rows: Iterable[tuple[int, int, str, str, float, int, int]]) -> Answers:
     """Answers from rows (problem, candidate, source, text, logprob, tokens, finished)."""
-    columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * 7
-    names = [f.name for f in fields(Answers)]
-    arrays = {
-        name: np.array(column, dtype=_TYPES[name]) if name in _TYPES else tuple(column)
-        for name, column in zip(names, columns, strict=True)
-    }
-    return Answers(**arrays)  # type: ignore[arg-type]
+    columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(_COLUMNS)
+    found: list[Any] = [
+        tuple(column) if kind == "string" else np.array(column, kind)
+        for column, kind in zip(columns, _COLUMNS.values(), strict=True)
+    ]
+    return Answers(*found)
 
 
 def to_parquet(found: Answers) -> bytes:
     """The answers as one Parquet file."""
     import pyarrow as pa
 
-    columns = {f.name: getattr(found, f.name) for f in fields(Answers)}
-    arrays = {n: pa.array(c, pa.string()) if isinstance(c, tuple) else pa.array(c) for n, c in columns.items()}
-    return _bytes(pa.table(arrays))
+    return _bytes(pa.table({name: pa.array(getattr(found, name), kind) for name, kind in _COLUMNS.items()}))
 
 
 def read_answers(paths: Sequence[Path], folder: Path) -> Answers:
     """The answers in the shards of a run's folder, in order. Raises `UserError` if one cannot be read."""
-    kinds = {name: _TYPES.get(name, "string") for name in (f.name for f in fields(Answers))}
-    table = _read(paths, folder, lambda names: kinds)
-    return Answers(
-        **{  # type: ignore[arg-type]
-            f.name: table[f.name].to_numpy() if f.name in _TYPES else tuple(table[f.name].to_pylist())
-            for f in fields(Answers)
-        }
-    )
+    table = _read(paths, folder, lambda names: _COLUMNS)
+    return Answers(*(_column(table, name) for name in _COLUMNS))
 
 
 def grades_to_parquet(grades: Grades) -> bytes:
@@ -95,40 +88,37 @@ def grades_to_parquet(grades: Grades) -> bytes:
     import pyarrow as pa
 
     columns: dict[str, Any] = {}
-    for name in grades.scorers:
+    facts: dict[str, str] = {}
+    for name, version in zip(grades.scorers, grades.versions, strict=True):
         columns[f"{name}.final"] = pa.array(grades.final[name], pa.string())
         columns[f"{name}.right"] = pa.array(grades.right[name])
-    facts = {
-        f"{name}.{what}": str(value)
-        for name, version in zip(grades.scorers, grades.versions, strict=True)
-        for what, value in (("version", version), ("timeouts", grades.timeouts[name]))
-    }
+        facts |= {f"{name}.version": str(version), f"{name}.timeouts": str(grades.timeouts[name])}
     return _bytes(pa.table(columns).replace_schema_metadata(facts))
 
 
 def read_grades(path: Path, folder: Path) -> Grades:
     """The grades of a run. Raises `UserError` if they cannot be read."""
     table = _read([path], folder, _grades_columns)
-    names = tuple(name.removesuffix(_FINAL) for name in table.column_names if name.endswith(_FINAL))
+    names = tuple(name.removesuffix(".final") for name in table.column_names if name.endswith(".final"))
     try:
         facts = {key.decode(): int(value) for key, value in (table.schema.metadata or {}).items() if b"." in key}
         versions = tuple(facts[f"{name}.version"] for name in names)
         timeouts = {name: facts[f"{name}.timeouts"] for name in names}
     except (ValueError, KeyError) as error:
-        raise UserError(f"{path}: has not the facts of its scorers ({error}); {again(path, folder)}") from error
-    return Grades(
-        scorers=names,
-        versions=versions,
-        final={name: tuple(table[f"{name}.final"].to_pylist()) for name in names},
-        right={name: table[f"{name}.right"].to_numpy() for name in names},
-        timeouts=timeouts,
-    )
+        raise UserError(f"{path}: has not the facts of its scorers ({error}); {again(folder)}") from error
+    final, right = ({name: _column(table, f"{name}.{what}") for name in names} for what in ("final", "right"))
+    return Grades(names, versions, final, right, timeouts)
 
 
 def _grades_columns(found: Sequence[str]) -> dict[str, str]:
     """Which columns a file of grades has to have, with those it has: two for each scorer."""
     scorers = dict.fromkeys(name.rpartition(".")[0] for name in found) or {"": None}
-    return {f"{name}{end}": kind for name in scorers for end, kind in ((_FINAL, "string"), (".right", "bool"))}
+    return {f"{name}.{what}": kind for name in scorers for what, kind in (("final", "string"), ("right", "bool"))}
+
+
+def _column(table: pa.Table, name: str) -> Any:
+    texts = str(table[name].type) == "string"
+    return tuple(table[name].to_pylist()) if texts else table[name].to_numpy()
 
 
 def _bytes(table: pa.Table) -> bytes:
@@ -144,18 +134,12 @@ def _read(paths: Sequence[Path], folder: Path, wanted: Callable[[Sequence[str]],
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    check_some(paths, folder)
-    tables = []
-    for path in paths:
-        try:
-            table = pq.read_table(path)
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise unreadable(path, folder, error) from error
+    tables = loaded(paths, folder, pq.read_table, pa.ArrowException)
+    for path, table in zip(paths, tables, strict=True):
         for name, kind in wanted(table.column_names).items():
             if table.column_names.count(name) != 1:
-                raise UserError(f"{path}: has no column {name!r}; {again(path, folder)}")
+                raise UserError(f"{path}: has no column {name!r}; {again(folder)}")
             if table[name].type != pa.type_for_alias(kind) or table[name].null_count:
                 held = "nulls" if table[name].null_count else str(table[name].type)
-                raise UserError(f"{path}: column {name!r} holds {held}, not {kind}; {again(path, folder)}")
-        tables.append(table)
+                raise UserError(f"{path}: column {name!r} holds {held}, not {kind}; {again(folder)}")
     return pa.concat_tables(tables)

@@ -32,7 +32,7 @@ def read(paths: Sequence[Path], folder: Path) -> Tensor:
     for path, shard in zip(paths, tensors(paths, folder, _NAME), strict=True):
         part = shard[_NAME]
         if part.dtype != torch.float32 or part.ndim != 2 or (vectors and part.shape[1] != vectors[0].shape[1]):
-            raise UserError(f"{path}: holds {list(part.shape)} {part.dtype}, no vectors; {again(path, folder)}")
+            raise UserError(f"{path}: holds {list(part.shape)} {part.dtype}, no vectors; {again(folder)}")
         vectors.append(part)
     return torch.cat(vectors)
 

@@ -17,7 +17,6 @@ What has neither ``files`` nor ``splits`` is embedded in a package, generated, o
 from __future__ import annotations
 
 import functools
-import hashlib
 import shutil
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -28,9 +27,11 @@ from typing import Any, BinaryIO
 from filelock import FileLock
 
 from vaebench.config.choices import choices
+from vaebench.config.signatures import require
 from vaebench.data import places
 from vaebench.data.files import File, Files, Spec, entries, specification, split_names
 from vaebench.data.places import READ, DatasetStatus, FileStatus, Splits, Tree, cache, find_tree, given, shown_path
+from vaebench.disk import sha256_of
 from vaebench.errors import UserError
 
 _STALL_SECONDS = 20.0  # without an answer, or without a byte more, for so long a download has failed
@@ -109,9 +110,8 @@ def verify(name: str) -> DatasetStatus:
 def fetch(name: str) -> DatasetStatus:
     """Download what is missing of a dataset into the cache, and again what is corrupt there; then `verify`.
 
-    Raises:
-        UserError: no mirror delivers a file, the cache cannot be written, a file in ``$VAEBENCH_DATA`` is corrupt, or
-            the set is one of ordinary folders that are not there.
+    Raises `UserError` if no mirror delivers a file, the cache cannot be written, a file in ``$VAEBENCH_DATA`` is
+    corrupt, or the set is one of ordinary folders that are not there.
     """
     spec = specification(name)
     if spec.splits is not None:
@@ -163,8 +163,7 @@ def obtain_folders(*, name: str, splits: Splits, kind: str) -> Tree:
         for role, folders in tree.missing.items()
         if folders and (tree.splits[role] or role == "test")
     ]
-    if lines:
-        raise UserError(*lines)
+    require(*lines)
     return tree
 
 
@@ -235,15 +234,6 @@ def _embedded(name: str) -> str:
     return " or ".join(f"dataset={spec.name}" for spec in specs if spec.embedded and spec.kind == kind)
 
 
-def sha256_of(path: Path) -> str:
-    """The hex digits of a file's sha256. Raises `UserError` if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-
-
 def verified(path: str | Path, sha256: str | None, *, option: str) -> Path:
     """A file that ``option.path`` names. Raises `UserError` if it is none, or not the one with this ``sha256``."""
     found = Path(path).expanduser()
@@ -262,11 +252,8 @@ def download(urls: Sequence[str], path: Path, *, sha256: str) -> None:
     """Bring a file to ``path``, which is there only when its ``sha256`` (all its hex digits, or the first) is right.
 
     One process at a time; one that waited finds the file. It arrives under another name, a fixed one, so a killed
-    download leaves one file at most, which the next overwrites.
-
-    Raises:
-        Undelivered: no address has it.
-        OSError: the folder cannot be written.
+    download leaves one file at most, which the next overwrites. Raises `Undelivered` if no address has it, `OSError` if
+    the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")

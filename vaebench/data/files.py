@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vaebench.config.choices import leaf
+from vaebench.config.signatures import require
 from vaebench.data.places import Splits, both, given
 from vaebench.errors import UserError
 
@@ -116,8 +117,7 @@ def entries(name: str, folder: str | None, files: Files, mirrors: Sequence[str] 
         if not _inside(own):
             wrong.append(f"dataset {name}, {role}: folder={own!r} must lie in the data folder")
         found[role] = File(own, entry["file"], entry["sha256"], tuple(mirrors))
-    if wrong:
-        raise UserError(*wrong)
+    require(*wrong)
     return found
 
 
@@ -136,8 +136,7 @@ def split_names(name: str, splits: Splits) -> dict[str, tuple[str, ...]]:
             wrong.append(
                 f"dataset.splits.{role}: {bad[0]!r} must be plain names, one below the other (a/b) or one of (a|b)"
             )
-    if wrong:
-        raise UserError(*wrong)
+    require(*wrong)
     return {role: tuple(folders) for role, folders in splits.items()}
 
 
@@ -149,8 +148,7 @@ def check_fields(leaf: Mapping[str, Any]) -> None:
     wrong, shape = _misnamed(leaf.get("name")), leaf.get("shape")
     if isinstance(shape, list) and all(type(size) is int for size in shape) and math.prod(shape) > _MOST_VALUES:
         wrong.append(f"dataset.shape={shape}: {math.prod(shape):,} numbers in one item; at most {_MOST_VALUES:,}")
-    if wrong:
-        raise UserError(*wrong)
+    require(*wrong)
 
 
 def _misnamed(name: Any) -> list[str]:

@@ -99,11 +99,8 @@ def images(
     list of sub-folders of ``name`` under ``$VAEBENCH_DATA`` or the cache; ``a|b`` is the first of the two that is
     there. Without a training split the set can be evaluated on only. ``bad_files``: how many files that cannot be read
     are left out before that is an error. ``contents``: the digest of the files that are expected
-    (`vaebench.data.contents`); None for what there is.
-
-    Raises:
-        UserError: a folder is missing or has no picture, too many cannot be read, the files are others than expected,
-            or an option is out of range.
+    (`vaebench.data.contents`); None for what there is. Raises `UserError` if a folder is missing or has no picture, too
+    many cannot be read, or the files are others than expected.
     """
     if len(shape) != 3 or shape[0] not in _MODES or shape[1] != shape[2] or shape[1] < 1:
         raise UserError(f"dataset.shape={list(shape)}: pictures from folders are (3, side, side) or (1, side, side)")
@@ -133,11 +130,8 @@ def audio(
 
     WAV is read as it is; FLAC, MP3 and OGG by soundfile, of the extra ``audio``. ``shape``: (1, samples) of a training
     crop. ``sample_rate``: in Hz; what has another is resampled. ``shortest``: seconds; shorter files are left out, and
-    counted in ``note`` as are empty, silent and clipped ones. The other options are those of `images`.
-
-    Raises:
-        UserError: a folder is missing or has no audio, too many cannot be read, the files are others than expected,
-            soundfile is needed and missing, or an option is out of range.
+    counted in ``note`` as are empty, silent and clipped ones. The other options are those of `images`, and so are the
+    errors; another is that soundfile is needed and missing.
     """
     tree = obtain_folders(name=name, splits=splits, kind="audio")
     files = _files(name, tree, "audio", contents)

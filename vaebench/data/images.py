@@ -108,10 +108,8 @@ def idx(
     ``files``: ``train_images``, ``train_labels``, ``test_images``, ``test_labels``, each with ``file`` and ``sha256``,
     under ``$VAEBENCH_DATA`` or the cache in ``folder`` (empty: in ``name``), or to download from the folders
     ``mirrors``. ``shape``: (1, h, w) of an image; checked. With ``pad`` it is the (c, h, w) of what is made of it: a
-    black frame round every image, repeated over the channels, for models of larger images or of colour.
-
-    Raises:
-        UserError: a file is missing, corrupt, not IDX, or does not agree with the others or with ``shape``.
+    black frame round every image, repeated over the channels, for models of larger images or of colour. Raises
+    `UserError` if a file is missing, corrupt, not IDX, or does not agree with the others or with ``shape``.
     """
     located = obtain(name=name, files=files, mirrors=mirrors, folder=folder, roles=_IDX_ROLES)
     arrays = {role: read_idx(path, dimensions=3 if "images" in role else 1) for role, path in located.paths.items()}
@@ -139,10 +137,8 @@ def read_idx(path: Path, *, dimensions: int) -> np.ndarray:
     """The array in an IDX file of unsigned bytes, compressed (``.gz``, ``.xz``) or not.
 
     Format: two zero bytes, the type (8), the number of dimensions, each dimension as a big-endian 32-bit integer, the
-    values with the last dimension running fastest (yann.lecun.com/exdb/mnist).
-
-    Raises:
-        UserError: the file is cut off, goes on after its values, is of another type or has other than ``dimensions``.
+    values with the last dimension running fastest (yann.lecun.com/exdb/mnist). Raises `UserError` if the file is cut
+    off, goes on after its values, is of another type or has other than ``dimensions``.
     """
     content = _read_bytes(path)
     header = 4 + 4 * dimensions
@@ -248,9 +244,7 @@ def cifar10(
     ``files``: ``archive``, the tar file of the whole set; read in place, nothing is extracted to disk. ``partial``:
     some of ``batch_1`` ... ``batch_5``, and ``test``: files of records, plain, ``.gz`` or ``.xz``. Used where they are
     on disk and the archive is not, and then named in ``note``. ``mirrors``: addresses of folders to download from.
-
-    Raises:
-        UserError: a file is missing, corrupt, or does not hold whole records.
+    Raises `UserError` if a file is missing, corrupt, or does not hold whole records.
     """
     partial = partial or {}
     batches = sorted(role for role in partial if role in _CIFAR_BATCHES)

@@ -94,7 +94,7 @@ def read(paths: Sequence[Path], folder: Path, facts: Mapping[str, object]) -> La
     for path, shard in zip(paths, shards, strict=True):
         _check(shard, path, folder)
         if _form(shard) != _form(shards[0]):
-            raise UserError(f"{path}: its tensors do not fit those of {paths[0].name}; {again(path, folder)}")
+            raise UserError(f"{path}: its tensors do not fit those of {paths[0].name}; {again(folder)}")
     labels = torch.cat([shard["labels"] for shard in shards])
     parts = {name: tuple(shard[name] for shard in shards if name in shard) for name in ("mean", "logvar")}
     if sum(part.nbytes for both in parts.values() for part in both) <= _IN_MEMORY:
@@ -109,12 +109,13 @@ def read(paths: Sequence[Path], folder: Path, facts: Mapping[str, object]) -> La
 
 
 def _check(found: Mapping[str, Tensor], path: Path, folder: Path) -> None:
-    mean, labels = found.get("mean"), found.get("labels")
-    fits = mean is not None and mean.ndim == 5 and mean.dtype in DTYPES.values() and labels is not None
-    if not fits or labels.dtype != torch.int64 or list(labels.shape) != [len(mean)]:  # type: ignore[union-attr,arg-type]
-        raise UserError(f"{path}: holds no latents with their labels; {again(path, folder)}")
-    if "logvar" in found and (found["logvar"].shape != mean.shape or found["logvar"].dtype != mean.dtype):  # type: ignore[union-attr]
-        raise UserError(f"{path}: its means and variances do not fit; {again(path, folder)}")
+    mean, labels, logvar = (found.get(name) for name in ("mean", "labels", "logvar"))
+    if mean is None or mean.ndim != 5 or mean.dtype not in DTYPES.values():
+        raise UserError(f"{path}: holds no latents; {again(folder)}")
+    if labels is None or labels.dtype != torch.int64 or list(labels.shape) != [len(mean)]:
+        raise UserError(f"{path}: holds no latents with their labels; {again(folder)}")
+    if logvar is not None and (logvar.shape, logvar.dtype) != (mean.shape, mean.dtype):
+        raise UserError(f"{path}: its means and variances do not fit; {again(folder)}")
 
 
 def _form(shard: Mapping[str, Tensor]) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,34 +33,26 @@ class Record:
     """
 
     where: str
-    value: Mapping[str, Any] = field(default_factory=dict)
-    fault: str = ""
+    value: Mapping[str, Any]
+    fault: str
 
 
 def read(path: Path) -> Iterator[Record]:
     """The records of a file in order: items of a JSON list if its name ends in ``.json``, else lines that hold any.
 
-    Raises:
-        UserError: the file cannot be read, or is no JSON list although its name says so.
+    Raises `UserError` if the file cannot be read, or is no JSON list although its name says so.
     """
     try:
-        if path.suffix == ".json":
-            yield from _items(path)
-            return
-        with path.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    yield _record(f"{path.name}:{number}", *_parse(line))
+        for where, value, fault in _items(path) if path.suffix == ".json" else _lines(path):
+            if not fault and not isinstance(value, Mapping):
+                fault = f"is {kind(value)} and should be an object"
+            yield Record(where, {} if fault else value, fault)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def paths(value: Any, name: str) -> list[Path]:
-    """The files that an option of this name names: one, or a list of several.
-
-    Raises:
-        UserError: it names none.
-    """
+    """The files that an option of this name names: one, or a list of several. Raises `UserError` if it names none."""
     several = [value] if isinstance(value, str) else value
     if not isinstance(several, list | tuple) or not several or not all(isinstance(one, str) and one for one in several):
         raise UserError(f"{name}={value}: expected the name of a file, or a list of them")
@@ -70,8 +62,7 @@ def paths(value: Any, name: str) -> list[Path]:
 def text(record: Mapping[str, Any], *names: str) -> str:
     """The text in the first of these fields that the record has.
 
-    Raises:
-        Unusable: it has none of them, or the field is not text that can be stored.
+    Raises `Unusable` if it has none of them, or the field is not text that can be stored.
     """
     name = next((name for name in names if name in record), None)
     if name is None:
@@ -110,13 +101,16 @@ def some(items: Sequence[str]) -> str:
     return ", ".join(items[:_SHOWN]) + (f" and {len(items) - _SHOWN:,} more" if len(items) > _SHOWN else "")
 
 
-def _record(where: str, value: Any, fault: str) -> Record:
-    if not fault and not isinstance(value, Mapping):
-        fault = f"is {kind(value)} and should be an object"
-    return Record(where, fault=fault) if fault else Record(where, value)
+def _lines(path: Path) -> Iterator[tuple[str, Any, str]]:
+    """Where each line that holds anything is, its value and its fault."""
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if line.strip():
+                yield f"{path.name}:{number}", *_parse(line)
 
 
-def _items(path: Path) -> Iterator[Record]:
+def _items(path: Path) -> Iterator[tuple[str, Any, str]]:
+    """The same of each item of a list."""
     items, fault = _parse(path.read_bytes())
     if fault or not isinstance(items, list):
         raise UserError(
@@ -124,7 +118,7 @@ def _items(path: Path) -> Iterator[Record]:
             "another file)"
         )
     for number, item in enumerate(items):
-        yield _record(f"{path.name}#{number}", item, "")
+        yield f"{path.name}#{number}", item, ""
 
 
 def _parse(content: bytes) -> tuple[Any, str]:

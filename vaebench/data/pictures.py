@@ -24,18 +24,17 @@ def picture(path: Path, *, mode: str, side: int) -> tuple[np.ndarray, str]:
     Torchvision's Resize (bicubic, of the shorter side) and CenterCrop, in Pillow alone, after this: it is turned as its
     EXIF data say, what is transparent is white, of 16 bits the upper 8 are taken, of an animation the first picture.
 
-    Args:
-        path: a JPEG, PNG, WebP or BMP file.
-        mode: ``L`` or ``RGB``.
-        side: of the square, in pixels.
-
-    Raises:
-        BadFile: it is no such picture, is cut off or damaged, or has too many pixels.
+    ``path``: a JPEG, PNG, WebP or BMP file. ``mode``: ``L`` or ``RGB``. ``side``: of the square, in pixels. Raises
+    `BadFile` if it is no such picture, is cut off or damaged, or has too many pixels.
     """
     with opened(path) as stream:
         try:
             with Image.open(stream, formats=_FORMATS) as file:
-                _check_size(file)
+                if file.width * file.height > _MOST_PIXELS:
+                    raise BadFile(
+                        f"it has {file.width:,} x {file.height:,} pixels, more than the {_MOST_PIXELS:,} in all that "
+                        "are read; scale it down"
+                    )
                 animated = file.format != "MPO" and getattr(file, "n_frames", 1) > 1
                 file.load()
                 opaque = _opaque(_cut(_upright(file)), mode)
@@ -53,14 +52,6 @@ def picture(path: Path, *, mode: str, side: int) -> tuple[np.ndarray, str]:
     square = np.asarray(resized.crop((left, top, left + side, top + side)))
     found = square.reshape(1, side, side, -1).transpose(0, 3, 1, 2)
     return found, "animated, of which the first picture is taken" if animated else ""
-
-
-def _check_size(file: Image.Image) -> None:
-    if file.width * file.height > _MOST_PIXELS:
-        raise BadFile(
-            f"it has {file.width:,} x {file.height:,} pixels, more than the {_MOST_PIXELS:,} in all that are read; "
-            "scale it down"
-        )
 
 
 def _upright(file: Image.Image) -> Image.Image:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,11 +27,8 @@ _FLOATS: dict[int, np.dtype] = {32: np.dtype("<f4"), 64: np.dtype("<f8")}
 def read(path: Path) -> tuple[np.ndarray, int]:
     """The samples of an audio file, float32 ``[t channels]`` in [-1, 1], and its samples a second.
 
-    WAV is read here, everything else by soundfile.
-
-    Raises:
-        BadFile: it cannot be read, is no audio file, or holds values that are not finite.
-        UserError: soundfile is needed and not installed.
+    WAV is read here, everything else by soundfile. Raises `BadFile` if it cannot be read, is no audio file, or holds
+    values that are not finite, and `UserError` if soundfile is needed and not installed.
     """
     try:
         with opened(path) as stream:
@@ -73,16 +69,16 @@ def read_wav(content: bytes) -> tuple[np.ndarray, int]:
     """The samples in the bytes of a WAV file, float32 ``[t channels]`` in [-1, 1], and its samples a second.
 
     Whole numbers of 8 (unsigned), 16, 24 or 32 bits, or floating point of 32 or 64; plain or with the extensible header
-    (Microsoft, "Multiple channel audio data and WAVE files", 2007).
-
-    Raises:
-        BadFile: it is no such file, or is cut off.
+    (Microsoft, "Multiple channel audio data and WAVE files", 2007). Raises `BadFile` for another file, or if cut off.
     """
     if content[:4] != b"RIFF" or content[8:12] != b"WAVE":
         raise BadFile("it is not a WAV file")
     form = None
-    for name, start, size in _chunks(content):
-        available = len(content) - start
+    at = 12
+    while at + 8 <= len(content):  # a chunk: its name, the length it announces, its content
+        name, size = struct.unpack_from("<4sI", content, at)
+        start, available = at + 8, len(content) - at - 8
+        at = start + size + size % 2
         if name == b"fmt ":
             form = _form(content[start : start + size])
         elif name == b"data":
@@ -92,15 +88,6 @@ def read_wav(content: bytes) -> tuple[np.ndarray, int]:
                 raise BadFile(f"it is cut off: {available} of {size} bytes of samples are there")
             return _values(content[start : start + min(size, available)], *form)
     raise BadFile("it is cut off before its samples")
-
-
-def _chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """The name of each chunk, where its content begins, and the length it announces."""
-    at = 12
-    while at + 8 <= len(content):
-        name, size = struct.unpack_from("<4sI", content, at)
-        yield name, at + 8, size
-        at += 8 + size + size % 2
 
 
 def _form(chunk: bytes) -> tuple[np.dtype, int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -40,6 +41,8 @@ def tokens(text: str, numbers: Numbers) -> list[str]:
     return [token.replace(",", "") for token in found]
 
 
+@checked("embedder")
+@dataclass(kw_only=True, eq=False)
 class LSA:
     """A text with counts ``c`` of terms -> ``V w / |V w|``, where ``w_t = idf_t * tf(c_t)``, scaled to ``|w| = 1``.
 
@@ -53,30 +56,18 @@ class LSA:
     ties by alphabet; null: all. ``normalise``: whether the vectors have unit norm. ``shard``: texts per shard.
     """
 
-    @checked("embedder")
-    def __init__(
-        self,
-        *,
-        dim: Count,
-        ngrams: Count,
-        numbers: Numbers,
-        sublinear_tf: bool,
-        min_df: Count,
-        max_features: Count | None,
-        normalise: bool,
-        seed: Seed,
-        shard: Count,
-    ) -> None:
-        self.dim = dim
-        self.shard = shard
+    dim: Count
+    ngrams: Count
+    numbers: Numbers
+    sublinear_tf: bool
+    min_df: Count
+    max_features: Count | None
+    normalise: bool
+    seed: Seed
+    shard: Count
+
+    def __post_init__(self) -> None:
         self.truncated = 0
-        self.ngrams = ngrams
-        self.numbers = numbers
-        self.sublinear_tf = sublinear_tf
-        self.min_df = min_df
-        self.max_features = max_features
-        self.normalise = normalise
-        self.seed = seed
         self._learnt: tuple[list[str], np.ndarray, np.ndarray] | None = None  # terms, idf [t], components [dim t]
 
     def open(self, work: Work) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from textwrap import shorten
@@ -27,6 +28,8 @@ _OFFLINE = "the hub cannot be reached; set HF_HOME to a cache that holds it, or 
 _FAILURES = (OSError, ValueError, RuntimeError, LookupError)  # of the libraries, for a model that cannot be read
 
 
+@checked("embedder")
+@dataclass(kw_only=True, eq=False)
 class Sentence:
     """A text -> the vector that a sentence-transformers model gives it, cut to its first ``max_tokens`` tokens.
 
@@ -41,39 +44,27 @@ class Sentence:
     whether to scale the vectors to unit norm (a model may do so by itself). ``shard``: texts per shard.
     """
 
-    @checked("embedder")
-    def __init__(
-        self,
-        *,
-        model: str | None,
-        package: Annotated[str, OneOf(tuple(_PACKAGES))] | None,
-        revision: str | None,
-        dim: Count,
-        max_tokens: Count,
-        batch_size: Count,
-        prompts: Mapping[str, str],
-        adapters: Mapping[str, str | None],
-        precision: Literal["float32", "bfloat16"],
-        normalise: bool,
-        shard: Count,
-    ) -> None:
+    model: str | None
+    package: Annotated[str, OneOf(_PACKAGES)] | None
+    revision: str | None
+    dim: Count
+    max_tokens: Count
+    batch_size: Count
+    prompts: Mapping[str, str]
+    adapters: Mapping[str, str | None]
+    precision: Literal["float32", "bfloat16"]
+    normalise: bool
+    shard: Count
+
+    def __post_init__(self) -> None:
+        given = f"embedder.model={self.model}, embedder.package={self.package}"
+        one = (self.model is None) != (self.package is None)
         require(
-            None if (model is None) != (package is None) else _one_origin(model, package),
-            _kinds("embedder.prompts", prompts),
-            _kinds("embedder.adapters", adapters),
+            None if one else f"{given}: give one of them, the other null",
+            _kinds("embedder.prompts", self.prompts),
+            _kinds("embedder.adapters", self.adapters),
         )
-        self.dim = dim
-        self.shard = shard
         self.truncated = 0
-        self.model = model
-        self.package = package
-        self.revision = revision
-        self.max_tokens = max_tokens
-        self.batch_size = batch_size
-        self.prompts = dict(prompts)
-        self.adapters = dict(adapters)
-        self.precision = precision
-        self.normalise = normalise
         self._encoder: Any = None
 
     def open(self, work: Work) -> None:
@@ -84,7 +75,9 @@ class Sentence:
         """
         ensure_torchvision()
         self._need("sentence_transformers", *(["peft"] if any(self.adapters.values()) else []))
-        where = self._folder() if self.package else Path(self.model or "")
+        if self.package:
+            self._need(self.package)
+        where = Path(import_module(self.package).get_model_path() if self.package else self.model or "")
         with hub.quiet():
             encoder = self._load(str(where), local=where.is_dir(), device=work.device)
         width = encoder.get_embedding_dimension()
@@ -131,10 +124,6 @@ class Sentence:
                     f"embedder {self._name}: needs the package {package} ({error}); pip install 'vaebench[{extra}]', "
                     "or embedder=lsa, which needs nothing"
                 ) from error
-
-    def _folder(self) -> Path:
-        self._need(str(self.package))
-        return Path(import_module(str(self.package)).get_model_path())
 
     def _load(self, where: str, *, local: bool, device: torch.device) -> Any:
         """The model: of a folder, else from the hub's cache if it holds all of it, else from the hub."""
@@ -187,10 +176,6 @@ def _cached(name: str, revision: str | None) -> bool:
         return try_to_load_from_cache(name, "modules.json", revision=revision) is not None
     except ValueError:  # no name that a model can have
         return False
-
-
-def _one_origin(model: str | None, package: str | None) -> str:
-    return f"embedder.model={model}, embedder.package={package}: give one of them, the other null"
 
 
 def _kinds(name: str, by_kind: Mapping[str, str | None]) -> str | None:

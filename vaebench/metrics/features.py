@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from vaebench.data.fetch import Undelivered, download, sha256_of
+from vaebench.data.fetch import Undelivered, download
+from vaebench.disk import sha256_of
 from vaebench.errors import UserError
 from vaebench.nn.pretrained import cifar_resnet
 from vaebench.nn.pretrained.cifar_resnet import CifarResNet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -14,6 +15,8 @@ from vaebench.nn.flows import flow
 from vaebench.references.features import latents_of, seeded, standardised
 
 
+@checked("reference")
+@dataclass(kw_only=True, eq=False)
 class DiffusionState:
     """``z_t = t z + (1 - t) eps`` of the latents z that a flow was trained on, standardised as it does.
 
@@ -25,9 +28,7 @@ class DiffusionState:
     the reference's normalised units as they are: latents of deviation 1 give ``sqrt(t^2 + (1 - t)^2)``, 0.71 half way.
     """
 
-    @checked("reference")
-    def __init__(self, *, time: Share) -> None:
-        self.time = time
+    time: Share
 
     def draw(self, given: ReferenceInputs) -> ReferenceItems:
         """One state per image with its label. Raises `UserError` for latents of another shape, or without a flow."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import torch
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _AT_ONCE = 4096
 
 
+@checked("reference")
+@dataclass(kw_only=True, eq=False)
 class Features:
     """``(z - features_mean) / features_std`` of each image's latents z, by the tokenizer that made them.
 
@@ -31,11 +34,11 @@ class Features:
     to match this law too. Null: all, with their labels.
     """
 
-    @checked("reference")
-    def __init__(self, *, classes: Annotated[Sequence[CountOrNone], Len(1)] | None) -> None:
-        if classes is not None and len(set(classes)) < len(classes):
-            raise UserError(f"reference.classes={list(classes)}: names a class twice")
-        self.classes = classes
+    classes: Annotated[Sequence[CountOrNone], Len(1)] | None
+
+    def __post_init__(self) -> None:
+        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+            raise UserError(f"reference.classes={list(self.classes)}: names a class twice")
 
     def draw(self, given: ReferenceInputs) -> ReferenceItems:
         """One item per image, in their order. Raises `UserError` for latents of another shape or no such class."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -22,6 +23,7 @@ _KINDS = (".npy", ".npz", ".safetensors")
 _UNREADABLE = (OSError, ValueError, EOFError, BadZipFile, SafetensorError)
 
 
+@dataclass(kw_only=True, eq=False)
 class File:
     """The vectors of a file as latents, in its order, with their labels where it has any.
 
@@ -34,15 +36,16 @@ class File:
     replacement, so that the places are independent given the class; there are as many items as vectors.
     """
 
-    def __init__(self, *, path: str | None, sha256: str | None, standardise: bool) -> None:
-        require(None if path else f"reference.path=null: name a file of vectors ({', '.join(_KINDS)})")
-        self.path = path or ""
-        self.sha256 = sha256
-        self.standardise = standardise
+    path: str | None
+    sha256: str | None
+    standardise: bool
+
+    def __post_init__(self) -> None:
+        require(None if self.path else f"reference.path=null: name a file of vectors ({', '.join(_KINDS)})")
 
     def draw(self, given: ReferenceInputs) -> ReferenceItems:
         """Raises `UserError` for a file that is missing, has changed, cannot be read or does not fit the latents."""
-        path = verified(self.path, self.sha256, option="reference")
+        path = verified(self.path or "", self.sha256, option="reference")
         z, labels = _read(path)
         _check(path, z, labels, given.latent_shape)
         if self.standardise:

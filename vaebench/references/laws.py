@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,18 +13,20 @@ from vaebench.contracts import ReferenceInputs, ReferenceItems
 from vaebench.nn.flows import laws
 
 
+@checked("reference")
+@dataclass(kw_only=True, eq=False)
 class Gaussian:
     """N(0, I). ``samples``: how many items are drawn."""
 
-    @checked("reference")
-    def __init__(self, *, samples: AtLeast2) -> None:
-        self.samples = samples
+    samples: AtLeast2
 
     def draw(self, given: ReferenceInputs) -> ReferenceItems:
         """Items without labels, which follow from the seed."""
         return _drawn({"kind": "gaussian"}, self.samples, given)
 
 
+@checked("reference")
+@dataclass(kw_only=True, eq=False)
 class Mixture:
     """Equally likely isotropic Gaussians (`nn.flows.laws`): means from N(0, spread^2), each of deviation ``std``.
 
@@ -31,24 +34,17 @@ class Mixture:
     component is drawn for each ``latent``, or for each ``position`` of its grid. ``samples``: how many items are drawn.
     """
 
-    @checked("reference")
-    def __init__(
-        self,
-        *,
-        components: Count,
-        spread: NonNegative,
-        std: Positive,
-        seed: CountOrNone,
-        per: laws.Per,
-        samples: AtLeast2,
-    ) -> None:
-        options = {"components": components, "spread": spread, "std": std, "seed": seed, "per": per}
-        self.law = {"kind": "gmm", **options}
-        self.samples = samples
+    components: Count
+    spread: NonNegative
+    std: Positive
+    seed: CountOrNone
+    per: laws.Per
+    samples: AtLeast2
 
     def draw(self, given: ReferenceInputs) -> ReferenceItems:
         """Items without labels, which follow from the two seeds."""
-        return _drawn(self.law, self.samples, given)
+        law = {name: value for name, value in vars(self).items() if name != "samples"}
+        return _drawn({"kind": "gmm", **law}, self.samples, given)
 
 
 def _drawn(law: Mapping[str, Any], samples: int, given: ReferenceInputs) -> ReferenceItems:

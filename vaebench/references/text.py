@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
@@ -25,6 +26,8 @@ _HOLE = "{name}"
 _RANK = 1e-5  # a component below this part of the largest is rounding: embeddings are float32
 
 
+@checked("reference")
+@dataclass(kw_only=True, eq=False)
 class Text:
     """Captions -> their embeddings -> principal components, l h w of them -> mean 0, deviation 1, shape [l h w].
 
@@ -39,30 +42,20 @@ class Text:
     The label is the class.
     """
 
-    @checked("reference")
-    def __init__(
-        self,
-        *,
-        path: str | None,
-        sha256: str | None,
-        names: Sequence[str] | None,
-        templates: Sequence[str],
-        fillers: Mapping[str, Sequence[str]],
-        samples: AtLeast2,
-    ) -> None:
-        require(*(_mistake(template, fillers) for template in templates))
-        self.path = path
-        self.sha256 = sha256
-        self.names = names
-        self.templates = templates
-        self.fillers = fillers
-        self.samples = samples
+    path: str | None
+    sha256: str | None
+    names: Sequence[str] | None
+    templates: Sequence[str]
+    fillers: Mapping[str, Sequence[str]]
+    samples: AtLeast2
+
+    def __post_init__(self) -> None:
+        require(*(_mistake(template, self.fillers) for template in self.templates))
 
     def draw(self, given: ReferenceInputs) -> ReferenceItems:
         """One item per caption.
 
-        Raises:
-            UserError: captions or names cannot be had, or have fewer independent directions than a latent has numbers.
+        Raises `UserError` if they cannot be had, or have fewer independent directions than a latent has numbers.
         """
         if given.embed is None:
             raise UserError("reference: is made of texts, and no embedder was given")
@@ -104,9 +97,7 @@ def class_names(dataset: str) -> tuple[str, ...]:
     """The classes of a dataset in the order of their labels, as in a caption, each with its article.
 
     Those of ImageNet are WordNet's, as timm lists them: the first of their synonyms, in the order of the folders.
-
-    Raises:
-        UserError: its classes have no names.
+    Raises `UserError` if its classes have no names.
     """
     if dataset == "imagenet":
         return _imagenet()
@@ -172,8 +163,7 @@ def _filled(template: str, fillers: Mapping[str, Sequence[str]]) -> Iterator[str
 def _components(vectors: Tensor, latent_shape: Sequence[int]) -> Tensor:
     """Leading principal components of embeddings ``[n e]``, float32 ``[n l*h*w]``.
 
-    Raises:
-        UserError: the embeddings have fewer independent directions.
+    Raises `UserError` if the embeddings have fewer independent directions.
     """
     from sklearn.decomposition import PCA
     from threadpoolctl import threadpool_limits

@@ -17,8 +17,7 @@ import yaml
 
 from vaebench.config.request import KEY_LENGTH
 from vaebench.contracts import infinite
-from vaebench.data.fetch import sha256_of
-from vaebench.disk import called, content, json_object, mistake, refuse, text_of
+from vaebench.disk import called, content, json_object, mistake, refuse, sha256_of, text_of
 from vaebench.errors import UserError
 
 if TYPE_CHECKING:

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
-from typing import get_type_hints
+from dataclasses import dataclass
 
-from vaebench.config.signatures import Count, mistake, require
+from vaebench.config.signatures import Count, require
 
 
 @dataclass(kw_only=True, eq=False)
 class Source:
-    """What every `vaebench.contracts.AnswerSource` has. Raises `UserError` for options that cannot be.
-
-    ``shard``: problems per shard.
-    """
+    """What every `vaebench.contracts.AnswerSource` has. ``shard``: problems per shard."""
 
     shard: Count
 
     def __post_init__(self) -> None:
         self.left_out: Sequence[str] = ()
         self.notes: Sequence[str] = []
-        asked, names = get_type_hints(type(self), include_extras=True), [field.name for field in fields(self)]
-        require(*(mistake(f"dataset.answers.{name}", getattr(self, name), asked[name]) for name in names))
-        require(*self.clashes())
+        require(*self._clashes())
 
-    def clashes(self) -> Iterable[str | None]:
+    def _clashes(self) -> Iterable[str | None]:
         """One line for what no signature can say of the options."""
         return ()

@@ -11,7 +11,7 @@ from annotated_types import Len
 
 from vaebench.config.signatures import Count, Share
 from vaebench.data.answers import Answers, answers
-from vaebench.data.lines import same, some
+from vaebench.data.lines import Unusable, same, some
 from vaebench.data.problems import Problems
 from vaebench.errors import UserError
 from vaebench.sources import Source
@@ -58,6 +58,7 @@ class Collected:
     def __init__(self, problems: Problems) -> None:
         self.left_out: list[str] = []
         self.notes: list[str] = []
+        self.test = problems.test
         self._ids = [problem.id for problem in problems.test]
         self._by_id = {problem.id: row for row, problem in enumerate(problems.test)}
         self._by_question = {same(problem.question): row for row, problem in enumerate(problems.test)}
@@ -77,11 +78,10 @@ class Collected:
             for fault in reading.faults:
                 self._leave(reading.where, fault)
             for found in reading.found:
-                row, fault = self._row(found)
-                if fault:
-                    self._leave(reading.where, fault)
-                else:
-                    self._found[row].append((reading.where, found))
+                try:
+                    self._found[self._row(found)].append((reading.where, found))
+                except Unusable as fault:
+                    self._leave(reading.where, str(fault))
         self._drop_duplicates(once)
 
     def choose(self, label: str, rules: Recording) -> dict[int, list[Found]]:
@@ -113,22 +113,23 @@ class Collected:
         """Every answer with the row of its problem."""
         return ((row, found) for row, several in self._found.items() for _, found in several)
 
-    def _row(self, found: Found) -> tuple[int, str]:
-        """Which problem is answered, or why none is."""
-        rows = []
+    def _row(self, found: Found) -> int:
+        """Which problem is answered. Raises `Unusable` with the reason why none is."""
+        row, unknown = None, f"is not one of the {len(self._ids):,} problems"
         if found.question is not None:
-            rows.append((self._by_question.get(same(found.question)), f"question {_short(found.question)}"))
-        if found.id is not None:
-            rows.append((self._by_id.get(found.id), f"id {_short(found.id)}"))
-        for row, name in rows:
+            row = self._by_question.get(same(found.question))
             if row is None:
-                if name.startswith("id"):
-                    self.unknown_ids.add(str(found.id))
-                like = f" (like {self._ids[0]})" if name.startswith("id") and self._ids else ""
-                return -1, f"{name} is not one of the {len(self._ids):,} problems{like}"
-        if len({row for row, _ in rows}) > 1:
-            return -1, f"{rows[0][1]} and {rows[1][1]} are different problems"
-        return rows[0][0] or 0, ""
+                raise Unusable(f"question {_short(found.question)} {unknown}")
+        if found.id is None:
+            return row or 0
+        other = self._by_id.get(found.id)
+        if other is None:
+            self.unknown_ids.add(found.id)
+            like = f" (like {self._ids[0]})" if self._ids else ""
+            raise Unusable(f"id {_short(found.id)} {unknown}{like}")
+        if row not in (None, other):
+            raise Unusable(f"question {_short(str(found.question))} and id {_short(found.id)} are different problems")
+        return other
 
     def _leave(self, where: str, fault: str) -> None:
         self._faulty.add(where)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
-from vaebench.data.problems import Problem, last_box
+from vaebench.data.problems import last_box
 from vaebench.errors import UserError
+from vaebench.sources.collected import Collected
 from vaebench.sources.layouts import Found
 
 _FEWEST = 20  # answers from which a share says something of ids
@@ -18,21 +18,16 @@ _MARK = re.compile(r"####[^\S\n]*(\S+)\s*$")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
-def check(
-    label: str, answered: Sequence[tuple[int, Found]], test: Sequence[Problem], *, unread: str, samples: bool
-) -> None:
-    """Raise `UserError` if the answers of a source, called ``label``, are the reference.
-
-    ``answered``: the answers, each with the row of its problem. ``unread``: the fields of the lines that were not read,
-    for the message; ``samples``: whether one of them looks like answers.
-    """
+def check(collected: Collected, label: str) -> None:
+    """Raise `UserError` if the answers of a source, in files called ``label``, are the reference."""
+    test, unread = collected.test, collected.unread()
     by_source: dict[str, list[tuple[int, Found]]] = {}
-    for row, found in answered:
+    for row, found in collected.by_row():
         by_source.setdefault(found.source, []).append((row, found))
     for source, several in by_source.items():
         bare = sum(_plain(found.text) == _plain(test[row].gold) for row, found in several)
         worked = sum(_final(found.text) == _plain(test[row].gold) for row, found in several)
-        fewest, share = (_SOME, _MOST) if samples else (_MANY, _ALL)
+        fewest, share = (_SOME, _MOST) if collected.samples_unread else (_MANY, _ALL)
         if len(several) >= fewest and max(bare, worked) >= share * len(several):
             other = f" (not read: {unread})" if unread else ""
             who = f" of {source[:40]!r}" if source else ""
@@ -43,20 +38,17 @@ def check(
             )
 
 
-def check_ids(label: str, answered: Sequence[tuple[int, Found]], unknown: set[str], test: Sequence[Problem]) -> None:
-    """Raise `UserError` if the answers that are known by an id alone are those of the problem before.
-
-    ``unknown``: the ids that no problem has.
-    """
-    rows = {problem.id: row for row, problem in enumerate(test)}
-    known = [(row, found) for row, found in answered if found.question is None and found.id and found.id.isdecimal()]
-    own = sum(_holds(found.text, test[row].gold) for row, found in known)
-    pairs = [(rows.get(str(int(found.id or 0) - 1)), found) for _, found in known]
-    before = sum(_holds(found.text, test[row].gold) for row, found in pairs if row is not None)
-    numbers = [int(problem.id) for problem in test if problem.id.isdecimal()]
-    ends = (
-        bool(numbers) and str(max(numbers) + 1) in unknown and all(found.id != str(min(numbers)) for _, found in known)
-    )
+def check_ids(collected: Collected, label: str) -> None:
+    """Raise `UserError` if the answers that are known by an id alone are those of the problem before."""
+    gold = {problem.id: problem.gold for problem in collected.test}
+    numbers = [int(number) for number in gold if number.isdecimal()]
+    known = [(found.text, found.id) for _, found in collected.by_row() if found.question is None and found.id]
+    known = [(text, number) for text, number in known if number.isdecimal()]
+    own = sum(_holds(text, gold[number]) for text, number in known)
+    pairs = [(text, gold.get(str(int(number) - 1))) for text, number in known]
+    before = sum(_holds(text, answer) for text, answer in pairs if answer is not None)
+    first, behind = (str(min(numbers)), str(max(numbers) + 1)) if numbers else ("", "")
+    ends = behind in collected.unknown_ids and all(number != first for _, number in known)
     shifted = len(known) >= _FEWEST and before >= _BEFORE * len(known) and before > 2 * own
     if known and (ends or shifted):
         raise UserError(

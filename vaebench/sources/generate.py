@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from vaebench.config.signatures import Count
+from vaebench.config.signatures import Count, checked
 from vaebench.contracts import Work
 from vaebench.data.answers import Answers, answers
 from vaebench.data.problems import Problems
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Row = tuple[int, int, str, str, float, int, int]
 
 
+@checked("dataset.answers")
 @dataclass(kw_only=True, eq=False)
 class Generate(Asking):
     """Answers generated with ``transformers``.

@@ -47,29 +47,10 @@ class Reading:
     unread: Mapping[str, Any] = field(default_factory=dict)
 
 
-Reader = Callable[[Path, str, Collection[str]], Iterator[Reading]]
-
-
-def openai_gsm8k(path: Path, role: str, sources: Collection[str]) -> Iterator[Reading]:
-    """Lines with ``question`` and, by the name of who answered, ``{"solution": text}`` (openai/grade-school-math)."""
-    del role
-    wanted = [source for source in OPENAI_SOURCES if source in sources]
+def published(layout: str, path: Path, role: str, sources: Collection[str]) -> Iterator[Reading]:
+    """A published file in one of the ``LAYOUTS``. ``role``: which one it is; ``sources``: whose answers are wanted."""
     for record in read(path):
-        yield _reading(record, lambda value: [partial(_solution, value, source) for source in wanted])
-
-
-def zeroeval(path: Path, role: str, sources: Collection[str]) -> Iterator[Reading]:
-    """A JSON list of one model's answers: ``question`` or ``problem``, and ``output``, of which the first counts."""
-    del sources
-    for record in read(path):
-        yield _reading(record, lambda value: [partial(_output, value, role)])
-
-
-def qwen(path: Path, role: str, sources: Collection[str]) -> Iterator[Reading]:
-    """Lines with ``question`` and the list ``response`` (or ``code``) of one model's answers (QwenLM/Qwen2.5-Math)."""
-    del sources
-    for record in read(path):
-        yield _reading(record, lambda value: _responses(value, role))
+        yield _reading(record, partial(LAYOUTS[layout], role=role, sources=sources))
 
 
 def own(path: Path, text_field: str | None, source: str) -> Iterator[Reading]:
@@ -89,9 +70,6 @@ def own(path: Path, text_field: str | None, source: str) -> Iterator[Reading]:
         reading = _reading(record, lambda value, name=name: _own(value, name, source))  # type: ignore[misc]
         unread = {} if logged else {key: held for key, held in record.value.items() if key not in (*_OWN, name)}
         yield Reading(reading.where, reading.found, reading.faults, unread)
-
-
-READERS: Mapping[str, Reader] = {"openai_gsm8k": openai_gsm8k, "zeroeval": zeroeval, "qwen": qwen}
 
 
 def looks_like_answers(value: Any) -> bool:
@@ -115,6 +93,12 @@ def _reading(record: Record, split: Callable[[Mapping[str, Any]], Sequence[Calla
     return Reading(record.where, tuple(found), tuple(dict.fromkeys(faults)))
 
 
+def _openai_gsm8k(value: Mapping[str, Any], role: str, sources: Collection[str]) -> list[Callable[[], Found]]:
+    """Lines with ``question`` and, by the name of who answered, ``{"solution": text}`` (openai/grade-school-math)."""
+    del role
+    return [partial(_solution, value, source) for source in OPENAI_SOURCES if source in sources]
+
+
 def _solution(value: Mapping[str, Any], source: str) -> Found:
     question = text(value, "question")
     if source not in value:
@@ -126,14 +110,21 @@ def _solution(value: Mapping[str, Any], source: str) -> Found:
     return _said(question, source, value[source]["solution"], f"{source}.solution")
 
 
-def _output(value: Mapping[str, Any], role: str) -> Found:
+def _zeroeval(value: Mapping[str, Any], role: str, sources: Collection[str]) -> list[Callable[[], Found]]:
+    """A JSON list of one model's answers: ``question`` or ``problem``, and ``output``, of which the first counts."""
+    del sources
     question = text(value, "question", "problem")
-    return _said(question, role, _list(value, "output")[0], "output[0]")
+    return [partial(_said, question, role, _list(value, "output")[0], "output[0]")]
 
 
-def _responses(value: Mapping[str, Any], role: str) -> list[Callable[[], Found]]:
+def _qwen(value: Mapping[str, Any], role: str, sources: Collection[str]) -> list[Callable[[], Found]]:
+    """Lines with ``question`` and the list ``response`` (or ``code``) of one model's answers (QwenLM/Qwen2.5-Math)."""
+    del sources
     question, name = text(value, "question"), "response" if "response" in value else "code"
     return [partial(_said, question, role, item, f"{name}[{n}]") for n, item in enumerate(_list(value, name))]
+
+
+LAYOUTS = {"openai_gsm8k": _openai_gsm8k, "zeroeval": _zeroeval, "qwen": _qwen}
 
 
 def _said(question: str, source: str, value: Any, name: str) -> Found:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
 
-from vaebench.config.signatures import Count, CountOrNone
+from vaebench.config.signatures import Count, CountOrNone, checked
 from vaebench.data.problems import Pair, Problems
 from vaebench.errors import UserError
 from vaebench.metrics.bounded import Bounded
@@ -22,6 +22,7 @@ _WORKER = Path(__file__).with_name("template_worker.py")  # it bounds itself; th
 _SECONDS = 60.0
 
 
+@checked("dataset.answers")
 @dataclass(kw_only=True, eq=False)
 class Asking(Source):
     """What a language model is asked, and how its answers are drawn: what `Generate` and `Vllm` have in common.
@@ -61,8 +62,7 @@ class Asking(Source):
     seed: int
     trust_remote_code: bool
 
-    def clashes(self) -> Iterable[str | None]:
-        """As `Source` asks for."""
+    def _clashes(self) -> Iterable[str | None]:
         if self.temperature <= 0:
             yield f"{_WHERE}.temperature={self.temperature}: expected a number above 0 (0 is decoding=greedy)"
         if self.decoding == "greedy" and self.k > 1:

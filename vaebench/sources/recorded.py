@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from vaebench.config.signatures import require
+from vaebench.config.signatures import checked, require
 from vaebench.contracts import Work
 from vaebench.data.fetch import obtain, verified
 from vaebench.data.files import Files
@@ -20,9 +21,10 @@ from vaebench.data.problems import Problems
 from vaebench.errors import UserError, unknown
 from vaebench.sources import doubts
 from vaebench.sources.collected import Collected, Recording
-from vaebench.sources.layouts import OPENAI_SOURCES, READERS, Found, Reading, own
+from vaebench.sources.layouts import OPENAI_SOURCES, Found, Reading, own, published
 
 
+@checked("dataset.answers")
 @dataclass(kw_only=True, eq=False)
 class Recorded(Recording):
     """Answers in published files, as `vaebench.data.fetch` finds them.
@@ -39,8 +41,7 @@ class Recorded(Recording):
     files: Files
     mirrors: Sequence[str] = ()
 
-    def clashes(self) -> Iterable[str | None]:
-        """As `Source` asks for."""
+    def _clashes(self) -> Iterable[str | None]:
         known = self._known()
         return (unknown("dataset.answers.sources", one, known) for one in self.sources or () if one not in known)
 
@@ -56,11 +57,12 @@ class Recorded(Recording):
         files = {role: entry for role, entry in self.files.items() if named or role in wanted}
         located = obtain(name=self.name, folder=self.folder, files=files, mirrors=self.mirrors)
         collected = Collected(problems)
-        read = READERS[self.layout]
-        collected.take((one for role, path in located.paths.items() for one in read(path, role, wanted)), once=True)
+        files_read = (published(self.layout, path, role, wanted) for role, path in located.paths.items())
+        collected.take(chain.from_iterable(files_read), once=True)
         self.use(collected, self.name)
 
 
+@checked("dataset.answers")
 @dataclass(kw_only=True, eq=False)
 class Own(Recording):
     """The user's own answers: files of JSON lines, or JSON lists where a name ends in ``.json``.
@@ -91,8 +93,7 @@ class Own(Recording):
     field: str | None
     first_id: Literal[0, 1] | None
 
-    def clashes(self) -> Iterable[str | None]:
-        """As `Source` asks for."""
+    def _clashes(self) -> Iterable[str | None]:
         return () if self.path else ("dataset.answers.path=null: name the file with your answers",)
 
     def open(self, problems: Problems, work: Work) -> None:
@@ -106,14 +107,13 @@ class Own(Recording):
             verified(path, sha256, option="dataset.answers")
         collected = Collected(problems)
         named = zip(files, _names(files), strict=True)
-        readings = (one for path, name in named for one in own(path, self.field, name))
+        readings = chain.from_iterable(own(path, self.field, name) for path, name in named)
         collected.take(self._wanted(readings), once=False)
         label = files[0].name + (f" and {len(files) - 1} more" if len(files) > 1 else "")
-        answered = list(collected.by_row())
         if self.field is None:
-            doubts.check(label, answered, problems.test, unread=collected.unread(), samples=collected.samples_unread)
+            doubts.check(collected, label)
         if self.first_id is None:
-            doubts.check_ids(label, answered, collected.unknown_ids, problems.test)
+            doubts.check_ids(collected, label)
         self.use(collected, label)
 
     def _wanted(self, readings: Iterable[Reading]) -> Iterable[Reading]:

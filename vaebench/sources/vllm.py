@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vaebench.config.signatures import Count
+from vaebench.config.signatures import Count, checked
 from vaebench.contracts import Work
 from vaebench.data.answers import Answers, answers
 from vaebench.data.problems import Problems
@@ -16,6 +16,7 @@ from vaebench.sources.prompts import Asking
 _OFF = -1  # of top_k
 
 
+@checked("dataset.answers")
 @dataclass(kw_only=True, eq=False)
 class Vllm(Asking):
     """Answers generated with ``vllm``, which orders and batches the requests itself, on ``tensor_parallel_size`` GPUs.

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from vaebench.config.choices import called
 from vaebench.config.request import Request
 from vaebench.contracts import Work
-from vaebench.data.fetch import sha256_of
 from vaebench.data.files import check_fields
 from vaebench.data.lines import paths
+from vaebench.disk import sha256_of
 from vaebench.errors import UserError
 from vaebench.runs import build
 from vaebench.runs.kinds import LEAF, Setup, asked, check_all

@@ -13,8 +13,7 @@ from vaebench.config.request import Request
 from vaebench.contracts import AnswerInputs, SuiteInputs
 from vaebench.contracts.infinite import spelled
 from vaebench.data.contents import dataset_leaf
-from vaebench.data.fetch import sha256_of
-from vaebench.disk import remove_unfinished
+from vaebench.disk import remove_unfinished, sha256_of
 from vaebench.errors import UserError
 from vaebench.runs import build
 from vaebench.runs.kinds import LEAF, NUMBER, Setup, answers, asked, embed, grade, latents

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vaebench.config.choices import choices
 from vaebench.config.request import Request
 from vaebench.contracts import FittedEmbedder, GivesLatents, Normalised, ReferenceInputs, Work
-from vaebench.data.fetch import sha256_of
+from vaebench.disk import sha256_of
 from vaebench.errors import UserError
 from vaebench.runs import build
 from vaebench.runs.kinds import LEAF, Setup, asked, latents
