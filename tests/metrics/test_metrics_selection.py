@@ -68,18 +68,18 @@ class TestRules:
     def test_masses_sum_to_one_and_ignore_the_order_of_candidates(self, rng, tie):
         score = rng.permuted(np.tile([0.0, 0.0002, 0.5, 0.9], (Q, 1)), axis=1)
         turned = lowest(score[:, ::-1], tie)[:, ::-1]
-        for mass in (lowest(score, tie), uniform((Q, K)), majority(rng.integers(-1, 3, (Q, K)))):
+        for mass in (lowest(score, tie), uniform(right), majority(rng.integers(-1, 3, (Q, K)))):
             np.testing.assert_allclose(mass.sum(-1), 1)
         np.testing.assert_array_equal(lowest(score, tie), turned)
 
     def test_without_a_guard_equal_scores_give_the_first_candidate(self, right):
         constant = np.full((Q, K), 363.248)
         assert accuracy(lowest(constant, 0), right).mean() == right[:, 0].mean()
-        assert accuracy(lowest(constant, 1e-3), right).mean() == accuracy(uniform((Q, K)), right).mean()
+        assert accuracy(lowest(constant, 1e-3), right).mean() == accuracy(uniform(right), right).mean()
 
     def test_noise_below_the_guard_is_random_pick_exactly(self, rng, right):
         noise = 361.8 + rng.normal(size=(5, Q, K)) * 1e-5
-        difference = accuracy(lowest(noise, 1e-3), right) - accuracy(uniform((Q, K)), right)
+        difference = accuracy(lowest(noise, 1e-3), right) - accuracy(uniform(right), right)
         assert not difference.any()
 
     def test_negative_scores_are_scores(self):
@@ -108,7 +108,7 @@ class TestOffers:
             return lowest(np.take_along_axis(score, those[None], -1), 1e-3)
 
         return {
-            "random": lambda those: uniform(those.shape),
+            "random": uniform,
             "oracle": lambda those: lowest(1 - np.take_along_axis(right, those, 1), 0.5),
             "majority": lambda those: majority(np.take_along_axis(final, those, 1)),
             "score": by_score,
@@ -117,7 +117,7 @@ class TestOffers:
 
     def test_sizes_double_up_to_all(self, right):
         for k, sizes in {1: [1], 2: [1, 2], 4: [1, 2, 4], 6: [1, 2, 4, 6]}.items():
-            found, _ = against_k(right[:, :k], {"random": lambda those: uniform(those.shape)}, 2, 0)
+            found, _ = against_k(right[:, :k], {"random": uniform}, 2, 0)
             assert found.tolist() == sizes
 
     def test_one_is_random_pick_and_all_is_the_rule(self, rng, right):
@@ -155,7 +155,7 @@ class TestOffers:
 
         def watch(those):
             seen.append(those)
-            return uniform(those.shape)
+            return uniform(those)
 
         against_k(right, {"watch": watch}, 2, 0)
         assert all((np.diff(those, axis=1) > 0).all() for those in seen)
@@ -276,4 +276,4 @@ def test_majority_of_a_simulated_model_beats_one_sample():
     draw = random.Random(0)
     finals = np.array([[0 if draw.random() < 0.4 else draw.randint(1, 30) for _ in range(8)] for _ in range(500)])
     right = finals == 0
-    assert accuracy(majority(finals), right).mean() > accuracy(uniform(right.shape), right).mean() + 0.3
+    assert accuracy(majority(finals), right).mean() > accuracy(uniform(right), right).mean() + 0.3

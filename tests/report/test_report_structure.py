@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from vaebench.report.pictures import drawing
-from vaebench.suites.pictures.latent_structure import PICTURES
+from vaebench.suites.pictures.latents import PICTURES
 
-((DRAW),) = (picture.draw for picture in PICTURES)
+(DRAW,) = (picture.draw for picture in PICTURES if picture.kind == "structure")
 
 
 def arrays(law: bool, seed: int = 0) -> dict[str, np.ndarray]:

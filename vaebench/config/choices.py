@@ -9,6 +9,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 from reprlib import repr as shortened
 from typing import TYPE_CHECKING, Any
 
@@ -150,15 +151,20 @@ def find(where: str, target: Any) -> Callable[..., Any]:
 
 @cache
 def pictures(suite: str) -> tuple[Picture, ...]:
-    """The pictures of a suite: ``PICTURES`` of ``<its package>.pictures.<its module>``; none where that is missing.
+    """The pictures of a suite: those in ``<its package>.pictures`` that name its module, or stand in one of that name.
 
     What is imported is beside what a file of ``conf/suite`` names.
     """
     if suite not in choices("suite"):
         return ()
     package, module, _ = leaf("suite", suite)["_target_"].rsplit(".", 2)
-    name = f"{package}.pictures.{module}"
-    return tuple(import_module(name).PICTURES) if find_spec(name) else ()
+    if find_spec(f"{package}.pictures") is None:
+        return ()
+    found: list[Picture] = []
+    for name in (one.name for one in iter_modules(import_module(f"{package}.pictures").__path__)):
+        pictures = getattr(import_module(f"{package}.pictures.{name}"), "PICTURES", ())
+        found += [picture for picture in pictures if module in (picture.suites or (name,))]
+    return tuple(found)
 
 
 def called(leaf: Mapping[str, Any]) -> str:

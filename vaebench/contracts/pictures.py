@@ -171,15 +171,16 @@ class Panels:
         return any(panel.marks for panel in self.panels)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Picture:
-    """One picture of a table. A suite's stand in ``PICTURES`` of ``suites/pictures/<the suite's module>.py``.
+    """One picture of a table. It stands in ``PICTURES`` of a module in ``suites/pictures/``.
 
     ``kind``: the beginning of its file's name; of several with one kind the first that has something to show is drawn.
     ``caption``: below it. ``draw``: what there is to see of a table and of what the suite stored for it, if anything.
     ``colours``: ``few`` (lines, dots and text: a palette of 256 will do) or ``all``. ``of_numbers``: made of the
     table's numbers alone, so it is drawn again when arrays are gone. ``place``: among a table's pictures, the smallest
-    first. ``instead_of``: the kind of a picture that is not drawn beside this suite's.
+    first. ``instead_of``: the kind of a picture that is not drawn beside this suite's. ``suites``: the modules of those
+    that have it; none: the one that is called as the picture's own module.
     """
 
     kind: str
@@ -189,6 +190,7 @@ class Picture:
     of_numbers: bool = False
     place: int = 50
     instead_of: str = ""
+    suites: tuple[str, ...] = ()
 
 
 def listing(labels: Sequence[str], bold: Sequence[float] = ()) -> Axis:

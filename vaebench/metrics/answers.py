@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from vaebench.metrics.number_answers import number_answer, stated
 Track = Callable[[int, int], None]
 Graded = tuple[tuple[str, ...], np.ndarray, int]
 
+_MATH_VERIFY = "math_verify"
 _EVERY = 256  # answers between two reports of progress
 _TAIL = 2_000  # characters at the end of an answer without a box in which math-verify looks for LaTeX
 _COMPARED = 400  # characters of the longest final answer that math-verify compares
@@ -35,10 +37,14 @@ _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 
 @dataclass(frozen=True)
 class Scorer:
-    """``version`` is raised when the rule changes. ``grade(texts, golds, seconds, track)`` as `grade` returns it."""
+    """``final``: the final answer of a text; ``reference``: the same of a right answer as the problems state it.
+
+    ``version`` is raised when the rule changes.
+    """
 
     version: int
-    grade: Callable[[Sequence[str], Sequence[str], float, Track], Graded]
+    final: Callable[[str], str]
+    reference: Callable[[str], str]
 
 
 def grade(texts: Sequence[str], golds: Sequence[str], scorer: str, *, seconds: float, track: Track) -> Graded:
@@ -55,7 +61,45 @@ def grade(texts: Sequence[str], golds: Sequence[str], scorer: str, *, seconds: f
         raise UserError(unknown("scorer", scorer, SCORERS))
     if len(texts) != len(golds):
         raise ValueError(f"{len(texts)} answers and {len(golds)} golds")
-    return SCORERS[scorer].grade(texts, golds, seconds, track)
+    if scorer == _MATH_VERIFY and importlib.util.find_spec("math_verify") is None:
+        raise UserError(
+            "scorer math_verify: the package math-verify is missing; pip install 'vaebench[reasoning]', or take "
+            "math_verify out of dataset.problems.scorers"
+        )
+    rule = SCORERS[scorer]
+    wanted = {gold: rule.reference(gold) for gold in set(golds)}
+    finals, right, given_up = [], [], 0
+    with Bounded(Path(__file__).with_name("math_verify_worker.py"), seconds=seconds) as worker:
+        ask = lru_cache(maxsize=None)(lambda *question: worker.ask(question))
+        for done, (text, gold) in enumerate(zip(texts, golds, strict=True)):
+            if done % _EVERY == 0:
+                track(done, len(texts))
+            if scorer == _MATH_VERIFY:
+                final, same = _by_mathematics(ask, text, wanted[gold])
+            else:
+                final = rule.final(text)
+                same = bool(final) and final == wanted[gold]
+            given_up += same is None
+            finals.append(final)
+            right.append(bool(same))
+    track(len(texts), len(texts))
+    return tuple(finals), np.array(right, dtype=bool), given_up
+
+
+def _by_mathematics(ask: Callable[..., Any], text: str, gold: str) -> tuple[str, bool | None]:
+    r"""Math-verify's verdict on the answer of ``boxed``, without one on what it finds at the end of the text.
+
+    Equal normal forms are right. Else the forms themselves are compared, so the verdict depends on the final answer
+    alone; one that is longer than a few hundred characters is wrong. None: given up.
+    """
+    answer = said(text)
+    held = marked(answer)
+    found = ask("find", _BOLD.sub(r"\1", answer[-_TAIL:])) if held is None else held
+    final = normalise(found or "")
+    same: bool | None = bool(final) and final == gold
+    if final and not same and len(final) <= _COMPARED:
+        same = ask("compare", gold, final)
+    return ("", None) if found is None or same is None else (final, same)
 
 
 def check(scorers: Mapping[str, int]) -> None:
@@ -74,7 +118,6 @@ def check(scorers: Mapping[str, int]) -> None:
 
 
 # GSM8K
-
 
 _STRICT = re.compile(r"#### (-?[0-9.,]+)")
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
@@ -118,66 +161,12 @@ def boxed_answer(text: str) -> str:
     return normalise(marked(said(text)) or "")
 
 
-# Ways to grade
-
-
-def _by_text(version: int, final: Callable[[str], str], reference: Callable[[str], str]) -> Scorer:
-    """The scorer by which an answer is right if its final answer is the text of the reference."""
-
-    def graded(texts: Sequence[str], golds: Sequence[str], seconds: float, track: Track) -> Graded:
-        del seconds  # the rules take linear time
-        wanted = {gold: reference(gold) for gold in set(golds)}
-        finals = []
-        for done, text in enumerate(texts):
-            if done % _EVERY == 0:
-                track(done, len(texts))
-            finals.append(final(text))
-        track(len(texts), len(texts))
-        right = [bool(found) and found == wanted[gold] for found, gold in zip(finals, golds, strict=True)]
-        return tuple(finals), np.array(right, dtype=bool), 0
-
-    return Scorer(version, graded)
-
-
-def _by_mathematics(texts: Sequence[str], golds: Sequence[str], seconds: float, track: Track) -> Graded:
-    r"""Math-verify's verdict on the answer of ``boxed``, without one on what it finds at the end of the text.
-
-    Equal normal forms are right. Else the forms themselves are compared, so the verdict depends on the final answer
-    alone; one that is longer than a few hundred characters is wrong.
-    """
-    if importlib.util.find_spec("math_verify") is None:
-        raise UserError(
-            "scorer math_verify: the package math-verify is missing; pip install 'vaebench[reasoning]', or take "
-            "math_verify out of dataset.problems.scorers"
-        )
-    wanted = {gold: normalise(gold) for gold in set(golds)}
-    finals, right, given_up = [], [], 0
-    with Bounded(Path(__file__).with_name("math_verify_worker.py"), seconds=seconds) as worker:
-        ask = lru_cache(maxsize=None)(lambda *question: worker.ask(question))
-        for done, (text, gold) in enumerate(zip(texts, golds, strict=True)):
-            if done % _EVERY == 0:
-                track(done, len(texts))
-            answer = said(text)
-            held = marked(answer)
-            found = ask("find", _BOLD.sub(r"\1", answer[-_TAIL:])) if held is None else held
-            final = normalise(found or "")
-            same: bool | None = bool(final) and final == wanted[gold]
-            if final and not same and len(final) <= _COMPARED:
-                same = ask("compare", wanted[gold], final)
-            gone = found is None or same is None
-            given_up += gone
-            finals.append("" if gone else final)
-            right.append(bool(same))
-    track(len(texts), len(texts))
-    return tuple(finals), np.array(right, dtype=bool), given_up
-
-
 SCORERS: Mapping[str, Scorer] = MappingProxyType(
     {
-        "gsm8k_strict": _by_text(1, strict_answer, exact_match),
-        "gsm8k_flexible": _by_text(1, flexible_answer, exact_match),
-        "gsm8k_number": _by_text(2, number_answer, stated),
-        "boxed": _by_text(2, boxed_answer, normalise),
-        "math_verify": Scorer(2, _by_mathematics),
+        "gsm8k_strict": Scorer(1, strict_answer, exact_match),
+        "gsm8k_flexible": Scorer(1, flexible_answer, exact_match),
+        "gsm8k_number": Scorer(2, number_answer, stated),
+        "boxed": Scorer(2, boxed_answer, normalise),
+        _MATH_VERIFY: Scorer(2, boxed_answer, normalise),
     }
 )

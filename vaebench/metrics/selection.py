@@ -21,9 +21,9 @@ _WEIGHTS = 1 << 21  # entries of the bootstrap's weight matrix at a time
 _PAIRS = 1 << 22  # comparisons of two candidates at a time
 
 
-def uniform(shape: tuple[int, ...]) -> np.ndarray:
-    """Random pick: ``1/k`` on each candidate of ``shape`` ``[... k]``."""
-    return np.full(shape, 1 / shape[-1])
+def uniform(those: np.ndarray) -> np.ndarray:
+    """Random pick: ``1/j`` on each of the candidates offered, ``[q j]``."""
+    return np.full(those.shape, 1 / those.shape[-1])
 
 
 def share(chosen: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from annotated_types import Interval
@@ -22,14 +22,13 @@ _BINS = 40
 _SHOWN = 2000  # posterior means in the picture
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(NamedTuple):
     """One number: ``values`` per seed and question ``[s q]``, or per seed alone ``[s]``; ``scorer`` is name@version."""
 
     name: str
     values: np.ndarray
-    unit: str
-    scorer: str
+    unit: str = ""
+    scorer: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +74,16 @@ class Selection:
         """
         offered = offer(inputs.answers, k=self.k, shuffle=self.shuffle, seed=self.order_seed)
         judged = self.needs_model and len(inputs.models) > 0 and offered.k > 1
-        scored = score(inputs, offered) if judged else None
-        shared = _rules(offered, scored, cosines(inputs, offered) if judged else None, self.tie)
-        seeds = len(inputs.models) if judged else 1
+        scored, cosine = (score(inputs, offered), cosines(inputs, offered)) if judged else (None, None)
+        seeds, sources = len(inputs.models) if judged else 1, len(offered.sources)
         grades = inputs.grades
         found: list[_Found] = []
         arrays: dict[str, np.ndarray] = {}
         for scorer, version in zip(grades.scorers, grades.versions, strict=True):
             right, final = graded(grades, scorer, offered.rows)
-            rules = shared | (_judged_rules(offered, right, final) if offered.k > 1 else {})
+            rules: dict[str, Rule] = {"random": selection.uniform}
+            if offered.k > 1:
+                rules |= _rules(offered, scored, cosine, self.tie) | _judged_rules(offered, right, final)
             found += _accuracies(rules, right, seeds, scorer, f"{scorer}@{version}")
             if scorer == grades.scorers[0]:
                 arrays |= self._curves(rules, right, seeds)
@@ -94,13 +94,18 @@ class Selection:
             arrays |= _histograms(scored, right)
             if "entropy" in scored.scores and scored.posterior is not None:
                 picks = selection.lowest(scored.scores["entropy"], self.tie)
-                found += _health(scored.scores["entropy"], *scored.posterior, offered, picks, self.tie)
-                arrays |= _picks(offered, picks) | self._plane(inputs, offered, right)
-        few = len(offered.sources) <= 4
+                of_sources = np.stack([(picks * (offered.source == n)).sum(-1).mean(-1) for n in range(sources)], -1)
+                found += _health(scored.scores["entropy"], *scored.posterior, picks, of_sources, self.tie)
+                arrays |= {
+                    "picks_position": picks.mean((0, 1)).astype(np.float32),
+                    "picks_source": of_sources.mean(0).astype(np.float32),
+                    "sources": np.array(offered.sources),
+                    **self._plane(inputs, offered, right),
+                }
         protocol = {
             "k": offered.k,
             "recorded": offered.recorded,
-            "answers": ", ".join(offered.sources) if few else f"{len(offered.sources)} sources",
+            "answers": ", ".join(offered.sources) if sources <= 4 else f"{sources} sources",
             "tie": self.tie,
             "shuffle": self.shuffle,
             "order_seed": self.order_seed,
@@ -121,19 +126,13 @@ class Selection:
             _, lows, highs = selection.paired_bootstrap(values, self.bootstrap, self.bootstrap_seed)
             names = [one.name for one in alike]
             intervals |= {n: (float(a), float(b)) for n, a, b in zip(names, lows, highs, strict=True)}
-        for one in found:
-            of_seeds = one.values if one.values.ndim == 1 else one.values.sum(1) / max(1, one.values.shape[1])
-            low, high = intervals.get(one.name, (None, None))
-            yield Measurement(
-                one.name,
-                float(of_seeds.mean()),
-                one.values.shape[1] if one.values.ndim == 2 else questions,
-                one.unit,
-                {**protocol, **({"scorer": one.scorer} if one.scorer else {})},
-                low,
-                high,
-                tuple(map(float, of_seeds)),
-            )
+        for name, values, unit, scorer in found:
+            count = values.shape[1] if values.ndim == 2 else questions
+            of_seeds = values.sum(1) / max(1, count) if values.ndim == 2 else values
+            low, high = intervals.get(name, (None, None))
+            own = {**protocol, **({"scorer": scorer} if scorer else {})}
+            by_seed = tuple(map(float, of_seeds))
+            yield Measurement(name, float(of_seeds.mean()), count, unit, own, low, high, by_seed)
 
     def _curves(self, rules: Mapping[str, Rule], right: np.ndarray, seeds: int) -> dict[str, np.ndarray]:
         """``k_values`` ``[m]``; by selector the accuracy in percent ``[m]`` and its interval (``.low``, ``.high``)."""
@@ -162,11 +161,8 @@ class Selection:
 
 
 def _rules(offered: Candidates, scored: Scored | None, cosine: np.ndarray | None, tie: float) -> dict[str, Rule]:
-    """The selectors that do not look at final answers. With one candidate there is only ``random``."""
-    rules: dict[str, Rule] = {"random": lambda those: selection.uniform(those.shape)}
-    if offered.k == 1:
-        return rules
-    rules |= {
+    """The selectors that do not look at final answers."""
+    rules: dict[str, Rule] = {
         "shortest": partial(_by_score, offered.length, 0.5),
         "longest": partial(_by_score, -offered.length, 0.5),
         "first": lambda those: np.eye(1, those.shape[1]).repeat(len(those), 0),
@@ -224,38 +220,26 @@ def _correlations(scored: Scored, offered: Candidates, right: np.ndarray, tie: f
     for name, values in scored.scores.items():
         yield _Found(f"correlation.{name}", selection.somers_d(values, right, tie), "", version)
         yield _Found(f"pooled_correlation.{name}", selection.pooled(values, right), "", version)
-        yield _Found(f"length_correlation.{name}", selection.within_question(values, offered.length, tie), "", "")
+        yield _Found(f"length_correlation.{name}", selection.within_question(values, offered.length, tie))
 
 
 def _health(
-    entropy: np.ndarray, kl: np.ndarray, active: np.ndarray, offered: Candidates, picks: np.ndarray, tie: float
+    entropy: np.ndarray, kl: np.ndarray, active: np.ndarray, picks: np.ndarray, of_sources: np.ndarray, tie: float
 ) -> Iterator[_Found]:
-    """Whether the posterior says anything, and whom its lowest entropy picks (``picks`` ``[s q k]``)."""
+    """Whether the posterior says anything, and whom its lowest entropy picks.
+
+    ``picks`` ``[s q k]``; ``of_sources``: the share of them that falls on each source, ``[s sources]``.
+    """
     spread = entropy.std(-1)
     near = entropy - entropy.min(-1, keepdims=True)
     tied = ((near < tie) if tie else (near == 0)).sum(-1) > 1
-    yield _Found("kl", kl.mean(-1), "nats", "")
-    yield _Found("active_dims", active.astype(np.float64), "", "")
-    yield _Found("entropy_sd", spread, "nats", "")
-    yield _Found("ties", 100.0 * tied, "%", "")
-    yield _Found("top_position", 100 * picks.mean(1).max(1), "%", "")
-    yield _Found("top_source", 100 * _by_source(offered, picks).max(1), "%", "")
-    yield _Found("collapsed", ((active == 0) | (spread.mean(1) < NOISE)).astype(np.float64), "", "")
-
-
-def _by_source(offered: Candidates, picks: np.ndarray) -> np.ndarray:
-    """Share of the picks ``[s q k]`` that fall on each source, ``[s sources]``."""
-    shares = [(picks * (offered.source == n)).sum(-1).mean(-1) for n in range(len(offered.sources))]
-    return np.stack(shares, -1)
-
-
-def _picks(offered: Candidates, picks: np.ndarray) -> dict[str, np.ndarray]:
-    """Shares of the lowest entropy's picks by place in the list ``[k]`` and by source, means over seeds."""
-    return {
-        "picks_position": picks.mean((0, 1)).astype(np.float32),
-        "picks_source": _by_source(offered, picks).mean(0).astype(np.float32),
-        "sources": np.array(offered.sources),
-    }
+    yield _Found("kl", kl.mean(-1), "nats")
+    yield _Found("active_dims", active.astype(np.float64))
+    yield _Found("entropy_sd", spread, "nats")
+    yield _Found("ties", 100.0 * tied, "%")
+    yield _Found("top_position", 100 * picks.mean(1).max(1), "%")
+    yield _Found("top_source", 100 * of_sources.max(1), "%")
+    yield _Found("collapsed", ((active == 0) | (spread.mean(1) < NOISE)).astype(np.float64))
 
 
 def _histograms(scored: Scored, right: np.ndarray) -> dict[str, np.ndarray]:

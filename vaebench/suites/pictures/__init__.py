@@ -1,1 +1,1 @@
-"""What each suite has to show: a module per suite, of the same name, with its ``PICTURES``. No torch here."""
+"""What the suites have to show: modules with ``PICTURES``, called as a suite or naming theirs. No torch here."""

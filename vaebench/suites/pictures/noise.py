@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vaebench.contracts.pictures import Axis, Images, Line, Panel, Panels, Picture, intervals, printed
-from vaebench.suites.pictures.common import beside
+from vaebench.suites.pictures.images import beside
 
 if TYPE_CHECKING:
     from vaebench.report.stored import Shown
@@ -40,11 +40,11 @@ def _accuracy(shown: Shown) -> Panels | None:
 
 
 PICTURES = (
-    Picture(kind="noise", caption=_caption, draw=_images, colours="all", place=15),
+    Picture("noise", _caption, _images, colours="all", place=15),
     Picture(
-        kind="accuracy",
-        caption="Accuracy on reconstructions against the noise's standard deviation; bars: 95 % intervals",
-        draw=_accuracy,
+        "accuracy",
+        "Accuracy on reconstructions against the noise's standard deviation; bars: 95 % intervals",
+        _accuracy,
         of_numbers=True,
     ),
 )

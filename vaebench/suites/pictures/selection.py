@@ -237,31 +237,20 @@ def _made_with(row: Row) -> str:
 
 
 PICTURES = (
+    Picture("bars", "Accuracy of every row with its 95 % interval; the method in blue", _bars, of_numbers=True),
     Picture(
-        kind="bars",
-        caption="Accuracy of every row with its 95 % interval; the method in blue",
-        draw=_bars,
-        of_numbers=True,
-    ),
-    Picture(
-        kind="accuracy_at_k",
-        caption="Accuracy against the number of answers to pick from, averaged over which of them are offered. "
+        "accuracy_at_k",
+        "Accuracy against the number of answers to pick from, averaged over which of them are offered. "
         "Each panel has its own scale, and the oracle may leave it at the top",
-        draw=_accuracy_at_k,
+        _accuracy_at_k,
     ),
     Picture(
-        kind="entropy",
-        caption="Entropy of the posterior of right and of wrong answers; apart is what the method needs",
-        draw=_entropy,
+        "entropy", "Entropy of the posterior of right and of wrong answers; apart is what the method needs", _entropy
     ),
+    Picture("z", "Means of the posterior of right and of wrong answers, on their first two principal components", _z),
     Picture(
-        kind="z",
-        caption="Means of the posterior of right and of wrong answers, on their first two principal components",
-        draw=_z,
-    ),
-    Picture(
-        kind="picks",
-        caption="Which answers the lowest entropy picks, by their place in the shuffled list and by who wrote them",
-        draw=_picks,
+        "picks",
+        "Which answers the lowest entropy picks, by their place in the shuffled list and by who wrote them",
+        _picks,
     ),
 )

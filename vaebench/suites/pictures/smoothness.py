@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vaebench.contracts.pictures import Axis, Images, Panel, Panels, Picture
-from vaebench.suites.pictures.common import BESIDE
 
 if TYPE_CHECKING:
     from vaebench.report.stored import Shown
@@ -82,24 +81,14 @@ def _caption(shown: Shown) -> str:
 
 
 PICTURES = (
-    BESIDE,
     Picture(
-        kind="smoothness",
-        caption="Quality of reconstructions against the noise on the latents, ε in deviations of each channel; "
+        "smoothness",
+        "Quality of reconstructions against the noise on the latents, ε in deviations of each channel; "
         "bars: 95 % intervals",
-        draw=_against_noise,
+        _against_noise,
         of_numbers=True,
     ),
-    Picture(kind="at_noise", caption=_caption, draw=_at_each_noise, colours="all"),
-    Picture(
-        kind="hidden",
-        caption="Test images with patches hidden, and what the model makes of them",
-        draw=_hidden,
-        colours="all",
-    ),
-    Picture(
-        kind="channels",
-        caption="The first channels of two images' latents, a line each; grey: the channel's mean",
-        draw=_channels,
-    ),
+    Picture("at_noise", _caption, _at_each_noise, colours="all"),
+    Picture("hidden", "Test images with patches hidden, and what the model makes of them", _hidden, colours="all"),
+    Picture("channels", "The first channels of two images' latents, a line each; grey: the channel's mean", _channels),
 )

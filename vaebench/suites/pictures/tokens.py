@@ -22,7 +22,7 @@ from vaebench.contracts.pictures import (
     intervals,
     printed,
 )
-from vaebench.suites.pictures.common import RECONSTRUCTIONS, beside
+from vaebench.suites.pictures.images import RECONSTRUCTIONS, beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -180,26 +180,25 @@ def _title(size: int | None) -> str:
 
 
 PICTURES = (
-    Picture(kind="reconstructions", caption=RECONSTRUCTIONS, draw=_reconstructions, colours="all", place=10),
+    Picture("reconstructions", RECONSTRUCTIONS, _reconstructions, colours="all", place=10),
     Picture(
-        kind="sizes",
-        caption="Evenness of use (CVU) and quality against the codebook size; bars: 95 % intervals. "
+        "sizes",
+        "Evenness of use (CVU) and quality against the codebook size; bars: 95 % intervals. "
         "What the paper has far from ours is left out",
-        draw=_sizes,
+        _sizes,
         of_numbers=True,
     ),
     Picture(
-        kind="codes",
-        caption="The share of test tokens that each code gets, sorted; a line ends where the codes that occur do. "
-        "First seed",
-        draw=_codes,
+        "codes",
+        "The share of test tokens that each code gets, sorted; a line ends where the codes that occur do. First seed",
+        _codes,
     ),
     # Tens of rows with terms of their own would make curves that nobody can read: the watched numbers say more.
     Picture(
-        kind="watch",
-        caption="Share of codes used and CVU during the training, on training data; one line per seed",
-        draw=_watch,
+        "watch",
+        "Share of codes used and CVU during the training, on training data; one line per seed",
+        _watch,
         instead_of="curves",
     ),
-    Picture(kind="listen", caption="Listen to test clips and their reconstructions", draw=_sounds),
+    Picture("listen", "Listen to test clips and their reconstructions", _sounds),
 )

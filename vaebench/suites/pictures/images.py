@@ -1,4 +1,4 @@
-"""Pictures that several suites have."""
+"""Images that suites have to show, and our numbers beside the paper's."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from vaebench.report.stored import Arrays, Shown
 
+RECONSTRUCTIONS = "Test images (top) and their reconstructions"
+_SAMPLES = "Generated images"
 # What is drawn beside the paper's numbers where both have it, in this order.
 _QUANTITIES = ("fid", "rfid@0", "psnr")
 
@@ -22,6 +24,21 @@ def beside(shown: Shown, found: Mapping[str, Arrays], title: str, above: str, be
         return None
     lines = {title: next(iter(found.values()))[above]}
     return Images(lines | {shown.rows[row].label: arrays[below] for row, arrays in found.items()})
+
+
+def _reconstructions(shown: Shown) -> Images | None:
+    return beside(shown, shown.arrays(), "test images", "inputs", "reconstructions")
+
+
+def _samples(shown: Shown) -> Images | None:
+    return Images({label: arrays["samples"][:20] for label, arrays in shown.labelled().items()}, per_line=10)
+
+
+def _sorted_samples(shown: Shown) -> Images | None:
+    """Of models that were trained to the end; every other image, as they lie in the order of their classes."""
+    if any(column.snapshot for column in shown.section.table.columns.values()):
+        return None
+    return Images({label: arrays["samples"][::2][:20] for label, arrays in shown.labelled().items()}, per_line=10)
 
 
 def _beside_the_paper(shown: Shown) -> Panels | None:
@@ -50,11 +67,16 @@ def _beside_the_paper(shown: Shown) -> Panels | None:
     return Panels(panels=panels, across=2, height=0.75 + 0.24 * len(rows))
 
 
-RECONSTRUCTIONS = "Test images (top) and their reconstructions"
-BESIDE = Picture(
-    kind="beside",
-    caption="Ours with 95 % intervals beside the paper's numbers, each on its own scale",
-    draw=_beside_the_paper,
-    of_numbers=True,
-    place=30,
+PICTURES = (
+    Picture("reconstructions", RECONSTRUCTIONS, _reconstructions, colours="all", place=10, suites=("reconstruction",)),
+    Picture("samples", _SAMPLES, _samples, colours="all", place=20, suites=("generation",)),
+    Picture("samples", _SAMPLES, _sorted_samples, colours="all", place=20, suites=("latent_diffusion",)),
+    Picture(
+        "beside",
+        "Ours with 95 % intervals beside the paper's numbers, each on its own scale",
+        _beside_the_paper,
+        of_numbers=True,
+        place=30,
+        suites=("latent_diffusion", "smoothness"),
+    ),
 )
