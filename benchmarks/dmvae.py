@@ -6,6 +6,7 @@ import copy
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -202,12 +203,8 @@ def _times(what: str, ours: Sequence[float], theirs: Sequence[float], of: str) -
 
 def _flops(request: Request, teacher: Request | None) -> float:
     """Of a step, by count; a phase that takes its turn less often counts in part."""
-    with cost.weightless():
-        model: Any = build.model(request)
-        if teacher is not None:
-            model.teach(build.model(teacher, model.latent_shape))
-        shape = request["dataset"]["shape"]
-        return cost.count_step(model.phases, cost.random_batch(shape, BATCH, latents=False))[0]
+    design = build.design(request, request["dataset"]["shape"], parents={"teacher": teacher} if teacher else None)
+    return cost.count(replace(design, batch_size=BATCH)).flops
 
 
 def _images(request: Request, count: int) -> ImageData:

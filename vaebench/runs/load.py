@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vaebench.contracts import GivesLatents, LoadsPretrained
 from vaebench.errors import UserError
@@ -34,7 +34,7 @@ def load_model(run: Run, device: torch.device, snapshot: int | None = None) -> n
 
     if not run.done:
         raise UserError(f"run {run.key} is not finished ({run.status()['status']}); train it first")
-    model = build.model(run.request(), latent_shape=_latent_shape(run))
+    model = _built(run)
     load_weights(run.intact("model.safetensors" if snapshot is None else snapshot_name(snapshot)), model)
     for role, parent in run.parents().items():
         if role in getattr(model, "keeps", ()):
@@ -66,8 +66,7 @@ def with_grid(model: object, whose: str) -> GivesLatents:
 
 def fresh_model(run: Run, device: torch.device) -> nn.Module:
     """The model of a run that is about to be trained, with what it takes from its parents."""
-    model = build.model(run.request(), latent_shape=_latent_shape(run))
-    parents = run.parents()
+    model, parents = _built(run), run.parents()
     if "start" not in parents and isinstance(model, LoadsPretrained):
         model.load_pretrained()
     # In the request's order, and none that is not needed: building a parent draws first weights, which its stored ones
@@ -95,8 +94,7 @@ def snapshot_name(number: int) -> str:
     return f"snapshots/{number}.safetensors"
 
 
-def _latent_shape(run: Run) -> list[int] | None:
-    """(l, h, w) of the latents a run is trained on, if it is."""
+def _built(run: Run) -> nn.Module:
+    """The run's model with fresh weights, for the shape of the latents it is trained on, if it is."""
     parents = run.parents()
-    shape: Any = parents["latents"].result()["shape"] if "latents" in parents else None
-    return shape
+    return build.model(run.request(), parents["latents"].result()["shape"] if "latents" in parents else None)

@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
+from rich import progress
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from vaebench.contracts import Job, Outcome
@@ -79,10 +78,10 @@ def default_workers(*, gpu: bool) -> int:
     return min(cores, 4) if gpu else cores
 
 
-class _Rate(ProgressColumn):
+class _Rate(progress.ProgressColumn):
     """Steps per second."""
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: progress.Task) -> Text:
         return Text(f"{task.speed:.0f}/s" if task.speed else "", style="progress.data.speed")
 
 
@@ -90,21 +89,18 @@ class Display:
     """Progress of a list of jobs; ``labels`` maps a job's folder to what to call it."""
 
     def __init__(self, labels: Mapping[Path, str], *, quiet: bool, console: Console) -> None:
-        self.labels = labels
-        self.quiet = quiet
-        self.console = console
-        self.finished = 0
-        self.total = len(labels)
+        self.labels, self.quiet, self.console = labels, quiet, console
+        self.finished, self.total = 0, len(labels)
         self.bars = console.is_terminal and not quiet
         self.started: dict[Path, tuple[float, int]] = {}
         self.spoken: dict[Path, float] = {}
-        self.tasks: dict[Path, int] = {}
-        self.progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
+        self.tasks: dict[Path, progress.TaskID] = {}
+        self.progress = progress.Progress(
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
             _Rate(),
-            TimeRemainingColumn(),
+            progress.TimeRemainingColumn(),
             console=console,
             transient=True,
             disable=not self.bars,
@@ -115,9 +111,7 @@ class Display:
         self.overall = self.progress.add_task("all jobs", total=self.total) if self.total > 1 else None
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
     def track(self, job: Job, done: int, total: int) -> None:
@@ -127,28 +121,27 @@ class Display:
         if self.bars:
             if job.folder not in self.tasks:
                 self.tasks[job.folder] = self.progress.add_task(self._label(job), total=total)
-            self.progress.update(self.tasks[job.folder], completed=done, total=total)  # type: ignore[arg-type]
+            self.progress.update(self.tasks[job.folder], completed=done, total=total)
             return
         now = time.monotonic()
         since, first = self.started.setdefault(job.folder, (now, done))
         if now - self.spoken.setdefault(job.folder, now) >= _PLAIN_EVERY and done > first:
             self.spoken[job.folder] = now
             rate = (done - first) / (now - since)
-            left = (total - done) / rate
-            self.console.print(f"{self._label(job)}: {done}/{total}, {rate:.0f}/s, {_clock(left)} left")
+            minutes, seconds = divmod(int((total - done) / rate), 60)
+            left = f"{minutes}:{seconds:02d} left"
+            self.console.print(f"{self._label(job)}: {done}/{total}, {rate:.0f}/s, {left}")
 
     def finish(self, outcome: Outcome) -> None:
         """One job has ended."""
         self.finished += 1
         if self.overall is not None:
             self.progress.update(self.overall, completed=self.finished)
-        task = self.tasks.pop(outcome.job.folder, None)
-        if task is not None:
-            self.progress.remove_task(task)  # type: ignore[arg-type]
+        if outcome.job.folder in self.tasks:
+            self.progress.remove_task(self.tasks.pop(outcome.job.folder))
         if not self.quiet and (not self.bars or outcome.status != "done"):
             reason = f": {outcome.reason}" if outcome.reason else ""
-            line = f"[{self.finished}/{self.total}] {outcome.status} {self._label(outcome.job)}{reason}"
-            self.console.print(line)
+            self.console.print(f"[{self.finished}/{self.total}] {outcome.status} {self._label(outcome.job)}{reason}")
 
     def note(self, job: Job, line: str) -> None:
         """Something to know of a job while it lasts, quiet or not: on stderr, above the bars if there are some."""
@@ -156,8 +149,3 @@ class Display:
 
     def _label(self, job: Job) -> str:
         return printable(f"{job.verb} {self.labels.get(job.folder, job.folder.name)}")
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}:{rest:02d}"

@@ -22,6 +22,7 @@ ROLE = "grades"
 STOPS = False
 REQUEST = {"scorers": dict, "seconds": NUMBER, "problems": {"name": str}, "parents": {"answers": str}}
 RESULT = {**answers.ON_PROBLEMS, "answers": int, "right": dict, "no_final_answer": dict, "timeouts": dict}
+seconds = answers.seconds
 _SECONDS_PER_ANSWER = 1.0  # that a scorer may spend on one before it counts as wrong
 
 
@@ -45,11 +46,6 @@ def check(request: Request, models: Mapping[str, nn.Module], *, remote_code: boo
 def title(request: Request) -> str:
     """``answers to PROBLEMS by SCORERS``."""
     return f"answers to {request['problems']['name']} by {', '.join(request['scorers'])}"
-
-
-def seconds(request: Request) -> float:
-    """A rough guess."""
-    return answers.seconds(request)
 
 
 def work(run: Run, setup: Setup) -> None:

@@ -30,6 +30,7 @@ REQUEST = {
     "parents": {"autoencoder": str},
 }
 RESULT = latents.RESULT
+seconds = latents.seconds
 # What a reference says of itself and no constructor takes.
 _ABOUT = frozenset({"name", "parents", "embedded", "labelled", "dm_weight", "law"})
 
@@ -71,11 +72,6 @@ def check(request: Request, models: Mapping[str, nn.Module], *, remote_code: boo
 def title(request: Request) -> str:
     """``gmm for latents of KEY``."""
     return f"{request['name']} for latents of {request['parents']['autoencoder']}"
-
-
-def seconds(request: Request) -> float:
-    """A rough guess."""
-    return latents.seconds(request)
 
 
 def work(run: Run, setup: Setup) -> None:
