@@ -83,9 +83,9 @@ class Lean:
     def __init__(self, model: DMVAE) -> None:
         self.network, self.student = model.network, model.student
         self.teacher = copy.deepcopy(model.student).eval().requires_grad_(False)
-        self.weight, self.every, self.null, self.dropout = (
-            model.dm_weight, model.autoencoder_every, model.classes, model.label_dropout
-        )  # fmt: skip
+        assert model.dm_weight is not None
+        self.weight, self.every = model.dm_weight, model.autoencoder_every
+        self.null, self.dropout = model.classes, model.label_dropout
         self.mean, self.std = model.latent_mean, model.latent_std
         self.optimizers = [_optimizer(self.network.parameters()), _optimizer(self.student.parameters())]
 
@@ -207,7 +207,7 @@ def _flops(request: Request, teacher: Request | None) -> float:
         if teacher is not None:
             model.teach(build.model(teacher, model.latent_shape))
         shape = request["dataset"]["shape"]
-        return cost.count_step(model.phases, cost.random_batch(shape, BATCH, latents=False)).flops
+        return cost.count_step(model.phases, cost.random_batch(shape, BATCH, latents=False))[0]
 
 
 def _images(request: Request, count: int) -> ImageData:

@@ -22,8 +22,7 @@ from vaebench.config.spine import ReproduceConfig, TrainConfig
 from vaebench.contracts import Job, Outcome, Phase
 from vaebench.errors import UserError
 from vaebench.reproduce import durations
-from vaebench.runs import build
-from vaebench.runs.executors import progress
+from vaebench.runs import build, executors
 from vaebench.runs.kinds import train as trainings
 from vaebench.runs.store import Store
 
@@ -209,7 +208,7 @@ def test_what_comes_from_data_is_text_on_the_terminal():
 def test_progress_shows_labels_as_they_are(tmp_path):
     screen, job = io.StringIO(), Job("train", tmp_path)
     console = Terminal(file=screen, width=300, force_terminal=True, color_system=None)
-    with progress.Display({tmp_path: DATA}, quiet=False, console=console) as display:
+    with executors.Display({tmp_path: DATA}, quiet=False, console=console) as display:
         display.track(job, 1, 10)
         display.progress.refresh()
         display.finish(Outcome(job, "failed", DATA))

@@ -53,16 +53,16 @@ def test_an_autoencoder_with_a_judge_is_counted():
     requests_ = vmae()
     (found,) = counted(requests_)
     model = build.model(requests_[-1])
-    assert found.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert found.count.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert found.batch_size == 16
     assert found.steps == 100
-    assert found.state_bytes == 16 * found.parameters + sum(buffer.nbytes for buffer in model.buffers())
+    assert found.count.state_bytes == 16 * found.count.parameters + sum(buffer.nbytes for buffer in model.buffers())
     plain, double = counted(vmae("model.perceptual=none"), vmae("model.perceptual=none", "train.batch_size=32"))
-    assert double.step_flops == 2 * plain.step_flops
-    assert double.kept_bytes == pytest.approx(2 * plain.kept_bytes, rel=0.05)
+    assert double.count.flops == 2 * plain.count.flops
+    assert double.count.kept_bytes == pytest.approx(2 * plain.count.kept_bytes, rel=0.05)
     judge = 28 * 28 * 25 * 32 / 4 + 14 * 14 * 25 * 32 * 64 / 4 + 49 * 64 * 128  # its products for one image
     # Of the target forward, of the reconstruction forward and back to its pixels: weights get no gradients.
-    assert found.step_flops - plain.step_flops == pytest.approx(16 * 2 * 3 * judge)
+    assert found.count.flops - plain.count.flops == pytest.approx(16 * 2 * 3 * judge)
     assert found.measured is found.hours is None
     assert not found.note
 
@@ -84,15 +84,17 @@ def test_lpips_is_counted_without_its_weights():
     layers = [(3, 64, 32), (64, 64, 32), (64, 128, 16), (128, 128, 16), (128, 256, 8), *[(256, 256, 8)] * 2]
     layers += [(256, 512, 4), *[(512, 512, 4)] * 2, *[(512, 512, 2)] * 3]
     vgg = sum(9 * before * after * side**2 for before, after, side in layers)
-    assert judged.step_flops - plain.step_flops == pytest.approx(16 * 2 * 3 * vgg)
-    assert judged.parameters == plain.parameters
+    assert judged.count.flops - plain.count.flops == pytest.approx(16 * 2 * 3 * vgg)
+    assert judged.count.parameters == plain.count.parameters
 
 
 def test_a_diffusion_model_takes_the_shape_of_its_latents():
     (found,) = counted(ldm())
     # 16 patches of 4 channels, mean and log-variance, image and mirror image, float32.
     assert found.latent_bytes == 1437 * 4 * 4 * 4 * 2 * 2 * 4
-    assert found.state_bytes > 16 * found.parameters + 4 * found.parameters  # the averaged weights too
+    assert (
+        found.count.state_bytes > 16 * found.count.parameters + 4 * found.count.parameters
+    )  # the averaged weights too
 
 
 def test_latents_without_a_variance_take_half():
@@ -106,7 +108,7 @@ def test_a_matching_with_a_law_is_counted_as_one_with_a_teacher_without_its_pass
     options = ["experiment=dmvae/joint", "reference=gmm", teacher]
     law, taught = counted(*(chain(*options, f"model.closed_form={closed}") for closed in ("true", "false")))
     assert (law.note, taught.note) == ("", "")
-    assert 0 < law.step_flops < taught.step_flops
+    assert 0 < law.count.flops < taught.count.flops
 
 
 def test_trainings_that_differ_in_their_seed_are_one():
@@ -135,7 +137,7 @@ def test_what_cannot_be_built_says_why_and_stops_nothing():
     broken, whole = vmae("model.network.patch=5"), vmae("model.perceptual=none")
     first, second = counted(broken, whole)
     assert first.note.startswith("not counted: model.network.patch=5")
-    assert second.step_flops > 0
+    assert second.count.flops > 0
     assert first.steps == second.steps == 100
 
 
@@ -146,7 +148,7 @@ def test_a_step_is_measured_once(tmp_path, monkeypatch):
     assert found.micro_batch == found.batch_size == 16
     assert found.hours == pytest.approx(100 * found.measured.seconds / 3600)
     assert found.measured.peak_bytes > 50 << 20
-    monkeypatch.setattr(cost, "measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(cost, "measure", lambda *_, **__: pytest.fail("measured again"))
     assert counted(requests_, cache=tmp_path) == [found]
     (file,) = tmp_path.iterdir()
     assert json.loads(file.read_text())["micro_batch"] == 16
@@ -154,17 +156,17 @@ def test_a_step_is_measured_once(tmp_path, monkeypatch):
 
 def test_another_batch_precision_or_judge_is_measured_anew(tmp_path, monkeypatch):
     measured = []
-    monkeypatch.setattr(cost, "measure", lambda trial, device: measured.append(trial) or cost.Measured(1.0, 1))
+    monkeypatch.setattr(cost, "measure", lambda design, **_: measured.append(design) or cost.Measured(1.0, 1))
     for options in ([], ["train.batch_size=8"], ["train.precision=bf16"], ["model.perceptual=none"], ["optim.lr=1"]):
         counted(vmae(*options), cache=tmp_path)
     counted(vmae("seed=3", "train.max_steps=7"), cache=tmp_path)
     assert len(measured) == 5
-    assert {trial.precision for trial in measured} == {"float32", "bf16"}
+    assert {design.precision for design in measured} == {"float32", "bf16"}
 
 
 def test_too_little_memory_is_said_before_anything_starts(tmp_path, monkeypatch):
     monkeypatch.setattr(runtime, "free_bytes", lambda device: 1_000_000_000)
-    monkeypatch.setattr(cost, "measure", lambda *_: pytest.fail("started"))
+    monkeypatch.setattr(cost, "measure", lambda *_, **__: pytest.fail("started"))
     (found,) = counted(vmae(), cache=tmp_path)
     assert found.note == "not measured: needs about 1.1 GB, 1 GB are free"
     assert found.measured is None
@@ -172,8 +174,8 @@ def test_too_little_memory_is_said_before_anything_starts(tmp_path, monkeypatch)
 
 
 def test_a_killed_process_leaves_a_note(tmp_path, monkeypatch):
-    def die(trial, device):
-        return real(replace(trial, build=_Kill()), device)
+    def die(design, **how):
+        return real(replace(design, build=_Kill()), **how)
 
     real = cost.measure
     monkeypatch.setattr(cost, "measure", die)
@@ -205,8 +207,8 @@ class _Kill:
     ],
 )
 def test_the_micro_batch(free, device, flops, wanted):
-    one = costs.Cost((), "vmae", 0, 48, step_flops=flops, state_bytes=2 * 10**9, kept_bytes=48 * 10**9)
-    assert costs._micro_batch(one, free, torch.device(device)) == wanted
+    one = cost.Count(0, 0, 0, state_bytes=2 * 10**9, flops=flops, kept_bytes=48 * 10**9)
+    assert costs._micro_batch(one, 48, free, torch.device(device)) == wanted
 
 
 def test_free_memory():
@@ -217,10 +219,7 @@ def test_the_table_shows_all_that_is_known():
     bare = costs.Cost(("AE", "DAE", "VAE", "SD-VAE", "VMAE"), "ldm on 16x32x32", 100_000, 256)
     full = replace(
         bare,
-        parameters=83_819_683,
-        step_flops=687.4e12,
-        state_bytes=13 * 10**8,
-        kept_bytes=588 * 10**9,
+        count=cost.Count(83_819_683, 0, 0, state_bytes=13 * 10**8, flops=687.4e12, kept_bytes=588 * 10**9),
         latent_bytes=168 * 10**9,
         micro_batch=2,
         measured=cost.Measured(36.0, 4_700_000_000),
@@ -258,7 +257,7 @@ def test_a_paper_size_diffusion_model_is_counted():
     assert found.latent_bytes == 1_281_167 * 2 * 2 * 16 * 32 * 32 * 2
     linear = 12 * 768**2 * 12 * 1024  # multiply-adds of the blocks' layers on 1024 tokens: attention 4, SwiGLU 8
     attention = 12 * 2 * 1024**2 * 768
-    assert found.step_flops / 16 == pytest.approx(3 * 2 * (linear + attention), rel=0.03)
+    assert found.count.flops / 16 == pytest.approx(3 * 2 * (linear + attention), rel=0.03)
 
 
 def test_the_mistakes_of_a_leaf_are_raised_by_who_builds_it():
@@ -274,4 +273,4 @@ def test_a_matched_autoencoder_and_a_tuned_decoder_are_counted():
     runs = [(request["model"]["_target_"].split(".")[2], request) for request in found if request["verb"] == "train"]
     by_name = {one.labels[0]: one for one in costs.of(runs, behind, device=CPU, cache=None)}
     assert {name: one.note for name, one in by_name.items()} == dict.fromkeys(by_name, "")
-    assert by_name["dmvae"].step_flops > (1 + 2 / 3 / 5) * by_name["ldm"].step_flops
+    assert by_name["dmvae"].count.flops > (1 + 2 / 3 / 5) * by_name["ldm"].count.flops

@@ -21,11 +21,7 @@ MAX_FILE_LINES = 350
 MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 10  # of what is neither a constructor nor built from a YAML
 # What is longer, and by how much it is: it may only shrink, and goes from this list when it is short enough.
-LONGER = {
-    "vaebench/engine/loop.py": {"fit": 68},
-    "vaebench/models/dmvae.py": {"lines": 385, "__init__": 69},
-    "vaebench/runs/store.py": {"lines": 359},
-}
+LONGER: dict[str, dict[str, int]] = {}
 
 # The rooms, from the ground up. What a room imports lies below it.
 ROOMS = (
@@ -289,7 +285,7 @@ def test_the_report_has_no_word_of_a_paper_a_method_or_a_dataset():
 
 
 def test_a_worker_watches_its_parent_before_anything_heavy_is_imported(tmp_path):
-    assert not loaded_after("import vaebench.runs.executors.serve", tmp_path) & {"torch", "numpy", "omegaconf", "rich"}
+    assert not loaded_after("import vaebench.runs.serve", tmp_path) & {"torch", "numpy", "omegaconf", "rich"}
 
 
 def calls(path: Path) -> Iterator[tuple[ast.Call, str]]:

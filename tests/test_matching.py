@@ -152,10 +152,10 @@ def test_a_reference_lies_in_the_units_of_the_tokenizer(home):
 def test_an_evaluation_finds_the_reference_of_a_matched_model_and_of_its_tuning(home):
     wanted = chain("reference=gaussian", "reference.samples=64")
     runs = do(home, *distinct(wanted))
-    found = load.reference_run(runs[-1], Store(home))
+    found = load.reference_run(runs[-1])
     assert found is not None
     assert found.key == wanted[-3].key
-    assert load.reference_run(runs[1], Store(home)) is None
+    assert load.reference_run(runs[1]) is None
 
 
 @composed

@@ -14,20 +14,20 @@ from vaebench.reproduce import costs, planning
 CPU = torch.device("cpu")
 
 
-def designs() -> dict[str, costs.Design]:
+def designs() -> dict[str, cost.Design]:
     """A training of each model of the tables at scale=paper, by the model's name."""
     with session():
         cfg = ReproduceConfig(paper="ldmae", table="generation,ablation")
         trainings, behind = planning.trainings(cfg, "paper")
-    found: dict[str, costs.Design] = {}
+    found: dict[str, cost.Design] = {}
     for _, request in trainings:
         name = str(request["model"]["_target_"]).split(".")[2]
-        found.setdefault(name, costs.design(request, behind))
+        found.setdefault(name, costs.design(request, behind)[0])
     return found
 
 
 @pytest.fixture(scope="module")
-def at_paper() -> dict[str, costs.Design]:
+def at_paper() -> dict[str, cost.Design]:
     return designs()
 
 

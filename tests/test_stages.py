@@ -93,7 +93,7 @@ def test_a_stopped_stage_goes_on_behind_its_last_shard_to_the_same_files(answers
             calls = iter(range(100))
             try:
                 stop = lambda: next(calls) == 0  # noqa: B023, E731
-                kinds.of(request["verb"]).work(run, kinds.Setup(parts, torch.device("cpu"), lambda *_: None, stop))
+                kinds.of(request["verb"]).work(run, kinds.Setup(torch.device("cpu"), lambda *_: None, stop))
             except Interrupted:
                 stops += 1
                 continue
@@ -150,10 +150,10 @@ def test_a_lost_shard_of_vectors_is_named(answers, tmp_path):
     shard = sorted(run.folder.glob("solutions-*"))[-1]
     shard.unlink()
     with pytest.raises(UserError, match=f"{shard}: is missing; remove .*status.json and run the same command"):
-        embed.opened(run.folder)
+        embed.opened(run)
     run.set_status("done")  # as before there were checksums
     with pytest.raises(UserError, match="of 200 solutions, a shard is missing"):
-        embed.opened(run.folder)
+        embed.opened(run)
 
 
 def test_an_unfinished_run_takes_the_new_place_of_a_moved_file(answers, tmp_path):
@@ -169,11 +169,11 @@ def test_an_unfinished_run_takes_the_new_place_of_a_moved_file(answers, tmp_path
 def test_answers_and_grades_come_back_from_parquet_as_they_were(answers, tmp_path):
     asked, graded = chain(answers)[:2]
     store = Store(tmp_path / "store")
-    found = asked_answers.opened(made(store, asked).folder)
+    found = asked_answers.opened(made(store, asked))
     assert len(found) == 60
     assert list(found.problem[:6]) == [0, 0, 0, 1, 1, 1]
     assert list(found.candidate[:6]) == [0, 1, 2, 0, 1, 2]
-    grades = grade.opened(made(store, graded).folder, 60)
+    grades = grade.opened(made(store, graded), 60)
     assert grades.scorers == ("gsm8k_number", "gsm8k_strict")
     assert grades.right["gsm8k_number"].reshape(20, 3).tolist() == [[True, False, False]] * 20
     assert grades.timeouts == {"gsm8k_number": 0, "gsm8k_strict": 0}

@@ -67,7 +67,7 @@ vaebench.data.fetch.obtain vaebench.data.images.np.load vaebench.data.images.gzi
 vaebench.runs.build.import_module vaebench.runs.build.targets.import_module vaebench.config.targets.find
 vaebench.config.targets.import_module vaebench.embedders.sentence.import_module vaebench.cli.commands.train
 vaebench.runs.executors.local.Local vaebench.config.compose.hydra_compose vaebench.engine.runtime.setup
-vaebench.reproduce.costs.Design vaebench.metrics.cost.measure vaebench.report.write vaebench.references.file.np.load
+vaebench.metrics.cost.Design vaebench.metrics.cost.measure vaebench.report.write vaebench.references.file.np.load
 vaebench.suites.references.np.load
 """.split()
 ODD: list[Any] = [
@@ -489,7 +489,7 @@ def test_a_worker_asks_its_command_and_not_the_stored_request(home, owned):
         assert "add runtime.trust_remote_code=true" in work(run, machine).reason
         assert not owned.exists()
     with pytest.raises(UserError, match=r"add runtime\.trust_remote_code=true"):
-        kinds.of("answers").work(run, kinds.Setup(Store(home), torch.device("cpu"), lambda *_: None, lambda: False))
+        kinds.of("answers").work(run, kinds.Setup(torch.device("cpu"), lambda *_: None, lambda: False))
     work(run, {**MACHINE, "trust_remote_code": True})
     assert owned.exists(), "else this test could not fail"
 

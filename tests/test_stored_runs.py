@@ -50,9 +50,9 @@ def test_the_runs_are_found_and_their_models_open(words, store):
             model = load_model(run, torch.device("cpu"))
             assert sum(p.numel() for p in model.parameters()) == run.result()["parameters"]
         elif request["verb"] == "latents":
-            assert len(latents.opened(run.folder)) == run.result()["images"]
+            assert len(latents.opened(run)) == run.result()["images"]
         else:
-            assert [len(vectors) for vectors in embed.opened(run.folder)] == [run.result()["train_items"]] * 2
+            assert [len(vectors) for vectors in embed.opened(run)] == [run.result()["train_items"]] * 2
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,11 @@ import torch
 from benchmarks import kill_workers
 from chains import MACHINE, do, files, frozen, work
 from commands import DEADLINE, begin, ended, holding, until
-from vaebench import stopping
+from vaebench import disk, stopping
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import Interrupted
-from vaebench.runs import store, worker
-from vaebench.runs.executors import progress, serve
-from vaebench.runs.executors.inline import Inline
+from vaebench.runs import executors, serve, worker
+from vaebench.runs.executors import inline
 from vaebench.runs.executors.local import Local
 from vaebench.runs.store import Run, Store
 
@@ -270,7 +269,7 @@ def held(run: Run) -> Iterator[subprocess.Popen[str]]:
 
 def test_who_waits_for_a_run_says_for_whom(home, monkeypatch):
     """Once; then it has the run."""
-    monkeypatch.setattr(store, "_PATIENCE", 0.01)
+    monkeypatch.setattr(disk, "_PATIENCE", 0.01)
     (short,) = opened(home, SHORT)
     notes: list[str] = []
 
@@ -279,21 +278,21 @@ def test_who_waits_for_a_run_says_for_whom(home, monkeypatch):
         holder.kill()
 
     with held(short) as holder, beside(release):
-        inline = Inline(machine=MACHINE, track=lambda *_: None, note=lambda job, line: notes.append(line))
-        assert [outcome.status for outcome in inline.submit([Job("train", short.folder)])] == ["done"]
+        ended = inline([Job("train", short.folder)], MACHINE, lambda *_: None, lambda job, line: notes.append(line))
+        assert [outcome.status for outcome in ended] == ["done"]
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(0.0))
     assert notes == [f"waiting for pid {holder.pid} on far\\x1baway, since {since}, which makes the same run"]
 
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_what_is_to_be_known_is_said_on_stderr(capsys, quiet):
-    display = progress.Display({Path("a"): "beta_vae"}, quiet=quiet, console=progress.Console())
+    display = executors.Display({Path("a"): "beta_vae"}, quiet=quiet, console=executors.Console())
     display.note(Job("train", Path("a")), "waiting for another process")
     assert capsys.readouterr() == ("", "train beta_vae: waiting for another process\n")
 
 
 def test_who_waits_for_a_run_can_be_stopped(home, monkeypatch):
-    monkeypatch.setattr(store, "_PATIENCE", 0.01)
+    monkeypatch.setattr(disk, "_PATIENCE", 0.01)
     (short,) = opened(home, SHORT)
     with held(short):
         outcome = work(short, stop=lambda: True)
@@ -315,8 +314,8 @@ def test_inline_begins_nothing_after_an_interruption(home, monkeypatch):
 
     runs = opened(home, SHORT, [*SHORT, "seed=1"])
     monkeypatch.setattr(worker, "_do", interrupted)
-    inline = Inline(machine=MACHINE, track=lambda *_: None, note=lambda *_: None)
-    assert [outcome.status for outcome in inline.submit([Job("train", run.folder) for run in runs])] == ["interrupted"]
+    ended = inline([Job("train", run.folder) for run in runs], MACHINE, lambda *_: None, lambda *_: None)
+    assert [outcome.status for outcome in ended] == ["interrupted"]
     assert runs[1].status()["status"] == "new"
 
 

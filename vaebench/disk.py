@@ -15,18 +15,19 @@ import re
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from vaebench.errors import UserError
 
 _MOST_BYTES = {".yaml": 1 << 20, ".json": 64 << 20, ".jsonl": 512 << 20}
 _BEFORE_0_6 = re.compile(r"\..+\.[a-z0-9_]{8}")  # how it was called then: .checkpoint.pt.k2x8_a0q
 _SURELY_DEAD = 3600.0  # seconds after which a file that is still being written has lost its writer
+_PATIENCE = 2.0  # seconds of waiting for a lock before one says for whom
 TEMPORARY = ".vaebench-part"  # how the name of a file ends while it is written
 
 
@@ -86,6 +87,35 @@ def locked(folder: Path) -> Iterator[None]:
     with FileLock(str(folder / ".lock")):
         remove_unfinished(folder)
         yield
+
+
+@contextmanager
+def hold(path: Path, timeout: float, waiting: Callable[[], None]) -> Iterator[bool]:
+    """Hold a lock; yields False if ``timeout`` seconds were not enough. ``waiting`` is called every two seconds."""
+    lock = FileLock(str(path))
+    until = time.monotonic() + timeout
+    while not _acquired(lock, min(_PATIENCE, max(0.0, until - time.monotonic()))):
+        if time.monotonic() >= until:
+            yield False
+            return
+        waiting()
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _acquired(lock: FileLock, seconds: float) -> bool:
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        return False
+    except OSError as error:
+        path = Path(lock.lock_file)
+        if path.is_symlink() or path.is_dir():
+            raise UserError(f"{path}: is a link or a folder, and a file belongs there; remove it") from error
+        raise
+    return True
 
 
 def content(path: Path) -> bytes:

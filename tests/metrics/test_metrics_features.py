@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from vaebench.compat import ensure_torchvision
 from vaebench.data.fetch import Undelivered
 from vaebench.errors import UserError
 from vaebench.metrics import features
-from vaebench.metrics.features import WEIGHTS_FILES, extract, find_inception_weights, load_inception, read_inception
+from vaebench.metrics.features import WEIGHTS_FILES, find_inception_weights, load_inception, read_inception
 from vaebench.metrics.frechet import frechet_distance, reference
 from vaebench.nn.pretrained import cifar_resnet
 from vaebench.nn.pretrained.inception import SPATIAL_FEATURES, Inception, fold_batch_norm, resize
+from vaebench.suites.judges import Activations, Judge, observe
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +69,12 @@ def accept(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
     monkeypatch.setattr(features, "WEIGHTS_SHA256", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
 
 
+def extract(network: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> Tensor:
+    """What `observe` gives of a network's features."""
+    judge = Judge({}, lambda x: Activations(network(x), torch.zeros(len(x), 0)))
+    return observe(judge, images, batch_size).features
+
+
 def to_bytes(images: Tensor) -> Tensor:
     """What torchmetrics hands to the network for images in [0, 1]."""
     return (images * 255).byte().expand(-1, 3, -1, -1)
@@ -110,10 +118,11 @@ def test_uint8_images_and_their_floats_give_the_same_features(ours):
     assert torch.equal(extract(ours, images, 1), extract(ours, images.float() / 255, 1))
 
 
-def test_values_out_of_range_saturate_and_nan_is_refused(ours):
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_values_out_of_range_saturate_and_what_is_no_number_is_refused(ours, value):
     images = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(4)) * 3 - 1
     assert torch.equal(extract(ours, images, 1), extract(ours, images.clamp(0, 1), 1))
-    images[0, 0, 3, 3] = torch.nan
+    images[0, 0, 3, 3] = value
     with pytest.raises(UserError, match=r"NaN or infinity.*diverged"):
         extract(ours, images, 1)
 
@@ -181,7 +190,7 @@ def test_network_is_frozen_and_in_evaluation_mode(ours):
     assert not any(parameter.requires_grad for parameter in ours.parameters())
 
 
-def test_extract_streams_batches_without_gradients():
+def test_observe_streams_batches_without_gradients():
     sizes: list[int] = []
 
     def network(x: Tensor) -> Tensor:

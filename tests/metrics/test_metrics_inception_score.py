@@ -9,7 +9,7 @@ import torch
 
 from vaebench.compat import ensure_torchvision
 from vaebench.errors import UserError
-from vaebench.metrics.inception_score import inception_score
+from vaebench.metrics.two_samples import inception_score
 
 
 def test_certain_and_even_predictions_score_the_number_of_classes_and_equal_ones_one():

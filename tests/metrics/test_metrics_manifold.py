@@ -8,8 +8,8 @@ from torch import Tensor
 
 from vaebench.compat import ensure_torchvision
 from vaebench.errors import UserError
-from vaebench.metrics import manifold
-from vaebench.metrics.manifold import precision_recall
+from vaebench.metrics import two_samples
+from vaebench.metrics.two_samples import precision_recall
 
 
 def sets(n: int, m: int, d: int, shift: float = 0.5) -> tuple[Tensor, Tensor]:
@@ -36,7 +36,7 @@ def test_a_slow_loop(k, monkeypatch):
     expected = covered(fake, real, k), covered(real, fake, k)
     assert precision_recall(real, fake, neighbours=k) == pytest.approx(expected)
     assert 0.1 < min(expected) < max(expected) < 1
-    monkeypatch.setattr(manifold, "_IN_FLIGHT", 40)  # one or two rows at a time
+    monkeypatch.setattr(two_samples, "_IN_FLIGHT", 40)  # one or two rows at a time
     assert precision_recall(real, fake, neighbours=k) == pytest.approx(expected)
 
 

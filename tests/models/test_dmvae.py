@@ -26,7 +26,7 @@ from vaebench.models.dmvae import DMVAE
 from vaebench.models.feature_ae import FeatureAutoencoder
 from vaebench.models.ldm import LDM
 from vaebench.nn.flows import laws
-from vaebench.nn.losses.patch_discriminator import hinge_loss
+from vaebench.nn.losses.adversary import hinge_loss
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
 LEVELS = {"kind": "conv", "version": 1, "strides": [2, 2], "width": 4, "widest": 2, "blocks": 0, "groups": 2}

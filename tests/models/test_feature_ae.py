@@ -10,9 +10,8 @@ from vaebench.contracts import Batch
 from vaebench.errors import UserError
 from vaebench.models.classifier import Classifier
 from vaebench.models.feature_ae import FeatureAutoencoder
-from vaebench.nn.losses.diff_augment import diff_augment
-from vaebench.nn.losses.patch_discriminator import hinge_loss
-from vaebench.nn.losses.perceptual import layer_distance
+from vaebench.nn.losses.adversary import diff_augment, hinge_loss
+from vaebench.nn.losses.reconstruction import layer_distance
 
 LEAF = Path(__file__).resolve().parents[2] / "conf" / "model" / "feature_ae.yaml"
 NOT_OPTIONS = {"_target_", "version", "builds_on", "defaults", "input_shape"}

@@ -5,7 +5,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from vaebench.contracts import Batch
 from vaebench.errors import UserError
-from vaebench.nn.losses.views import nt_xent, random_view
+from vaebench.models.feature_learner import nt_xent
 
 CONV = {"kind": "conv", "strides": [2, 4], "width": 16, "widest": 2, "blocks": 1, "groups": 4}
 
@@ -64,7 +64,7 @@ def test_simclr_compares_two_views(learner):
     torch.manual_seed(3)
     found = model.loss(batch, 0)
     torch.manual_seed(3)
-    views = [random_view(batch.x, **model.view) for _ in range(2)]
+    views = [model.view(batch.x) for _ in range(2)]
     one, other = (model.head(model.encoder(view).mean((2, 3))) for view in views)
     torch.testing.assert_close(found.total, nt_xent(one, other, 0.2))
     assert found.terms == {}
@@ -99,7 +99,7 @@ def test_supervised_features_tell_digits_apart(learner):
 def test_codes_lie_on_the_encoders_grid(learner):
     model = learner(encoder=CONV | {"strides": [2, 2]})
     codes = model.encode(torch.rand(3, 1, 8, 8))
-    assert codes.shape == (3, model.encoder.width, *model.encoder.grid) == (3, 32, 2, 2)
+    assert codes.shape == (3, model.encoder.outputs, *model.encoder.grid) == (3, 32, 2, 2)
     assert codes.dtype == torch.float32
     assert [phase.name for phase in model.phases] == ["simclr"]
     assert [phase.name for phase in learner("supervised").phases] == ["classes"]

@@ -7,8 +7,8 @@ from torch.distributions import Normal, kl_divergence
 from vaebench.contracts import Batch
 from vaebench.errors import UserError
 from vaebench.models.classifier import Classifier
-from vaebench.nn.losses.patch_discriminator import hinge_loss
-from vaebench.nn.losses.perceptual import layer_distance
+from vaebench.nn.losses.adversary import hinge_loss
+from vaebench.nn.losses.reconstruction import layer_distance
 
 SHAPE = [3, 16, 16]
 VIT = {"kind": "vit", "version": 1, "patch": 4, "width": 16, "depth": 1, "heads": 2, "decoder_width": 16}

@@ -19,7 +19,7 @@ from vaebench.contracts import Batch, FitsInClosedForm, LooksAtData, Reconstruct
 from vaebench.data.embeddings import Pairs
 from vaebench.engine.loop import fit
 from vaebench.errors import UserError
-from vaebench.nn.latents.gaussian import reparameterise
+from vaebench.nn.latents import reparameterise
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
 E, L, B = 6, 4, 10

@@ -5,8 +5,7 @@ import torch
 
 from vaebench.contracts import Batch
 from vaebench.errors import UserError
-from vaebench.nn.latents.gaussian import gaussian_kl, posterior, reparameterise
-from vaebench.nn.latents.topk import importance, top_mask
+from vaebench.nn.latents import gaussian_kl, importance, posterior, reparameterise, top_mask
 
 OPTIONS = {"latent_dim": 12, "k": 3, "hidden": [16]}
 KINDS = ["abs_z", "abs_mu", "var_mu", "kl"]
@@ -146,7 +145,7 @@ class TestBatchTopK:
         expected = 0.0
         for step, count in enumerate([0, 1, 5, 96, 300, 2]):
             scores.zero_().view(-1)[:count] = torch.linspace(0.5, 2.0, count)
-            monkeypatch.setattr("vaebench.models.batchtopk.importance", lambda *_, **__: scores)
+            monkeypatch.setattr("vaebench.nn.latents.importance", lambda *_, **__: scores)
             model.loss(batch, step)
             above = sorted((value for value in scores.flatten().tolist() if value > 0), reverse=True)[:96]
             smallest = above[-1] if above else 0.0

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from vaebench.errors import UserError
 from vaebench.models import tokenbridge, vp_vae
-from vaebench.nn.latents.neighbours import Neighbours
+from vaebench.nn.tokenizers.neighbours import Neighbours
 from vaebench.nn.tokenizers.quantise import FitsCodes
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"

@@ -6,7 +6,7 @@ from vaebench.contracts import Batch
 from vaebench.errors import UserError
 from vaebench.models.classifier import Classifier
 from vaebench.models.vmae import VMAE
-from vaebench.nn.losses.perceptual import layer_distance
+from vaebench.nn.losses.reconstruction import layer_distance
 
 SHAPE = [3, 16, 16]
 GRID = {"kind": "vit", "version": 1, "patch": 4, "width": 16, "depth": 1, "heads": 2, "decoder_width": 16}

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from vaebench.nn.losses import diff_augment
-from vaebench.nn.losses.diff_augment import coloured, cut_out, shifted
+from vaebench.nn.losses.adversary import coloured, cut_out, diff_augment, shifted
 
 
 def images(count=64, shape=(3, 16, 24), seed=0):
@@ -62,7 +61,7 @@ def test_holes_are_rectangles_of_zeros():
 
 def test_gradients_reach_the_image():
     x = images(4).requires_grad_()
-    y = diff_augment.diff_augment(x, cutout=0.2)
+    y = diff_augment(x, cutout=0.2)
     assert y.shape == x.shape
     y.square().sum().backward()
     assert bool((x.grad.abs().sum((1, 2, 3)) > 0).all())
@@ -71,7 +70,7 @@ def test_gradients_reach_the_image():
 def test_each_image_has_draws_of_its_own_and_grey_ones_pass():
     x = images(1, (1, 28, 28)).expand(6, -1, -1, -1)
     torch.manual_seed(1)
-    y = diff_augment.diff_augment(x, cutout=0.2)
+    y = diff_augment(x, cutout=0.2)
     assert y.shape == (6, 1, 28, 28)
     assert len({tuple(image.flatten().tolist()) for image in y}) == 6
 

@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from vaebench.errors import UserError
-from vaebench.nn.networks import feature_decoders, feature_encoders
 from vaebench.nn.networks.feature_network import FeatureNetwork
+from vaebench.nn.networks.features import decoder as build_decoder
+from vaebench.nn.networks.features import encoder as build_encoder
 from vaebench.nn.pretrained import cifar_resnet
 from vaebench.nn.pretrained.cifar_resnet import CifarResNet
 
@@ -30,7 +31,7 @@ def leaf(group, name):
 
 def encoder(options, shape=(1, 28, 28)):
     torch.manual_seed(0)
-    return feature_encoders.build(options, input_shape=shape)
+    return build_encoder(options, input_shape=shape)
 
 
 def network(encoder=CONV, decoder=CONV, shape=(1, 28, 28), **options):
@@ -57,9 +58,9 @@ def test_strides_make_the_grid_and_the_decoder_undoes_them(shape, strides, grid)
     built, x = encoder(options, shape), torch.rand(2, *shape)
     features = built(x)
     assert built.grid == grid
-    assert features.shape == (2, built.width, *grid)
-    assert built.width == 4 * min(2 ** (len(strides) - 1), 2)
-    decoder = feature_decoders.build(options, latent_shape=(5, *grid), input_shape=shape)
+    assert features.shape == (2, built.outputs, *grid)
+    assert built.outputs == 4 * min(2 ** (len(strides) - 1), 2)
+    decoder = build_decoder(options, latent_shape=(5, *grid), input_shape=shape)
     y = decoder(torch.randn(2, 5, *grid))
     assert y.shape == x.shape
     y.square().mean().backward()
@@ -72,12 +73,12 @@ def test_what_can_be_chosen_is_built(name):
     shape = {"conv": (1, 28, 28), "cifar10_resnet": (3, 32, 32)}.get(name, (3, 256, 256))
     options = leaf("encoder", name)
     with torch.device("meta"):
-        built = feature_encoders.build(options, input_shape=shape)
+        built = build_encoder(options, input_shape=shape)
         features = built(torch.rand(1, *shape))
-    assert features.shape == (1, built.width, *built.grid)
+    assert features.shape == (1, built.outputs, *built.grid)
     assert built.pretrained == (name != "conv")
     wanted = {"conv": (64, 1), "cifar10_resnet": (64, 2), "dinov2_l": (1024, 16), "resnet34": (512, 16)}[name]
-    assert (built.width, built.grid[0]) == wanted
+    assert (built.outputs, built.grid[0]) == wanted
     assert built.options == {key: value for key, value in options.items() if key != "version"}
 
 
@@ -215,13 +216,13 @@ def test_bad_encoders_are_named(options, shape, lines):
 
 @needs_diffusers
 def test_the_decoder_of_diffusers_doubles_first():
-    decoder = feature_decoders.build(KL, latent_shape=(3, 2, 2), input_shape=(1, 8, 8))
+    decoder = build_decoder(KL, latent_shape=(3, 2, 2), input_shape=(1, 8, 8))
     y = decoder(torch.randn(2, 3, 2, 2))
     assert y.shape == (2, 1, 8, 8)
     y.square().mean().backward()
     assert all(torch.isfinite(p.grad).all() for p in decoder.parameters())
     assert decoder.last_weight is decoder.decoder.conv_out.weight
-    plain = feature_decoders.build(KL | {"upsample_first": False}, latent_shape=(3, 2, 2), input_shape=(1, 4, 4))
+    plain = build_decoder(KL | {"upsample_first": False}, latent_shape=(3, 2, 2), input_shape=(1, 4, 4))
     z = torch.randn(2, 3, 2, 2)
     torch.testing.assert_close(plain(z), plain.decoder(z))
 
@@ -229,9 +230,7 @@ def test_the_decoder_of_diffusers_doubles_first():
 @needs_diffusers
 def test_the_papers_decoder():
     with torch.device("meta"):
-        decoder = feature_decoders.build(
-            leaf("decoder", "kl_dmvae"), latent_shape=(32, 16, 16), input_shape=(3, 256, 256)
-        )
+        decoder = build_decoder(leaf("decoder", "kl_dmvae"), latent_shape=(32, 16, 16), input_shape=(3, 256, 256))
         assert decoder(torch.rand(1, 32, 16, 16)).shape == (1, 3, 256, 256)
 
 
@@ -249,7 +248,7 @@ def test_the_papers_decoder():
 )
 def test_bad_decoders_are_named(options, line):
     with pytest.raises(UserError) as caught:
-        feature_decoders.build(options, latent_shape=(3, 1, 1), input_shape=(1, 16, 16))
+        build_decoder(options, latent_shape=(3, 1, 1), input_shape=(1, 16, 16))
     assert len(caught.value.lines) == 1
     assert caught.value.lines[0].startswith(line)
 
@@ -257,7 +256,7 @@ def test_bad_decoders_are_named(options, line):
 def test_without_diffusers_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers.models.autoencoders.vae", None)
     with pytest.raises(UserError, match=r"model.decoder.kind=kl needs diffusers: pip install"):
-        feature_decoders.build(KL, latent_shape=(3, 2, 2), input_shape=(1, 8, 8))
+        build_decoder(KL, latent_shape=(3, 2, 2), input_shape=(1, 8, 8))
 
 
 # The network

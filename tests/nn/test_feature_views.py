@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from vaebench.nn.losses.views import nt_xent, random_view
+from vaebench.models.feature_learner import nt_xent, random_view
 
 STILL = {"crop": 1.0, "rotation": 0.0, "contrast": 0.0, "noise": 0.0, "flip": False}
 

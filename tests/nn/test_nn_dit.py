@@ -88,7 +88,7 @@ def slow(network, z, t, label, heads=2):
         condition = condition + network.labels.weight[label]
     condition = F.silu(condition)
     x = torch.stack([network.tokens.weight @ z[:, row, column] + network.tokens.bias for row, column in places])
-    x = x + network.positions
+    x = x + network.places
     for block in network.blocks:
         shift1, scale1, gate1, shift2, scale2, gate2 = (
             block.modulation.weight @ condition + block.modulation.bias

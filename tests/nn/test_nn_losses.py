@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from vaebench.nn.latents.gaussian import gaussian_kl, posterior, prior_sample, reparameterise
-from vaebench.nn.losses.elbo import over_latents, reconstruction
+from vaebench.nn.latents import gaussian_kl, posterior, prior_sample, reparameterise
+from vaebench.nn.networks.flat import over_latents, reconstruction
 
 
 def pixel_error(logit: float, x: float, recon_loss: str) -> float:

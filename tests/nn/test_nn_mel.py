@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from vaebench.errors import UserError
-from vaebench.nn.audio.mel import LogMel, padded
-from vaebench.nn.audio.mel_autoencoder import MelAutoencoder
-from vaebench.nn.audio.spectral import SIZES, stft_distance
+from vaebench.nn.audio.codec import SIZES, stft_distance
+from vaebench.nn.audio.mel import LogMel, MelAutoencoder, padded
 
 OPTIONS = {"sample_rate": 8000, "n_fft": 256, "hop": 48, "bands": 40, "floor": 1e-4}
 NETWORK = {"width": 8, "groups": 2, "griffin_lim": 8}

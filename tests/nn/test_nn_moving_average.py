@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vaebench.errors import UserError
-from vaebench.nn.latents.moving_average import MovingAverage
+from vaebench.nn.latents import MovingAverage
 
 VALUES = torch.rand(30, 4, generator=torch.Generator().manual_seed(0))
 

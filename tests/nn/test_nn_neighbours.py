@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from toys import draw
-from vaebench.nn.latents.neighbours import Neighbours, _batched, kth_distances, nearest
+from vaebench.nn.tokenizers.neighbours import Neighbours, _batched, kth_distances, nearest
 
 
 def slow_kth(points, queries, ranks):
@@ -42,7 +42,7 @@ class TestKthDistances:
     def test_parts_of_a_batch_give_the_same(self, monkeypatch):
         points, queries = draw(60, 3), draw(17, 3, seed=1)
         whole = _batched(points, queries, (3, 9))
-        monkeypatch.setattr("vaebench.nn.latents.neighbours._BATCH", 5 * 60)
+        monkeypatch.setattr("vaebench.nn.tokenizers.neighbours._BATCH", 5 * 60)
         assert torch.equal(_batched(points, queries, (3, 9)), whole)
 
     def test_a_diverged_query_has_no_distance(self):

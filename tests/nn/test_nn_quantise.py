@@ -47,25 +47,25 @@ class TestParts:
     @pytest.mark.parametrize("over", ["sum", "mean"])
     def test_moment_loss_is_the_loop(self, over):
         z = draw(50, 3).mul(1.7).add(0.4).requires_grad_()
-        total, mean_term, variance_term = quantise.moment_loss(
-            z, variance=0.8, mean_weight=0.1, variance_weight=0.07, over=over
-        )
+        norm = quantise.MomentNorm(norm_weight=2.0, mean_weight=0.1, variance_weight=0.07, norm_over=over)
+        total, terms = norm.norm(z, variance=0.8)
         means, variances = [], []
         for column in z.detach().double().T.tolist():
             mean = sum(column) / len(column)
             means.append(mean**2)
             variances.append((sum((value - mean) ** 2 for value in column) / (len(column) - 1) - 0.8) ** 2)
         scale = 1 if over == "sum" else 3
-        assert float(mean_term) == pytest.approx(sum(means) / scale, rel=1e-5)
-        assert float(variance_term) == pytest.approx(sum(variances) / scale, rel=1e-5)
-        assert float(total.detach()) == pytest.approx((0.1 * sum(means) + 0.07 * sum(variances)) / scale, rel=1e-5)
+        assert float(terms["norm_mean"]) == pytest.approx(sum(means) / scale, rel=1e-5)
+        assert float(terms["norm_variance"]) == pytest.approx(sum(variances) / scale, rel=1e-5)
+        assert float(total.detach()) == pytest.approx(2 * (0.1 * sum(means) + 0.07 * sum(variances)) / scale, rel=1e-5)
         assert total.requires_grad
-        assert not mean_term.requires_grad
+        assert not terms["norm_mean"].requires_grad
 
     def test_moment_loss_is_zero_at_the_target(self):
         z = draw(1000, 2)
         z = (z - z.mean(dim=0)) / z.std(dim=0)
-        total, *_ = quantise.moment_loss(z, variance=1.0, mean_weight=1.0, variance_weight=1.0, over="sum")
+        norm = quantise.MomentNorm(norm_weight=1.0, mean_weight=1.0, variance_weight=1.0, norm_over="sum")
+        total, _ = norm.norm(z, variance=1.0)
         assert float(total) < 1e-9
 
     def test_straight_through(self):

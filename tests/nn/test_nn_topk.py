@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from vaebench.nn.latents.topk import importance, top_mask
+from vaebench.nn.latents import importance, top_mask
 
 
 def entry(kind: str, z: float, mu: float, logvar: float, center: float) -> float:

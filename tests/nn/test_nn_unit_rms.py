@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from toys import draw
-from vaebench.nn.transformers.unit_rms import unit_rms
+from vaebench.nn.transformers.dit import unit_rms
 
 
 @pytest.mark.parametrize("shape", [(4, 7), (3, 5, 24), (2, 3, 2, 4, 6)])

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from vaebench.nn.losses.patch_discriminator import PatchDiscriminator, adaptive_weight, hinge_loss, too_deep
+from vaebench.nn.losses.adversary import PatchDiscriminator, adaptive_weight, hinge_loss, too_deep
 
 
 def discriminator(layers=2, channels=4, colours=3):

@@ -3,7 +3,7 @@ import torch
 
 from vaebench.errors import UserError
 from vaebench.models.classifier import Classifier
-from vaebench.nn.losses.perceptual import Perceptual, layer_distance
+from vaebench.nn.losses.reconstruction import Perceptual, layer_distance
 from vaebench.nn.pretrained import lpips
 
 

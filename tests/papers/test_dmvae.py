@@ -10,7 +10,7 @@ from vaebench.config.choices import choices
 from vaebench.config.compose import session
 from vaebench.config.request import Request
 from vaebench.engine.schedules import total_steps
-from vaebench.nn.flows.point_objectives import OBJECTIVES
+from vaebench.nn.flows.points import OBJECTIVES
 from vaebench.papers.tables import Claim, load
 from vaebench.reproduce import rows as items
 from vaebench.reproduce.rows import Item, Setting

@@ -243,7 +243,7 @@ def test_the_printed_sizes_and_operations_come_out(tmp_path):
     for (_, row), item in planned("smoke", "efficiency").items():
         assert item.train is None
         run = store.open(next(iter(item.evaluations.values())))
-        kinds.of("eval").work(run, kinds.Setup(store, torch.device("cpu"), lambda *_: None, lambda: False))
+        kinds.of("eval").work(run, kinds.Setup(torch.device("cpu"), lambda *_: None, lambda: False))
         measured = {found["name"]: found for found in run.result()["measurements"]}
         for name in ("size_mib", "encoder_gmacs") if row in table.reported else ():
             column = table.columns[name]

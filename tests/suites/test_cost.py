@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from functools import partial
 
@@ -12,11 +13,12 @@ from torch.nn import functional as F
 
 from vaebench.config.compose import compose, session
 from vaebench.config.request import Request
-from vaebench.contracts import Batch, DesignInputs, HasEncoder, LossOutput, Phase
+from vaebench.contracts import Batch, HasEncoder, LossOutput, Phase
 from vaebench.errors import UserError
 from vaebench.metrics import cost
 from vaebench.runs import build
-from vaebench.suites.cost import Cost, stored_numbers
+from vaebench.runs.kinds import train
+from vaebench.suites.cost import Cost
 
 OPTIONS = {"count_batch": 2, "measure_steps": 0, "measure_batch": 3}
 
@@ -71,18 +73,11 @@ def adam(model: nn.Module) -> dict[str, torch.optim.Optimizer]:
     return {phase.name: torch.optim.Adam(phase.parameters) for phase in model.phases}
 
 
-def inputs(build=Toy, shape=(3, 8, 12), batch_size=5, optimizers=adam, precision="float32") -> DesignInputs:
-    return DesignInputs(
-        build=build,
-        optimizers=optimizers,
-        input_shape=shape,
-        batch_size=batch_size,
-        precision=precision,
-        device=torch.device("cpu"),
-    )
+def toy(build=Toy, precision="float32") -> cost.Design:
+    return cost.Design(build=build, optimizers=adam, shape=(3, 8, 12), batch_size=5, precision=precision)
 
 
-def measured(design: DesignInputs, **options) -> dict:
+def measured(design: cost.Design, **options) -> dict:
     return {found.name: found for found in Cost(**{**OPTIONS, **options}).run(design).measurements}
 
 
@@ -94,7 +89,7 @@ def test_the_suite_asks_for_an_encoder_alone():
 
 
 def test_counts_of_a_toy():
-    found = measured(inputs())
+    found = measured(toy())
     positions = 2 * 3
     stored = (8 * 48 + 8) + 16 + 24 * 8 + (8 * 48 + 48) + 7  # no critic, the fixed table
     layers = positions * (8 * 48 + 24 * 8)
@@ -111,7 +106,7 @@ def test_counts_of_a_toy():
 
 
 def test_a_count_says_how_it_was_made():
-    found = measured(inputs())
+    found = measured(toy())
     assert found["encoder_gmacs"].protocol == {"rule": cost.RULE, "batch": 2, "resolution": "8x12"}
     assert found["encoder_gmacs"].count == 2
     assert found["step_gflops"].protocol == {"batch": 5, "resolution": "8x12"}
@@ -121,9 +116,9 @@ def test_a_count_says_how_it_was_made():
 def test_counting_changes_nothing_and_needs_no_gradients_from_outside():
     random = torch.get_rng_state()
     with torch.no_grad():
-        inside = measured(inputs())
+        inside = measured(toy())
     assert torch.equal(random, torch.get_rng_state())
-    assert inside == measured(inputs())
+    assert inside == measured(toy())
 
 
 class Layers(nn.Module):
@@ -179,7 +174,7 @@ def test_kept_bytes_are_those_of_the_forward_pass():
     with cost.weightless():
         model, batch = Squares(), cost.random_batch((6,), 11, latents=False)
         # The input, and the sigmoid's output which the layer behind it shares; not the weights.
-        assert cost.count_step(model.phases, batch).kept_bytes == 4 * 11 * (6 + 10)
+        assert cost.count_step(model.phases, batch)[1] == 4 * 11 * (6 + 10)
 
 
 def test_random_batches():
@@ -195,26 +190,21 @@ def test_random_batches():
 def test_every_part_of_a_step_is_timed_by_its_share(monkeypatch):
     clock = iter(range(1000))
     monkeypatch.setattr(cost.time, "perf_counter", lambda: float(next(clock)))
-    trial = cost.Trial(Toy, adam, (3, 8, 12), batch_size=2, steps=4, precision="bf16")
     # One tick for each turn: the phase of every step, that of every second, and the average.
-    assert cost._measure(trial, torch.device("cpu"), threads=1).seconds == 1 + 0.5 + 1
-    short = cost.Trial(Toy, adam, (3, 8, 12), batch_size=2, steps=400, precision="float32", seconds=3)
-    assert cost._measure(short, torch.device("cpu"), threads=1).seconds == 1 + 0.5 + 1  # no second step
+    assert cost._measure(toy(precision="bf16"), 2, 4, math.inf, threads=1).seconds == 1 + 0.5 + 1
+    assert cost._measure(toy(), 2, 400, 3, threads=1).seconds == 1 + 0.5 + 1  # no second step
 
 
 def test_a_killed_process_is_a_reason_not_a_crash():
     killed = partial(signal.raise_signal, signal.SIGKILL)
-    trial = cost.Trial(killed, adam, (3, 8, 12), batch_size=2, steps=1, precision="float32")
     with pytest.raises(UserError, match=r"not measured: the process was killed \(out of memory\?\)"):
-        cost.measure(trial, torch.device("cpu"))
+        cost.measure(toy(killed), batch_size=2, steps=1)
 
 
-def design(*options: str) -> DesignInputs:
+def design(*options: str) -> cost.Design:
     with session():
-        cfg = compose("train", ["dataset=imagenet", *options])
-        request = Request({"model": cfg.model, "optim": cfg.optim})
-    optimizers = partial(build.optimizers, request)
-    return inputs(partial(build.model, request), (3, 256, 256), batch_size=4, optimizers=optimizers)
+        cfg = compose("train", ["dataset=imagenet", "train.batch_size=4", *options])
+    return build.design(train.request(cfg, {}), (3, 256, 256))
 
 
 def test_the_paper_efficiency_of_the_baselines():
@@ -248,22 +238,21 @@ def test_measured_steps():
                 "dropout": 0.1,
             },
             "optim": {"_target_": "torch.optim.Adam", "lr": 0.001},
+            "train": {"batch_size": 3, "precision": "float32"},
         }
     )
-    trial = cost.Trial(
-        partial(build.model, small), partial(build.optimizers, small), (3, 8, 12), 3, steps=2, precision="float32"
-    )
-    found = cost.measure(trial, torch.device("cpu"))
+    found = cost.measure(build.design(small, (3, 8, 12)), batch_size=3, steps=2)
     assert found.seconds > 0
     assert 50 < found.peak_bytes / 2**20 < 20_000  # an interpreter with torch
 
 
 def test_what_is_measured_is_told_with_how(monkeypatch):
-    trials = []
-    monkeypatch.setattr(cost, "measure", lambda trial, device: trials.append(trial) or cost.Measured(1.5, 3 << 20))
-    found = measured(inputs(precision="bf16"), measure_steps=2)
+    asked = []
+    answer = cost.Measured(1.5, 3 << 20)
+    monkeypatch.setattr(cost, "measure", lambda design, **how: asked.append((design.precision, how)) or answer)
+    found = measured(toy(precision="bf16"), measure_steps=2)
     assert [found[name].value for name in ("step_seconds", "step_seconds_per_image", "peak_mib")] == [1.5, 0.5, 3]
-    assert (trials[0].batch_size, trials[0].steps, trials[0].precision) == (3, 2, "bf16")
+    assert asked == [("bf16", {"batch_size": 3, "steps": 2})]
     assert found["step_seconds"].count == 2
     assert found["step_seconds"].protocol == {
         "batch": 3,
@@ -276,6 +265,6 @@ def test_what_is_measured_is_told_with_how(monkeypatch):
 
 
 def test_stored_numbers_leave_out_what_another_phase_trains():
-    toy = Toy()
-    other = sum(value.numel() for name, value in toy.state_dict().items() if name.startswith("critic"))
-    assert stored_numbers(toy) == sum(value.numel() for value in toy.state_dict().values()) - other
+    model = Toy()
+    other = sum(value.numel() for name, value in model.state_dict().items() if name.startswith("critic"))
+    assert cost.stored_numbers(model) == sum(value.numel() for value in model.state_dict().values()) - other

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,9 +16,7 @@ from vaebench.contracts import Generates, Sampling, SuiteResult
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics.frechet import frechet_distance, reference
-from vaebench.metrics.inception_score import inception_score
-from vaebench.metrics.kid import kernel_distance
-from vaebench.metrics.manifold import precision_recall
+from vaebench.metrics.two_samples import inception_score, kernel_distance, precision_recall
 from vaebench.suites import judges, references
 from vaebench.suites.latent_diffusion import LatentDiffusion
 
@@ -286,5 +284,6 @@ def test_bad_options_are_refused(changes, message):
 
 
 def test_only_the_classifier_is_asked_for():
-    asked = {features: LatentDiffusion(**options(features=features)).needs_classifier for features in judges.FEATURES}
+    suites = {features: LatentDiffusion(**options(features=features)) for features in get_args(judges.Features)}
+    asked = {features: suite.needs_classifier for features, suite in suites.items()}
     assert asked == {"inception": False, "classifier": True, "cifar10_resnet": False}

@@ -1,115 +1,50 @@
 """What the parts of vaebench promise each other: small Protocols and frozen records."""
 
-from vaebench.contracts.capabilities import (
-    Classifies,
-    Completes,
-    Encodes,
-    EncodesContinuously,
-    Generates,
-    GivesLatents,
-    HasEncoder,
-    HasLayers,
-    MasksLatents,
-    ModelsLatents,
-    MovesPoints,
-    Normalised,
-    Reconstructs,
-    Samples,
-    Sampling,
-    ScoresCandidates,
-    Tokenizes,
-)
-from vaebench.contracts.evaluation import (
-    AnswerInputs,
-    ChecksModel,
-    DesignInputs,
-    Measurement,
-    Suite,
-    SuiteInputs,
-    SuiteResult,
-)
-from vaebench.contracts.runs import (
-    AnswerSource,
-    Embedder,
-    Executor,
-    FittedEmbedder,
-    Job,
-    Outcome,
-    Reference,
-    ReferenceInputs,
-    ReferenceItems,
-    Work,
-)
-from vaebench.contracts.training import (
-    Adopts,
-    Averages,
-    Completed,
-    Exports,
-    Finishes,
-    FitsInClosedForm,
-    Floors,
-    HasClasses,
-    LoadsPretrained,
-    LooksAtData,
-    LossOutput,
-    Model,
-    Phase,
-    TrainingData,
-    Validates,
-    Watches,
-)
-from vaebench.data.batch import Batch
-
-__all__ = [
-    "Adopts",
-    "AnswerInputs",
-    "AnswerSource",
-    "Averages",
-    "Batch",
-    "ChecksModel",
-    "Classifies",
-    "Completed",
-    "Completes",
-    "DesignInputs",
-    "Embedder",
-    "Encodes",
-    "EncodesContinuously",
-    "Executor",
-    "Exports",
-    "Finishes",
-    "FitsInClosedForm",
-    "FittedEmbedder",
-    "Floors",
-    "Generates",
-    "GivesLatents",
-    "HasClasses",
-    "HasEncoder",
-    "HasLayers",
-    "Job",
-    "LoadsPretrained",
-    "LooksAtData",
-    "LossOutput",
-    "MasksLatents",
-    "Measurement",
-    "Model",
-    "ModelsLatents",
-    "MovesPoints",
-    "Normalised",
-    "Outcome",
-    "Phase",
-    "Reconstructs",
-    "Reference",
-    "ReferenceInputs",
-    "ReferenceItems",
-    "Samples",
-    "Sampling",
-    "ScoresCandidates",
-    "Suite",
-    "SuiteInputs",
-    "SuiteResult",
-    "Tokenizes",
-    "TrainingData",
-    "Validates",
-    "Watches",
-    "Work",
-]
+from vaebench.contracts.capabilities import Classifies as Classifies
+from vaebench.contracts.capabilities import Completes as Completes
+from vaebench.contracts.capabilities import Encodes as Encodes
+from vaebench.contracts.capabilities import EncodesContinuously as EncodesContinuously
+from vaebench.contracts.capabilities import Generates as Generates
+from vaebench.contracts.capabilities import GivesLatents as GivesLatents
+from vaebench.contracts.capabilities import HasEncoder as HasEncoder
+from vaebench.contracts.capabilities import HasLayers as HasLayers
+from vaebench.contracts.capabilities import MasksLatents as MasksLatents
+from vaebench.contracts.capabilities import ModelsLatents as ModelsLatents
+from vaebench.contracts.capabilities import MovesPoints as MovesPoints
+from vaebench.contracts.capabilities import Normalised as Normalised
+from vaebench.contracts.capabilities import Reconstructs as Reconstructs
+from vaebench.contracts.capabilities import Samples as Samples
+from vaebench.contracts.capabilities import Sampling as Sampling
+from vaebench.contracts.capabilities import ScoresCandidates as ScoresCandidates
+from vaebench.contracts.capabilities import Tokenizes as Tokenizes
+from vaebench.contracts.runs import AnswerInputs as AnswerInputs
+from vaebench.contracts.runs import AnswerSource as AnswerSource
+from vaebench.contracts.runs import ChecksModel as ChecksModel
+from vaebench.contracts.runs import Embedder as Embedder
+from vaebench.contracts.runs import FittedEmbedder as FittedEmbedder
+from vaebench.contracts.runs import Job as Job
+from vaebench.contracts.runs import Measurement as Measurement
+from vaebench.contracts.runs import Outcome as Outcome
+from vaebench.contracts.runs import Reference as Reference
+from vaebench.contracts.runs import ReferenceInputs as ReferenceInputs
+from vaebench.contracts.runs import ReferenceItems as ReferenceItems
+from vaebench.contracts.runs import Suite as Suite
+from vaebench.contracts.runs import SuiteInputs as SuiteInputs
+from vaebench.contracts.runs import SuiteResult as SuiteResult
+from vaebench.contracts.runs import Work as Work
+from vaebench.contracts.training import Adopts as Adopts
+from vaebench.contracts.training import Averages as Averages
+from vaebench.contracts.training import Completed as Completed
+from vaebench.contracts.training import Exports as Exports
+from vaebench.contracts.training import Finishes as Finishes
+from vaebench.contracts.training import FitsInClosedForm as FitsInClosedForm
+from vaebench.contracts.training import Floors as Floors
+from vaebench.contracts.training import HasClasses as HasClasses
+from vaebench.contracts.training import LoadsPretrained as LoadsPretrained
+from vaebench.contracts.training import LooksAtData as LooksAtData
+from vaebench.contracts.training import LossOutput as LossOutput
+from vaebench.contracts.training import Phase as Phase
+from vaebench.contracts.training import TrainingData as TrainingData
+from vaebench.contracts.training import Validates as Validates
+from vaebench.contracts.training import Watches as Watches
+from vaebench.data.batch import Batch as Batch

@@ -68,19 +68,15 @@ class LossOutput:
 
 @dataclass(frozen=True)
 class Phase:
-    """One optimiser's turn within a step; exactly ``parameters`` are updated, every ``every`` steps."""
+    """One optimiser's turn within a step; exactly ``parameters`` are updated, every ``every`` steps.
+
+    A model has ``phases``, in the order of a step; none if it is trained without gradients.
+    """
 
     name: str
     parameters: tuple[nn.Parameter, ...]
     loss: Callable[[Batch, int], LossOutput]
     every: int = 1
-
-
-class Model(Protocol):
-    """A method. ``phases`` in the order of a step; empty for a model without gradient training."""
-
-    @property
-    def phases(self) -> tuple[Phase, ...]: ...
 
 
 @runtime_checkable

@@ -22,8 +22,8 @@ _JITTER = 0.03  # of the diffusion, at the curve's ends; 0.4 of it in the middle
 class PointData:
     """Points float32 ``[n 2]`` in [-1, 1] in memory; the label of each is 0.
 
-    ``source``: ``embedded``. ``digest``: 16 hex digits, of the content. ``note`` and ``stand_in`` as `TrainingData`
-    has them: this is the paper's own set.
+    ``digest``: 16 hex digits, of the content. ``source``, ``note`` and ``stand_in`` as `TrainingData` has them: this is
+    the paper's own set.
     """
 
     name: str

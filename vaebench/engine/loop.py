@@ -20,7 +20,6 @@ from vaebench.contracts import (
     FitsInClosedForm,
     Floors,
     LooksAtData,
-    LossOutput,
     Phase,
     TrainingData,
     Validates,
@@ -29,8 +28,6 @@ from vaebench.contracts import (
 from vaebench.data.images import ImageData
 from vaebench.engine.schedules import rate_factor, snapshot_steps, total_steps, training_count
 from vaebench.errors import Interrupted, UserError
-
-Window = dict[str, list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -69,76 +66,42 @@ def fit(
     saving at ``hooks.stop()``.
     """
     _begin(model, data)
-    phases: tuple[Phase, ...] = model.phases  # type: ignore[assignment]
-    best = _Best(model, data, seed) if spec.keep == "best" else None
-    count = len(data) if best is None else best.training
-    if count < spec.batch_size:
-        raise UserError(f"train.batch_size={spec.batch_size}: {data.name} has only {count} training items")
-    per_epoch = count // spec.batch_size
-    total = total_steps(count, spec.batch_size, spec.epochs, spec.max_steps) if phases else 0
-    rates = {name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in optimizers.items()}
-    first, window = _restore(model, optimizers, best, state, total)
-    autocast = torch.autocast(data.device.type, torch.bfloat16, enabled=spec.precision == "bf16")
+    training = _Training(model, data, optimizers, spec, seed)
+    best, total = training.best, training.total
+    first = training.restore(state)
     average = model.average if isinstance(model, Averages) else None
     kept = snapshot_steps(total, spec.snapshots)
+
+    def log(terms: Mapping[str, float]) -> None:
+        hooks.log({"step": done, "epoch": round(done / training.per_epoch, 4), **terms})
+
     model.train()
-    for step, picked in _batches(count, spec.batch_size, seed, first, total, data.device):
-        batch = data.batch(picked if best is None else best.rows[picked])
-        for phase in phases:
-            if step % phase.every:
-                continue
-            optimizer = optimizers[phase.name]
-            if spec.schedule != "constant" or spec.warmup_steps:
-                _set_rates(
-                    optimizer, rates[phase.name], rate_factor(spec.schedule, step, total, spec.warmup_steps or 0)
-                )
-            output = _update(phase, optimizer, batch, step, autocast, spec.clip_norm, alone=len(phases) == 1)
-            _remember(window, phase.name, output.total.detach(), output.terms)
+    for step, rows in training.batches(first):
+        training.take(step, data.batch(rows))
         if average is not None:
             average()
         done = step + 1
         if done in kept:
             hooks.snapshot(kept[done])
         if done % spec.log_every == 0 or done == total:
-            means = _means(window, model, done)
-            hooks.log({"step": done, "epoch": round(done / per_epoch, 4), **means})
-            window.clear()
+            log(training.means(done))
             hooks.track(done, total)
-        if best is not None and (done % per_epoch == 0 or done == total):
-            hooks.log({"step": done, "epoch": round(done / per_epoch, 4), "validation/loss": best.look(done)})
+        if best is not None and (done % training.per_epoch == 0 or done == total):
+            log({"validation/loss": best.look(done)})
         if spec.watch_every and (done % spec.watch_every == 0 or done == total):
-            hooks.log({"step": done, "epoch": round(done / per_epoch, 4), **_watched(model, data)})
+            log(_watched(model, data))
         stop = hooks.stop()
         if stop or (hooks.due() and done < total):
-            hooks.save(_state(model, optimizers, best, done, window))
+            hooks.save(training.state(done))
         if stop:
             raise Interrupted(f"stopped after step {done} of {total}; the same command goes on from there")
     if best is not None:
         best.restore()
-    _end(model, data, lambda: hooks.save(_state(model, optimizers, best, total, window)))
+    model.eval()
+    if isinstance(model, Finishes):
+        hooks.save(training.state(total))  # what follows can take minutes
+        model.finish(data)
     return total
-
-
-def _update(
-    phase: Phase,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    step: int,
-    autocast: torch.autocast,
-    clip_norm: float | None,
-    *,
-    alone: bool,
-) -> LossOutput:
-    """One phase's turn: loss, gradients, optimiser step."""
-    optimizer.zero_grad(set_to_none=True)
-    with autocast:
-        output = phase.loss(batch, step)
-    # With one phase every gradient is the phase's own; naming the parameters would cost a percent or two.
-    output.total.backward(inputs=None if alone else phase.parameters)
-    if clip_norm is not None:
-        nn.utils.clip_grad_norm_(phase.parameters, clip_norm)
-    optimizer.step()
-    return output
 
 
 def _begin(model: nn.Module, data: TrainingData) -> None:
@@ -149,14 +112,6 @@ def _begin(model: nn.Module, data: TrainingData) -> None:
         model.fit(data.train_x)
     if isinstance(model, LooksAtData):
         model.look(data)
-
-
-def _end(model: nn.Module, data: TrainingData, save: Callable[[], None]) -> None:
-    """What is done once after the last step; it can take minutes, so all that led to it is saved before."""
-    model.eval()
-    if isinstance(model, Finishes):
-        save()
-        model.finish(data)
 
 
 def _watched(model: nn.Module, data: TrainingData) -> dict[str, float]:
@@ -194,110 +149,128 @@ class _Best:
             self.model.load_state_dict(self.state["weights"])
 
 
-def _batches(
-    count: int, batch_size: int, seed: int, first: int, total: int, device: torch.device
-) -> Iterator[tuple[int, Tensor]]:
-    """Steps and the rows of their batches; an epoch's order depends on (seed, epoch) alone, so any step can resume."""
-    per_epoch = count // batch_size
-    for epoch in range(first // per_epoch, math.ceil(total / per_epoch)):
-        shuffle = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-        order = torch.randperm(count, generator=shuffle).to(device)
-        for step in range(max(first, epoch * per_epoch), min(total, (epoch + 1) * per_epoch)):
-            start = (step - epoch * per_epoch) * batch_size
-            yield step, order[start : start + batch_size]
+class _Training:
+    """Steps on batches, and all that the rest of them depends on."""
 
+    def __init__(
+        self,
+        model: nn.Module,
+        data: TrainingData,
+        optimizers: Mapping[str, torch.optim.Optimizer],
+        spec: TrainSpec,
+        seed: int,
+    ) -> None:
+        self.model, self.optimizers, self.spec, self.seed = model, optimizers, spec, seed
+        self.phases: tuple[Phase, ...] = model.phases  # type: ignore[assignment]
+        self.device = data.device
+        self.best = _Best(model, data, seed) if spec.keep == "best" else None
+        self.count = len(data) if self.best is None else self.best.training
+        if self.count < spec.batch_size:
+            raise UserError(f"train.batch_size={spec.batch_size}: {data.name} has only {self.count} training items")
+        self.per_epoch = self.count // spec.batch_size
+        self.total = total_steps(self.count, spec.batch_size, spec.epochs, spec.max_steps) if self.phases else 0
+        self.rates = {name: [group["lr"] for group in one.param_groups] for name, one in optimizers.items()}
+        self.autocast = torch.autocast(data.device.type, torch.bfloat16, enabled=spec.precision == "bf16")
+        self.window: dict[str, list[Tensor]] = {}  # the terms of the steps since the last log
 
-def _set_rates(optimizer: torch.optim.Optimizer, rates: list[float], factor: float) -> None:
-    """A rate is a function of the step, so a resumed training needs no scheduler's state."""
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate * factor
+    def batches(self, first: int) -> Iterator[tuple[int, Tensor]]:
+        """Steps and the rows of their batches; an epoch's order depends on (seed, epoch) alone, so any can resume."""
+        for epoch in range(first // self.per_epoch, math.ceil(self.total / self.per_epoch)):
+            shuffle = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
+            order = torch.randperm(self.count, generator=shuffle).to(self.device)
+            begun = epoch * self.per_epoch
+            for step in range(max(first, begun), min(self.total, begun + self.per_epoch)):
+                picked = order[(step - begun) * self.spec.batch_size :][: self.spec.batch_size]
+                yield step, picked if self.best is None else self.best.rows[picked]
 
+    def take(self, step: int, batch: Batch) -> None:
+        """One step: of each phase that is due the loss, its gradients, and the optimiser's step."""
+        factor = rate_factor(self.spec.schedule, step, self.total, self.spec.warmup_steps or 0)
+        for phase in self.phases:
+            if step % phase.every:
+                continue
+            optimizer = self.optimizers[phase.name]
+            for group, rate in zip(optimizer.param_groups, self.rates[phase.name], strict=True):
+                group["lr"] = rate * factor  # a function of the step: a resumed training needs no scheduler's state
+            optimizer.zero_grad(set_to_none=True)
+            with self.autocast:
+                output = phase.loss(batch, step)
+            # With one phase every gradient is the phase's own; naming the parameters would cost a percent or two.
+            output.total.backward(inputs=None if len(self.phases) == 1 else phase.parameters)
+            if self.spec.clip_norm is not None:
+                nn.utils.clip_grad_norm_(phase.parameters, self.spec.clip_norm)
+            optimizer.step()
+            # They stay on the device: nothing is copied to the host before the next log.
+            for name, value in {"loss": output.total.detach(), **output.terms}.items():
+                self.window.setdefault(f"{phase.name}/{name}", []).append(value)
 
-def _remember(window: Window, phase: str, total: Tensor, terms: Mapping[str, Tensor]) -> None:
-    """Keep the step's numbers on the device; nothing is copied to the host before the next log."""
-    for name, value in {"loss": total, **terms}.items():
-        window.setdefault(f"{phase}/{name}", []).append(value)
+    def means(self, done: int) -> dict[str, float]:
+        """Means over the window, which is emptied.
 
+        Raises `UserError` naming step and phase of the first loss that is not finite, or else of a term below its
+        floor.
+        """
+        stacked = {name: torch.stack(values).double() for name, values in self.window.items()}
+        self.window.clear()
+        every = {phase.name: phase.every for phase in self.phases}
 
-def _means(window: Window, model: nn.Module, done: int) -> dict[str, float]:
-    """Means over the window.
+        def first(name: str, wrong: Tensor) -> list[tuple[int, str]]:
+            """The step, counted from 1, at which a term is wrong first."""
+            steps = [step for step in range(done) if step % every[name.split("/", 1)[0]] == 0][-len(wrong) :]
+            return [(steps[int(where)] + 1, name) for where in wrong.nonzero()[:1]]
 
-    Raises `UserError` naming step and phase of the first loss that is not finite, or else of a term below its floor.
-    """
-    stacked = {name: torch.stack(values).double() for name, values in window.items()}
-    every = {phase.name: phase.every for phase in model.phases}  # type: ignore[union-attr]
+        losses = {name: values for name, values in stacked.items() if name.split("/", 1)[1] == "loss"}
+        infinite = [found for name, values in losses.items() for found in first(name, ~values.isfinite())]
+        if infinite:
+            step, name = min(infinite)
+            raise UserError(
+                f"phase {name.split('/', 1)[0]!r}: the loss is not finite at step {step}; "
+                "try a smaller optim.lr, train.clip_norm, or train.precision=float32"
+            )
+        for name, (floor, meaning) in self.model.floors.items() if isinstance(self.model, Floors) else ():
+            for step, _ in first(name, stacked[name] < floor) if name in stacked else ():
+                raise UserError(f"{name} is below {floor:g} at step {step}: {meaning}")
+        return {name: float(values.mean()) for name, values in stacked.items()}
 
-    def first(name: str, wrong: Tensor) -> list[tuple[int, str]]:
-        """The step, counted from 1, at which a term is wrong first."""
-        steps = [step for step in range(done) if step % every[name.split("/", 1)[0]] == 0][-len(wrong) :]
-        return [(steps[int(where)] + 1, name) for where in wrong.nonzero()[:1]]
+    def state(self, step: int) -> dict[str, Any]:
+        """What a checkpoint holds after so many steps."""
+        return {
+            "step": step,
+            "model": self.model.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "window": {name: torch.stack(values) for name, values in self.window.items()},
+            "best": None if self.best is None else self.best.state,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
 
-    losses = {name: values for name, values in stacked.items() if name.split("/", 1)[1] == "loss"}
-    infinite = [found for name, values in losses.items() for found in first(name, ~values.isfinite())]
-    if infinite:
-        step, name = min(infinite)
-        raise UserError(
-            f"phase {name.split('/', 1)[0]!r}: the loss is not finite at step {step}; "
-            "try a smaller optim.lr, train.clip_norm, or train.precision=float32"
-        )
-    for name, (floor, meaning) in model.floors.items() if isinstance(model, Floors) else ():
-        for step, _ in first(name, stacked[name] < floor) if name in stacked else ():
-            raise UserError(f"{name} is below {floor:g} at step {step}: {meaning}")
-    return {name: float(values.mean()) for name, values in stacked.items()}
+    def restore(self, state: dict[str, Any] | None) -> int:
+        """Put a checkpoint's state back; returns the first step still to do.
 
-
-def _state(
-    model: nn.Module,
-    optimizers: Mapping[str, torch.optim.Optimizer],
-    best: _Best | None,
-    step: int,
-    window: Window,
-) -> dict[str, Any]:
-    """All that the rest of the training depends on."""
-    return {
-        "step": step,
-        "model": model.state_dict(),
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in optimizers.items()},
-        "window": {name: torch.stack(values) for name, values in window.items()},
-        "best": None if best is None else best.state,
-        "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def _restore(
-    model: nn.Module,
-    optimizers: Mapping[str, torch.optim.Optimizer],
-    best: _Best | None,
-    state: dict[str, Any] | None,
-    total: int,
-) -> tuple[int, Window]:
-    """Put a checkpoint's state back; returns the first step still to do and the log window.
-
-    Raises `UserError` if it is of another model, or says what a training of ``total`` steps cannot have come to.
-    """
-    if state is None:
-        return 0, {}
-    try:
-        if not 0 <= state["step"] <= total:
-            raise ValueError(f"step {state['step']} of {total}")
-        model.load_state_dict(state["model"], strict=True)
-        for name, optimizer in optimizers.items():
-            _restore_optimizer(optimizer, state["optimizers"][name]["state"])
-        if best is not None:
-            best.state = _fitting(model, state["best"])
-        window = {name: list(values.unbind()) for name, values in state["window"].items()}
-        if any(name.partition("/")[0] not in optimizers or part[0].ndim for name, part in window.items()):
-            raise ValueError("a log window of other phases")
-        torch.set_rng_state(state["rng"])
-        if state["cuda_rng"]:
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
-    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"checkpoint.pt: is of another model or training ({reason}); remove it to start over"
-        ) from error
-    return state["step"], window
+        Raises `UserError` if it is of another model, or says what this training cannot have come to.
+        """
+        if state is None:
+            return 0
+        try:
+            if not 0 <= state["step"] <= self.total:
+                raise ValueError(f"step {state['step']} of {self.total}")
+            self.model.load_state_dict(state["model"], strict=True)
+            for name, optimizer in self.optimizers.items():
+                _restore_optimizer(optimizer, state["optimizers"][name]["state"])
+            if self.best is not None:
+                self.best.state = _fitting(self.model, state["best"])
+            self.window = {name: list(values.unbind()) for name, values in state["window"].items()}
+            if any(name.partition("/")[0] not in self.optimizers or part[0].ndim for name, part in self.window.items()):
+                raise ValueError("a log window of other phases")
+            torch.set_rng_state(state["rng"])
+            if state["cuda_rng"]:
+                torch.cuda.set_rng_state_all(state["cuda_rng"])
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"checkpoint.pt: is of another model or training ({reason}); remove it to start over"
+            ) from error
+        return int(state["step"])
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, states: Mapping[int, Mapping[str, Any]]) -> None:

@@ -41,9 +41,8 @@ def resolve_device(name: str) -> torch.device:
         raise UserError(f"runtime.device={shown(name)}: after the colon comes the number of a device, like cuda:0")
     if kind == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if kind == "cuda" and not torch.cuda.is_available():
-        counts["cuda"] = 0
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    counts = {"cpu": 1, "cuda": cuda, "mps": int(torch.backends.mps.is_available())}
     if int(number or 0) >= counts[kind]:
         raise UserError(
             f"runtime.device={name}: this machine has no such device (torch {torch.__version__}). "

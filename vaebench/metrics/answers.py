@@ -22,7 +22,7 @@ from vaebench.errors import UserError, unknown
 from vaebench.metrics.bounded import Bounded
 from vaebench.metrics.latex_answers import normalise
 from vaebench.metrics.marks import last_match, marked, said
-from vaebench.metrics.number_answers import gold_number, number_answer
+from vaebench.metrics.number_answers import number_answer, stated
 
 Track = Callable[[int, int], None]
 Graded = tuple[tuple[str, ...], np.ndarray, int]
@@ -42,23 +42,14 @@ class Scorer:
 
 
 def grade(texts: Sequence[str], golds: Sequence[str], scorer: str, *, seconds: float, track: Track) -> Graded:
-    """Read every answer and say whether it is right.
+    """Read n answers and say whether they are right, by one of `SCORERS`.
 
-    Args:
-        texts: n answers.
-        golds: for each, the right final answer as the set of problems states it.
-        scorer: one of `SCORERS`.
-        seconds: how long one answer may take; one that takes longer is wrong and has no final answer. Only
-            ``math_verify`` can take long.
-        track: called with (done, n) now and then.
+    ``golds``: the right final answers as the set of problems states them. An answer that takes longer than ``seconds``
+    is wrong and has no final answer; only ``math_verify`` can take long. ``track``: called with (done, n) now and then.
 
-    Returns:
-        The normalised final answers (``""`` where there is none), whether each is right (bool ``[n]``), and how many
-        were given up on.
-
-    Raises:
-        UserError: there is no such scorer, or the package it needs is missing.
-        ValueError: there are not as many golds as texts.
+    Returns the normalised final answers (``""`` where there is none), whether each is right (bool ``[n]``), and how
+    many were given up on. Raises `UserError` if there is no such scorer or the package it needs is missing,
+    `ValueError` if there are not as many golds as texts.
     """
     if scorer not in SCORERS:
         raise UserError(unknown("scorer", scorer, SCORERS))
@@ -185,7 +176,7 @@ SCORERS: Mapping[str, Scorer] = MappingProxyType(
     {
         "gsm8k_strict": _by_text(1, strict_answer, exact_match),
         "gsm8k_flexible": _by_text(1, flexible_answer, exact_match),
-        "gsm8k_number": _by_text(2, number_answer, gold_number),
+        "gsm8k_number": _by_text(2, number_answer, stated),
         "boxed": _by_text(2, boxed_answer, normalise),
         "math_verify": Scorer(2, _by_mathematics),
     }

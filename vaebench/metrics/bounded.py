@@ -10,8 +10,8 @@ import queue
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self
 
 _SECONDS_TO_START = 120.0  # of importing what the file needs, on a busy machine
@@ -36,16 +36,13 @@ class Bounded:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stop()
 
     def ask(self, question: Any) -> Any | None:
         """The answer to a question that JSON can hold; None if it took too long or the process died of it.
 
-        Raises:
-            RuntimeError: the file cannot be started; the message is what it says about it.
+        Raises `RuntimeError` if the file cannot be started; the message is what it says about it.
         """
         process = self._process or self._start()
         try:
@@ -55,10 +52,10 @@ class Bounded:
             line = self._lines.get(timeout=self._seconds * _PATIENCE)
         except (queue.Empty, OSError):
             line = ""
-        if not line:
-            self._stop()
-            return None
-        return json.loads(line)
+        if line:
+            return json.loads(line)
+        self._stop()
+        return None
 
     def _start(self) -> subprocess.Popen[str]:
         self._lines = queue.SimpleQueue()
@@ -82,14 +79,11 @@ class Bounded:
 
     def _stop(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        try:
-            process.stdin.close()  # type: ignore[union-attr]
-        except OSError:
-            pass  # a question that was not read to its end
+        if process is not None:
+            process.kill()
+            process.wait()
+            with suppress(OSError):  # a question that was not read to its end
+                process.stdin.close()  # type: ignore[union-attr]
 
 
 def _forward(stream: IO[str], lines: queue.SimpleQueue[str]) -> None:

@@ -1,5 +1,6 @@
 """How evenly the codes of a discrete latent space are used: counts, perplexity, CVU and the share of codes used.
 
+Counts are int64 ``[K]`` over the whole set; `ValueError` is raised for a negative one, and where there is no token.
 CVU ("codebook valid usage", arXiv 2602.17133, section 4) is the perplexity of the codes' frequencies over **all tokens
 of the set**, divided by the number of codes. From fewer tokens than codes it cannot reach 1: state both beside it.
 """
@@ -13,17 +14,9 @@ from torch import Tensor
 
 
 def code_counts(indices: Tensor, size: int) -> Tensor:
-    """How often each code occurs.
+    """How often each of ``size`` codes occurs, int64 ``[size]`` on the CPU: add up those of all batches.
 
-    Args:
-        indices: int64, any shape, values in ``0 ... size - 1``.
-        size: the number of codes K.
-
-    Returns:
-        int64 ``[size]`` on the CPU; add those of all batches before anything is computed from them.
-
-    Raises:
-        ValueError: an index lies outside the codebook.
+    ``indices``: int64 of any shape. Raises `ValueError` for one outside ``0 ... size - 1``.
     """
     flat = indices.reshape(-1).cpu()
     if flat.numel() and not 0 <= int(flat.min()) <= int(flat.max()) < size:
@@ -32,41 +25,31 @@ def code_counts(indices: Tensor, size: int) -> Tensor:
 
 
 def entropy(counts: Tensor) -> float:
-    """``-sum p ln p`` in nats of the frequencies ``p = counts / counts.sum()``, from 0 to ``ln K``; ``0 ln 0 = 0``.
-
-    Raises:
-        ValueError: there is no token at all, or a count is negative.
-    """
-    _check(counts)
-    p = counts.double() / counts.sum()
+    """``-sum p ln p`` in nats of the frequencies ``p = counts / counts.sum()``, from 0 to ``ln K``; ``0 ln 0 = 0``."""
+    p = _checked(counts).double() / counts.sum()
     return -float(torch.special.xlogy(p, p).sum())
 
 
 def perplexity(counts: Tensor) -> float:
-    """``exp(entropy)``: as many equally frequent codes would have that entropy; from 1 to K. Errors as `entropy`."""
+    """``exp(entropy)``: as many equally frequent codes would have that entropy; from 1 to K."""
     return math.exp(entropy(counts))
 
 
 def cvu(counts: Tensor, size: int) -> float:
-    """Perplexity divided by the size of the codebook.
+    """Perplexity divided by ``size``; ``1 / size`` (one code only) or more.
 
-    Args:
-        counts: int64 ``[K]``, over the whole set.
-        size: the denominator: ``K``, the real number of codes (then the value is at most 1: all codes equally
-            frequent), or the nominal size (FSQ's 4,375 codes for 4,096: then it can exceed 1).
-
-    Returns:
-        ``1 / size`` (one code only) or more. Errors as `entropy`.
+    ``size``: ``K``, the real number of codes (then at most 1: all codes equally frequent), or the nominal one (FSQ's
+    4,375 codes for 4,096: then it can exceed 1).
     """
     return perplexity(counts) / size
 
 
 def usage(counts: Tensor) -> float:
-    """The share of the K codes that occur at least once, in [0, 1]. Errors as `entropy`."""
-    _check(counts)
-    return float((counts > 0).double().mean())
+    """The share of the K codes that occur at least once, in [0, 1]."""
+    return float((_checked(counts) > 0).double().mean())
 
 
-def _check(counts: Tensor) -> None:
+def _checked(counts: Tensor) -> Tensor:
     if not counts.numel() or int(counts.min()) < 0 or int(counts.sum()) == 0:
         raise ValueError("code counts have to be 0 or more, and at least one above 0")
+    return counts

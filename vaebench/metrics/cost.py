@@ -1,4 +1,4 @@
-"""What a network costs: operations counted without values, training steps measured in a process of their own."""
+"""What a design costs: operations counted without values, training steps measured in a process of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,6 +35,43 @@ RULE = "multiply-adds of convolutions and linear layers, 4 per LayerNorm element
 LATE = 10**9
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _PER_NORMED = 4  # operations
+CPU = torch.device("cpu")
+_STATE_BYTES = 16  # per trained number, float32: weight, gradient and Adam's two moments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """A model as it would be built and trained, before it is; picklable.
+
+    ``build``: makes it with fresh weights on the current default device. ``optimizers``: one per phase of it.
+    ``shape``: (c, h, w) of an item, of a latent with ``latents``. ``precision``: ``float32`` or ``bf16``.
+    ``about``: as plain data, all of it that decides what a step costs.
+    """
+
+    build: Callable[[], Any]
+    optimizers: Callable[[Any], Mapping[str, torch.optim.Optimizer]]
+    shape: tuple[int, ...]
+    batch_size: int
+    precision: str
+    latents: bool = False
+    device: torch.device = CPU
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Count:
+    """Of a model: its ``parameters``, those that are ``trained``, and the floats that are ``stored`` of it.
+
+    Of a training step: ``flops`` forward and backward, a multiply-add is two; ``state_bytes`` of weights, gradients and
+    moments; ``kept_bytes`` for the backward pass.
+    """
+
+    parameters: int
+    trained: int
+    stored: int
+    state_bytes: int
+    flops: float
+    kept_bytes: int
 
 
 @dataclass(frozen=True)
@@ -43,32 +80,6 @@ class Macs:
 
     layers: float
     full: float
-
-
-@dataclass(frozen=True)
-class StepCount:
-    """A training step: ``flops`` forward and backward, a multiply-add is two; ``kept_bytes`` for the backward pass."""
-
-    flops: float
-    kept_bytes: int
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Training steps to be measured, picklable: ``build`` makes the model, ``optimizers`` one per phase of it.
-
-    ``shape``: (c, h, w) of an item; ``latents``: normal values in place of uniform ones in [0, 1]. ``steps``: at most,
-    none begins after ``seconds``. ``precision``: ``float32`` or ``bf16``.
-    """
-
-    build: Callable[[], Any]
-    optimizers: Callable[[Any], Mapping[str, torch.optim.Optimizer]]
-    shape: tuple[int, ...]
-    batch_size: int
-    steps: int
-    precision: str
-    latents: bool = False
-    seconds: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -154,10 +165,45 @@ def encoder_macs(model: HasEncoder, shape: Sequence[int]) -> Macs:
     return Macs(layers, counter.get_total_flops() / 2)
 
 
-def count_step(phases: Iterable[Phase], batch: Batch) -> StepCount:
-    """Count one training step of a `weightless` model; a phase that takes its turn less often counts in part.
+def count(design: Design) -> Count:
+    """Count a design; it takes neither memory nor time. Raises what its model raises if it cannot be built."""
+    with weightless():
+        model: Any = design.build()
+        flops, kept_bytes = count_step(
+            model.phases, random_batch(design.shape, design.batch_size, latents=design.latents)
+        )
+    trained = {parameter for phase in model.phases for parameter in phase.parameters}
+    numbers = sum(parameter.numel() for parameter in trained)
+    fixed = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()) if tensor not in trained)
+    return Count(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        trained=numbers,
+        stored=stored_numbers(model),
+        state_bytes=_STATE_BYTES * numbers + fixed,
+        flops=flops,
+        kept_bytes=kept_bytes,
+    )
 
-    ``kept_bytes`` are those of the phase that keeps most; of weights only those of a judge are among them.
+
+def stored_numbers(model: nn.Module) -> int:
+    """How many floats the state dict holds, without the modules that only another phase than the first trains."""
+    others = {parameter for phase in model.phases[1:] for parameter in phase.parameters}  # type: ignore[index]
+    aside = {
+        f"{path}.{name}".removeprefix(".")
+        for path, module in model.named_modules()
+        if others.intersection(module.parameters(recurse=False))
+        for name in module.state_dict()
+        if "." not in name  # its own
+    }
+    kept = (value for name, value in model.state_dict().items() if name not in aside)
+    return sum(value.numel() for value in kept if value.is_floating_point())
+
+
+def count_step(phases: Iterable[Phase], batch: Batch) -> tuple[float, int]:
+    """Flops and kept bytes (`Count`) of a step of a `weightless` model.
+
+    A phase that takes its turn less often counts in part. What is kept is that of the phase that keeps most; of weights
+    only those of a judge are among it.
     """
     flops, kept_bytes = 0.0, 0
     for phase in phases:
@@ -175,63 +221,59 @@ def count_step(phases: Iterable[Phase], batch: Batch) -> StepCount:
         for parameter in phase.parameters:
             kept.pop(parameter.untyped_storage()._cdata, None)
         kept_bytes = max(kept_bytes, sum(storage.nbytes() for storage in kept.values()))
-    return StepCount(flops, kept_bytes)
+    return flops, kept_bytes
 
 
-def measure(trial: Trial, device: torch.device) -> Measured:
-    """Measure in another process, which is the one that goes if memory runs out.
+def measure(design: Design, *, batch_size: int, steps: int, seconds: float = math.inf) -> Measured:
+    """Measure ``steps`` on random items in another process, which is the one that goes if memory runs out.
+
+    None begins after ``seconds``.
 
     Raises `UserError` if it died, or could not make a step (too little memory on a GPU).
     """
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_parent) as pool:
         try:
-            return pool.submit(_measure, trial, device, torch.get_num_threads()).result()
+            return pool.submit(_measure, design, batch_size, steps, seconds, torch.get_num_threads()).result()
         except BrokenProcessPool as error:
             raise UserError("not measured: the process was killed (out of memory?)") from error
         except RuntimeError as error:
             raise UserError(f"not measured: {str(error).splitlines()[0]}") from error
 
 
-def _measure(trial: Trial, device: torch.device, threads: int) -> Measured:
+def _measure(design: Design, batch_size: int, steps: int, seconds: float, threads: int) -> Measured:
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    model = trial.build().to(device).train()
-    batch = random_batch(trial.shape, trial.batch_size, latents=trial.latents, device=device)
-    turns = _turns(model, batch, trial, device)
+    device = design.device
+    model = design.build().to(device).train()
+    batch = random_batch(design.shape, batch_size, latents=design.latents, device=device)
+    optimizers = design.optimizers(model)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=design.precision == "bf16")
+
+    def update(phase: Phase) -> None:
+        optimizers[phase.name].zero_grad(set_to_none=True)
+        with autocast:
+            output = phase.loss(batch, LATE)
+        output.total.backward(inputs=phase.parameters)
+        optimizers[phase.name].step()
+
+    turns: list[tuple[Callable[[], None], int]] = [(partial(update, phase), phase.every) for phase in model.phases]
+    if isinstance(model, Averages):
+        turns.append((model.average, 1))
     times: list[list[float]] = [[] for _ in turns]
     began = time.perf_counter()
-    for _ in range(1 + trial.steps):  # the first one allocates, and does not count where there is another
+    for _ in range(1 + steps):  # the first one allocates, and does not count where there is another
         for (turn, _), found in zip(turns, times, strict=True):
             start = time.perf_counter()
             turn()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             found.append(time.perf_counter() - start)
-        if time.perf_counter() - began > trial.seconds:
+        if time.perf_counter() - began > seconds:
             break
-    seconds = sum(median(found[1:] or found) / every for (_, every), found in zip(turns, times, strict=True))
-    return Measured(seconds, _peak(device))
-
-
-def _turns(model: nn.Module, batch: Batch, trial: Trial, device: torch.device) -> list[tuple[Callable[[], None], int]]:
-    """What a step does, and every how many steps."""
-    phases: tuple[Phase, ...] = model.phases  # type: ignore[assignment]
-    optimizers = trial.optimizers(model)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=trial.precision == "bf16")
-    turns: list[tuple[Callable[[], None], int]] = [
-        (partial(_update, phase, optimizers[phase.name], batch, autocast), phase.every) for phase in phases
-    ]
-    return [*turns, (model.average, 1)] if isinstance(model, Averages) else turns
-
-
-def _update(phase: Phase, optimizer: torch.optim.Optimizer, batch: Batch, autocast: torch.autocast) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    with autocast:
-        output = phase.loss(batch, LATE)
-    output.total.backward(inputs=phase.parameters)
-    optimizer.step()
+    step = sum(median(found[1:] or found) / every for (_, every), found in zip(turns, times, strict=True))
+    return Measured(step, _peak(device))
 
 
 def _peak(device: torch.device) -> int:

@@ -1,16 +1,15 @@
-"""Networks that judge images, found, verified and loaded: FID's Inception, a CIFAR-10 classifier. Features in batches.
+"""The trained networks that judge images, found, verified and loaded: FID's Inception, a CIFAR-10 classifier.
 
-Only the original weights make a number an FID, so they are used only if their SHA-256 is right.
+Only the original weights make a number an FID, so they are used only if their SHA-256 is right. `UserError` says what
+to do where a file is missing, is not the right one or cannot be read.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from vaebench.data.fetch import Undelivered, download
 from vaebench.disk import sha256_of
@@ -23,6 +22,10 @@ from vaebench.nn.pretrained.inception import Inception, Resizing
 WEIGHTS_FILES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
 WEIGHTS_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS_FILES[0]}"
 WEIGHTS_SHA256 = "6726825d"  # the digest's first 8 digits, which their publishers put into the name
+_HELP = (
+    f"set VAEBENCH_WEIGHTS to {WEIGHTS_FILES[0]} or its folder, or choose suite.features=classifier, "
+    "which gives a Frechet distance that is not FID"
+)
 
 
 def find_inception_weights() -> Path:
@@ -30,19 +33,20 @@ def find_inception_weights() -> Path:
 
     ``$VAEBENCH_WEIGHTS`` (the file, or a folder that holds it) if set; otherwise ``weights/`` of ``$VAEBENCH_HOME``
     (``./runs``), downloaded (about 95 MB) on first use.
-
-    Raises:
-        UserError: the file is not where it should be, is not the right one, or cannot be downloaded; says what to do.
     """
     given = os.environ.get("VAEBENCH_WEIGHTS", "")
     if given:
-        path = _within(Path(given))
-        _verify(path, "replace it, or unset VAEBENCH_WEIGHTS to download it")
-        return path
-    path = _cached()
-    if not path.exists():
-        _download(path)
-    _verify(path, "delete it to download it again")
+        path, remedy = _within(Path(given)), "replace it, or unset VAEBENCH_WEIGHTS to download it"
+    else:
+        path, remedy = _cached(), "delete it to download it again"
+        if not path.exists():
+            _download(path)
+    found = sha256_of(path)
+    if not found.startswith(WEIGHTS_SHA256):
+        raise UserError(
+            f"{path} is not the Inception of FID and is not used: expected SHA-256 {WEIGHTS_SHA256}..., "
+            f"found {found[:8]}...; {remedy}"
+        )
     return path
 
 
@@ -55,21 +59,16 @@ def inception_available() -> bool:
 
 
 def load_inception(device: torch.device | str, resizing: Resizing = "tensorflow") -> Inception:
-    """FID's network in evaluation mode on ``device``; raises the errors of its two halves."""
+    """FID's network in evaluation mode on ``device``."""
     return read_inception(find_inception_weights(), resizing).to(device)
 
 
 def read_inception(path: Path, resizing: Resizing = "tensorflow") -> Inception:
-    """The network with the weights in ``path``, whose digest is the caller's concern.
-
-    Raises:
-        UserError: the file cannot be read as weights, or they are another network's.
-    """
+    """The network with the weights in ``path``, whose digest is the caller's concern."""
     try:
         return Inception(torch.load(path, map_location="cpu", weights_only=True), resizing)
     except Exception as error:  # a damaged file can make the unpickler raise anything
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} does not hold the weights of FID's Inception network: {reason}") from error
+        raise _not_weights(path, "FID's Inception network", error) from error
 
 
 def cifar10_resnet_available() -> bool:
@@ -78,46 +77,16 @@ def cifar10_resnet_available() -> bool:
 
 
 def load_cifar10_resnet(device: torch.device | str) -> CifarResNet:
-    """The CIFAR-10 classifier of ``$VAEBENCH_DATA/cifar10_resnet/``, its SHA-256 verified, on ``device``.
-
-    Raises:
-        UserError: the file is missing, is not the right one or cannot be read; says what to do.
-    """
+    """The CIFAR-10 classifier of ``$VAEBENCH_DATA/cifar10_resnet/``, its SHA-256 verified, on ``device``."""
     state = cifar_resnet.read_weights("suite.features=cifar10_resnet", "suite.features=classifier")
     try:
         return CifarResNet(state).to(device)
     except RuntimeError as error:  # names or shapes of another network
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{cifar_resnet.weights_path()} does not hold the weights of CIFAR-10's ResNet-20: {reason}"
-        ) from error
+        raise _not_weights(cifar_resnet.weights_path(), "CIFAR-10's ResNet-20", error) from error
 
 
-def extract(network: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> Tensor:
-    """Features of ``images``, a batch at a time, without gradients.
-
-    Args:
-        network: float32 images ``[b c h w]`` in [0, 1] -> features ``[b d]``, on the device of ``images``.
-        images: ``[n c h w]``, n at least 1: float in [0, 1], or uint8, which is brought to [0, 1] batch by batch.
-        batch_size: images at a time; features do not depend on it. On one CPU core Inception is fastest at 8 to 16.
-
-    Returns:
-        ``[n d]`` float32 on the CPU.
-
-    Raises:
-        UserError: images hold NaN or infinity, which a network that cuts to 8 bits would turn into ordinary pixels.
-    """
-    with torch.no_grad():
-        return torch.cat([network(as_float(batch)).float().cpu() for batch in images.split(batch_size)])
-
-
-def as_float(images: Tensor) -> Tensor:
-    """Images as `extract` takes them -> float in [0, 1]. Raises `UserError` if they hold NaN or infinity."""
-    if images.dtype == torch.uint8:
-        return images.float() / 255
-    if not images.isfinite().all():
-        raise UserError("images hold NaN or infinity, so no features were extracted; their model has probably diverged")
-    return images
+def _not_weights(path: Path, network: str, error: Exception) -> UserError:
+    return UserError(f"{path} does not hold the weights of {network}: {' '.join(str(error).split())[:200]}")
 
 
 def _cached() -> Path:
@@ -132,27 +101,11 @@ def _within(given: Path) -> Path:
         if path.is_file():
             return path
     wanted = " or ".join(WEIGHTS_FILES) if given.is_dir() else "file or folder"
-    raise UserError(f"VAEBENCH_WEIGHTS={given}: no {wanted} there; {_help()}")
-
-
-def _verify(path: Path, remedy: str) -> None:
-    found = sha256_of(path)
-    if not found.startswith(WEIGHTS_SHA256):
-        raise UserError(
-            f"{path} is not the Inception of FID and is not used: expected SHA-256 {WEIGHTS_SHA256}..., "
-            f"found {found[:8]}...; {remedy}"
-        )
+    raise UserError(f"VAEBENCH_WEIGHTS={given}: no {wanted} there; {_HELP}")
 
 
 def _download(path: Path) -> None:
     try:
         download([WEIGHTS_URL], path, sha256=WEIGHTS_SHA256)
     except (Undelivered, OSError) as error:
-        raise UserError(f"cannot download the Inception of FID from {error}; {_help()}") from error
-
-
-def _help() -> str:
-    return (
-        f"set VAEBENCH_WEIGHTS to {WEIGHTS_FILES[0]} or its folder, or choose suite.features=classifier, "
-        "which gives a Frechet distance that is not FID"
-    )
+        raise UserError(f"cannot download the Inception of FID from {error}; {_HELP}") from error

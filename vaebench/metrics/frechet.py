@@ -4,7 +4,9 @@
 that of the symmetric ``(B' S2 B)^(1/2)``: one real eigenvalue problem instead of the root of an asymmetric matrix, and
 ``B`` is kept with the reference. With fewer samples than features ``S2`` is singular; then the singular values of
 ``X2 B`` (``X2`` centred and scaled, ``S2 = X2' X2``) give the same trace without square roots of rounding errors.
-All of it is float64 on the CPU.
+
+Features are ``[n d]`` of any floating dtype and device; all of it is float64 on the CPU. `UserError` is raised for
+fewer than two samples and for values that are not finite.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from torch import Tensor
 
 from vaebench.disk import write_bytes
 from vaebench.errors import UserError
-from vaebench.metrics.finite import require_finite
+from vaebench.metrics.two_samples import require_finite
 
 _BLOCK = 512  # columns at a time in a symmetric product
 
@@ -49,11 +51,7 @@ class Reference:
 
     @classmethod
     def load(cls, path: Path) -> Reference:
-        """Read what ``save`` wrote.
-
-        Raises:
-            UserError: the file is missing, damaged or something else.
-        """
+        """Read what ``save`` wrote; errors are those of `read_tensors`."""
         tensors = read_tensors(path, "Frechet reference", ("mean", "root", "count"))
         return cls(tensors["mean"], tensors["root"], int(tensors["count"]))
 
@@ -64,11 +62,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def read_tensors(path: Path, what: str, names: Sequence[str]) -> dict[str, Tensor]:
-    """The tensors ``names`` of a safetensors file that holds a ``what``.
-
-    Raises:
-        UserError: the file is missing, damaged or something else.
-    """
+    """The tensors ``names`` of a safetensors file. Raises `UserError` where it is damaged or holds no ``what``."""
     try:
         tensors = load_file(path)
         return {name: tensors[name] for name in names}
@@ -77,41 +71,31 @@ def read_tensors(path: Path, what: str, names: Sequence[str]) -> dict[str, Tenso
 
 
 def moments(features: Tensor, name: str = "features") -> Moments:
-    """Mean and unbiased covariance of ``features`` ``[n d]``, any floating dtype and device; errors speak of ``name``.
-
-    Raises:
-        UserError: fewer than two samples, or values that are not finite.
-    """
+    """Mean and unbiased covariance of ``features``, which errors call by their ``name``."""
     mean, centred = _centre(features, name)
     return Moments(mean, _gram(centred) / (len(features) - 1), len(features))
 
 
 def reference(features: Tensor | Moments) -> Reference:
-    """A reference of ``features`` ``[n d]``, or of their moments; worth keeping, for its root is the dearer half.
-
-    Raises:
-        UserError: fewer than two samples, or values that are not finite.
-    """
+    """A reference of features, or of their moments; worth keeping, for its root is the dearer half."""
     name = "reference features"
     if isinstance(features, Tensor) and len(features) <= features.shape[-1]:
         mean, centred = _centre(features, name)
         # Contiguous, as it comes back from the disk: another layout may differ in the last bit of a product.
         root = (centred.T / math.sqrt(len(features) - 1)).contiguous()
         return Reference(mean, root, len(features))
-    given = moments(features, name) if isinstance(features, Tensor) else _checked(features, name)
+    given = _moments_of(features, name)
     values, vectors = torch.linalg.eigh(given.covariance)
     kept = values > values[-1].clamp(min=0) * torch.finfo(values.dtype).eps  # the rest is lost in rounding
     return Reference(given.mean, (vectors[:, kept] * values[kept].sqrt()).contiguous(), given.count)
 
 
 def frechet_distance(reference: Reference, features: Tensor | Moments) -> float:
-    """Squared Frechet distance of ``features`` ``[n d]`` (or of their moments) from ``reference``, at least 0.
+    """Squared Frechet distance of features, or of their moments, from ``reference``, at least 0.
 
     With fewer samples than features prefer features to moments: those eigenvalues of a covariance that should be 0 are
-    rounding errors, and their square roots add up to some 1e-7 of the trace.
-
-    Raises:
-        UserError: fewer than two samples, values that are not finite, or another width than the reference's.
+    rounding errors, and their square roots add up to some 1e-7 of the trace. Raises `UserError` for another width than
+    the reference's too.
     """
     require_finite(reference.mean[:, None], "mean of the reference")
     require_finite(reference.root, "root of the reference")
@@ -126,7 +110,7 @@ def frechet_distance(reference: Reference, features: Tensor | Moments) -> float:
         trace = centred.square().sum()
         cross = torch.linalg.svdvals(centred @ reference.root).sum()
     else:
-        other = moments(features) if isinstance(features, Tensor) else _checked(features, "features")
+        other = _moments_of(features, "features")
         mean, trace = other.mean, other.covariance.trace()
         product = reference.root.T @ (other.covariance @ reference.root)
         cross = torch.linalg.eigvalsh(product).clamp(min=0).sqrt().sum()
@@ -134,8 +118,10 @@ def frechet_distance(reference: Reference, features: Tensor | Moments) -> float:
     return distance.clamp(min=0).item()  # equal sets come out as a rounding error of either sign
 
 
-def _checked(given: Moments, name: str) -> Moments:
-    """``given``, if its numbers are finite; else raises `UserError`."""
+def _moments_of(given: Tensor | Moments, name: str) -> Moments:
+    """Moments whose numbers are finite."""
+    if isinstance(given, Tensor):
+        return moments(given, name)
     require_finite(given.mean[:, None], f"mean of the {name}")
     require_finite(given.covariance, f"covariance of the {name}")
     return given
@@ -154,7 +140,7 @@ def _gram(x: Tensor) -> Tensor:
 
 
 def _centre(features: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Mean ``[d]`` and ``features - mean`` ``[n d]``, float64 on the CPU, of checked features."""
+    """Mean ``[d]`` and ``features - mean`` ``[n d]`` of checked features."""
     if features.ndim != 2:
         raise ValueError(f"expected {name} of shape [n d], got {tuple(features.shape)}")
     if len(features) < 2:

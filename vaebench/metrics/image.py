@@ -2,13 +2,14 @@
 
 SSIM's Gaussian filter is written as two banded matrices, one over rows and one over columns, because on small images a
 matrix product is about ten times as fast as the equivalent convolution, even in float64.
+
+Images are float ``[b c h w]`` in [0, 1]; `ValueError` is raised for two batches that are not of one such shape.
 """
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
-from typing import Literal, overload
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -23,41 +24,17 @@ _CHUNK_PIXELS = 1 << 15  # pixels at a time: the four float64 maps and what is m
 
 
 def mse_per_image(x: Tensor, y: Tensor) -> Tensor:
-    """Mean squared error of each image.
-
-    Args:
-        x: images, float ``[b c h w]`` in [0, 1].
-        y: the images to compare with, same shape.
-
-    Returns:
-        ``[b]``, at least 0, in squared units of the images.
-
-    Raises:
-        ValueError: the shapes differ or are not ``[b c h w]``.
-    """
+    """Mean squared error of each image, ``[b]``, at least 0, in squared units of the images."""
     _check(x, y)
     return (x - y).square().mean((1, 2, 3))
 
 
-@overload
-def psnr_from_mse(mse: float) -> float: ...
-@overload
-def psnr_from_mse(mse: Tensor) -> Tensor: ...
-def psnr_from_mse(mse: float | Tensor) -> float | Tensor:
+def psnr_from_mse(mse: Tensor) -> Tensor:
     """``10 log10(1 / mse)`` in dB for images of range 1; infinite where ``mse`` is 0, NaN where it is NaN.
 
-    The mean of ``psnr_per_image`` is at least ``psnr_from_mse`` of the mean error (Jensen): say which of them is meant.
+    The mean over images is at least the PSNR of their mean error (Jensen): say which of them is meant.
     """
-    if isinstance(mse, Tensor):
-        return -10 * mse.log10()
-    if mse == 0:
-        return math.inf
-    return math.nan if mse < 0 else -10 * math.log10(mse)
-
-
-def psnr_per_image(x: Tensor, y: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image in dB, ``[b]``; arguments and errors of ``mse_per_image``."""
-    return psnr_from_mse(mse_per_image(x, y))
+    return -10 * mse.log10()
 
 
 def mean_psnr(mse: Tensor) -> tuple[float, dict[str, int]]:
@@ -72,21 +49,12 @@ def mean_psnr(mse: Tensor) -> tuple[float, dict[str, int]]:
 def ssim_per_image(x: Tensor, y: Tensor, *, border: Border) -> Tensor:
     """Structural similarity of each image: 11-tap Gaussian of sigma 1.5, K1 = 0.01, K2 = 0.03, mean over channels.
 
-    The border rule moves the mean visibly on small images, so it is always named.
+    ``border`` moves the mean visibly on small images, so it is always named. ``valid`` averages over the windows that
+    lie within the image (Wang et al. 2004; scikit-image with Gaussian weights); ``reflect`` over windows around every
+    pixel, the image mirrored about its edge pixels (the default of torchmetrics 1.9).
 
-    Args:
-        x: images, float ``[b c h w]`` in [0, 1], at least 11 by 11 pixels.
-        y: the images to compare with, same shape.
-        border: ``valid`` averages over the windows that lie within the image (Wang et al. 2004; scikit-image with
-            Gaussian weights); ``reflect`` over windows around every pixel, the image mirrored about its edge pixels
-            (the default of torchmetrics 1.9).
-
-    Returns:
-        ``[b]`` float64 in [-1, 1] (float32 on MPS, which has no float64).
-
-    Raises:
-        UserError: the images are smaller than the window, or ``border`` is neither of the two.
-        ValueError: the shapes differ or are not ``[b c h w]``.
+    Returns ``[b]`` float64 in [-1, 1] (float32 on MPS, which has no float64). Raises `UserError` for images smaller
+    than the window, 11 by 11 pixels, and for another border.
     """
     _check(x, y)
     b, c, h, w = x.shape

@@ -16,17 +16,8 @@ LONGEST = 1_000  # characters of an answer that is brought into its normal form;
 MOST_DIGITS = 40  # of a number that is compared as a number; a longer one stays the text it is
 
 _MINUS = dict.fromkeys(map(ord, "\u2212\u2012\u2013\uff0d\ufe63"), "-")
-_COMMANDS = {
-    "π": "pi",
-    "θ": "theta",
-    "∞": "infty",
-    "\u00d7": "cdot",
-    "·": "cdot",
-    "÷": "div",
-    "±": "pm",
-    "\u222a": "cup",
-}
-_COMMANDS |= {"∩": "cap", "≤": "le", "≥": "ge", "≠": "ne", "∈": "in", "∅": "emptyset"}
+_COMMANDS = {"π": "pi", "θ": "theta", "∞": "infty", "\u00d7": "cdot", "·": "cdot", "÷": "div", "±": "pm"}
+_COMMANDS |= {"\u222a": "cup", "∩": "cap", "≤": "le", "≥": "ge", "≠": "ne", "∈": "in", "∅": "emptyset"}
 _SIGNS = _MINUS | {ord("°"): ""} | {ord(sign): rf"\{name} " for sign, name in _COMMANDS.items()}
 _SPACES = re.compile(r"(?<=\d)[\u00a0\u2009\u202f](?=\d{3}(?!\d))")  # that separate thousands
 
@@ -38,14 +29,8 @@ _REPLACED = (
     *((r"\displaystyle", ""), (r"\mathrm", r"\text"), (r"\textbf", r"\text"), (r"\mbox", r"\text")),
     *((r"\textrm", r"\text"), (r"\mathbf", r"\text"), (r"\textnormal", r"\text"), (r"\textit", r"\text")),
     *((r"\qquad", " "), (r"\quad", " "), (r"\lbrace", r"\{"), (r"\rbrace", r"\}")),
-    *(
-        ("bmatrix}", "pmatrix}"),
-        (r"\\\end{", r"\end{"),
-        ("<=", r"\le "),
-        (">=", r"\ge "),
-        ("!=", r"\ne "),
-        (r"\varnothing", r"\emptyset"),
-    ),
+    *(("bmatrix}", "pmatrix}"), (r"\\\end{", r"\end{"), (r"\varnothing", r"\emptyset")),
+    *(("<=", r"\le "), (">=", r"\ge "), ("!=", r"\ne ")),
 )
 _SYNONYMS = {"leq": r"\le", "leqslant": r"\le", "geq": r"\ge", "geqslant": r"\ge", "neq": r"\ne", "lt": "<", "gt": ">"}
 _SYNONYMS |= dict.fromkeys(("big", "bigl", "bigr", "Big", "Bigl", "Bigr", "bigg", "Bigg", "limits"), "")
@@ -115,16 +100,14 @@ def normalise(latex: str) -> str:
     """
     if len(latex) > LONGEST:
         return "".join(latex.split())
-    text = _MIXED.sub(_mixed, _EXPONENT.sub(r"\1\\cdot10^{\2}", _TEXT.sub(r"\1", tidy(latex))))
-    text = _BLANKS.sub(
-        lambda blank: f"{blank[1] or blank[2]} " if blank[1] or blank[2] else "", _SCRIPT.sub(_script, text)
-    )
+    text = _MIXED.sub(r"\1\\frac{\2}{\3}", _EXPONENT.sub(r"\1\\cdot10^{\2}", _TEXT.sub(r"\1", tidy(latex))))
+    text = _SCRIPT.sub(r"\1{\2\3}", text)
+    text = _BLANKS.sub(lambda blank: f"{blank[1] or blank[2]} " if blank[0].strip() else "", text)
     text = text.strip(" ").rstrip(".,;:")
     while text.startswith("{") and text.endswith("}") and "{" not in text[1:]:
         text = text[1:-1]
     text = _CHAIN.sub("", _NAME.sub("", text))
-    text = _ROOT.sub(lambda root: rf"\sqrt{root[1] or ''}{{{root[2] or root[3] or ''}}}", text)
-    text = _HALVES.sub(lambda f: rf"\frac{{{f[1] or f[2] or ''}}}{{{f[3] or f[4] or ''}}}", text)
+    text = _HALVES.sub(r"\\frac{\1\2}{\3\4}", _ROOT.sub(r"\\sqrt\1{\2\3}", text))
     text = _PRODUCT.sub("", _WORDS.sub("", text))
     if text.lower() in _NOTHING or not any(sign.isalnum() or sign == "\\" for sign in text):
         return ""
@@ -151,7 +134,7 @@ def tidy(latex: str) -> str:
         text = text.replace(old, new)
     text = _COMMAND.sub(lambda name: _SYNONYMS.get(name[1], name[0]), _TIMES.sub(r"\\cdot ", text))
     text = " ".join(_POINT.sub("0.", _SPACE.sub(" ", text)).split())
-    text = _SPELT_ROOT.sub(lambda root: rf"\sqrt{{{root[1] or root[2] or ''}}}", _ORDINAL.sub("", text))
+    text = _SPELT_ROOT.sub(r"\\sqrt{\1\2}", _ORDINAL.sub("", text))
     return _UNIT.sub("", _COMMAS.sub(",", _AND.sub(",", text)))
 
 
@@ -163,11 +146,9 @@ def as_number(text: str) -> Fraction | None:
     found = _NUMBER.fullmatch(text) if len(text) <= 4 * MOST_DIGITS else None
     if found is None:
         return None
-    over, under = (
-        found["over"] or found["left"] or found["whole"],
-        found["under"] if found["right"] is None else found["right"],
-    )
-    top, bottom, whole = (_exact(part) for part in (over, "1" if under is None else under, found["mixed"] or "0"))
+    over = found["over"] or found["left"] or found["whole"]
+    under = next((part for part in (found["right"], found["under"]) if part is not None), "1")
+    top, bottom, whole = (_exact(part) for part in (over, under, found["mixed"] or "0"))
     if top is None or not bottom or whole is None or (found["mixed"] and not 0 <= top < bottom):
         return None
     value = (whole + top / bottom) * Fraction(10) ** int(found["power"] or 0)
@@ -191,14 +172,6 @@ def _exact(digits: str | None) -> Fraction | None:
     if not any(sign.isdigit() for sign in cleaned) or len(cleaned) > MOST_DIGITS:
         return None
     return Fraction(cleaned)
-
-
-def _mixed(found: re.Match[str]) -> str:
-    return rf"{found[1]}\frac{{{found[2]}}}{{{found[3]}}}"
-
-
-def _script(found: re.Match[str]) -> str:
-    return f"{found[1]}{{{found[2] or found[3]}}}"
 
 
 def _numbers(text: str) -> str:

@@ -6,6 +6,10 @@ Every step takes time linear in the length of the text.
 from __future__ import annotations
 
 import re
+import sys
+from collections import deque
+
+from vaebench.data.problems import last_box
 
 _THOUGHT = re.compile(r"</(?:think(?:ing)?|thoughts?|reasoning|scratchpad)>|\u25c1/think\u25b7", re.IGNORECASE)
 _END = re.compile(r"<\|(?:im_end|endoftext|eot_id|end)\|>|<end_of_turn>|</s>")
@@ -50,39 +54,17 @@ def said(text: str) -> str:
     return text[: asked.start()] if asked else text
 
 
-def last_match(pattern: re.Pattern[str], text: str, end: int | None = None) -> re.Match[str] | None:
+def last_match(pattern: re.Pattern[str], text: str, end: int = sys.maxsize) -> re.Match[str] | None:
     """Where a pattern occurs last, before ``end``; occurrences are counted from the left."""
-    found = None
-    for found in pattern.finditer(text, 0, len(text) if end is None else end):  # noqa: B007 (the last one is asked for)
-        pass
-    return found
-
-
-def last_box(text: str) -> str | None:
-    r"""What the last ``\boxed{...}`` or ``\fbox{...}`` holds; None without one, or if it is not closed.
-
-    ``\boxed 5`` holds the word that follows.
-    """
-    box = last_match(_BOX, text)
-    if box is None:
-        return None
-    if not text.startswith("{", box.end()):
-        word = _BARE.match(text, box.end())
-        return word[0] if word else None
-    depth = 0
-    for brace in re.finditer(r"\\.|[{}]", text[box.end() :], re.DOTALL):  # an escaped brace is a character
-        depth += {"{": 1, "}": -1}.get(brace[0], 0)
-        if depth == 0 and brace[0] == "}":
-            return text[box.end() + 1 : box.end() + brace.start()].strip()
-    return None
+    found = deque(pattern.finditer(text, 0, end), maxlen=1)
+    return found[0] if found else None
 
 
 def last_field(text: str) -> str | None:
     """What the last JSON field ``"answer"`` or ``"final_answer"`` holds; None without one.
 
-    Escapes stay as they stand, but for signs by their number.
-
-    The text around it need not be valid JSON; quotes around ``answer`` may be missing if its value has them.
+    Escapes stay as they stand, but for signs by their number. The text around it need not be valid JSON; quotes around
+    ``answer`` may be missing if its value has them.
     """
     field = last_match(_FIELD, text)
     if field is None:
@@ -90,19 +72,18 @@ def last_field(text: str) -> str | None:
     return _ESCAPED.sub(lambda code: chr(int(code[1], 16)), field[1] or field[2] or field[3] or "").strip()
 
 
-def last_tag(text: str) -> str | None:
-    """What stands between the last ``<answer>`` and ``</answer>``; None without both."""
-    closed = last_match(_CLOSED, text)
-    opened = last_match(_OPENED, text, closed.start()) if closed else None
-    return text[opened.end() : closed.start()].strip() if opened and closed else None
-
-
 def marked(text: str) -> str | None:
     r"""The first of these that the text has: the last ``\boxed{}``, the last ``<answer>``, the last field ``"answer"``.
 
-    None without any; ``""`` if there is a box but the last one is not closed, which is no answer.
+    None without any; ``""`` if there is a box but the last one is not closed, which is no answer. ``\boxed 5`` holds
+    the word that follows.
     """
-    if _BOX.search(text):
-        return last_box(text) or ""
-    tag = last_tag(text)
-    return last_field(text) if tag is None else tag
+    box = last_match(_BOX, text)
+    if box and text.startswith("{", box.end()):
+        return last_box(text[box.start() :]) or ""
+    if box:
+        word = _BARE.match(text, box.end())
+        return word[0] if word else ""
+    closed = last_match(_CLOSED, text)
+    opened = last_match(_OPENED, text, closed.start()) if closed else None
+    return text[opened.end() : closed.start()].strip() if opened and closed else last_field(text)

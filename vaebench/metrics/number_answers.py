@@ -74,16 +74,16 @@ def number_answer(text: str) -> str:
     if held is not None:
         return stated(held)
     lines = _ITEM.findall(text)
-    return _behind(_PHRASE, text, _after_phrase) or (stated(lines[-1]) if lines else "") or _last(text)
-
-
-def gold_number(gold: str) -> str:
-    """The right answer of a word problem in the form of `number_answer`."""
-    return stated(gold)
+    found = _behind(_PHRASE, text, _after_phrase) or (stated(lines[-1]) if lines else "")
+    last = None if found else last_match(_NUMBER, text)
+    return _value(last) if last else found
 
 
 def stated(held: str) -> str:
-    """The number that a few words state: all of them if they are one number, else the first after the last ``=``."""
+    """The number that a few words, or a right answer, state, in the form of `number_answer`.
+
+    All of them if they are one number, else the first after the last ``=``.
+    """
     held = _MINUS.sub("-", _plain_text(held.rpartition("=")[2][:LONGEST]))
     text = normalise(held)
     if as_number(text) is not None:
@@ -131,15 +131,9 @@ def _after_phrase(mark: str, filler: str, rest: str) -> str:
     return stated(sentence)
 
 
-def _last(text: str) -> str:
-    found = last_match(_NUMBER, text)
-    return _value(found) if found else ""
-
-
 def _value(found: re.Match[str]) -> str:
     """The number of a match, or its text if it is none (``8:30``)."""
-    digits = found["digits"]
-    minus = "-" if found["minus"] or found["after"] else ""
+    digits, minus = found["digits"], "-" if found["minus"] or found["after"] else ""
     value = None
     if len(digits) <= 4 * MOST_DIGITS:
         value = as_number(normalise("/".join(_plain(part) for part in digits.split("/"))))

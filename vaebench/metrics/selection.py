@@ -1,4 +1,4 @@
-"""Ways to pick one of k answers to each of q questions, what they score, and how sure that is.
+"""Ways to pick one of k answers to each of q questions, what they score and how sure that is; what a score goes with.
 
 A rule does not pick: it spreads a mass of 1 over a question's candidates (``[... q k]``), equally over those it cannot
 tell apart. The mass on right candidates is the rule's expected accuracy, without the noise of a random tie-break.
@@ -18,6 +18,7 @@ Rule = Callable[[np.ndarray], np.ndarray]
 
 UNPARSABLE = -1
 _WEIGHTS = 1 << 21  # entries of the bootstrap's weight matrix at a time
+_PAIRS = 1 << 22  # comparisons of two candidates at a time
 
 
 def uniform(shape: tuple[int, ...]) -> np.ndarray:
@@ -32,18 +33,11 @@ def share(chosen: np.ndarray) -> np.ndarray:
 
 
 def lowest(score: np.ndarray, tie: float) -> np.ndarray:
-    """Mass on the lowest score.
+    """Mass on the lowest ``score``, float ``[... k]``, finite.
 
-    Args:
-        score: float ``[... k]``, finite.
-        tie: candidates less than this above the lowest share the mass equally. 0: a plain argmin, which takes the first
-            of exactly equal ones and so depends on the order of the candidates.
-
-    Returns:
-        ``[... k]``, sums of 1.
-
-    Raises:
-        UserError: a score is NaN, which is neither above nor below another.
+    Candidates less than ``tie`` above the lowest share the mass equally. 0: a plain argmin, which takes the first of
+    exactly equal ones and so depends on the order of the candidates. Raises `UserError` for a score that is NaN, which
+    is neither above nor below another.
     """
     bad = int(np.isnan(score).any(-1).sum())
     if bad:
@@ -55,19 +49,11 @@ def lowest(score: np.ndarray, tie: float) -> np.ndarray:
     return share(score - score.min(-1, keepdims=True) < tie)
 
 
-def highest(score: np.ndarray, tie: float) -> np.ndarray:
-    """Mass on the highest score; see `lowest`."""
-    return lowest(-score, tie)
-
-
 def majority(final: np.ndarray) -> np.ndarray:
     """Mass on the most frequent final answer (self-consistency, Wang et al., arXiv 2203.11171).
 
-    Args:
-        final: int ``[q k]``, equal for equal final answers; `UNPARSABLE` has no vote.
-
-    Returns:
-        ``[q k]``: equal mass on all candidates with a most frequent answer, on all candidates where none has an answer.
+    ``final``: int ``[q k]``, equal for equal final answers; `UNPARSABLE` has no vote. The mass is equal on all
+    candidates with a most frequent answer, on all candidates where none has an answer.
     """
     known = final != UNPARSABLE
     votes = (final[:, :, None] == final[:, None, :]).sum(-1) * known
@@ -93,17 +79,13 @@ def pass_at_k(right: np.ndarray, k: int) -> np.ndarray:
 def against_k(
     right: np.ndarray, rules: Mapping[str, Rule], permutations: int, seed: int
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Accuracy of each rule when only some of the candidates are offered.
+    """Accuracy of each rule when only some of the candidates are offered: the first 1, 2, 4, ... of a random order.
 
-    Args:
-        right: bool ``[q k]``.
-        rules: by name; ``random`` and ``oracle`` are computed exactly.
-        permutations: over how many random orders of the candidates to average. What is offered are the first 1, 2, 4,
-            ... of an order, the same for all rules, in the candidates' own sequence.
-        seed: of these orders.
+    ``right``: bool ``[q k]``. Averaged over ``permutations`` such orders, drawn by ``seed``, the same for all rules; a
+    rule sees what is offered in the candidates' own sequence. ``random`` and ``oracle`` are computed exactly.
 
-    Returns:
-        The numbers of candidates ``[m]``, the last of them k; by rule the accuracy per question in [0, 1], ``[m s q]``.
+    Returns the numbers of candidates ``[m]``, the last of them k; by rule the accuracy per question in [0, 1],
+    ``[m s q]``.
     """
     q, k = right.shape
     sizes = [2**n for n in range(k.bit_length()) if 2**n < k] + [k]
@@ -121,26 +103,17 @@ def against_k(
             else:
                 value = np.mean([accuracy(rule(offered), there) for offered, there in offers], 0)
             found[name].append(np.atleast_2d(value))
-    seeds = {name: max(map(len, values)) for name, values in found.items()}
-    return np.array(sizes), {
-        name: np.stack([np.broadcast_to(value, (seeds[name], q)) for value in values]) for name, values in found.items()
-    }
+    return np.array(sizes), {name: np.stack(np.broadcast_arrays(*values)) for name, values in found.items()}
 
 
 def paired_bootstrap(per_seed: np.ndarray, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and 95 % percentile interval over questions and seeds.
+    """Mean and 95 % percentile interval over questions and seeds, of ``samples`` resamplings drawn by ``seed``.
 
     Questions and seeds are both drawn with replacement; a drawn question counts in all drawn seeds, so the differences
     of two rules stay paired. Whatever is passed together is resampled together. Resampling both slightly overstates the
     variance (the pigeonhole bootstrap, Owen 2007), so the interval errs on the wide side.
 
-    Args:
-        per_seed: ``[... s q]``, one value per seed and question.
-        samples: how many resamplings.
-        seed: of them.
-
-    Returns:
-        mean, low and high, each ``[...]``.
+    ``per_seed``: ``[... s q]``, one value per seed and question. Returns mean, low and high, each ``[...]``.
     """
     *_, s, q = per_seed.shape
     random = np.random.default_rng(seed)
@@ -160,3 +133,59 @@ def _counts(drawn: np.ndarray, size: int) -> np.ndarray:
     """How often each of ``size`` items is in every row of draws ``[b n]``, as float64 ``[b size]``."""
     flat = (drawn + np.arange(len(drawn))[:, None] * size).ravel()
     return np.bincount(flat, minlength=len(drawn) * size).reshape(-1, size).astype(np.float64)
+
+
+def somers_d(score: np.ndarray, right: np.ndarray, tie: float) -> np.ndarray:
+    """Somers' D of the score given correctness, within each question that has right and wrong answers.
+
+    The share of (right, wrong) pairs of candidates in which the right one scores higher, less the share in which it
+    scores lower: twice the area under the ROC curve less 1. Below 0 the lower scores are the right ones. Pairs closer
+    than ``tie`` count as neither; 0: equal ones only.
+
+    ``score`` ``[s q k]``, ``right`` bool ``[q k]`` -> ``[s m]`` in [-1, 1] for the m questions that have both, in their
+    order; m can be 0.
+    """
+    mixed = right.any(1) & ~right.all(1)
+    score, right = score[:, mixed], right[mixed]
+    found = np.empty(score.shape[:2])
+    step = max(1, _PAIRS // score.shape[2] ** 2)
+    for start in range(0, score.shape[1], step):
+        rows = slice(start, start + step)
+        pairs = right[rows, :, None] & ~right[rows, None, :]
+        for of_seed, values in zip(found, score, strict=True):
+            above = values[rows, :, None] - values[rows, None, :]
+            signs = np.sign(above) * (np.abs(above) >= tie) * pairs
+            of_seed[rows] = signs.sum((1, 2)) / pairs.sum((1, 2))
+    return found
+
+
+def within_question(score: np.ndarray, other: np.ndarray, tie: float) -> np.ndarray:
+    """Spearman's rank correlation of the score with another number, such as the answers' lengths, within each question.
+
+    ``score`` ``[s q k]``, ``other`` ``[q k]`` -> ``[s q]`` in [-1, 1]; 0 where either of the two does not vary, NaN
+    where either holds NaN. Where a question's scores lie less than ``tie`` apart they are all the same; 0: equal ones
+    only.
+    """
+    spread, found = np.ptp(score, -1), _spearman(score, other)
+    constant = spread == 0 if tie == 0 else spread < tie
+    return np.where(constant & ~np.isnan(found), 0.0, found)
+
+
+def pooled(score: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Spearman's rank correlation over all answers of all questions at once; 0 where either does not vary.
+
+    ``score`` ``[s q k]``, ``other`` ``[q k]`` -> ``[s]`` in [-1, 1]. It mixes "this candidate is better than the
+    others" with "this question is easier than the others".
+    """
+    return _spearman(score.reshape(len(score), -1), other.reshape(-1))
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Correlation of ranks along the last axis, equal values sharing their mean rank; 0 where either does not vary."""
+    from scipy.stats import rankdata
+
+    ranks = (rankdata(values, axis=-1) for values in (x, y))
+    a, b = (each - each.mean(-1, keepdims=True) for each in ranks)
+    scale = np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
+    found: np.ndarray = (a * b).sum(-1) / np.where(scale > 0, scale, 1.0)
+    return found

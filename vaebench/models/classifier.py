@@ -49,7 +49,6 @@ class Classifier(nn.Module):
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """Cross-entropy in nats; terms ``cross_entropy`` and ``accuracy`` in [0, 1], of the batch under dropout."""
-        del step
         logits = self.logits(batch.x)
         loss = F.cross_entropy(logits, batch.y)
         accuracy = (logits.detach().argmax(dim=1) == batch.y).float().mean()
@@ -71,13 +70,11 @@ class Classifier(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Images ``[b c h w]`` -> unnormalised log-probabilities ``[b classes]``."""
-        scores: Tensor = self.head(self.body(x))
-        return scores.float()
+        return self.head(self.body(x)).float()
 
     def features(self, x: Tensor) -> Tensor:
         """Images ``[b c h w]`` -> the 128 activations before the last layer, 0 or more, ``[b 128]``."""
-        activations: Tensor = self.body(x)
-        return activations.float()
+        return self.body(x).float()
 
     def layers(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images ``[b c h w]`` -> what each ReLU gives: two maps ``[b c' h' w']`` and the features ``[b 128]``."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Literal
 
@@ -14,23 +15,23 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.config import signatures
-from vaebench.config.signatures import Count, CountOrNone, Fraction, NonNegative, checked, require
+from vaebench.config.signatures import Count, Fraction, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.averaged import Averaged
 from vaebench.nn.flows import flow, laws, matching
-from vaebench.nn.losses.perceptual import Kind
-from vaebench.nn.losses.reconstruction import ReconstructionLoss
-from vaebench.nn.networks.feature_network import FeatureNetwork, filled_in, take_over
+from vaebench.nn.networks.feature_network import FeatureModel, filled_in
 from vaebench.nn.pretrained.frozen import Frozen
 from vaebench.nn.sampling import highest_label
 from vaebench.nn.transformers import dit
 
 # Of a diffusion model's options, those of its network.
-_SCORE = ("classes", "width", "depth", "heads", "mlp_ratio", "qk_norm", "positions", "time_scale")
+_SCORE = tuple(one.name for one in fields(dit.DiTOptions))
 
 
-class DMVAE(nn.Module):
+@checked("model")
+@dataclass(eq=False, repr=False, kw_only=True)
+class DMVAE(FeatureModel):
     """Autoencoder: ``ReconstructionLoss + dm_weight DM``; student: flow matching on the autoencoder's latents.
 
     DM moves latents by `matching.gradient`, from where the student says they come to where the teacher, a flow of the
@@ -38,99 +39,44 @@ class DMVAE(nn.Module):
     DM reaches encoder and head alone, the student's loss the student alone. The student learns at every step, the
     autoencoder at every ``autoencoder_every``-th; then both use the latents from before the autoencoder's update.
 
-    ``encoder``, ``head_width``, ``latent_channels``, ``decoder``: of the `FeatureNetwork`. ``guidance``: weight w of
-    v_null + w (v_y - v_null), of both flows; 1: none. ``times``, ``anneal_to``, ``anneal_steps``: of DM
-    (`matching.Times`). ``normalise_gradient``: of DM, per image. ``conditioning``: class (latents of a class are led to
-    the reference's of this class) or none. ``closed_form``: ``law`` (`laws.build`) takes the teacher's place.
-    ``score``: of both flows, options of `dit.DiT` without the latents' shape. ``label_dropout``: the student's.
-    ``floor``: what the latents' deviation within a batch must not fall below.
+    ``guidance``: weight w of v_null + w (v_y - v_null), of both flows; 1: none. ``times``, ``anneal_to``,
+    ``anneal_steps``: of DM (`matching.Times`). ``normalise_gradient``: of DM, per image. ``conditioning``: class
+    (latents of a class are led to the reference's of this class) or none. ``closed_form``: ``law`` (`laws.build`) takes
+    the teacher's place. ``score``: of both flows, options of `dit.DiT` without the latents' shape. ``label_dropout``:
+    the student's. ``floor``: what the latents' deviation within a batch must not fall below. The other options are
+    those of `FeatureModel`.
     """
 
     adopts = ("start", "teacher", "perceptual")
     keeps = ()
 
-    latent_mean: Tensor
-    latent_std: Tensor
+    dm_weight: NonNegative | None
+    guidance: NonNegative
+    times: Sequence[float]
+    anneal_to: float | None
+    anneal_steps: Count | None
+    normalise_gradient: bool
+    autoencoder_every: Count
+    conditioning: Literal["class", "none"] | None
+    closed_form: bool | None
+    law: Mapping[str, Any] | None
+    score: Mapping[str, Any] | None
+    label_dropout: Fraction
+    floor: NonNegative
 
-    @checked("model")
-    def __init__(
-        self,
-        *,
-        input_shape: Sequence[int],
-        encoder: Mapping[str, Any] | None,
-        head_width: Count | None,
-        latent_channels: Count | None,
-        decoder: Mapping[str, Any] | None,
-        l1_weight: NonNegative,
-        l2_weight: NonNegative,
-        perceptual: Kind,
-        perceptual_weight: NonNegative,
-        adversarial_weight: NonNegative,
-        adversarial_start: CountOrNone,
-        discriminator_layers: Count,
-        discriminator_channels: Count,
-        augment: bool,
-        consistency_weight: NonNegative,
-        dm_weight: NonNegative | None,
-        guidance: NonNegative,
-        times: Sequence[float],
-        anneal_to: float | None,
-        anneal_steps: Count | None,
-        normalise_gradient: bool,
-        autoencoder_every: Count,
-        conditioning: Literal["class", "none"] | None,
-        closed_form: bool | None,
-        law: Mapping[str, Any] | None,
-        score: Mapping[str, Any] | None,
-        label_dropout: Fraction,
-        floor: NonNegative,
-    ) -> None:
-        super().__init__()
-        score = _score_options(score, dm_weight=dm_weight, conditioning=conditioning, closed_form=closed_form)
-        assert dm_weight is not None
-        assert conditioning is not None
+    def __post_init__(self) -> None:
+        score = self._score_options()
         require(
-            *matching.time_mistakes(times, anneal_to, anneal_steps),
-            _law_mistake(law) if closed_form else None,
-            *_label_mistakes(score, conditioning, guidance, label_dropout, closed_form=bool(closed_form)),
+            *matching.time_mistakes(self.times, self.anneal_to, self.anneal_steps),
+            _law_mistake(self.law) if self.closed_form else None,
+            *self._label_mistakes(score),
         )
-        self.dm_weight = dm_weight
-        self.guidance = guidance
-        self.times = matching.Times(times[0], times[1], anneal_to, anneal_steps)
-        self.normalise_gradient = normalise_gradient
-        self.autoencoder_every = autoencoder_every
-        self.by_class = conditioning == "class"
-        self.label_dropout = label_dropout if self.by_class else 0.0
-        self.floor = floor
-        pixels = {"l1": l1_weight} | ({"l2": l2_weight} if l2_weight else {})
-        self.reconstruction = ReconstructionLoss(input_shape, pixels, perceptual, perceptual_weight)
-        if adversarial_weight:
-            self.reconstruction.add_discriminator(
-                adversarial_weight,
-                start=adversarial_start,
-                layers=discriminator_layers,
-                channels=discriminator_channels,
-                augment=augment,
-                consistency_weight=consistency_weight,
-            )
-        self.network = FeatureNetwork(
-            input_shape=input_shape,
-            encoder=encoder,
-            head_width=head_width,
-            latent_channels=latent_channels,
-            decoder=decoder,
-            stochastic=False,
-        )
-        self._add_flows(score, law if closed_form else None)
-
-    def _add_flows(self, score: Mapping[str, Any], law: Mapping[str, Any] | None) -> None:
-        """The student and, where it has a closed form, the reference."""
-        self.latent_shape = self.network.latent_shape
+        self._build(stochastic=False)
+        self.by_class = self.conditioning == "class"
         self.classes: int = score["classes"]
         self.student = dit.DiT(latent_shape=self.latent_shape, **score)
-        self.law = None if law is None else laws.build(law, self.latent_shape)
-        self.register_buffer("latent_mean", torch.zeros(()))
-        self.register_buffer("latent_std", torch.ones(()))
+        self.reference = laws.build(self.law, self.latent_shape) if self.closed_form and self.law is not None else None
+        self._times = matching.Times(self.times[0], self.times[1], self.anneal_to, self.anneal_steps)
         self._teacher: Frozen | None = None
         self._encoded: tuple[Tensor, Tensor] | None = None  # a batch's images and their z~, for the same step's student
 
@@ -140,10 +86,7 @@ class DMVAE(nn.Module):
         every = self.autoencoder_every
         autoencoder = Phase("autoencoder", tuple(self.network.parameters()), self.loss, every)
         student = Phase("student", tuple(self.student.parameters()), self.student_loss)
-        judged = self.reconstruction.discriminator_parameters
-        if not judged:
-            return autoencoder, student
-        return autoencoder, Phase("discriminator", judged, self.discriminator_loss, every), student
+        return autoencoder, *self.judging(every), student
 
     @property
     def floors(self) -> Mapping[str, tuple[float, str]]:
@@ -166,19 +109,13 @@ class DMVAE(nn.Module):
         terms["latent_mean"] = fixed.mean()
         if len(fixed) > 1:  # one item has no deviation, collapsed or not
             terms["latent_std"] = fixed.var(dim=0, correction=0).mean().sqrt()
+        assert self.dm_weight is not None
         return LossOutput(total + self.dm_weight * matching.loss(seen, g), terms)
-
-    def discriminator_loss(self, batch: Batch, step: int) -> LossOutput:
-        """Terms ``real``, ``fake`` and where it is asked for ``consistency``; 0 before ``adversarial_start``."""
-        return self.reconstruction.discriminator_loss(
-            batch.x, step, lambda x: self.network.decode(self.network.encode(x))
-        )
 
     def student_loss(self, batch: Batch, step: int) -> LossOutput:
         """Flow matching, ``|v(z~_t, t, y) - (z~ - eps)|^2``, mean over elements, t uniform; nothing reaches z~."""
-        del step
         z = self._latents(batch.x)
-        labels = flow.drop_labels(self._labels(batch.y), self.label_dropout, self.classes)
+        labels = flow.drop_labels(self._labels(batch.y), self.label_dropout if self.by_class else 0.0, self.classes)
         return LossOutput(flow.matching_loss(partial(self.student, labels=labels), z, "uniform"))
 
     def look(self, data: TrainingData) -> None:
@@ -198,9 +135,8 @@ class DMVAE(nn.Module):
     ) -> dict[str, Any]:
         """See `Completed`: the network is as in the run it begins with, the rest follows from teacher and reference.
 
-        Raises:
-            UserError: matching within classes without classes, a closed form without a law, a teacher of another
-                method, or an option that has its place elsewhere.
+        Raises `UserError`: matching within classes without classes, a closed form without a law, a teacher of another
+        method, or an option that has its place elsewhere.
         """
         options, about = filled_in(options, parents), reference or {}
         if "teacher" not in parents:
@@ -238,22 +174,14 @@ class DMVAE(nn.Module):
         taken[role](parent)
 
     def _start(self, trained: nn.Module) -> None:
-        """Take the network's weights (the decoder's average, if it has one) and the normalisation of a trained model.
-
-        The discriminator begins anew.
-
-        Raises:
-            UserError: it has no such network, or one with other options.
-        """
-        take_over(self, trained, "DMVAE starts with a feature autoencoder or another DMVAE")
+        self._take_over(trained, "DMVAE starts with a feature autoencoder or another DMVAE")
 
     def _teach(self, teacher: nn.Module) -> None:
         """Take a trained `LDM`: its averaged weights are the teacher's and the student's first; after the start.
 
         With ``closed_form`` the student's alone. The teacher is not stored with the model.
 
-        Raises:
-            UserError: it is another model, for other latents, in another normalisation or with another network.
+        Raises `UserError`: it is another model, for other latents, in another normalisation or with another network.
         """
         averaged: Any = getattr(teacher, "averaged", None)
         if not isinstance(averaged, Averaged) or not isinstance(averaged.network, dit.DiT):
@@ -266,24 +194,8 @@ class DMVAE(nn.Module):
                 "model.score: the teacher's network has other weights than these options describe; leave it null, it "
                 "is filled in"
             ) from error
-        if self.law is None:
+        if self.reference is None:
             self._teacher = Frozen(copy.deepcopy(self.student))
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Images ``[b c h w]`` in [0, 1] -> latents ``[b l h' w']``, float32, as the decoder takes them."""
-        return self.network.encode(x)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Latents ``[b l h' w']`` -> images ``[b c h w]`` in [0, 1]."""
-        return ((self.network.decode(z).float() + 1) / 2).clamp(0, 1)
-
-    def latent_moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images -> latents ``[b l h' w']``, float32, and no log-variance: the encoder is deterministic."""
-        return self.network.encode(x), None
-
-    def encoder_pass(self, x: Tensor) -> Tensor:
-        """Encoder and head on images ``[b c h w]`` in [0, 1] -> ``[b l h' w']``."""
-        return self.network.encode(x)
 
     def _normalised(self, z: Tensor) -> Tensor:
         return (z - self.latent_mean) / self.latent_std
@@ -303,7 +215,7 @@ class DMVAE(nn.Module):
     def _gradient(self, z: Tensor, labels: Tensor, step: int) -> Tensor:
         """`matching.gradient` of ``z~`` without a graph; both flows in evaluation mode."""
         labels = self._labels(labels)
-        t = self.times.draw(len(z), step, z.device)
+        t = self._times.draw(len(z), step, z.device)
         noise = torch.randn_like(z)
         fake = matching.guided(self.student, labels, null=self.classes, weight=self.guidance)
         self.student.eval()
@@ -313,11 +225,43 @@ class DMVAE(nn.Module):
 
     def _real(self, labels: Tensor) -> matching.Velocity:
         """The reference's velocity. Raises `UserError` if there is neither a law nor a teacher."""
-        if self.law is not None:
-            return self.law.velocity
+        if self.reference is not None:
+            return self.reference.velocity
         if self._teacher is None:
             raise UserError("DMVAE follows a trained latent diffusion model, and none was given: name chain.teacher")
         return matching.guided(self._teacher, labels, null=self.classes, weight=self.guidance)
+
+    def _score_options(self) -> Mapping[str, Any]:
+        """The score networks' options. Raises `UserError` for all that is missing, or that no `dit.DiT` takes."""
+        filled_in = ("score", "dm_weight", "conditioning", "closed_form")
+        missing = [name for name in filled_in if getattr(self, name) is None]
+        require(
+            *(f"model.{name}=null: it is filled in from the teacher and its reference; name them" for name in missing)
+        )
+        assert self.score is not None
+        require(*signatures.mistakes("model.score", self.score, dit.DiT, needed_by="DiT", provided={"latent_shape"}))
+        return self.score
+
+    def _label_mistakes(self, score: Mapping[str, Any]) -> list[str | None]:
+        """One line for each thing that is asked of the flows and that they have no labels for."""
+        by_class, null = self.conditioning == "class", score["classes"] > 0 and score["null"]
+        guided = self.guidance != 1
+        unlabelled = unguided = None
+        if by_class and not score["classes"]:
+            unlabelled = "model.conditioning=class: the teacher knows no classes; set model.conditioning=none"
+        if guided and (self.closed_form or not by_class):
+            unguided = f"model.guidance={self.guidance}: without classes there is nothing to be guided to; use 1"
+        needs = {
+            f"model.guidance={self.guidance}": guided and by_class and not self.closed_form,
+            f"model.label_dropout={self.label_dropout}": self.label_dropout > 0 and by_class,
+            "model.conditioning=none": not by_class and score["classes"] > 0,
+        }
+        lines = [
+            f"{option}: the teacher was trained with label_dropout=0 and has no label for any class; train it with 0.1"
+            for option, needed in needs.items()
+            if needed and not null and not unlabelled
+        ]
+        return [unlabelled, unguided, *lines]
 
     def _misshapen(self, teacher: Any) -> str | None:
         if tuple(teacher.latent_shape) == tuple(self.latent_shape):
@@ -347,39 +291,7 @@ def _values(x: Tensor) -> str:
     return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
 
 
-def _score_options(score: Mapping[str, Any] | None, **filled_in: Any) -> Mapping[str, Any]:
-    """The score networks' options. Raises `UserError` for all that is missing, or that no `dit.DiT` is built with."""
-    missing = [name for name, value in {"score": score, **filled_in}.items() if value is None]
-    require(*(f"model.{name}=null: it is filled in from the teacher and its reference; name them" for name in missing))
-    assert score is not None
-    require(*signatures.mistakes("model.score", score, dit.DiT, needed_by="DiT", provided={"latent_shape"}))
-    return score
-
-
 def _law_mistake(law: Mapping[str, Any] | None) -> str | None:
     if law is not None:
         return None
     return "model.law=null: model.closed_form=true needs one, and the reference has none; set model.closed_form=false"
-
-
-def _label_mistakes(
-    score: Mapping[str, Any], conditioning: str, guidance: float, label_dropout: float, *, closed_form: bool
-) -> list[str | None]:
-    """One line for each thing that is asked of the flows and that they have no labels for."""
-    by_class, null = conditioning == "class", score["classes"] > 0 and score["null"]
-    unlabelled = unguided = None
-    if by_class and not score["classes"]:
-        unlabelled = "model.conditioning=class: the teacher knows no classes; set model.conditioning=none"
-    if guidance != 1 and (closed_form or not by_class):
-        unguided = f"model.guidance={guidance}: without classes there is nothing to be guided to; use 1"
-    needs = {
-        f"model.guidance={guidance}": guidance != 1 and by_class and not closed_form,
-        f"model.label_dropout={label_dropout}": label_dropout > 0 and by_class,
-        "model.conditioning=none": not by_class and score["classes"] > 0,
-    }
-    lines = [
-        f"{option}: the teacher was trained with label_dropout=0 and has no label for any class; train it with 0.1"
-        for option, needed in needs.items()
-        if needed and not null and not unlabelled
-    ]
-    return [unlabelled, unguided, *lines]

@@ -5,96 +5,49 @@ Also its baselines: everything trained, with a KL (the paper's VAE) or without; 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from vaebench.config.signatures import Count, CountOrNone, Fraction, NonNegative, checked, require
+from vaebench.config.signatures import Fraction, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.averaged import Averaged
-from vaebench.nn.latents.gaussian import gaussian_kl, no_kl, reparameterise
-from vaebench.nn.losses.perceptual import Kind
-from vaebench.nn.losses.reconstruction import ReconstructionLoss
-from vaebench.nn.networks.feature_network import FeatureNetwork, filled_in, take_over
+from vaebench.nn.latents import gaussian_kl, no_kl, reparameterise
+from vaebench.nn.networks.feature_network import FeatureModel, filled_in
 from vaebench.nn.sampling import own_draws, spread
 
 _LOOKED_AT = 10_000  # training images for the statistics of the latents
 _BATCH = 500
 
 
-class FeatureAutoencoder(nn.Module):
+@checked("model")
+@dataclass(eq=False, repr=False, kw_only=True)
+class FeatureAutoencoder(FeatureModel):
     """A `FeatureNetwork` trained for a `ReconstructionLoss`, and ``kl_weight KL`` if ``stochastic``.
 
     ``trained``: ``head_and_decoder`` (the encoder stays), ``all`` or ``decoder`` (all else stays). ``stochastic``: z is
     drawn from q(z|x); ``KL(q(z|x), N(0, I))`` is summed over channels, mean over positions and batch. ``ema_decay``: of
-    the average of the decoder's weights that decodes after the training; 0: none. ``encoder``, ``head_width``,
-    ``latent_channels``, ``decoder``: of the network; the others: of the loss.
-
-    ``latent_mean``, ``latent_std``: over all elements of the latents of the training images, measured once after the
-    last step; by these two numbers a teacher, a student and the matching between them normalise.
+    the average of the decoder's weights that decodes after the training; 0: none. The other options are those of
+    `FeatureModel`, and ``latent_mean``, ``latent_std`` are measured once after the last step.
     """
 
     adopts = ("start", "encoder", "perceptual")
     keeps = ()
 
-    latent_mean: Tensor
-    latent_std: Tensor
+    trained: Literal["head_and_decoder", "all", "decoder"]
+    stochastic: bool
+    kl_weight: NonNegative
+    ema_decay: Fraction
 
-    @checked("model")
-    def __init__(
-        self,
-        *,
-        input_shape: Sequence[int],
-        encoder: Mapping[str, Any] | None,
-        head_width: Count | None,
-        latent_channels: Count | None,
-        decoder: Mapping[str, Any] | None,
-        trained: Literal["head_and_decoder", "all", "decoder"],
-        stochastic: bool,
-        kl_weight: NonNegative,
-        l1_weight: NonNegative,
-        l2_weight: NonNegative,
-        perceptual: Kind,
-        perceptual_weight: NonNegative,
-        adversarial_weight: NonNegative,
-        adversarial_start: CountOrNone,
-        discriminator_layers: Count,
-        discriminator_channels: Count,
-        augment: bool,
-        consistency_weight: NonNegative,
-        ema_decay: Fraction,
-    ) -> None:
-        super().__init__()
-        require(no_kl(stochastic, kl_weight))
-        self.trained = trained
-        self.kl_weight = kl_weight
-        pixels = {"l1": l1_weight} | ({"l2": l2_weight} if l2_weight else {})
-        self.reconstruction = ReconstructionLoss(input_shape, pixels, perceptual, perceptual_weight)
-        if adversarial_weight:
-            self.reconstruction.add_discriminator(
-                adversarial_weight,
-                start=adversarial_start,
-                layers=discriminator_layers,
-                channels=discriminator_channels,
-                augment=augment,
-                consistency_weight=consistency_weight,
-            )
-        self.network = FeatureNetwork(
-            input_shape=input_shape,
-            encoder=encoder,
-            head_width=head_width,
-            latent_channels=latent_channels,
-            decoder=decoder,
-            stochastic=stochastic,
-        )
-        self.latent_shape = self.network.latent_shape
-        self.averaged = Averaged(self.network.decoder, decay=ema_decay) if ema_decay else None
-        self.register_buffer("latent_mean", torch.zeros(()))
-        self.register_buffer("latent_std", torch.ones(()))
+    def __post_init__(self) -> None:
+        require(no_kl(self.stochastic, self.kl_weight))
+        self._build(stochastic=self.stochastic)
+        self.averaged = Averaged(self.network.decoder, decay=self.ema_decay) if self.ema_decay else None
         self._step = 0  # of the last loss: the average's weight is a function of it
 
     @property
@@ -106,14 +59,12 @@ class FeatureAutoencoder(nn.Module):
             "decoder": (),
         }
         parameters = (*parts[self.trained], *self.network.decoder.parameters())
-        autoencoder = Phase("autoencoder", parameters, self.loss)
-        judged = self.reconstruction.discriminator_parameters
-        return (autoencoder, Phase("discriminator", judged, self.discriminator_loss)) if judged else (autoencoder,)
+        return Phase("autoencoder", parameters, self.loss), *self.judging()
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """Terms of the `ReconstructionLoss` and, if ``stochastic``, ``kl``."""
         self._step = step
-        y, mean, logvar = self._reconstructed(batch.x)
+        y, mean, logvar = self._passed(batch.x)
         total, terms = self.reconstruction.loss(y, batch.x, step, self.network.last_weight)
         if logvar is not None:
             kl = gaussian_kl(mean, logvar).sum(dim=1).mean()
@@ -121,9 +72,9 @@ class FeatureAutoencoder(nn.Module):
             terms["kl"] = kl.detach()
         return LossOutput(total, terms)
 
-    def discriminator_loss(self, batch: Batch, step: int) -> LossOutput:
-        """Terms ``real``, ``fake`` and where it is asked for ``consistency``; 0 before ``adversarial_start``."""
-        return self.reconstruction.discriminator_loss(batch.x, step, lambda x: self._reconstructed(x)[0])
+    def reconstructed(self, x: Tensor) -> Tensor:
+        """Images ``[b c h w]`` in [0, 1] -> what is made of them, in about [-1, 1], of drawn latents if so trained."""
+        return self._passed(x)[0]
 
     def average(self) -> None:
         """Take the decoder's weights after a step into their moving average, if there is one."""
@@ -149,7 +100,6 @@ class FeatureAutoencoder(nn.Module):
         options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any]], reference: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         """See `Completed`: what is null of the network is as in the run it begins with."""
-        del reference
         return filled_in(options, parents)
 
     def adopt(self, role: str, parent: nn.Module) -> None:
@@ -164,8 +114,7 @@ class FeatureAutoencoder(nn.Module):
     def _take_encoder(self, learner: nn.Module) -> None:
         """Take over the weights of the ``encoder`` of a trained `FeatureLearner`.
 
-        Raises:
-            UserError: its encoder has other options than this model's.
+        Raises `UserError`: its encoder has other options than this model's.
         """
         given: Any = learner.encoder
         if given.options != self.network.encoder.options:
@@ -176,35 +125,17 @@ class FeatureAutoencoder(nn.Module):
         self.network.encoder.load_state_dict(given.state_dict())
 
     def _start(self, trained: nn.Module) -> None:
-        """Take the network's weights (the decoder's average, if it has one) and the normalisation of a trained model.
-
-        A head of log-variances that it lacks and the discriminator begin anew.
-
-        Raises:
-            UserError: it has no such network, or one with other options.
-        """
-        take_over(self, trained, "a feature autoencoder starts with another one or a DMVAE")
+        self._take_over(trained, "a feature autoencoder starts with another one or a DMVAE")
         if self.averaged is not None:
             self.averaged.network.load_state_dict(self.network.decoder.state_dict())
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Images ``[b c h w]`` in [0, 1] -> means ``[b l h' w']``, float32."""
-        return self.network.encode(x)
-
     def decode(self, z: Tensor) -> Tensor:
         """Latents ``[b l h' w']`` -> images ``[b c h w]`` in [0, 1], after the training by the averaged weights."""
-        y = self.network.decode(z) if self.training or self.averaged is None else self.averaged(z)
-        return ((y.float() + 1) / 2).clamp(0, 1)
+        if self.training or self.averaged is None:
+            return super().decode(z)
+        return ((self.averaged(z).float() + 1) / 2).clamp(0, 1)
 
-    def latent_moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images -> mean and log-variance ``[b l h' w']``, float32; no log-variance where z is the mean."""
-        return self.network.moments(x)
-
-    def encoder_pass(self, x: Tensor) -> Tensor:
-        """Encoder and head on images ``[b c h w]`` in [0, 1] -> ``[b l h' w']``."""
-        return self.network.encode(x)
-
-    def _reconstructed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _passed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Images in [0, 1] -> reconstruction in [-1, 1], mean, log-variance; no graph of what is not trained."""
         with nullcontext() if self.trained == "all" else torch.no_grad():
             features = self.network.features(x)

@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Annotated, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vaebench.config.signatures import Count, NonNegative, OneOf, Positive, Share, checked
+from vaebench.config.signatures import Count, OneOf, Positive, Share, checked
 from vaebench.errors import UserError
 from vaebench.nn.tokenizers.quantise import (
+    Levelled,
     Levels,
-    Over,
+    MomentNorm,
     Quantised,
     from_index,
     levels_for,
-    moment_loss,
     perplexity,
-    real_size,
     to_index,
 )
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
@@ -53,83 +52,63 @@ ACTIVATIONS = {
         lambda p: -(p - 0.5).sign() * torch.log1p(-2 * (p - 0.5).abs()),
         2.0,
     ),
-    # Has no variance: only without the norm loss.
-    "cauchy": Distribution(lambda a: a.atan() / math.pi + 0.5, lambda p: (math.pi * (p - 0.5)).tan(), math.nan),
+    # Has no variance: only where its weight is 0.
+    "cauchy": Distribution(lambda a: a.atan() / math.pi + 0.5, lambda p: (math.pi * (p - 0.5)).tan(), 0.0),
 }
 
 
-class ScalarPerturbation(nn.Module):
+@checked("model")
+@dataclass(eq=False, repr=False, kw_only=True)
+class ScalarPerturbation(MomentNorm, Levelled):
     """``z = g(a)``; codes ``(floor(L z) + 1/2) / L``; in training z + u, u uniform of width ``eta / L``, in places.
 
     Training: with probability ``quantise_rate`` the code, straight-through; else ``z + u`` where that stays in [0, 1]
     and z itself where not (Eq. 16: under a uniform density the Metropolis-Hastings test is that of the support).
-    Both have the gradient of z. Loss: ``norm_weight (mean_weight |mu|^2 + variance_weight |sigma^2 - s_g|^2)`` of a.
+    Both have the gradient of z. Loss: that of `MomentNorm`, of a, at the variance of g's distribution.
 
-    ``activation``: g, one of `ACTIVATIONS`. ``levels``: L of each dimension; null: the
-    paper's at this size. ``accept``: the support test
-    per coordinate (code) or per vector (paper). ``mixture``: the draw of the code or z + u per element (code) or once
-    per forward (paper). ``eta``: above 0. ``norm_over``: see `moment_loss`. ``invert``: the decoder gets ``g^-1`` of
-    the value, with the gradient of a, instead of the value at mean 0 and variance 1.
+    ``activation``: g, one of `ACTIVATIONS`. ``levels``: L of each dimension; null: the paper's at this size.
+    ``accept``: the support test per coordinate (code) or per vector (paper). ``mixture``: the draw of the code or
+    z + u per element (code) or once per forward (paper). ``eta``: above 0. ``invert``: the decoder gets ``g^-1`` of the
+    value, with the gradient of a, instead of the value at mean 0 and variance 1.
     """
 
-    counts: Tensor
+    codebook_size: Count
+    levels: InitVar[Levels | None]
+    activation: Annotated[str, OneOf(tuple(ACTIVATIONS))]
+    eta: Positive
+    quantise_rate: Share
+    accept: Literal["coordinate", "vector"]
+    mixture: Literal["element", "forward"]
+    invert: bool
 
-    @checked("model")
-    def __init__(
-        self,
-        *,
-        codebook_size: Count,
-        levels: Levels | None,
-        activation: Annotated[str, OneOf(tuple(ACTIVATIONS))],
-        eta: Positive,
-        quantise_rate: Share,
-        accept: Literal["coordinate", "vector"],
-        mixture: Literal["element", "forward"],
-        invert: bool,
-        norm_weight: NonNegative,
-        mean_weight: NonNegative,
-        variance_weight: NonNegative,
-        norm_over: Over,
-    ) -> None:
-        super().__init__()
-        if activation == "cauchy" and norm_weight * variance_weight != 0:
+    def __post_init__(self, levels: Levels | None) -> None:
+        if self.activation == "cauchy" and self.norm_weight * self.variance_weight != 0:
             raise UserError("model.activation=cauchy: has no variance to keep to; set model.variance_weight=0")
-        self.levels = levels_for(codebook_size, levels)
-        self.inputs = self.dim = len(self.levels)
-        self.codebook_size = real_size(self.levels)
-        self.nominal_size = codebook_size
-        self.distribution = ACTIVATIONS[activation]
-        self.eta = eta
-        self.quantise_rate = quantise_rate
-        self.accept = accept
-        self.mixture = mixture
-        self.invert = invert
-        self.norm_weight = norm_weight
-        self.mean_weight = mean_weight
-        self.variance_weight = variance_weight
-        self.norm_over = norm_over
-        self.register_buffer("counts", torch.tensor(self.levels, dtype=torch.float32), persistent=False)
+        Levelled.__init__(self)
+        self._settle(levels_for(self.codebook_size, levels), self.codebook_size)
+        self.distribution = ACTIVATIONS[self.activation]
 
-    def forward(self, z: Tensor) -> Quantised:
-        """``z`` ``[n d]`` is the paper's a. Info: ``acceptance`` (the support test), ``perplexity``, norm terms."""
-        a = z.float()
-        y = self.distribution.g(a)
+    def learn(self, z: Tensor, items: int) -> Quantised:
+        """``z`` ``[n d]`` is the paper's a. Info: ``acceptance`` (the support test), norm terms, ``perplexity``."""
+        y, chosen, indices = self._binned(z)
+        with torch.no_grad():
+            change, acceptance = self._change(y, (chosen + 0.5) / self.counts)
+        loss, terms = self.norm(z, self.distribution.variance)
+        info = {"acceptance": acceptance, **terms, "perplexity": perplexity(indices, self.codebook_size)}
+        value = self._decoded(y + change)
+        return Quantised(z + (value - z).detach() if self.invert else value, indices, loss, info)
+
+    def choose(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The bins, and what the decoder would get of ``z`` itself."""
+        y, _, indices = self._binned(z)
+        return indices, self._decoded(y)
+
+    def _binned(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``g(z)``, its bins ``[n d]`` and their index."""
+        y = self.distribution.g(z)
         with torch.no_grad():
             chosen = (y * self.counts).floor().clamp(min=0).minimum(self.counts - 1)
-            indices = to_index(chosen.long(), self.levels)
-            if not self.training:
-                return Quantised(self.codes(indices), indices, a.new_zeros(()), continuous=self._decoded(y))
-            change, acceptance = self._change(y, (chosen + 0.5) / self.counts)
-        loss, mean_term, variance_term = self._norm(a)
-        info = {
-            "acceptance": acceptance,
-            "norm_mean": mean_term,
-            "norm_variance": variance_term,
-            "perplexity": perplexity(indices, self.codebook_size),
-        }
-        if self.invert:
-            return Quantised(a + (self._decoded(y + change) - a).detach(), indices, loss, info)
-        return Quantised(self._decoded(y + change), indices, loss, info)
+            return y, chosen, to_index(chosen.long(), self.levels)
 
     def _change(self, y: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
         """What is added to ``y`` in training, and the share of proposals accepted."""
@@ -141,17 +120,6 @@ class ScalarPerturbation(nn.Module):
         draw = torch.rand_like(y) if self.mixture == "element" else torch.rand((), device=y.device)
         change = torch.where(draw < self.quantise_rate, centres - y, noise * inside)
         return change, inside.float().mean()
-
-    def _norm(self, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        variance = self.distribution.variance
-        loss, mean_term, variance_term = moment_loss(
-            a,
-            variance=0.0 if math.isnan(variance) else variance,  # cauchy: its weight is 0
-            mean_weight=self.mean_weight,
-            variance_weight=self.variance_weight,
-            over=self.norm_over,
-        )
-        return self.norm_weight * loss, mean_term, variance_term
 
     def _decoded(self, y: Tensor) -> Tensor:
         """Values in [0, 1] -> what the decoder gets."""

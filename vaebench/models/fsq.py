@@ -10,19 +10,28 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.compat import need
 from vaebench.config.signatures import Count, Share, checked
 from vaebench.errors import UserError
-from vaebench.nn import precision
-from vaebench.nn.tokenizers.quantise import Levels, Quantised, from_index, levels_for, perplexity, real_size, to_index
+from vaebench.nn.tokenizers.quantise import (
+    Levelled,
+    Levels,
+    Quantised,
+    Quantiser,
+    from_index,
+    levels_for,
+    perplexity,
+    real_size,
+    to_index,
+)
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
 
 Mixture = Literal["element", "item"]
 
 
-class SymmetricLevels(nn.Module):
+class SymmetricLevels(Levelled):
     """``a = (tanh z + 1) / 2``, ``l = round(a (L - 1))``, decoded as ``2 l / (L - 1) - 1``; no auxiliary loss.
 
     In training with noise: ``a + u / (L - 1)`` instead of the rounded value, u uniform in (-1/2, 1/2): half the
@@ -34,32 +43,31 @@ class SymmetricLevels(nn.Module):
     arXiv 2411.19842, where ``noise`` is 1/2). ``levels``: L of each dimension, 2 or more.
     """
 
-    counts: Tensor
-
     def __init__(self, *, levels: Sequence[int], nominal_size: int, noise: Share, mixture: Mixture) -> None:
         super().__init__()
-        self.levels = tuple(levels)
-        self.inputs = self.dim = len(self.levels)
-        self.codebook_size = real_size(self.levels)
-        self.nominal_size = nominal_size
+        self._settle(levels, nominal_size)
         self.noise = noise
         self.per_item = mixture == "item"
-        self.register_buffer("counts", torch.tensor(self.levels, dtype=torch.float32), persistent=False)
 
-    def forward(self, z: Tensor, items: int | None = None) -> Quantised:
-        """``z`` ``[n d]`` -> values in [-1, 1], with noise a little beyond. Info: ``perplexity`` of the batch.
-
-        ``items``: see `SeesItems`; each token is an item where it is None.
-        """
-        a = (z.float().tanh() + 1) / 2
+    def learn(self, z: Tensor, items: int) -> Quantised:
+        """``z`` ``[n d]`` -> values in [-1, 1], with noise a little beyond. Info: ``perplexity`` of the batch."""
+        a, rounded, indices = self._rounded(z)
         with torch.no_grad():
-            rounded = (a * (self.counts - 1)).round()
-            indices = to_index(rounded.long(), self.levels)
-            if not self.training:
-                return Quantised(self.codes(indices), indices, a.new_zeros(()), continuous=2 * a - 1)
-            change = self._change(a, rounded / (self.counts - 1) - a, len(a) if items is None else items)
+            change = self._change(a, rounded / (self.counts - 1) - a, items)
         info = {"perplexity": perplexity(indices, self.codebook_size)}
         return Quantised(2 * (a + change) - 1, indices, a.new_zeros(()), info)
+
+    def choose(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The nearest level of each dimension."""
+        a, _, indices = self._rounded(z)
+        return indices, 2 * a - 1
+
+    def _rounded(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``a``, its levels ``[n d]`` and their index."""
+        a = (z.tanh() + 1) / 2
+        with torch.no_grad():
+            rounded = (a * (self.counts - 1)).round()
+            return a, rounded, to_index(rounded.long(), self.levels)
 
     def _change(self, a: Tensor, to_code: Tensor, items: int) -> Tensor:
         """What is added to ``a`` ``[n d]`` in training; ``to_code``: what rounding adds."""
@@ -75,7 +83,7 @@ class SymmetricLevels(nn.Module):
         return 2 * (from_index(indices, self.levels) / (self.counts - 1)) - 1
 
 
-class StandardLevels(nn.Module):
+class StandardLevels(Quantiser):
     """`vector_quantize_pytorch.FSQ`: the original rule, which shifts an even number of levels by half a step."""
 
     def __init__(self, *, levels: Sequence[int], nominal_size: int) -> None:
@@ -93,21 +101,19 @@ class StandardLevels(nn.Module):
         self.nominal_size = nominal_size
         self.library = FSQ(list(levels))
 
-    def forward(self, z: Tensor) -> Quantised:
+    def learn(self, z: Tensor, items: int) -> Quantised:
         """``z`` ``[n d]`` -> values in [-1, 1], straight-through. Info: ``perplexity`` of the batch."""
-        with precision.full(z.device):
-            z = z.float()
-            values, indices = self.library(z[None])
-            values, indices = values[0], indices[0].long()
-            if not self.training:
-                bounded = self.library.bound(z) / (self.library._levels // 2)
-                return Quantised(self.codes(indices), indices, z.new_zeros(()), continuous=bounded)
-        return Quantised(values, indices, z.new_zeros(()), {"perplexity": perplexity(indices, self.codebook_size)})
+        values, indices = self.library(z[None])
+        indices = indices[0].long()
+        return Quantised(values[0], indices, z.new_zeros(()), {"perplexity": perplexity(indices, self.codebook_size)})
+
+    def choose(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The nearest level of each dimension."""
+        return self.library(z[None])[1][0].long(), self.library.bound(z) / (self.library._levels // 2)
 
     def codes(self, indices: Tensor) -> Tensor:
         """Int64 ``[n]`` -> ``[n d]`` in [-1, 1]."""
-        codes: Tensor = self.library.indices_to_codes(indices)
-        return codes
+        return self.library.indices_to_codes(indices)
 
 
 @checked("model")

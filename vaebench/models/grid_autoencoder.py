@@ -7,6 +7,7 @@ AE: nothing but the reconstruction. DAE (Vincent et al., 2008): of a noisy input
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import torch
@@ -14,13 +15,14 @@ from torch import Tensor, nn
 
 from vaebench.config.signatures import Count, CountOrNone, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase
-from vaebench.nn.latents.gaussian import bounded_posterior, gaussian_kl, no_kl, reparameterise
-from vaebench.nn.losses.perceptual import Kind
-from vaebench.nn.losses.reconstruction import ReconstructionLoss
+from vaebench.nn.latents import bounded_posterior, gaussian_kl, no_kl, reparameterise
+from vaebench.nn.losses.reconstruction import Kind, ReconstructionLoss
 from vaebench.nn.networks import grid
 
 
-class GridAutoencoder(nn.Module):
+@checked("model")
+@dataclass(eq=False, repr=False, kw_only=True)
+class GridAutoencoder(grid.GridModel):
     """``mse(Dec(z), x) + kl_weight KL + perceptual_weight P + adversarial_weight a G``; test-time latents are means.
 
     MSE over pixels in [-1, 1]. ``KL(q(z|x), N(0, I))``: summed over channels, mean over positions and batch.
@@ -35,50 +37,42 @@ class GridAutoencoder(nn.Module):
     adopts = ("perceptual",)
     keeps = ()
 
-    reconstruction: ReconstructionLoss
+    reconstruction: ReconstructionLoss = field(init=False)
+    input_shape: Sequence[int]
+    network: InitVar[Mapping[str, Any]]
+    noise_std: NonNegative
+    stochastic: bool
+    kl_weight: NonNegative
+    perceptual: Kind
+    perceptual_weight: NonNegative
+    adversarial_weight: NonNegative
+    adversarial_start: CountOrNone
+    discriminator_layers: Count
+    discriminator_channels: Count
 
-    @checked("model")
-    def __init__(
-        self,
-        *,
-        input_shape: Sequence[int],
-        network: Mapping[str, Any],
-        noise_std: NonNegative,
-        stochastic: bool,
-        kl_weight: NonNegative,
-        perceptual: Kind,
-        perceptual_weight: NonNegative,
-        adversarial_weight: NonNegative,
-        adversarial_start: CountOrNone,
-        discriminator_layers: Count,
-        discriminator_channels: Count,
-    ) -> None:
+    def __post_init__(self, network: Mapping[str, Any]) -> None:
         super().__init__()
-        require(no_kl(stochastic, kl_weight))
-        self.noise_std = noise_std
-        self.stochastic = stochastic
-        self.kl_weight = kl_weight
-        reconstruction = ReconstructionLoss(input_shape, {"mse": 1.0}, perceptual, perceptual_weight)
-        self.network: Any = grid.build(network, input_shape=input_shape)
+        require(no_kl(self.stochastic, self.kl_weight))
+        loss = ReconstructionLoss(self.input_shape, {"mse": 1.0}, self.perceptual, self.perceptual_weight)
+        self.network = grid.build(network, input_shape=self.input_shape)
         self.latent_shape: tuple[int, int, int] = self.network.latent_shape
-        if adversarial_weight:
-            reconstruction.add_discriminator(
-                adversarial_weight,
-                start=adversarial_start,
-                layers=discriminator_layers,
-                channels=discriminator_channels,
+        if self.adversarial_weight:
+            loss.add_discriminator(
+                self.adversarial_weight,
+                start=self.adversarial_start,
+                layers=self.discriminator_layers,
+                channels=self.discriminator_channels,
             )
         # The loss is no child of this module, its discriminator is: stored weights are called ``discriminator``.
-        self.discriminator = reconstruction.discriminator
-        vars(self)["reconstruction"] = reconstruction
+        self.discriminator = loss.discriminator
+        vars(self)["reconstruction"] = loss
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """The autoencoder's, and where there is a discriminator then its own."""
         autoencoder = Phase("autoencoder", tuple(self.network.parameters()), self.loss)
-        if self.discriminator is None:
-            return (autoencoder,)
-        return autoencoder, Phase("discriminator", tuple(self.discriminator.parameters()), self.discriminator_loss)
+        judged = self.reconstruction.discriminator_parameters
+        return (autoencoder, Phase("discriminator", judged, self.discriminator_loss)) if judged else (autoencoder,)
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """Terms ``mse`` and where they are asked for ``kl``, ``perceptual``, ``adversarial``, ``adaptive_weight``."""
@@ -95,27 +89,7 @@ class GridAutoencoder(nn.Module):
 
     def adopt(self, role: str, parent: nn.Module) -> None:
         """Take the classifier whose layers make the perceptual term, where ``perceptual`` is ``classifier``."""
-        del role
         self.reconstruction.perceive(parent)
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Images ``[b c h w]`` in [0, 1] -> means ``[b l h' w']``, float32."""
-        return self.latent_moments(x)[0]
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Latents ``[b l h' w']`` -> images ``[b c h w]`` in [0, 1]."""
-        y: Tensor = self.network.decode(z)
-        return ((y.float() + 1) / 2).clamp(0, 1)
-
-    def latent_moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images -> mean and log-variance ``[b l h' w']``, float32; no log-variance where z is the mean."""
-        mean, logvar = bounded_posterior(self.encoder_pass(x), dim=1)
-        return mean, logvar if self.stochastic else None
-
-    def encoder_pass(self, x: Tensor) -> Tensor:
-        """The encoder on images ``[b c h w]`` in [0, 1] -> ``[b 2l h' w']``."""
-        moments: Tensor = self.network.encode(2 * x - 1)
-        return moments
 
     def _reconstructed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images in [-1, 1] -> reconstruction, mean, log-variance, all float32."""

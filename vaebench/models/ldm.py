@@ -7,13 +7,14 @@ their code; their formulas run the other way.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from vaebench.config.signatures import Count, CountOrNone, Fraction, Positive, checked, require
+from vaebench.config.signatures import Fraction, checked, require
 from vaebench.contracts import Batch, LossOutput, Normalised, Phase, Sampling, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.averaged import Averaged
@@ -27,67 +28,43 @@ _BATCH = 500
 _CONSTANT = 1e-6  # a deviation below this fraction of the mean is rounding
 
 
-class LDM(nn.Module):
+@checked("model")
+@dataclass(eq=False, repr=False, kw_only=True)
+class LDM(dit.DiTOptions, nn.Module):
     """``loss = |v(z_t, t, y) - (z - eps)|^2``, mean over elements; ``z`` standardised, ``z_t = t z + (1 - t) eps``.
 
-    ``latent_shape`` (l, h, w): of the autoencoder's latents. ``classes``: how many labels there are; 0: unconditional.
-    ``width``, ``depth``, ``heads``, ``mlp_ratio``, ``qk_norm``, ``positions``, ``time_scale``: of the `dit.DiT`.
-    ``label_dropout``: share of the labels that is replaced by "any class", which guidance needs. ``time_sampling``:
-    logit_normal or uniform. ``ema_decay``: of the average of the weights that sampling uses (`Averaged`).
-    ``statistics``: mean and deviation are those of each channel (None), of all numbers together (``scalar``), or the
-    two numbers that the autoencoder itself has (``autoencoder``).
+    ``latent_shape`` (l, h, w): of the autoencoder's latents. ``label_dropout``: share of the labels that is replaced by
+    "any class", which guidance needs. ``time_sampling``: logit_normal or uniform. ``ema_decay``: of the average of the
+    weights that sampling uses (`Averaged`). ``statistics``: mean and deviation are those of each channel (None), of all
+    numbers together (``scalar``), or the two numbers that the autoencoder itself has (``autoencoder``). The other
+    options are those of the `dit.DiT`; without ``classes`` it is unconditional.
     """
 
     adopts = ("autoencoder",)
     keeps = ("autoencoder",)
 
-    mean: Tensor
-    std: Tensor
+    mean: Tensor = field(init=False)
+    std: Tensor = field(init=False)
+    latent_shape: Sequence[int] | None
+    label_dropout: Fraction
+    time_sampling: flow.Times
+    ema_decay: Fraction
+    statistics: Literal["scalar", "autoencoder"] | None
 
-    @checked("model")
-    def __init__(
-        self,
-        *,
-        latent_shape: Sequence[int] | None,
-        classes: CountOrNone,
-        width: Count,
-        depth: Count,
-        heads: Count,
-        mlp_ratio: Positive,
-        qk_norm: bool,
-        positions: bool,
-        time_scale: Positive,
-        label_dropout: Fraction,
-        time_sampling: flow.Times,
-        ema_decay: Fraction,
-        statistics: Literal["scalar", "autoencoder"] | None,
-    ) -> None:
-        super().__init__()
-        if latent_shape is None:
+    def __post_init__(self) -> None:
+        nn.Module.__init__(self)
+        if self.latent_shape is None:
             raise UserError(
                 "model.latent_shape=null: it is filled in from the autoencoder whose latents are modelled; name one "
                 "with parent.experiment=NAME or parent.run=KEY"
             )
-        self.latent_shape = tuple(latent_shape)
-        self.classes = classes
-        self.label_dropout = label_dropout if classes else 0.0
-        self.time_sampling = time_sampling
-        self.statistics = statistics
-        self.network = dit.DiT(
-            latent_shape=latent_shape,
-            classes=classes,
-            null=self.label_dropout > 0,
-            width=width,
-            depth=depth,
-            heads=heads,
-            mlp_ratio=mlp_ratio,
-            qk_norm=qk_norm,
-            positions=positions,
-            time_scale=time_scale,
-        )
-        self.averaged = Averaged(self.network, decay=ema_decay)
-        self.register_buffer("mean", torch.zeros(latent_shape[0], 1, 1))
-        self.register_buffer("std", torch.ones(latent_shape[0], 1, 1))
+        self._shape = tuple(self.latent_shape)
+        self.label_dropout = self.label_dropout if self.classes else 0.0
+        options = {one.name: getattr(self, one.name) for one in fields(dit.DiTOptions)}
+        self.network = dit.DiT(latent_shape=self._shape, null=self.label_dropout > 0, **options)
+        self.averaged = Averaged(self.network, decay=self.ema_decay)
+        self.register_buffer("mean", torch.zeros(self._shape[0], 1, 1))
+        self.register_buffer("std", torch.ones(self._shape[0], 1, 1))
         self._step = 0  # of the last loss: the average's weight is a function of it
         self._decoder: Frozen | None = None
 
@@ -111,10 +88,9 @@ class LDM(nn.Module):
         """Mean and deviation of each channel over at most 10,000 evenly spread items; draws from no global generator.
 
         A channel that does not vary keeps the deviation 1. With ``statistics=scalar`` all channels share both numbers,
-        with ``autoencoder`` they are as `normalise_like` set them.
+        with ``autoencoder`` they are as `adopt` set them.
 
-        Raises:
-            UserError: the latents have another shape, or the labels do not fit the number of classes.
+        Raises `UserError`: the latents have another shape, or the labels do not fit the number of classes.
         """
         counts, means, variances, highest = [], [], [], -1
         with own_draws():
@@ -149,7 +125,6 @@ class LDM(nn.Module):
         options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any]], reference: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         """See `Completed`: on samples of a reference without labels there are no classes."""
-        del reference
         unlabelled = parents.get("latents", {}).get("labelled") is False
         return dict(options) | ({"classes": 0} if unlabelled else {})
 
@@ -158,10 +133,8 @@ class LDM(nn.Module):
 
         Its ``latent_mean`` and ``latent_std`` are the same for all channels. It is not stored with the model.
 
-        Raises:
-            UserError: it has no normalisation.
+        Raises `UserError`: it has no normalisation.
         """
-        del role
         if self.statistics == "autoencoder":
             if not isinstance(parent, Normalised):
                 raise UserError(
@@ -176,9 +149,9 @@ class LDM(nn.Module):
         """Raise `UserError` if these latents are not what the model was built for."""
         found, highest = list(batch.x.shape[1:]), int(batch.y.max())
         shape = classes = None
-        if found != list(self.latent_shape):
+        if found != list(self._shape):
             shape = (
-                f"model.latent_shape={list(self.latent_shape)}: the latents of {name} are {found}; "
+                f"model.latent_shape={list(self._shape)}: the latents of {name} are {found}; "
                 "leave it null, it is filled in from the autoencoder"
             )
         if self.classes and highest >= self.classes:
@@ -187,10 +160,8 @@ class LDM(nn.Module):
 
     def check(self, sampling: Sampling) -> None:
         """Raise `UserError` with each value of ``sampling`` that this model cannot be sampled with."""
-        channels = self.latent_shape[0]
-        require(
-            *samplers.unfit(sampling, classes=self.classes, null=self.label_dropout > 0, channels=channels),
-        )
+        null, channels = self.label_dropout > 0, self._shape[0]
+        require(*samplers.unfit(sampling, classes=self.classes, null=null, channels=channels))
 
     def standardised(self, z: Tensor) -> Tensor:
         """Raw latents ``[b l h w]`` in the network's units."""
@@ -200,8 +171,8 @@ class LDM(nn.Module):
     def encode_latents(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Raw latents float32 ``[b l h w]`` of images in [0, 1], drawn from the autoencoder's q(z|x) as in training.
 
-        Noise is drawn where ``generator`` lives: equal on all devices. Raises `UserError` where `decode_with` has not
-        been called.
+        Noise is drawn where ``generator`` lives: equal on all devices. Raises `UserError` where there is no
+        autoencoder.
         """
         mean, logvar = self._autoencoder(x.device).latent_moments(x)
         if logvar is None:
@@ -227,14 +198,13 @@ class LDM(nn.Module):
 
         Without classes the labels only say how many. Noise is drawn where ``generator`` lives: equal on all devices.
 
-        Raises:
-            UserError: a value of ``sampling``, or a label, that this model cannot be sampled with.
+        Raises `UserError`: a value of ``sampling``, or a label, that this model cannot be sampled with.
         """
         self.check(sampling)
         if self.classes and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < self.classes:
             found = f"labels from {int(labels.min())} to {int(labels.max())}"
             raise UserError(f"{found}: the model knows 0 to {self.classes - 1}")
-        noise = torch.randn(len(labels), *self.latent_shape, generator=generator, device=generator.device)
+        noise = torch.randn(len(labels), *self._shape, generator=generator, device=generator.device)
         velocity = samplers.field(self.averaged, labels.to(self.mean.device), sampling, null=self.classes)
         z = samplers.integrate(velocity, noise.to(self.mean.device), sampling, generator)
         return z * self.std + self.mean
@@ -243,12 +213,10 @@ class LDM(nn.Module):
     def generate(self, labels: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor:
         """Images ``[b c h w]`` in [0, 1]: `sample_latents` and the autoencoder's decoder.
 
-        Raises:
-            UserError: as `sample_latents`, and where `decode_with` has not been called.
+        Raises `UserError`: as `sample_latents`, and where there is no autoencoder.
         """
         autoencoder = self._autoencoder(self.mean.device)
-        images: Tensor = autoencoder.decode(self.sample_latents(labels, generator, sampling))
-        return images
+        return autoencoder.decode(self.sample_latents(labels, generator, sampling))
 
     def _autoencoder(self, device: torch.device) -> Any:
         """The autoencoder on ``device``. Raises `UserError` if there is none."""

@@ -7,7 +7,8 @@ from torch import nn
 from vaebench.config.signatures import Count, Fraction, Positive, checked
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.nn.averaged import Averaged
-from vaebench.nn.flows import flow, point_velocity
+from vaebench.nn.flows import flow
+from vaebench.nn.flows.points import PointVelocity
 
 
 class PointFlow(nn.Module):
@@ -20,8 +21,7 @@ class PointFlow(nn.Module):
     @checked("model")
     def __init__(self, *, width: Count, depth: Count, time_scale: Positive, ema_decay: Fraction) -> None:
         super().__init__()
-        self.options = {"width": width, "depth": depth, "time_scale": time_scale}
-        self.network = point_velocity.PointVelocity(width=width, depth=depth, time_scale=time_scale)
+        self.network = PointVelocity(width=width, depth=depth, time_scale=time_scale)
         self.averaged = Averaged(self.network, decay=ema_decay)
         self._step = 0  # of the last loss: the average's weight is a function of it
 

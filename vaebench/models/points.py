@@ -15,8 +15,8 @@ from vaebench.config.signatures import Count, CountOrNone, Fraction, OneOf, Posi
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
 from vaebench.nn.averaged import Averaged
-from vaebench.nn.flows import flow, point_velocity
-from vaebench.nn.flows.point_objectives import OBJECTIVES, Draw, gap
+from vaebench.nn.flows import flow
+from vaebench.nn.flows.points import OBJECTIVES, Draw, PointVelocity, gap
 from vaebench.nn.sampling import own_draws
 
 _ARROWS = 384  # points whose direction of update is kept
@@ -24,7 +24,7 @@ _DRAWS = 16  # of noise, that a kept direction is the mean over
 
 
 class Points(nn.Module):
-    """``count`` points move down ``objective`` (`point_objectives`), and a student follows where they are.
+    """``count`` points move down ``objective`` (of `nn.flows.points`), and a student follows where they are.
 
     All points make a step's batch; the training data is only there to be compared with. At each ``every``-th step the
     points move, then, at every step, the student learns where they are (flow matching, points detached): the order of
@@ -33,8 +33,6 @@ class Points(nn.Module):
     ``spread``: the points begin uniformly in [-spread, spread]^2. ``width``, ``depth``, ``time_scale``: of the student,
     equal to the teacher's. ``moments``: steps before which positions are kept; the last positions always are.
     ``levels``: times (0 noise, 1 data) at which the directions of distribution matching are kept too.
-
-    Raises `UserError` for options out of range.
     """
 
     adopts = ("start",)
@@ -64,9 +62,8 @@ class Points(nn.Module):
         if list(moments) != sorted({*moments}):
             raise UserError(f"model.moments={list(moments)}: expected ascending steps")
         self.objective, self.every, self.moments = objective, every, tuple(moments)
-        self.options = {"width": width, "depth": depth, "time_scale": time_scale}
         self.points = nn.Parameter(spread * (2 * torch.rand(count, 2) - 1))
-        self.student = point_velocity.PointVelocity(width=width, depth=depth, time_scale=time_scale)
+        self.student = PointVelocity(width=width, depth=depth, time_scale=time_scale)
         # Its weights are buffers: stored with the points, small as they are, and never trained.
         self.teacher = Averaged(self.student, decay=0.0)
         self._taught = False
@@ -88,18 +85,15 @@ class Points(nn.Module):
     def adopt(self, role: str, parent: nn.Module) -> None:
         """Take the teacher, a trained `PointFlow`'s averaged weights, which are the student's first ones too.
 
-        Raises:
-            UserError: another method, or a network of another size.
+        Raises `UserError` for another method, or a network of another size.
         """
         del role
-        trained: Any = parent
-        network = getattr(getattr(trained, "averaged", None), "network", None)
-        if not isinstance(network, point_velocity.PointVelocity):
-            raise UserError(f"model points starts from a trained model point_flow, not from {type(trained).__name__}")
-        if trained.options != self.options:
-            raise UserError(
-                f"model points has a network of {self.options}, its teacher one of {trained.options}: make them equal"
-            )
+        network: Any = getattr(getattr(parent, "averaged", None), "network", None)
+        if not isinstance(network, PointVelocity):
+            raise UserError(f"model points starts from a trained model point_flow, not from {type(parent).__name__}")
+        own, given = self.student.options, network.options
+        if given != own:
+            raise UserError(f"model points has a network of {own}, its teacher one of {given}: make them equal")
         self.teacher.network.load_state_dict(network.state_dict())
         self.student.load_state_dict(network.state_dict())
         self._taught = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -12,62 +12,44 @@ from torch import Tensor, nn
 
 from vaebench.config.signatures import Count, CountOrNone, NonNegative, Positive, checked
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
-from vaebench.nn.latents import gaussian
-from vaebench.nn.networks import vectors
+from vaebench.nn import latents
+from vaebench.nn.networks.vectors import ACTIVE, PairModel
 
 _LOG_2PI = math.log(2 * math.pi)
 
 
-class RCVAE(nn.Module):
+@checked("model")
+@dataclass(eq=False, repr=False, kw_only=True)
+class RCVAE(PairModel):
     """``-log p(R_e | z, Q_e) + beta KL(q(z | R_e, Q_e), N(0, I))``, ``z`` drawn from ``q``; the prior does not see Q_e.
 
     ``q`` is a diagonal Gaussian: an MLP makes its moments of (R_e, Q_e). The decoder makes the mean of R_e of (z, Q_e).
     At test time a candidate's score is the entropy of its posterior, the lowest is picked; no label enters anywhere.
 
-    ``embedding_dim`` e of both texts; ``latent_dim`` l; ``hidden`` widths of the encoder (the decoder has them in
-    reverse); ``activation`` relu or gelu; ``layer_norm`` before each activation.
+    ``latent_dim`` l. ``hidden``: widths of the encoder, which the decoder has in reverse.
     ``likelihood``, in nats, summed over coordinates: ``learned_variance`` a Gaussian with one variance for all of them
     that is learnt with the weights (sigma-VAE, arXiv 2006.13202), starting from that of the training solutions;
     ``unit_variance`` a Gaussian of variance 1; ``cosine`` the error 1 - cos(R_e, mean): a von Mises-Fisher likelihood
     of concentration 1 up to its constant. ``beta``, the weight of the KL, rises linearly from 0 over the first
     ``kl_warmup_steps``. ``free_bits``: nats of batch-mean KL per dimension below which less KL saves nothing (Eq. 15,
     arXiv 1606.04934). ``logvar_clamp``: bound on the magnitude of the posterior's log-variance, null for none.
-    ``standardise``: ``coordinate`` for zero mean and unit variance of each coordinate over the training pairs, in which
-    the likelihood is taken too; ``none``.
+    The other options are those of `PairModel`.
     """
 
-    log_variance: nn.Parameter | None
+    log_variance: nn.Parameter | None = field(init=False)
+    latent_dim: Count
+    likelihood: Literal["learned_variance", "unit_variance", "cosine"]
+    beta: NonNegative
+    kl_warmup_steps: CountOrNone
+    free_bits: NonNegative
+    logvar_clamp: Positive | None
 
-    @checked("model")
-    def __init__(
-        self,
-        *,
-        embedding_dim: Count,
-        latent_dim: Count,
-        hidden: Sequence[Count],
-        activation: vectors.Activation,
-        layer_norm: bool,
-        likelihood: Literal["learned_variance", "unit_variance", "cosine"],
-        beta: NonNegative,
-        kl_warmup_steps: CountOrNone,
-        free_bits: NonNegative,
-        logvar_clamp: Positive | None,
-        standardise: vectors.Standardise,
-    ) -> None:
-        super().__init__()
-        self.likelihood = likelihood
-        self.beta = beta
-        self.kl_warmup_steps = kl_warmup_steps
-        self.free_bits = free_bits
-        self.logvar_clamp = logvar_clamp
-        self.standardise = standardise
-        self.solution = vectors.Standardiser(embedding_dim, "solutions")
-        self.question = vectors.Standardiser(embedding_dim, "questions")
-        layers = {"activation": activation, "layer_norm": layer_norm}
-        self.encoder = vectors.mlp(2 * embedding_dim, hidden, 2 * latent_dim, **layers)  # type: ignore[arg-type]
-        both = latent_dim + embedding_dim
-        self.decoder = vectors.mlp(both, tuple(reversed(hidden)), embedding_dim, **layers)  # type: ignore[arg-type]
-        learnt = nn.Parameter(torch.zeros(())) if likelihood == "learned_variance" else None
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        both = self.latent_dim + self.embedding_dim
+        self.encoder = self._mlp(2 * self.embedding_dim, self.hidden, 2 * self.latent_dim)
+        self.decoder = self._mlp(both, tuple(reversed(self.hidden)), self.embedding_dim)
+        learnt = nn.Parameter(torch.zeros(())) if self.likelihood == "learned_variance" else None
         self.register_parameter("log_variance", learnt)
 
     @property
@@ -78,13 +60,11 @@ class RCVAE(nn.Module):
     @torch.no_grad()
     def look(self, data: TrainingData) -> None:
         """Take the statistics of the standardisation and the first value of the learnt variance from all pairs."""
-        solutions, questions = vectors.everything(data)
-        if self.standardise == "coordinate":
-            self.solution.look(solutions)
-            self.question.look(questions)
+        super().look(data)
         if self.log_variance is not None:
             # A step of Adam moves it by the learning rate at most: from 0 it would not reach the log-variance of unit
             # vectors of many dimensions within a training.
+            solutions = data.batch(torch.arange(len(data), device=data.device)).x
             variance = self.solution(solutions).var(0, correction=0).mean()
             if variance > 0:
                 self.log_variance.copy_(variance.log())
@@ -96,14 +76,14 @@ class RCVAE(nn.Module):
         """
         x, y = self.solution(batch.x), self.question(batch.y)
         mu, logvar = self._encode(x, y)
-        recon = self._error(x, self._decode(gaussian.reparameterise(mu, logvar), y)).mean()
-        per_dimension = gaussian.gaussian_kl(mu, logvar).mean(0)
+        recon = self._error(x, self._decode(latents.reparameterise(mu, logvar), y)).mean()
+        per_dimension = latents.gaussian_kl(mu, logvar).mean(0)
         cost = per_dimension.clamp(min=self.free_bits).sum()
         warm = min(1.0, step / self.kl_warmup_steps) if self.kl_warmup_steps else 1.0
         terms = {
             "recon": recon.detach(),
             "kl": per_dimension.detach().sum(),
-            "active_dims": (per_dimension.detach() > vectors.ACTIVE).float().sum(),
+            "active_dims": (per_dimension.detach() > ACTIVE).float().sum(),
         }
         if self.log_variance is not None:
             terms["sigma"] = (self.log_variance.detach() / 2).exp()
@@ -113,7 +93,7 @@ class RCVAE(nn.Module):
         """``recon + beta kl`` at the posterior's mean, a scalar: no noise, no warm-up, no free bits."""
         x, y = self.solution(batch.x), self.question(batch.y)
         mu, logvar = self._encode(x, y)
-        kl = gaussian.gaussian_kl(mu, logvar).sum(1)
+        kl = latents.gaussian_kl(mu, logvar).sum(1)
         return (self._error(x, self._decode(mu, y)) + self.beta * kl).mean()
 
     def posterior(self, solution: Tensor, question: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,21 +113,20 @@ class RCVAE(nn.Module):
         x, y = self.solution(solution), self.question(question)
         mu, logvar = self._encode(x, y)
         entropy = logvar.sum(1) / 2 + mu.shape[1] * (1 + _LOG_2PI) / 2
-        kl = gaussian.gaussian_kl(mu, logvar).sum(1)
+        kl = latents.gaussian_kl(mu, logvar).sum(1)
         recon = self._error(x, self._decode(mu, y))
         return {"entropy": entropy, "kl": kl, "recon": recon, "elbo": recon + kl}
 
     def _encode(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance ``[b l]`` from standardised embeddings."""
-        mu, logvar = gaussian.posterior(self.encoder(torch.cat((x, y), 1)))
+        mu, logvar = latents.posterior(self.encoder(torch.cat((x, y), 1)))
         if self.logvar_clamp is not None:
             logvar = logvar.clamp(-self.logvar_clamp, self.logvar_clamp)
         return mu, logvar
 
     def _decode(self, z: Tensor, y: Tensor) -> Tensor:
         """The mean ``[b e]`` of the standardised solution."""
-        made: Tensor = self.decoder(torch.cat((z, y), 1))
-        return made.float()
+        return self.decoder(torch.cat((z, y), 1)).float()
 
     def _error(self, x: Tensor, mean: Tensor) -> Tensor:
         """Negative log-likelihood ``[b]`` of standardised solutions, in nats; for ``cosine`` 1 - cos, in [0, 2]."""

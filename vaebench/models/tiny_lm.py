@@ -87,8 +87,7 @@ class TinyLM(nn.Module):
     def look(self, data: TrainingData) -> None:
         """Take over from the data how texts become tokens; `export` needs it.
 
-        Raises:
-            UserError: the data is not made of tokens, has more than ``vocabulary``, or texts beyond ``context``.
+        Raises `UserError`: the data is not made of tokens, has more than ``vocabulary``, or texts beyond ``context``.
         """
         if not isinstance(data, Tokenised):
             raise UserError(f"model tiny_lm is trained on tokens and {data.name} holds none; use dataset=arithmetic")
@@ -104,7 +103,6 @@ class TinyLM(nn.Module):
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """Cross-entropy in nats per scored token; terms ``cross_entropy`` and ``accuracy`` in [0, 1]."""
-        del step
         # Padding stands on the right, so no token can attend to it and no mask is needed.
         states = self.network(input_ids=batch.x[:, :-1], use_cache=False).last_hidden_state
         targets = batch.y[:, 1:]
@@ -117,8 +115,7 @@ class TinyLM(nn.Module):
     def export(self, folder: Path) -> None:
         """Write weights, configuration and tokenizer, as ``AutoModelForCausalLM`` and ``AutoTokenizer`` read them.
 
-        Raises:
-            UserError: the model has not seen its training data.
+        Raises `UserError`: the model has not seen its training data.
         """
         if not self.words:
             raise UserError("model tiny_lm: its tokens come with the training data; train it first")

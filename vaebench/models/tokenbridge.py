@@ -8,48 +8,55 @@ rescaling; here the bins are those of the paper's text.
 from __future__ import annotations
 
 import math
+from dataclasses import InitVar, dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebench.config.signatures import AtLeast2, Count, NonNegative, checked
 from vaebench.errors import UserError
-from vaebench.nn.latents.gaussian import gaussian_kl, posterior, reparameterise
-from vaebench.nn.tokenizers.quantise import Quantised, from_index, to_index
+from vaebench.nn.latents import gaussian_kl, posterior, reparameterise
+from vaebench.nn.tokenizers.quantise import Quantised, Quantiser, from_index, to_index
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
 
 
-class PercentileBins(nn.Module):
+@checked("model")
+@dataclass(eq=False, repr=False, kw_only=True)
+class PercentileBins(Quantiser):
     """Training: a sample of the posterior, loss ``kl_weight`` times its KL. Else: the bins of the posterior's means.
 
-    KL in nats: the sum over dimensions, the mean over tokens. ``bins``: per dimension; there are ``bins ** dim`` codes.
-    ``dim`` null: so that there are ``codebook_size`` of them.
+    It takes means and log-variances. KL in nats: the sum over dimensions, the mean over tokens. ``bins``: per
+    dimension; there are ``bins ** dim`` codes. ``dim`` null: so that there are ``codebook_size`` of them.
     """
 
-    edges: Tensor
-    centres: Tensor
+    edges: Tensor = field(init=False)
+    centres: Tensor = field(init=False)
+    codebook_size: Count
+    dim: InitVar[Count | None]
+    bins: AtLeast2
+    kl_weight: NonNegative
 
-    @checked("model")
-    def __init__(self, *, codebook_size: Count, dim: Count | None, bins: AtLeast2, kl_weight: NonNegative) -> None:
+    def __post_init__(self, dim: int | None) -> None:
         super().__init__()
-        dim = _width(codebook_size, bins) if dim is None else dim
-        self.inputs, self.dim = 2 * dim, dim
-        self.levels = (bins,) * dim
-        self.codebook_size = bins**dim
-        self.nominal_size = codebook_size
-        self.kl_weight = kl_weight
-        edges, centres = percentile_bins(bins)
+        self.nominal_size = self.codebook_size
+        self.dim = _width(self.codebook_size, self.bins) if dim is None else dim
+        self.inputs = 2 * self.dim
+        self.levels = (self.bins,) * self.dim
+        self.codebook_size = self.bins**self.dim
+        edges, centres = percentile_bins(self.bins)
         self.register_buffer("edges", edges[1:-1].float(), persistent=False)
         self.register_buffer("centres", centres.float(), persistent=False)
 
-    def forward(self, z: Tensor) -> Quantised:
-        """``z`` ``[n 2 dim]``, means and log-variances -> ``[n dim]``. Info: ``kl``."""
+    def learn(self, z: Tensor, items: int) -> Quantised:
+        """A sample. Info: ``kl``."""
         mu, logvar = posterior(z)
-        if not self.training:
-            indices = to_index(torch.bucketize(mu.contiguous(), self.edges), self.levels)
-            return Quantised(self.codes(indices), indices, mu.new_zeros(()), continuous=mu)
         kl = gaussian_kl(mu, logvar).sum(dim=1).mean()
         return Quantised(reparameterise(mu, logvar), None, self.kl_weight * kl, {"kl": kl.detach()})
+
+    def choose(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The bins of the means."""
+        mu, _ = posterior(z)
+        return to_index(torch.bucketize(mu.contiguous(), self.edges), self.levels), mu
 
     def codes(self, indices: Tensor) -> Tensor:
         """Int64 ``[n]`` -> ``[n dim]``."""

@@ -2,79 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vaebench.config.signatures import Count, NonNegative, checked, require, whole
-from vaebench.contracts import Batch, LossOutput, Phase
-from vaebench.nn.latents.gaussian import gaussian_kl, posterior, prior_sample, reparameterise
-from vaebench.nn.latents.topk import top_mask
-from vaebench.nn.losses import elbo
-from vaebench.nn.networks import flat
+from vaebench.config.signatures import Count, checked, require, whole
+from vaebench.contracts import Batch, LossOutput
+from vaebench.nn.latents import reparameterise, top_mask
+from vaebench.nn.networks.flat import FlatVAE
 
 
-class TopK(nn.Module):
+@checked("model")
+@dataclass(eq=False, repr=False, kw_only=True)
+class TopK(FlatVAE):
     """``loss = recon(x, Dec(z * m(z))) + beta KL``, ``m`` one at the K largest |z| of each image, KL before the mask.
 
     At test time ``z = mu``. The mask is a constant: no gradient flows through the selection. ``k`` is K of
-    ``latent_dim``; the other options are those of the beta-VAE.
+    ``latent_dim``; the other options are those of `FlatVAE`.
     """
 
-    @checked("model")
-    def __init__(
-        self,
-        *,
-        input_shape: Sequence[int],
-        latent_dim: Count,
-        k: Count,
-        beta: NonNegative,
-        network: flat.Network,
-        hidden: flat.Hidden,
-        recon_loss: elbo.ReconLoss,
-        reduction: elbo.Reduction,
-    ) -> None:
-        super().__init__()
-        require(whole("model.k", k, 1, latent_dim, "model.latent_dim"))
-        self.latent_dim = latent_dim
-        self.k = k
-        self.beta = beta
-        self.recon_loss = recon_loss
-        self.reduction = reduction
-        self.encoder, self.decoder = flat.pair(
-            network, shape=input_shape, hidden=hidden, outputs=2 * latent_dim, latent_dim=latent_dim
-        )
+    k: Count
 
-    @property
-    def phases(self) -> tuple[Phase, ...]:
-        """One phase over all parameters."""
-        return (Phase("autoencoder", tuple(self.parameters()), self.loss),)
+    def __post_init__(self) -> None:
+        require(whole("model.k", self.k, 1, self.latent_dim, "model.latent_dim"))
+        super().__post_init__()
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """``recon + beta kl``; terms ``recon``, ``kl`` and ``kl_kept``, the part of ``kl`` in the kept latents."""
-        del step
-        mu, logvar = posterior(self.encoder(batch.x))
+        mu, logvar = self.posterior(batch.x)
         z = reparameterise(mu, logvar)
         mask = top_mask(z.abs(), self.k)
-        logits = self.decoder(z * mask)
-        recon = elbo.reconstruction(logits, batch.x, recon_loss=self.recon_loss, reduction=self.reduction)
-        per_entry = gaussian_kl(mu, logvar)
-        kl = elbo.over_latents(per_entry, reduction=self.reduction)
-        kept = elbo.over_latents(per_entry.detach() * mask, reduction=self.reduction)
-        return LossOutput(recon + self.beta * kl, {"recon": recon.detach(), "kl": kl.detach(), "kl_kept": kept})
+        return self.elbo(z * mask, mu, logvar, batch.x, mask)
 
     def encode(self, x: Tensor) -> Tensor:
         """Images ``[b c h w]`` -> posterior means ``[b l]``, zero but for the K largest magnitudes of each image."""
-        mu, _ = posterior(self.encoder(x))
-        return mu * top_mask(mu.abs(), self.k)
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Codes ``[b l]``, masked already -> images ``[b c h w]`` in [0, 1]."""
-        logits: Tensor = self.decoder(z)
-        return logits.float().sigmoid()
+        return self._masked(self.posterior(x)[0])
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """``count`` images ``[count c h w]`` in [0, 1] from z ~ N(0, I), each with its K largest magnitudes."""
-        z = prior_sample(count, self.latent_dim, generator, next(self.parameters()).device)
-        return self.decode(z * top_mask(z.abs(), self.k))
+        return self.decode(self._masked(self.prior_codes(count, generator)))
+
+    def _masked(self, z: Tensor) -> Tensor:
+        return z * top_mask(z.abs(), self.k)

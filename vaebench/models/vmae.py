@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import torch
@@ -16,15 +17,17 @@ from torch import Tensor, nn
 from vaebench.config.signatures import Fraction, NonNegative, Positive, Share, checked
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
-from vaebench.nn.latents.gaussian import bounded_posterior, mean_free_kl, reparameterise
-from vaebench.nn.losses.perceptual import Kind, Perceptual
+from vaebench.nn.latents import bounded_posterior, mean_free_kl, reparameterise
+from vaebench.nn.losses.reconstruction import Kind, Perceptual
 from vaebench.nn.networks import grid
-from vaebench.nn.transformers.vit import ViTAutoencoder, kept_patches
+from vaebench.nn.transformers.vit import kept_patches
 
 _GREY = 0.5  # a hidden patch in a picture
 
 
-class VMAE(nn.Module):
+@checked("model")
+@dataclass(eq=False, repr=False, kw_only=True)
+class VMAE(grid.GridModel):
     """``(1 - rho) L_M + rho L_R + kl_weight KL + perceptual_weight P``, of images the encoder sees only patches of.
 
     ``mask_ratio``: share of the patches that are hidden, anew for each image and step; 0 hides none. ``L_M``, ``L_R``:
@@ -41,44 +44,37 @@ class VMAE(nn.Module):
     adopts = ("start", "perceptual")
     keeps = ()
 
-    stochastic: Tensor
+    stochastic: Tensor = field(init=False)
+    input_shape: Sequence[int]
+    network: InitVar[Mapping[str, Any]]
+    mask_ratio: Fraction
+    visible_weight: Share
+    prior_std: Positive
+    kl_weight: NonNegative
+    perceptual: Kind
+    perceptual_weight: NonNegative
+    sample: InitVar[bool]  # `draws` from then on: a method `sample` would say that it samples images
+    freeze_encoder: bool
 
-    @checked("model")
-    def __init__(
-        self,
-        *,
-        input_shape: Sequence[int],
-        network: Mapping[str, Any],
-        mask_ratio: Fraction,
-        visible_weight: Share,
-        prior_std: Positive,
-        kl_weight: NonNegative,
-        perceptual: Kind,
-        perceptual_weight: NonNegative,
-        sample: bool,
-        freeze_encoder: bool,
-    ) -> None:
+    def __post_init__(self, network: Mapping[str, Any], sample: bool) -> None:
         super().__init__()
-        if not mask_ratio and visible_weight != 1:
+        if not self.mask_ratio and self.visible_weight != 1:
             raise UserError(
-                f"model.visible_weight={visible_weight}: with model.mask_ratio=0 nothing is hidden; set it to 1"
+                f"model.visible_weight={self.visible_weight}: with model.mask_ratio=0 nothing is hidden; set it to 1"
             )
-        self.input_shape = tuple(input_shape)
         self.options = {name: value for name, value in network.items() if name != "version"}
-        self.network: ViTAutoencoder = grid.build(network, input_shape=input_shape, masked=True)
+        self.network = grid.build(network, input_shape=self.input_shape, masked=True)
         self.latent_shape = self.network.latent_shape
         patches = self.network.grid[0] * self.network.grid[1]
-        self.seen = kept_patches(patches, mask_ratio)
+        self.seen = kept_patches(patches, self.mask_ratio)
         if not self.seen:
-            raise UserError(f"model.mask_ratio={mask_ratio}: none of the {patches} patches of an image would be seen")
+            raise UserError(
+                f"model.mask_ratio={self.mask_ratio}: none of the {patches} patches of an image would be seen"
+            )
         self.masks = self.seen < patches
-        self.visible_weight = visible_weight
-        self.prior_std = prior_std
-        self.kl_weight = kl_weight
-        self.perceptual = Perceptual(perceptual, input_shape)
-        self.perceptual_weight = perceptual_weight if perceptual != "none" else 0.0
-        self.draws = sample  # a method `sample` would say that it samples images
-        self.freeze_encoder = freeze_encoder
+        self.distance = Perceptual(self.perceptual, self.input_shape)
+        self.perceptual_weight = self.perceptual_weight if self.perceptual != "none" else 0.0
+        self.draws = sample
         self.register_buffer("stochastic", torch.tensor(self._learns_variance))
 
     @property
@@ -93,7 +89,6 @@ class VMAE(nn.Module):
         With a ``kl`` also ``sigma_ratio``: the mean sigma over the latents' standard deviation (per channel, its mean).
         It tells whether the noise matters: with its mean free, an encoder can outgrow any sigma.
         """
-        del step
         x = 2 * batch.x - 1
         order = self.network.shuffled_patches(len(x), None, x.device) if self.masks else None
         kept = None if order is None else order[:, : self.seen]
@@ -110,20 +105,19 @@ class VMAE(nn.Module):
             spread = mean.detach().std(dim=(0, 1)).mean()
             terms |= {"kl": kl.detach(), "sigma_ratio": (logvar.detach() / 2).exp().mean() / spread}
         if self.perceptual_weight:
-            distance = self.perceptual((y + 1) / 2, batch.x)
+            distance = self.distance((y + 1) / 2, batch.x)
             total = total + self.perceptual_weight * distance
             terms["perceptual"] = distance.detach()
         return LossOutput(total, terms)
 
     def adopt(self, role: str, parent: nn.Module) -> None:
         """Start with the weights of another VMAE, or take the classifier of the perceptual term."""
-        {"start": self._start, "perceptual": self.perceptual.perceive}[role](parent)
+        {"start": self._start, "perceptual": self.distance.perceive}[role](parent)
 
     def _start(self, trained: nn.Module) -> None:
         """Takes the weights of a `VMAE` for images of another size; tables of positions are resized bilinearly.
 
-        Raises:
-            UserError: it is another model, its network has other options, or its images other channels.
+        Raises `UserError`: it is another model, its network has other options, or its images other channels.
         """
         if not isinstance(trained, VMAE):
             raise UserError(f"VMAE starts with the weights of another VMAE, not of {type(trained).__name__}")
@@ -142,23 +136,6 @@ class VMAE(nn.Module):
         self.network.start_from(trained.network)
         self.stochastic.logical_or_(trained.stochastic)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Images ``[b c h w]`` in [0, 1] -> means ``[b l h' w']`` of all patches, float32."""
-        return bounded_posterior(self.encoder_pass(x), dim=1)[0]
-
-    def decode(self, z: Tensor) -> Tensor:
-        """Latents ``[b l h' w']`` of all patches -> images ``[b c h w]`` in [0, 1]."""
-        return _image(self.network.decode(z))
-
-    def latent_moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images -> mean and log-variance ``[b l h' w']`` of all patches, float32; None for one that means nothing."""
-        mean, logvar = bounded_posterior(self.encoder_pass(x), dim=1)
-        return mean, logvar if self.stochastic else None
-
-    def encoder_pass(self, x: Tensor) -> Tensor:
-        """The encoder on all patches of images ``[b c h w]`` in [0, 1] -> ``[b 2l h' w']``."""
-        return self.network.encode(2 * x - 1)
-
     def complete(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images with ``mask_ratio`` of their patches grey, and what is made of the mean latents of the others."""
         order = self.network.shuffled_patches(len(x), generator, x.device)
@@ -167,7 +144,7 @@ class VMAE(nn.Module):
         pixels = visible.view(-1, 1, *self.network.grid)
         pixels = pixels.repeat_interleave(self.network.patch, dim=2).repeat_interleave(self.network.patch, dim=3)
         mean = bounded_posterior(self.network.encoder(2 * x - 1, kept), dim=2)[0]
-        return x.where(pixels, _GREY), _image(self.network.decoder(mean, kept))
+        return x.where(pixels, _GREY), grid.in_range(self.network.decoder(mean, kept))
 
     @property
     def _learns_variance(self) -> bool:
@@ -179,8 +156,3 @@ class VMAE(nn.Module):
             return y.new_zeros(()), F.mse_loss(y, x)
         errors = F.avg_pool2d((y - x).square().mean(dim=1), self.network.patch).flatten(1).gather(1, order)
         return errors[:, self.seen :].mean(), errors[:, : self.seen].mean()
-
-
-def _image(y: Tensor) -> Tensor:
-    """[-1, 1] -> [0, 1], float32; what lies outside is cut."""
-    return ((y.float() + 1) / 2).clamp(0, 1)

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from vaebench.config.signatures import AtLeast2, Count, NonNegative, Positive, Share, checked, require, whole
+from vaebench.config.signatures import Count, Positive, Share, checked, require, whole
 from vaebench.errors import UserError
-from vaebench.nn import precision
-from vaebench.nn.latents.neighbours import Neighbours, nearest
-from vaebench.nn.tokenizers.quantise import Over, Quantised, moment_loss, width_for
+from vaebench.nn.tokenizers.neighbours import Neighbours, nearest
+from vaebench.nn.tokenizers.quantise import Codebook, MomentNorm, Quantised, width_for
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
 
 # Distances below this count as this: repeated latents (digital silence) are 0 apart, and the ratio takes logarithms.
@@ -66,11 +65,13 @@ def perturb(z: Tensor, near: Neighbours, *, k: int, m: int, eta: float, metropol
     return Move(change.where(accepted[:, None], 0.0), accepted, supported, radius, length)
 
 
-class VectorPerturbation(nn.Module):
+@checked("model")
+@dataclass(eq=False, repr=False, kw_only=True)
+class VectorPerturbation(MomentNorm, Codebook):
     """Training: ``z + sg(change)`` of `perturb` within a queue of earlier latents. Else: the nearest of K centroids.
 
-    Loss: ``norm_weight`` times `moment_loss` at variance 1. The queue, a ring of ``[K m d]`` that starts as
-    N(0, I), takes in each token with probability ``update_rate`` after its neighbours are found.
+    Loss: that of `MomentNorm` at variance 1. The queue, a ring of ``[K m d]`` that starts as N(0, I), takes in each
+    token with probability ``update_rate`` after its neighbours are found.
 
     ``rate``: m = round(rate d) neighbours per code, the queue holds K m (the authors' code, 16); or
     ``queue_length``: m = ceil(queue_length / K) (the paper); the other is null. ``density_neighbour``: k, below m.
@@ -80,58 +81,38 @@ class VectorPerturbation(nn.Module):
     minibatch (Sculley 2010), which stops early: a higher CVU, a larger error; null: minibatch above 1,024 codes.
     """
 
-    queue: Tensor
-    pointer: Tensor
-    snapshot: Tensor
-    age: Tensor
-    codebook: Tensor
-    fitted: Tensor
+    queue: Tensor = field(init=False)
+    pointer: Tensor = field(init=False)
+    snapshot: Tensor = field(init=False)
+    age: Tensor = field(init=False)
+    codebook: Tensor = field(init=False)
+    fitted: Tensor = field(init=False)
 
-    @checked("model")
-    def __init__(
-        self,
-        *,
-        codebook_size: AtLeast2,
-        dim: Count | None,
-        rate: Positive | None,
-        queue_length: Count | None,
-        density_neighbour: Count,
-        eta: Positive,
-        update_rate: Share,
-        metropolis: bool,
-        norm_weight: NonNegative,
-        mean_weight: NonNegative,
-        variance_weight: NonNegative,
-        norm_over: Over,
-        tree_every: Count,
-        codebook_from: Literal["train", "queue"],
-        codebook_latents: Count,
-        codebook_iterations: Count,
-        codebook_algorithm: Algorithm | None,
-    ) -> None:
-        super().__init__()
-        self.inputs = self.dim = dim = width_for(codebook_size, dim)
-        self.m = neighbours_per_code(codebook_size, dim, rate, queue_length)
-        length = codebook_size * self.m if queue_length is None else queue_length
+    rate: Positive | None
+    queue_length: Count | None
+    density_neighbour: Count
+    eta: Positive
+    update_rate: Share
+    metropolis: bool
+    tree_every: Count
+    codebook_from: Literal["train", "queue"]
+    codebook_latents: Count
+    codebook_iterations: Count
+    codebook_algorithm: Algorithm | None
+
+    def __post_init__(self, dim: int | None) -> None:
+        nn.Module.__init__(self)
+        size = self.nominal_size = self.codebook_size
+        self.inputs = self.dim = dim = width_for(size, dim)
+        self.m = neighbours_per_code(size, dim, self.rate, self.queue_length)
+        length = size * self.m if self.queue_length is None else self.queue_length
         require(
-            _density_mistake(density_neighbour, self.m),
-            whole("model.codebook_latents", codebook_latents, codebook_size),
+            _density_mistake(self.density_neighbour, self.m),
+            whole("model.codebook_latents", self.codebook_latents, size),
         )
-        self.codebook_size = self.nominal_size = codebook_size
-        self.k = density_neighbour
-        self.eta = eta
-        self.update_rate = update_rate
-        self.metropolis = metropolis
-        self.norm_weight = norm_weight
-        self.mean_weight = mean_weight
-        self.variance_weight = variance_weight
-        self.norm_over = norm_over
-        self.tree_every = tree_every
-        self.codebook_from = codebook_from
-        self.codebook_latents = codebook_latents
         self.k_means: dict[str, Any] = {
-            "algorithm": codebook_algorithm or algorithm_for(codebook_size),
-            "iterations": codebook_iterations,
+            "algorithm": self.codebook_algorithm or algorithm_for(size),
+            "iterations": self.codebook_iterations,
             "init": "k-means++",
         }
         # The queue is state, as an optimiser's moments are: a buffer, so it goes into checkpoints and a resumed
@@ -141,42 +122,29 @@ class VectorPerturbation(nn.Module):
         # queue should hold the latents of many.
         self.register_buffer("queue", torch.randn(length, dim))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("codebook", torch.zeros(codebook_size, dim))
+        self.register_buffer("codebook", torch.zeros(size, dim))
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
-        if tree_every > 1:  # saved, so that a resumed run finds the same neighbours
+        if self.tree_every > 1:  # saved, so that a resumed run finds the same neighbours
             self.register_buffer("snapshot", self.queue.clone())
             self.register_buffer("age", torch.zeros((), dtype=torch.int64))
         self._near: Neighbours | None = None
         self.register_load_state_dict_post_hook(_forget_neighbours)
 
-    def forward(self, z: Tensor) -> Quantised:
-        """``z`` ``[n d]`` -> perturbed tokens; in eval mode centroids, or ``z`` itself while there are none.
+    def learn(self, z: Tensor, items: int) -> Quantised:
+        """Perturbed tokens. Info: ``acceptance``, ``radius`` (mean of the balls), ``norm_mean``, ``norm_variance``."""
+        loss, terms = self.norm(z, 1.0)
+        move = self.perturbed(z.detach(), self._neighbours())
+        self._take_in(z.detach())
+        info = {"acceptance": move.accepted.float().mean(), "radius": move.radius.mean(), **terms}
+        return Quantised(z + move.change, None, loss, info)
 
-        Info: ``acceptance``, ``radius`` (mean of the balls), ``norm_mean``, ``norm_variance``.
-        """
-        with precision.full(z.device):
-            z = z.float()
-            if not self.training:
-                if not self.fitted:
-                    return Quantised(z, None, z.new_zeros(()), continuous=z)
-                indices = nearest(self.codebook, z)
-                return Quantised(self.codes(indices), indices, z.new_zeros(()), continuous=z)
-            loss, mean_term, variance_term = moment_loss(
-                z,
-                variance=1.0,
-                mean_weight=self.mean_weight,
-                variance_weight=self.variance_weight,
-                over=self.norm_over,
-            )
-            move = perturb(z.detach(), self._neighbours(), k=self.k, m=self.m, eta=self.eta, metropolis=self.metropolis)
-            self._take_in(z.detach())
-        info = {
-            "acceptance": move.accepted.float().mean(),
-            "radius": move.radius.mean(),
-            "norm_mean": mean_term,
-            "norm_variance": variance_term,
-        }
-        return Quantised(z + move.change, None, self.norm_weight * loss, info)
+    def choose(self, z: Tensor) -> tuple[Tensor | None, Tensor]:
+        """The nearest centroid, if the codebook is fitted."""
+        return nearest(self.codebook, z) if self.fitted else None, z
+
+    def perturbed(self, z: Tensor, near: Neighbours) -> Move:
+        """`perturb` with the options of this one."""
+        return perturb(z, near, k=self.density_neighbour, m=self.m, eta=self.eta, metropolis=self.metropolis)
 
     def codes(self, indices: Tensor) -> Tensor:
         """Int64 ``[n]`` -> ``[n d]``."""
@@ -289,7 +257,7 @@ def estimate_eta(quantiser: VectorPerturbation, *, seed: int, rounds: int, token
         near = Neighbours(queue)
         for _ in range(rounds):
             z = torch.randn(tokens, quantiser.dim)
-            move = perturb(z, near, k=quantiser.k, m=quantiser.m, eta=quantiser.eta, metropolis=quantiser.metropolis)
+            move = quantiser.perturbed(z, near)
             errors.append((codebook[nearest(codebook, z)] - z).norm(dim=1)[move.accepted])
             moves.append(move.length[move.accepted])
     return float(torch.cat(errors).mean() / torch.cat(moves).mean())

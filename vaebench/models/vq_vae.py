@@ -6,44 +6,45 @@ encoder's half of a learnable codebook's loss alike, so it cannot give this one.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebench.config.signatures import AtLeast2, Count, NonNegative, checked
-from vaebench.nn import precision
-from vaebench.nn.latents.neighbours import nearest
-from vaebench.nn.tokenizers.quantise import Quantised, perplexity, straight_through, width_for
+from vaebench.config.signatures import NonNegative, checked
+from vaebench.nn.tokenizers.neighbours import nearest
+from vaebench.nn.tokenizers.quantise import Codebook, Quantised, perplexity, straight_through
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
 
 
-class LearnedCodebook(nn.Module):
+@checked("model")
+@dataclass(eq=False, repr=False, kw_only=True)
+class LearnedCodebook(Codebook):
     """``q = e_j``, j the nearest code; ``|sg(z) - e|^2 + beta |z - sg(e)|^2``, means over tokens and dimensions.
 
     Eq. 3, arXiv 1711.00937; means and the start of the codes, uniform in (-1/K, 1/K), are those of VQGAN's code.
-    ``beta``: 0 or more. ``dim``: width of a code.
     """
 
-    @checked("model")
-    def __init__(self, *, codebook_size: AtLeast2, dim: Count | None, beta: NonNegative) -> None:
-        super().__init__()
-        self.inputs = self.dim = dim = width_for(codebook_size, dim)
-        self.codebook_size = self.nominal_size = codebook_size
-        self.beta = beta
-        self.codebook = nn.Parameter(torch.empty(codebook_size, dim).uniform_(-1 / codebook_size, 1 / codebook_size))
+    beta: NonNegative
 
-    def forward(self, z: Tensor) -> Quantised:
-        """``z`` ``[n d]`` -> codes. Info: ``perplexity`` of the batch, ``codebook`` (the loss's first term)."""
-        with precision.full(z.device):
-            z = z.float()
-            indices = nearest(self.codebook, z)
-            codes = self.codes(indices)
-            if not self.training:
-                return Quantised(codes, indices, z.new_zeros(()), continuous=z)
-            codebook = F.mse_loss(codes, z.detach())
-            loss = codebook + self.beta * F.mse_loss(z, codes.detach())
+    def __post_init__(self, dim: int | None) -> None:
+        super().__post_init__(dim)
+        size = self.codebook_size
+        self.codebook = nn.Parameter(torch.empty(size, self.dim).uniform_(-1 / size, 1 / size))
+
+    def learn(self, z: Tensor, items: int) -> Quantised:
+        """Info: ``codebook`` (the loss's first term), ``perplexity`` of the batch."""
+        indices = nearest(self.codebook, z)
+        codes = self.codes(indices)
+        codebook = F.mse_loss(codes, z.detach())
+        loss = codebook + self.beta * F.mse_loss(z, codes.detach())
         info = {"codebook": codebook.detach(), "perplexity": perplexity(indices, self.codebook_size)}
         return Quantised(straight_through(z, codes), indices, loss, info)
+
+    def choose(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The nearest code."""
+        return nearest(self.codebook, z), z
 
     def codes(self, indices: Tensor) -> Tensor:
         """Int64 ``[n]`` -> ``[n d]``."""

@@ -36,5 +36,4 @@ class Averaged(nn.Module):
 
     def forward(self, *inputs: Any) -> Tensor:
         """What the network gives with averaged weights."""
-        output: Tensor = self.network(*inputs)
-        return output
+        return self.network(*inputs)

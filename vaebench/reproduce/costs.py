@@ -9,13 +9,12 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.table import Table as Grid
-from torch import nn
 
 from vaebench import __version__
 from vaebench.config import targets
@@ -27,13 +26,12 @@ from vaebench.engine import runtime
 from vaebench.engine.schedules import total_steps
 from vaebench.errors import UserError
 from vaebench.metrics import cost
+from vaebench.metrics.cost import Design
 from vaebench.runs import build
-from vaebench.runs.design import Design, without_weights
 from vaebench.runs.kinds.train import items
 
 _STEPS = 3  # measured, and none begins after so many seconds
 _SECONDS = 60.0
-_STATE_BYTES = 16  # per trained number, float32: weight, gradient and Adam's two moments
 _PROCESS_BYTES = 1 << 30  # the interpreter, its libraries, and what a step needs for a moment
 _USABLE = 0.9  # of the free memory
 _SHOWN = 4  # labels of a line
@@ -44,25 +42,20 @@ _CPU_FLOPS = 5e11  # of a measured step there, some ten seconds: an image takes 
 class Cost:
     """A training's cost; trainings that cost the same by count are one, with all their ``labels``.
 
-    ``what``: the model and the shape of its items.
-
-    ``step_flops``: forward and backward of one step, a multiply-add is two. ``state_bytes``: weights, gradients,
-    moments; ``kept_bytes``: what a step keeps for its backward pass, by count. ``latent_bytes``: at most, of the stored
-    latents of each autoencoder under it. ``measured``: a step of ``micro_batch`` items; None where ``note`` says why.
+    ``what``: the model and the shape of its items. ``latent_bytes``: at most, of the stored latents of each autoencoder
+    under it. ``measured``: a step of ``micro_batch`` items; it and ``count`` are None where ``note`` says why.
     """
 
     labels: tuple[str, ...]
     what: str
     steps: int
     batch_size: int
-    parameters: int = 0
-    step_flops: float = 0.0
-    state_bytes: int = 0
-    kept_bytes: int = 0
+    count: cost.Count | None = None
     latent_bytes: int = 0
     micro_batch: int = 0
     measured: cost.Measured | None = None
     note: str = ""
+    design: Design | None = field(default=None, compare=False, repr=False)
 
     @property
     def hours(self) -> float | None:
@@ -84,21 +77,20 @@ def of(
     ``requests``: all that they build on, by key. ``cache``: the folder for what was measured on ``device``; None
     counts only. A training that cannot be counted or measured has a note; nothing is raised.
     """
-    alike: dict[Cost, tuple[Design | None, list[str]]] = {}
+    alike: dict[Cost, list[str]] = {}
     labels: dict[str, list[str]] = {}
     different: dict[str, Request] = {}
     for label, request in trainings:
         if "shape" in request["dataset"] and "sample_rate" not in request["dataset"]:
             key = Request({**request.data, "seed": None, "parents": _under(request, requests)}).key
             different.setdefault(key, request)
-            known = labels.setdefault(key, [])
-            known += [label] if label not in known else []
+            labels.setdefault(key, []).append(label)
     for key, request in different.items():
-        found = _cost(request, requests)
+        found = _counted(request, requests, device)
         if found is not None:
-            alike.setdefault(found[0], (found[1], []))[1].extend(labels[key])
-    costs = [(replace(one, labels=tuple(dict.fromkeys(known))), design) for one, (design, known) in alike.items()]
-    return [one if cache is None or design is None else _measured(one, design, device, cache) for one, design in costs]
+            alike.setdefault(found, []).extend(labels[key])
+    costs = [replace(one, labels=tuple(dict.fromkeys(known))) for one, known in alike.items()]
+    return costs if cache is None else [_measured(one, cache) for one in costs]
 
 
 def _under(request: Request, requests: Mapping[str, Request]) -> dict[str, Any] | None:
@@ -115,46 +107,41 @@ def _stored(latents: Request) -> Mapping[str, Any]:
     return latents.data.get("latents", {"flip": False, "dtype": "float32"})
 
 
-def _cost(request: Request, requests: Mapping[str, Request]) -> tuple[Cost, Design | None] | None:
-    """Counted, without labels, and its design if it could be; None for a model that is not trained by steps."""
-    spec = request["train"]
+def _counted(request: Request, requests: Mapping[str, Request], device: torch.device) -> Cost | None:
+    """Counted, without labels, with its design if it could be; None for a model that is not trained by steps."""
+    spec, name = request["train"], targets.called(request["model"])
     steps = total_steps(items(request), spec["batch_size"], spec["epochs"], spec["max_steps"])
-    name = targets.called(request["model"])
     bare = Cost((), f"{name} on {_of(request, request['dataset']['shape'])}", steps, spec["batch_size"])
     try:
-        with cost.weightless():
-            design, latent_bytes = _design(request, requests)
-            model = design.build()
-            if not model.phases:
-                return None
-            bare = replace(bare, what=f"{name} on {_of(request, design.shape)}", latent_bytes=latent_bytes)
-            return _counted(bare, design, model), design
+        found, latent_bytes = design(request, requests, device)
+        count = cost.count(found)
     except Exception as error:  # a mistake in its options, an operation that depends on values: a plan goes on
-        return replace(bare, note=f"not counted: {_line(error)}"), None
+        return replace(bare, note=f"not counted: {_line(error)}")
+    if not count.trained:
+        return None
+    what = f"{name} on {_of(request, found.shape)}"
+    return replace(bare, what=what, count=count, latent_bytes=latent_bytes, design=found)
 
 
-def design(request: Request, requests: Mapping[str, Request]) -> Design:
-    """What a training's model is made with; ``requests``: all that it builds on, by key."""
-    return _design(request, requests)[0]
+def design(request: Request, requests: Mapping[str, Request], device: torch.device | None = None) -> tuple[Design, int]:
+    """A training's design, and how many bytes the latents take that it is trained on.
 
-
-def _design(request: Request, requests: Mapping[str, Request]) -> tuple[Design, int]:
-    """What the model is made with, and how many bytes the latents take that it is trained on."""
+    ``requests``: all that it builds on, by key.
+    """
     parents = request.data.get("parents", {})
     shape = tuple(request["dataset"]["shape"])
     if request["model"].get("data") != LATENTS:
         # What it begins with costs no step.
         looked_at = {role: requests[key] for role, key in parents.items() if role not in ("start", "encoder")}
-        return Design(request, shape, parents=looked_at), 0
+        return build.design(request, shape, parents=looked_at, device=device), 0
     with cost.weightless():
-        autoencoder: Any = build.model(without_weights(requests[parents["autoencoder"]]))
+        autoencoder: Any = build.design(requests[parents["autoencoder"]], shape).build()
         moments = 1 if _without_variance(autoencoder, shape) else 2
     latent = tuple(autoencoder.latent_shape)
     stored = _stored(requests[parents["latents"]])
-    views = 2 if stored["flip"] else 1
-    numbers = math.prod(latent) * moments * views
+    numbers = math.prod(latent) * moments * (2 if stored["flip"] else 1)
     size = numbers * DTYPES[stored["dtype"]].itemsize * items(request)
-    return Design(request, latent, latents=True), size
+    return build.design(request, latent, latents=True, device=device), size
 
 
 def _without_variance(autoencoder: Any, shape: tuple[int, ...]) -> bool:
@@ -165,69 +152,38 @@ def _without_variance(autoencoder: Any, shape: tuple[int, ...]) -> bool:
         return False
 
 
-def _counted(bare: Cost, design: Design, model: nn.Module) -> Cost:
-    batch = cost.random_batch(design.shape, bare.batch_size, latents=design.latents)
-    step = cost.count_step(model.phases, batch)  # type: ignore[arg-type]
-    trained = {parameter for phase in model.phases for parameter in phase.parameters}  # type: ignore[union-attr]
-    everything = [*model.parameters(), *model.buffers()]
-    fixed = sum(tensor.nbytes for tensor in everything if tensor not in trained)
-    numbers = sum(parameter.numel() for parameter in trained)
-    return replace(
-        bare,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        step_flops=step.flops,
-        state_bytes=_STATE_BYTES * numbers + fixed,
-        kept_bytes=step.kept_bytes,
-    )
-
-
-def _measured(counted: Cost, design: Design, device: torch.device, cache: Path) -> Cost:
+def _measured(counted: Cost, cache: Path) -> Cost:
     """With a step measured, or read from the cache; else a note."""
-    path = cache / f"costs-{_key(design, device)}.json"
+    design, count = counted.design, counted.count
+    if design is None or count is None:
+        return counted
+    where = [runtime.device_name(design.device), torch.get_num_threads(), torch.__version__, __version__]
+    path = cache / f"costs-{Request({**design.about, 'where': where}).key}.json"
     with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or damaged: measured again
         known = json.loads(path.read_bytes())
         return replace(counted, micro_batch=known["micro_batch"], measured=cost.Measured(**known["measured"]))
-    free = runtime.free_bytes(device)
-    micro_batch = _micro_batch(counted, free, device)
+    free = runtime.free_bytes(design.device)
+    micro_batch = _micro_batch(count, counted.batch_size, free, design.device)
     if not micro_batch:
-        needed = counted.state_bytes + counted.kept_bytes / counted.batch_size + _PROCESS_BYTES
+        needed = count.state_bytes + count.kept_bytes / counted.batch_size + _PROCESS_BYTES
         return replace(counted, note=f"not measured: needs about {_gb(needed)}, {_gb(free)} are free")
-    trial = cost.Trial(
-        build=design.build,
-        optimizers=design.optimizers,
-        shape=design.shape,
-        batch_size=micro_batch,
-        steps=_STEPS,
-        precision=design.request["train"]["precision"],
-        latents=design.latents,
-        seconds=_SECONDS,
-    )
     try:
-        found = cost.measure(trial, device)
+        found = cost.measure(design, batch_size=micro_batch, steps=_STEPS, seconds=_SECONDS)
     except UserError as error:
         return replace(counted, note=_line(error))
     write_json(path, {"micro_batch": micro_batch, "measured": asdict(found)})
     return replace(counted, micro_batch=micro_batch, measured=found)
 
 
-def _micro_batch(counted: Cost, free: float, device: torch.device) -> int:
+def _micro_batch(count: cost.Count, batch_size: int, free: float, device: torch.device) -> int:
     """How many items are taken to measure: the whole batch, or the largest power of two that fits; 0 if not even 1."""
-    room = _USABLE * free - counted.state_bytes - _PROCESS_BYTES
-    most = math.floor(room / max(1, counted.kept_bytes) * counted.batch_size)
-    if device.type == "cpu" and counted.step_flops:
-        most = min(most, max(1, math.floor(_CPU_FLOPS / counted.step_flops * counted.batch_size)))
+    room = _USABLE * free - count.state_bytes - _PROCESS_BYTES
+    most = math.floor(room / max(1, count.kept_bytes) * batch_size)
+    if device.type == "cpu" and count.flops:
+        most = min(most, max(1, math.floor(_CPU_FLOPS / count.flops * batch_size)))
     if most < 1:
         return 0
-    return counted.batch_size if most >= counted.batch_size else 1 << (most.bit_length() - 1)
-
-
-def _key(design: Design, device: torch.device) -> str:
-    """Of all that decides how long a step takes."""
-    facts = {name: design.request[name] for name in ("model", "optim")}
-    spec = {name: design.request["train"][name] for name in ("batch_size", "precision")}
-    looked_at = {role: parent["model"] for role, parent in design.parents.items()}
-    where = [runtime.device_name(device), torch.get_num_threads(), torch.__version__, __version__]
-    return Request({**facts, **spec, "parents": looked_at, "shape": design.shape, "where": where}).key
+    return batch_size if most >= batch_size else 1 << (most.bit_length() - 1)
 
 
 def grid(costs: Iterable[Cost], device: torch.device) -> Grid:
@@ -235,9 +191,9 @@ def grid(costs: Iterable[Cost], device: torch.device) -> Grid:
     table = Grid("training", "by count", f"on {runtime.device_name(device)}", title="cost of each training")
     for one in costs:
         counted = [f"{one.steps:,} steps of {one.batch_size:,}"]
-        if one.parameters:
-            step = f"{one.step_flops / 1e12:,.3g} TFLOP, {_gb(one.state_bytes + one.kept_bytes)} a step"
-            counted = [f"{one.parameters / 1e6:.2f} M parameters", *counted, step]
+        if count := one.count:
+            step = f"{count.flops / 1e12:,.3g} TFLOP, {_gb(count.state_bytes + count.kept_bytes)} a step"
+            counted = [f"{count.parameters / 1e6:.2f} M parameters", *counted, step]
         if one.latent_bytes:
             counted.append(f"{_gb(one.latent_bytes)} of latents, each")
         table.add_row(f"{one.what}\n{_some(one.labels)}", "\n".join(counted), _here(one), end_section=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Len
@@ -19,7 +20,7 @@ from vaebench.config import signatures, targets
 from vaebench.config.choices import choices, leaf
 from vaebench.config.request import Request
 from vaebench.config.signatures import Fraction, NonNegative, Positive
-from vaebench.contracts import ChecksModel
+from vaebench.contracts import Adopts, ChecksModel
 from vaebench.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from vaebench.contracts import AnswerSource, Embedder, Reference, Suite
     from vaebench.data.images import ImageData
     from vaebench.data.problems import Problems
+    from vaebench.metrics.cost import Design
 
 # What PyTorch and NumPy say of an array beyond memory or beyond 64 bits.
 _TOO_LARGE = re.compile("allocate|overflow|array is too big|maximum allowed|exceeds the limit", re.IGNORECASE)
@@ -41,6 +43,8 @@ _DESCRIPTION = frozenset(
 _MADE = {"model": "phases", "dataset": "batch", "dataset.problems": "test", "dataset.answers": "answer"}
 _MADE |= {"embedder": "embed", "reference": "draw", "suite": "run", "optim": "param_groups"}
 _REMOTE_CODE = "trust_remote_code"
+# Roles of parents that a model is trained on: it may have a use for their models, or not.
+TRAINED_ON = frozenset({"latents", "autoencoder", "pairs", "answers"})
 # Of an optimiser: the annotations of PyTorch's cannot be read, and its messages name no option.
 _OPTIM: dict[str, Any] = {
     "decay_on": Literal["matrices"] | None,
@@ -57,28 +61,25 @@ def model(request: Request, latent_shape: Sequence[int] | None = None) -> nn.Mod
 
     ``latent_shape``: (l, h, w) of the latents it is trained on, for a model that is; its autoencoder knows it.
     """
-    leaf = _leaf(request, "model")
-    extra = {"latent_shape": list(latent_shape)} if latent_shape is not None and "latent_shape" in leaf else {}
-    built: nn.Module = _build("model", {**leaf, **extra})
-    return built
+    options = _leaf(request, "model")
+    if latent_shape is not None and "latent_shape" in options:
+        options = {**options, "latent_shape": list(latent_shape)}
+    return _build("model", options)
 
 
 def dataset(request: Request) -> ImageData:
     """The request's dataset, on the CPU."""
-    data: ImageData = _build("dataset", _leaf(request, "dataset"))
-    return data
+    return _build("dataset", _leaf(request, "dataset"))
 
 
 def problems(request: Request) -> Problems:
     """The request's set of problems."""
-    found: Problems = _build("dataset.problems", _leaf(request, "problems"))
-    return found
+    return _build("dataset.problems", _leaf(request, "problems"))
 
 
 def source(request: Request, *, remote_code: bool) -> AnswerSource:
     """Where the request's answers come from. ``remote_code``: whether the command allows code that a model brings."""
-    built: AnswerSource = _build("dataset.answers", _leaf(request, "answers"), remote_code=remote_code)
-    return built
+    return _build("dataset.answers", _leaf(request, "answers"), remote_code=remote_code)
 
 
 def prompt(request: Request, *, remote_code: bool) -> str:
@@ -91,8 +92,7 @@ def prompt(request: Request, *, remote_code: bool) -> str:
 
 def embedder(request: Request) -> Embedder:
     """The request's embedder, not loaded yet."""
-    built: Embedder = _build("embedder", _leaf(request, "embedder"))
-    return built
+    return _build("embedder", _leaf(request, "embedder"))
 
 
 def embedder_name(leaf: Mapping[str, Any]) -> str:
@@ -102,14 +102,12 @@ def embedder_name(leaf: Mapping[str, Any]) -> str:
 
 def reference(request: Request) -> Reference:
     """The request's reference distribution."""
-    built: Reference = _build("reference", _leaf(request, "reference"))
-    return built
+    return _build("reference", _leaf(request, "reference"))
 
 
 def suite(request: Request) -> Suite:
     """The request's evaluation suite."""
-    built: Suite = _build("suite", _leaf(request, "suite"))
-    return built
+    return _build("suite", _leaf(request, "suite"))
 
 
 def optimizers(request: Request, built: nn.Module) -> dict[str, torch.optim.Optimizer]:
@@ -123,12 +121,64 @@ def optimizers(request: Request, built: nn.Module) -> dict[str, torch.optim.Opti
     group = _matrices_apart if spec.get("decay_on") else list
     try:
         return {phase.name: _build("optim", spec, params=group(phase.parameters)) for phase in built.phases}  # type: ignore[union-attr]
-    except (
-        ValueError,
-        RuntimeError,
-        TypeError,
-    ) as error:  # two options that do not go together
+    except (ValueError, RuntimeError, TypeError) as error:  # two options that do not go together
         raise UserError(f"optim: {str(error).splitlines()[0]}") from error
+
+
+def adopt(model: nn.Module, role: str, parent: nn.Module) -> None:
+    """Hand a model the one of a run it builds on. Raises `UserError` if it has no use for it, or it does not fit."""
+    if isinstance(model, Adopts) and role in model.adopts:
+        model.adopt(role, parent)
+    elif role not in TRAINED_ON:
+        raise UserError(
+            f"model {type(model).__name__} cannot take another run as its {role}; leave parent.experiment and "
+            "parent.run out"
+        )
+
+
+def design(
+    request: Request,
+    shape: Sequence[int],
+    *,
+    latents: bool = False,
+    parents: Mapping[str, Request] | None = None,
+    device: torch.device | None = None,
+) -> Design:
+    """A training's model before it is trained, as its loss needs it; ``device``: it would be trained on (else a CPU).
+
+    ``shape``: (c, h, w) of an item, of a latent with ``latents``. ``parents``: by role, the requests of the models that
+    it adopts, with fresh weights too.
+    """
+    import torch
+
+    from vaebench.metrics.cost import Design
+
+    behind = dict(parents or {})
+    spec = {name: request["train"][name] for name in ("batch_size", "precision")}
+    about = {"model": request["model"], "optim": request["optim"], "shape": tuple(shape), **spec}
+    return Design(
+        build=partial(_designed, request, tuple(shape) if latents else None, behind),
+        optimizers=partial(optimizers, request),
+        shape=tuple(shape),
+        latents=latents,
+        device=device or torch.device("cpu"),
+        about=about | {"parents": {role: parent["model"] for role, parent in behind.items()}},
+        **spec,
+    )
+
+
+def _designed(request: Request, latent_shape: Sequence[int] | None, parents: Mapping[str, Request]) -> nn.Module:
+    """A new model. In place of LPIPS there is a network of the same size, so that no file is needed."""
+    from vaebench.metrics.cost import Vgg16
+
+    leaf = request["model"]
+    lpips = leaf.get("perceptual") == "lpips"
+    built = model(Request({"model": {**leaf, "perceptual": "classifier"}}) if lpips else request, latent_shape)
+    if lpips:
+        adopt(built, "perceptual", Vgg16())
+    for role, parent in parents.items():
+        adopt(built, role, model(parent, getattr(built, "latent_shape", None)))
+    return built
 
 
 def _matrices_apart(parameters: Iterable[nn.Parameter]) -> list[dict[str, Any]]:
@@ -170,11 +220,10 @@ def completed(
     options: Mapping[str, Any], parents: Mapping[str, Request], reference: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """A model's options with those that follow from what it builds on, by role (`Completed`)."""
-    complete = getattr(targets.find("model", options["_target_"]), "completed", None)
-    if complete is None:
+    method = targets.find("model", options["_target_"])
+    if not hasattr(method, "completed"):
         return dict(options)
-    found: dict[str, Any] = complete(options, {role: parent.data for role, parent in parents.items()}, reference)
-    return found
+    return method.completed(options, {role: parent.data for role, parent in parents.items()}, reference)
 
 
 def models_with(method: str) -> list[str]:
@@ -198,7 +247,7 @@ def _build(name: str, leaf: Mapping[str, Any], *, remote_code: bool = False, **e
     what = embedder_name(leaf) if name == "embedder" else targets.called(leaf)
     need(f"{name} {what}", leaf.get("needs") or (), leaf.get("extra", "reasoning"), instead)
     callee = targets.find(name, leaf["_target_"])
-    given = {key: copy.deepcopy(value) for key, value in leaf.items() if key not in _DESCRIPTION}
+    given = copy.deepcopy(_arguments(leaf))
     try:
         built = callee(**given, **signatures.nulls({**given, **extra}, callee), **extra)
     except (MemoryError, RuntimeError, ValueError, TypeError, OverflowError) as error:
@@ -215,23 +264,14 @@ def _build(name: str, leaf: Mapping[str, Any], *, remote_code: bool = False, **e
 
 def too_large(name: str, leaf: Mapping[str, Any], why: str) -> str:
     """One line for a leaf that takes too much memory: its largest numbers, one of which it will be."""
-    numbers = [
-        one for key, value in leaf.items() if key not in _DESCRIPTION for one in _numbers(f"{name}.{key}", value)
-    ]
+    numbers = [(where, one) for where, _, one in _inside(name, _arguments(leaf)) if isinstance(one, int | float)]
     found = sorted(numbers, key=lambda one: one[1], reverse=True)[:_SHOWN]
-    return f"{name}: {why}; look at {', '.join(f'{key}={value}' for key, value in found)}"
+    return f"{name}: {why}; look at {', '.join(f'{where}={value}' for where, value in found)}"
 
 
-def _numbers(name: str, value: Any) -> Iterable[tuple[str, float]]:
-    """The numbers in an option, and where they stand."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _numbers(f"{name}.{key}", inner)
-    elif isinstance(value, list | tuple):
-        for number, inner in enumerate(value):
-            yield from _numbers(f"{name}[{number}]", inner)
-    elif isinstance(value, int | float):
-        yield name, value
+def _arguments(leaf: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a leaf its constructor takes."""
+    return {key: value for key, value in leaf.items() if key not in _DESCRIPTION}
 
 
 def _mistakes(name: str, leaf: Any, remote_code: bool) -> list[str]:
@@ -241,26 +281,24 @@ def _mistakes(name: str, leaf: Any, remote_code: bool) -> list[str]:
         callee = targets.find(name, leaf.get("_target_"))
     except UserError as error:
         return list(error.lines)
-    inside = [entry for value in leaf.values() for entry in _walk(value)]
-    if any(key == "_target_" for key, _ in inside):
+    inside = list(_inside(name, leaf))
+    if any(key == "_target_" and where != f"{name}._target_" for where, key, _ in inside):
         return [f"{name}: a _target_ inside another is not allowed"]
-    if not remote_code and any(
-        key == _REMOTE_CODE and value not in (False, None) for key, value in [*leaf.items(), *inside]
-    ):
+    if not remote_code and any(key == _REMOTE_CODE and value not in (False, None) for _, key, value in inside):
         return [
             f"{name}.{_REMOTE_CODE}=true: code that comes with a model runs only where the command itself says so; "
             f"add runtime.{_REMOTE_CODE}=true if you trust it"
         ]
-    given = {key: value for key, value in leaf.items() if key not in _DESCRIPTION}
     # The parameters of a model are given to its optimiser when it is built.
-    return signatures.mistakes(name, given, callee, needed_by=leaf["_target_"], provided={"params"})
+    return signatures.mistakes(name, _arguments(leaf), callee, needed_by=leaf["_target_"], provided={"params"})
 
 
-def _walk(node: Any) -> Iterable[tuple[Any, Any]]:
+def _inside(name: str, node: Any) -> Iterable[tuple[str, Any, Any]]:
+    """All that stands in a leaf, at any depth: where, its key (in a list its number), its value."""
     if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield key, value
-            yield from _walk(value)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from _walk(value)
+        entries = [(f"{name}.{key}", key, value) for key, value in node.items()]
+    else:
+        entries = [(f"{name}[{n}]", n, value) for n, value in enumerate(node if isinstance(node, list | tuple) else ())]
+    for where, key, value in entries:
+        yield where, key, value
+        yield from _inside(where, value)

@@ -1,38 +1,28 @@
-"""Models of finished runs, with what they need of the runs they build on."""
+"""Models of finished runs, with what they need of the runs they build on. torch is imported when one is loaded."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
-from vaebench.contracts import Adopts, GivesLatents, LoadsPretrained
-from vaebench.engine.checkpoint import load_weights
+from vaebench.contracts import GivesLatents, LoadsPretrained
 from vaebench.errors import UserError
 from vaebench.runs import build
-from vaebench.runs.store import Run, Store
+from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
     from vaebench.data.images import ImageData
 
-# Roles of parents that a model is trained on: it may have a use for their models, or not.
-_DATA = frozenset({"latents", "autoencoder", "pairs", "answers"})
 
-
-def parents(run: Run, store: Store) -> dict[str, Path]:
-    """The folders of the runs this one builds on, by role."""
-    return {role: store.root / key for role, key in run.request().data.get("parents", {}).items()}
-
-
-def check_parents(run: Run, store: Store) -> None:
+def check_parents(run: Run) -> None:
     """Raise `UserError` if a run that this one builds on is not there or not finished."""
-    for role, folder in parents(run, store).items():
-        status = Run(folder).status()
+    for role, parent in run.parents().items():
+        status = parent.status()
         if status["status"] != "done":
             reason = status["reason"] if status["status"] == "damaged" else status["status"]
-            raise UserError(f"{role} {folder.name} is not finished ({reason}); the command that makes it goes on")
+            raise UserError(f"{role} {parent.key} is not finished ({reason}); the command that makes it goes on")
 
 
 def load_model(run: Run, device: torch.device, snapshot: int | None = None) -> nn.Module:
@@ -40,14 +30,15 @@ def load_model(run: Run, device: torch.device, snapshot: int | None = None) -> n
 
     ``snapshot``: as it was after that part of its training.
     """
+    from vaebench.engine.checkpoint import load_weights
+
     if not run.done:
         raise UserError(f"run {run.key} is not finished ({run.status()['status']}); train it first")
-    store = Store(run.folder.parent)
-    model = build.model(run.request(), latent_shape=_latent_shape(run, store))
+    model = build.model(run.request(), latent_shape=_latent_shape(run))
     load_weights(run.intact("model.safetensors" if snapshot is None else snapshot_name(snapshot)), model)
-    for role, folder in parents(run, store).items():
+    for role, parent in run.parents().items():
         if role in getattr(model, "keeps", ()):
-            adopt(model, role, load_model(Run(folder), device))
+            build.adopt(model, role, load_model(parent, device))
     return model.to(device).eval()
 
 
@@ -73,40 +64,29 @@ def with_grid(model: object, whose: str) -> GivesLatents:
     return model
 
 
-def adopt(model: nn.Module, role: str, parent: nn.Module) -> None:
-    """Hand a model the one of a run it builds on. Raises `UserError` if it has no use for it, or it does not fit."""
-    if isinstance(model, Adopts) and role in model.adopts:
-        model.adopt(role, parent)
-    elif role not in _DATA:
-        raise UserError(
-            f"model {type(model).__name__} cannot take another run as its {role}; leave parent.experiment and "
-            "parent.run out"
-        )
-
-
-def fresh_model(run: Run, store: Store, device: torch.device) -> nn.Module:
+def fresh_model(run: Run, device: torch.device) -> nn.Module:
     """The model of a run that is about to be trained, with what it takes from its parents."""
-    model = build.model(run.request(), latent_shape=_latent_shape(run, store))
-    folders = parents(run, store)
-    if "start" not in folders and isinstance(model, LoadsPretrained):
+    model = build.model(run.request(), latent_shape=_latent_shape(run))
+    parents = run.parents()
+    if "start" not in parents and isinstance(model, LoadsPretrained):
         model.load_pretrained()
     # In the request's order, and none that is not needed: building a parent draws first weights, which its stored ones
     # replace at once, from the generator that the training goes on with. Another order, or a parent opened in vain,
     # leaves another random state, so the same request would give other numbers. The file of a request keeps the order
     # of its parents; the key does not depend on it.
-    for role, folder in folders.items():
-        if role in getattr(model, "adopts", ()) or role not in _DATA:
-            adopt(model, role, load_model(Run(folder), device))
+    for role, parent in parents.items():
+        if role in getattr(model, "adopts", ()) or role not in build.TRAINED_ON:
+            build.adopt(model, role, load_model(parent, device))
     return model.to(device)
 
 
-def reference_run(run: Run, store: Store) -> Run | None:
+def reference_run(run: Run) -> Run | None:
     """The run that drew from the distribution that a run's latents were matched with, if they were."""
     if run.request()["verb"] == "reference":
         return run
-    folders = parents(run, store)
-    looked_at = sorted(folders.keys() - {"autoencoder"}, key=lambda role: (role == "start", role))
-    found = (reference_run(Run(folders[role]), store) for role in looked_at)
+    parents = run.parents()
+    looked_at = sorted(parents.keys() - {"autoencoder"}, key=lambda role: (role == "start", role))
+    found = (reference_run(parents[role]) for role in looked_at)
     return next((one for one in found if one is not None), None)
 
 
@@ -115,10 +95,8 @@ def snapshot_name(number: int) -> str:
     return f"snapshots/{number}.safetensors"
 
 
-def _latent_shape(run: Run, store: Store) -> list[int] | None:
+def _latent_shape(run: Run) -> list[int] | None:
     """(l, h, w) of the latents a run is trained on, if it is."""
-    folders = parents(run, store)
-    if "latents" not in folders:
-        return None
-    shape: Any = Run(folders["latents"]).result()["shape"]
-    return list(shape)
+    parents = run.parents()
+    shape: Any = parents["latents"].result()["shape"] if "latents" in parents else None
+    return shape

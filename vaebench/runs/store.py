@@ -12,18 +12,17 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
-from filelock import FileLock, Timeout
 
 from vaebench.config.request import Request
-from vaebench.disk import as_json, remove_unfinished, write_bytes
+from vaebench.disk import as_json, hold, remove_unfinished, write_bytes
 from vaebench.errors import UserError, printable
 from vaebench.runs import kinds, records
 
@@ -34,8 +33,6 @@ T = TypeVar("T")
 
 CHECKPOINT = "checkpoint.pt"
 _NOT_STORED = frozenset({"status.json", CHECKPOINT})  # of a folder's files, those that no checksum is kept of
-
-_PATIENCE = 2.0  # seconds of waiting for a lock before one says for whom
 
 
 def store_root(configured: str | None = None) -> Path:
@@ -53,6 +50,15 @@ class Run:
     def key(self) -> str:
         """The request's key: the name of the folder."""
         return self.folder.name
+
+    @property
+    def root(self) -> Path:
+        """The folder of the store."""
+        return self.folder.parents[2 if self.folder.parent.name == "evals" else 0]  # an evaluation lies in a run
+
+    def parents(self) -> dict[str, Run]:
+        """The runs that this one builds on, by role, in the order of its request."""
+        return {role: Run(self.root / key) for role, key in self.request().data.get("parents", {}).items()}
 
     def path(self, name: str) -> Path:
         """Where a file of the run is or will be. Who reads one takes `intact`."""
@@ -102,7 +108,7 @@ class Run:
 
     def set_status(self, status: str, **facts: Any) -> None:
         """Replace the status."""
-        self.write("status.json", as_json({"status": status, **facts}))
+        self.write_json("status.json", {"status": status, **facts})
 
     def finish(self, *, spent: float) -> None:
         """Say that the run is done and, in the same write, which checksums its files have and the seconds it took."""
@@ -203,6 +209,10 @@ class Run:
         both = f"{path} and " if path is not None and os.path.lexists(path) else ""
         return f"remove {both}{self.path('status.json')} and run the same command: what is missing is made again"
 
+    def write_json(self, name: str, content: Any) -> None:
+        """Write plain data as a file of the run; raises as `write` does."""
+        self.write(name, as_json(content))
+
     def write(self, name: str, content: bytes) -> None:
         """Write a file of the run. Raises `UserError` if the folder is gone: it is not made again here."""
         path = self.path(name)
@@ -214,10 +224,6 @@ class Run:
             raise self.gone() from error
         except (FileExistsError, NotADirectoryError) as error:
             raise UserError(f"{path.parent}: is a file, and a folder belongs there; remove it") from error
-
-    def write_json(self, name: str, content: Any) -> None:
-        """Write plain data as a file of the run; raises as `write` does."""
-        self.write(name, as_json(content))
 
     def append(self, name: str, line: str) -> None:
         """Append to a file that `write` has begun; raises as `write` does, and does not follow a link."""
@@ -260,26 +266,16 @@ class Run:
         else:
             path.unlink(missing_ok=True)
 
-    @contextmanager
-    def lock(self, timeout: float = math.inf, waiting: Callable[[str], None] | None = None) -> Iterator[bool]:
-        """Hold the run's lock; yields False if ``timeout`` seconds were not enough.
+    def lock(
+        self, timeout: float = math.inf, waiting: Callable[[str], None] | None = None
+    ) -> AbstractContextManager[bool]:
+        """Hold the run's lock; gives False if ``timeout`` seconds were not enough.
 
         ``waiting`` hears every two seconds who holds it; what it raises ends the waiting.
         """
         if self.place() is None:  # the lock would make it again
             raise self.gone()
-        lock = FileLock(str(self.path(".lock")))
-        until = time.monotonic() + timeout
-        while not _acquired(lock, min(_PATIENCE, max(0.0, until - time.monotonic()))):
-            if time.monotonic() >= until:
-                yield False
-                return
-            if waiting:
-                waiting(self.holder())
-        try:
-            yield True
-        finally:
-            lock.release()
+        return hold(self.path(".lock"), timeout, lambda: waiting(self.holder()) if waiting else None)
 
     def holder(self) -> str:
         """Who works on the run, by its status: process, host, since when."""
@@ -291,24 +287,11 @@ class Run:
             return "another process"  # which has not written its status yet
 
 
-def _acquired(lock: FileLock, seconds: float) -> bool:
-    try:
-        lock.acquire(timeout=seconds)
-    except Timeout:
-        return False
-    except OSError as error:
-        path = Path(lock.lock_file)
-        if path.is_symlink() or path.is_dir():
-            raise UserError(f"{path}: is a link or a folder, and a file belongs there; remove it") from error
-        raise
-    return True
-
-
+@dataclass(frozen=True)
 class Store:
     """The folder of the runs."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    root: Path
 
     def find(self, request: Request) -> Run:
         """Where the request's run is or would be; an evaluation of one run lies inside it."""

@@ -18,7 +18,7 @@ from vaebench.errors import Interrupted, UserError
 from vaebench.runs import kinds
 from vaebench.runs.kinds import Setup, Stop, Track
 from vaebench.runs.load import check_parents
-from vaebench.runs.store import CHECKPOINT, Run, Store
+from vaebench.runs.store import CHECKPOINT, Run
 from vaebench.stopping import STOPPING, stop_on_signal
 
 
@@ -111,11 +111,10 @@ def _check_place(run: Run, place: tuple[int, int] | None) -> None:
 
 
 def _do(verb: str, run: Run, device: torch.device, machine: dict[str, Any], track: Track, stop: Stop | None) -> None:
-    store, kind = _store(run), kinds.of(verb)
-    check_parents(run, store)
+    kind = kinds.of(verb)
+    check_parents(run)
     with stop_on_signal(STOPPING) if stop is None and kind.STOPS else nullcontext(stop) as asked:
         setup = Setup(
-            store,
             device,
             track,
             asked or (lambda: False),
@@ -123,12 +122,6 @@ def _do(verb: str, run: Run, device: torch.device, machine: dict[str, Any], trac
             remote_code=machine.get("trust_remote_code") is True,  # by the command itself
         )
         kind.work(run, setup)
-
-
-def _store(run: Run) -> Store:
-    """The store a run lies in: at its top, or inside another run."""
-    nested = run.folder.parent.name == "evals"
-    return Store(run.folder.parents[2] if nested else run.folder.parent)
 
 
 def _heartbeat(run: Run, place: tuple[int, int] | None, track: Track | None, spent: float) -> Track:

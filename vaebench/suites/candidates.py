@@ -14,7 +14,7 @@ from vaebench.contracts import AnswerInputs
 from vaebench.data.answers import Answers, Grades
 from vaebench.errors import UserError
 from vaebench.metrics.selection import UNPARSABLE
-from vaebench.nn.latents.gaussian import gaussian_kl
+from vaebench.nn.latents import gaussian_kl
 from vaebench.nn.networks.vectors import ACTIVE
 
 _CHUNK = 4096  # answers at a time
@@ -44,16 +44,10 @@ class Candidates:
 
 
 def offer(answers: Answers, *, k: int | None, shuffle: bool, seed: int) -> Candidates:
-    """The candidates of every problem that has answers.
+    """The candidates of every problem that has answers: ``k`` of them, drawn at random; None: all.
 
-    Args:
-        answers: those of one problem need not stand together.
-        k: how many of each problem's answers to offer, drawn at random; null: all.
-        shuffle: offer them in random order; else in the order of ``answers.candidate``.
-        seed: of the draw and of the order.
-
-    Raises:
-        UserError: there are no answers, or not as many for every problem, or fewer than ``k``.
+    They are offered in random order if ``shuffle``, else in the order of ``answers.candidate``; ``seed``: of the draw
+    and of the order. Raises `UserError` if there are no answers, or not as many for every problem, or fewer than ``k``.
     """
     if not len(answers):
         raise UserError("suite selection: there are no answers to select from")
@@ -94,14 +88,13 @@ def graded(grades: Grades, scorer: str, rows: np.ndarray) -> tuple[np.ndarray, n
 class Scored:
     """What s models say of the candidates.
 
-    ``scores``: by name, float64 ``[s q k]``, lower is picked. ``kl``: of each candidate's posterior, in nats,
-    ``[s q k]``; ``active`` ``[s]``: how many latent dimensions have a mean KL above ``nn.vectors.ACTIVE``. Both are
-    None if the models have no posterior.
+    ``scores``: by name, float64 ``[s q k]``, lower is picked. ``posterior``: the KL of each candidate's in nats,
+    ``[s q k]``, and how many latent dimensions have a mean KL above ``nn.vectors.ACTIVE``, ``[s]``; None if the models
+    have no posterior.
     """
 
     scores: dict[str, np.ndarray]
-    kl: np.ndarray | None
-    active: np.ndarray | None
+    posterior: tuple[np.ndarray, np.ndarray] | None
 
 
 @torch.no_grad()
@@ -111,56 +104,47 @@ def score(inputs: AnswerInputs, offered: Candidates) -> Scored:
     Raises `UserError` if the embeddings do not belong to the answers, have another width than a model's, or a score is
     not finite.
     """
-    solutions, questions = _embedded(inputs)
-    total = offered.rows.size * len(inputs.models)
     scores: dict[str, list[np.ndarray]] = {}
-    kls, active = [], []
-    for number, model in enumerate(inputs.models):
+    kls, active, done = [], [], 0
+    for model in inputs.models:
         parts: dict[str, list[Tensor]] = {}
-        sums: list[tuple[Tensor, Tensor]] = []  # of the KL over dimensions and over answers
-        for start, rows in _chunks(offered.rows):
-            pair = solutions[rows].to(inputs.device), questions[_problems(inputs, rows)].to(inputs.device)
+        of_answers, of_dimensions = [], []
+        for pair in _pairs(inputs, offered.rows, inputs.device):
             for name, values in model.scores(*pair).items():
                 parts.setdefault(name, []).append(values.float().cpu())
             posterior = model.posterior(*pair)
             if posterior is not None:
                 kl = gaussian_kl(*posterior).cpu().double()
-                sums.append((kl.sum(1), kl.sum(0)))
-            inputs.track(number * offered.rows.size + start + len(rows), total)
-        for name, values in parts.items():
-            scores.setdefault(name, []).append(_table(name, torch.cat(values), offered))
-        if sums:
-            of_answers, of_dimensions = zip(*sums, strict=True)
+                of_answers.append(kl.sum(1))
+                of_dimensions.append(kl.sum(0))
+            done += len(pair[0])
+            inputs.track(done, offered.rows.size * len(inputs.models))
+        for name, of_parts in parts.items():
+            scores.setdefault(name, []).append(_table(name, torch.cat(of_parts), offered))
+        if of_answers:
             kls.append(_table("kl", torch.cat(of_answers), offered))
             active.append(int((torch.stack(of_dimensions).sum(0) / offered.rows.size > ACTIVE).sum()))
     tables = {name: np.stack(found) for name, found in scores.items()}
-    return Scored(tables, np.stack(kls) if kls else None, np.array(active) if kls else None)
+    return Scored(tables, (np.stack(kls), np.array(active)) if kls else None)
 
 
 @torch.no_grad()
 def posterior_means(inputs: AnswerInputs, rows: np.ndarray) -> np.ndarray:
-    """The first model's posterior means ``[n l]`` of the answers in ``rows`` ``[n]``."""
-    solutions, questions = _embedded(inputs)
-    index = torch.from_numpy(rows)
-    pair = solutions[index].to(inputs.device), questions[_problems(inputs, index)].to(inputs.device)
-    mu, _ = inputs.models[0].posterior(*pair)
-    means: np.ndarray = mu.float().cpu().numpy()
+    """The first model's posterior means, float32 ``[n l]``, of the answers in ``rows`` ``[n]``."""
+    pairs = _pairs(inputs, rows, inputs.device)
+    means: np.ndarray = torch.cat([inputs.models[0].posterior(*pair)[0].float().cpu() for pair in pairs]).numpy()
     return means
 
 
 def cosines(inputs: AnswerInputs, offered: Candidates) -> np.ndarray:
     """Cosine of question and answer as they were embedded, float32 ``[q k]`` in [-1, 1]; 0 for a vector of zeros."""
-    solutions, questions = _embedded(inputs)
-    parts = [
-        F.cosine_similarity(solutions[rows], questions[_problems(inputs, rows)], dim=1)
-        for _, rows in _chunks(offered.rows)
-    ]
-    found: np.ndarray = torch.cat(parts).numpy().reshape(offered.rows.shape)
-    return found
+    pairs = _pairs(inputs, offered.rows, torch.device("cpu"))
+    found: np.ndarray = torch.cat([F.cosine_similarity(*pair, dim=1) for pair in pairs]).numpy()
+    return found.reshape(offered.rows.shape)
 
 
-def _embedded(inputs: AnswerInputs) -> tuple[Tensor, Tensor]:
-    """Solutions ``[n e]`` and questions ``[q e]``."""
+def _pairs(inputs: AnswerInputs, rows: np.ndarray, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """The embeddings of the answers in ``rows`` and of their questions, some thousand at a time."""
     solutions, questions = inputs.solutions, inputs.questions
     assert solutions is not None, "models come with embeddings"
     assert questions is not None, "models come with embeddings"
@@ -170,16 +154,9 @@ def _embedded(inputs: AnswerInputs) -> tuple[Tensor, Tensor]:
             f"suite selection: {len(solutions)} answers and {len(questions)} questions are embedded, and there are "
             f"{len(inputs.answers)} answers to problems up to number {asked}; remove the embeddings and run again"
         )
-    return solutions, questions
-
-
-def _chunks(rows: np.ndarray) -> Iterator[tuple[int, Tensor]]:
-    for start in range(0, rows.size, _CHUNK):
-        yield start, torch.from_numpy(rows.reshape(-1)[start : start + _CHUNK])
-
-
-def _problems(inputs: AnswerInputs, rows: Tensor) -> Tensor:
-    return torch.from_numpy(inputs.answers.problem.astype(np.int64))[rows]
+    problems = torch.from_numpy(inputs.answers.problem.astype(np.int64))
+    for part in torch.from_numpy(rows.reshape(-1)).split(_CHUNK):
+        yield solutions[part].to(device), questions[problems[part]].to(device)
 
 
 def _table(name: str, values: Tensor, offered: Candidates) -> np.ndarray:

@@ -5,6 +5,7 @@ LDMAE (arXiv 2507.09984) draws both for its autoencoders without a formula: thes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +16,9 @@ from torch import Tensor
 
 from vaebench.config.signatures import AtLeast2, AtLeast10, Count, Seed
 from vaebench.contracts import GivesLatents, Measurement, SuiteInputs, SuiteResult
-from vaebench.nn.latents.neighbours import nearest
 from vaebench.nn.sampling import spread
-from vaebench.suites.common import batches, picture
-from vaebench.suites.latents import latents_of
-from vaebench.suites.quality import image_data
+from vaebench.nn.tokenizers.neighbours import nearest
+from vaebench.suites.common import batches, image_data, latents_of, picture, silhouette
 
 _FITTED = 20_000  # patches that the clusters are made of
 
@@ -56,33 +55,31 @@ class Compression:
         data = image_data(inputs, "compression")
         images, labels = data.test_x, data.test_y.cpu()
         latents = latents_of(inputs.model, images, self.batch_size, inputs.device)
-        common = {"split": "test", "standardised": "per channel", "definition": "vaebench"}
+        channels, *grid = latents.values.shape[1:]
         rows = spread(len(images), self.compared, labels.device)
         compared, own = latents.standardised(rows).flatten(1), labels[rows]
-        found: list[Measurement] = []
-        if len(labels.unique()) > 1:
-            scatter = Scatter(int(labels.max()) + 1, compared.shape[1])
-            for part in torch.arange(len(images)).split(self.batch_size):
-                scatter.add(latents.standardised(part).flatten(1), labels[part])
-            found += scatter.measurements("class", common)
-        if 1 < len(own.unique()) < len(own):
-            protocol = {**common, "distance": "euclidean"}
-            found.append(Measurement("silhouette@class", _silhouette(compared, own), len(own), "", protocol))
-        centres = self._pattern_centres(images, latents.grid)
-        scatter, start = Scatter(len(centres), latents.values.shape[1]), 0
+        centres = self._pattern_centres(images, grid)
+        by_class, by_pattern = Scatter(int(labels.max()) + 1, compared.shape[1]), Scatter(len(centres), channels)
+        start = 0
         for x in batches(images, self.batch_size):
-            z = latents.standardised(slice(start, start + len(x)))
-            scatter.add(
-                z.movedim(1, -1).flatten(0, -2), nearest(centres.flatten(1), _patches(x, latents.grid).flatten(1))
-            )
+            part = slice(start, start + len(x))
+            z = latents.standardised(part)
+            by_class.add(z.flatten(1), labels[part])
+            patterns = nearest(centres.flatten(1), _patches(x, grid).flatten(1))
+            by_pattern.add(z.movedim(1, -1).flatten(0, -2), patterns)
             start += len(x)
             inputs.track(start, len(images))
+        common = {"split": "test", "standardised": "per channel", "definition": "vaebench"}
+        found = by_class.measurements("class", common) if len(labels.unique()) > 1 else []
+        if 1 < len(own.unique()) < len(own):
+            protocol = {**common, "distance": "euclidean"}
+            found.append(Measurement("silhouette@class", silhouette(compared, own), len(own), "", protocol))
         clusters = {"patterns": len(centres), "seed": self.seed, "patch": "x".join(map(str, centres.shape[2:]))}
-        found += scatter.measurements("pattern", {**common, **clusters})
+        found += by_pattern.measurements("pattern", {**common, **clusters})
         arrays = {"points": _plane(compared, self.seed), "labels": own.numpy(), "patterns": picture(centres)}
         return SuiteResult(tuple(found), arrays)
 
-    def _pattern_centres(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
+    def _pattern_centres(self, images: Tensor, grid: Sequence[int]) -> Tensor:
         """``[k c p q]``: centres of the clusters of the patches of ``images``, in [0, 1]; k as asked for, or fewer."""
         from sklearn.cluster import KMeans
         from threadpoolctl import threadpool_limits
@@ -125,7 +122,7 @@ class Scatter:
         return found
 
 
-def _patches(x: Tensor, grid: tuple[int, int]) -> Tensor:
+def _patches(x: Tensor, grid: Sequence[int]) -> Tensor:
     """Images ``[b c h w]`` -> the pixels under each position of the grid, on the CPU, ``[b*cells c p q]`` in its order.
 
     Images whose sides are no multiples of the grid's are enlarged to the next ones first.
@@ -135,12 +132,6 @@ def _patches(x: Tensor, grid: tuple[int, int]) -> Tensor:
     x = x.cpu() if x.shape[2:] == size else F.interpolate(x.cpu(), size, mode="bilinear")
     x = x.unflatten(3, (grid[1], width)).unflatten(2, (grid[0], height))
     return x.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
-
-
-def _silhouette(points: Tensor, labels: Tensor) -> float:
-    from sklearn.metrics import silhouette_score
-
-    return float(silhouette_score(points.numpy(), labels.numpy()))
 
 
 def _plane(points: Tensor, seed: int) -> np.ndarray:

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from vaebench.config.signatures import AtLeast2, Count, Seed
 from vaebench.contracts import Measurement, Reconstructs, Samples, SuiteInputs, SuiteResult
-from vaebench.metrics.finite import require_finite
 from vaebench.metrics.frechet import frechet_distance
+from vaebench.metrics.two_samples import require_finite
 from vaebench.nn.pretrained.inception import Resizing
-from vaebench.suites.common import batches, eight_bits, in_eight_bits, picture, seeded
-from vaebench.suites.judges import judge, observe
-from vaebench.suites.quality import image_data
+from vaebench.suites.common import EightBits, batches, eight_bits, image_data, in_eight_bits, picture, seeded
+from vaebench.suites.judges import Features, judge, observe
 from vaebench.suites.references import Split
 
 _SHOWN = 40
@@ -33,13 +32,13 @@ class Generation:
     Inception alone, which cuts. ``resize``: how Inception resizes (see `judges.judge`).
     """
 
-    features: Literal["inception", "classifier", "cifar10_resnet"]
+    features: Features
     latent: Literal["prior", "fitted_gaussian"]
     reference: Literal["test", "train"]
     samples: AtLeast2
     sample_seed: Seed
     batch_size: Count
-    eight_bits: Literal["cut", "round"] | None
+    eight_bits: EightBits | None
     resize: Resizing | None
 
     @property
@@ -65,7 +64,6 @@ class Generation:
             found.append(observe(network, images, self.batch_size).features)
             done += len(images)
             inputs.track(done, self.samples)
-        value = frechet_distance(target, torch.cat(found))
         protocol = {
             "latent": self.latent,
             "reference": self.reference,
@@ -75,9 +73,8 @@ class Generation:
             **network.protocol,
             **in_eight_bits(self.eight_bits),
         }
-        return SuiteResult(
-            (Measurement("fid", value, self.samples, "", protocol),), {"samples": picture(torch.cat(shown))}
-        )
+        fid = Measurement("fid", frechet_distance(target, torch.cat(found)), self.samples, "", protocol)
+        return SuiteResult((fid,), {"samples": picture(torch.cat(shown))})
 
     def _sampler(self, inputs: SuiteInputs) -> Callable[[int], Tensor]:
         """A function that generates the next ``n`` images."""

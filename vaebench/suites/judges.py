@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from vaebench.contracts import HasClasses, SuiteInputs
 from vaebench.errors import UserError
-from vaebench.metrics.features import (
-    WEIGHTS_SHA256,
-    as_float,
-    load_cifar10_resnet,
-    load_inception,
-)
+from vaebench.metrics.features import WEIGHTS_SHA256, load_cifar10_resnet, load_inception
 from vaebench.nn.pretrained import cifar_resnet
 from vaebench.nn.pretrained.inception import Resizing
 
-FEATURES = ("inception", "classifier", "cifar10_resnet")
+Features = Literal["inception", "classifier", "cifar10_resnet"]
 
 
 @dataclass(frozen=True)
@@ -28,77 +24,87 @@ class Activations:
 
     features: Tensor
     logits: Tensor
-    spatial: Tensor | None
+    spatial: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Judge:
-    """A network that was trained to classify. ``name``: in the suites' options; ``digest``: identifies its weights.
+    """A network that was trained to classify.
 
-    ``protocol``: what a measurement by it says of it; more than these two where it does not look as it usually does.
-    ``see``: float images ``[b c h w]`` in [0, 1] on any device -> all it has to say of them, in one pass.
+    ``protocol``: what a measurement says of it: its name in the suites' options, the digest of its weights, and how it
+    resizes where that is not as usual. ``see``: float images ``[b c h w]`` in [0, 1] on any device -> all it has to say
+    of them, in one pass.
     """
 
-    name: str
-    digest: str
+    protocol: Mapping[str, str]
     see: Callable[[Tensor], Activations]
-    resize: Resizing | None = None
-
-    @property
-    def protocol(self) -> dict[str, str]:
-        """Of what it sees; the same for real images and for made ones."""
-        unusual = {} if self.resize is None else {"resize": self.resize}
-        return {"features": self.name, "features_digest": self.digest, **unusual}
 
 
-def judge(features: str, inputs: SuiteInputs, resize: Resizing | None = None) -> Judge:
-    """The network of ``suite.features``, one of `FEATURES`, on ``inputs.device``.
+def judge(features: Features, inputs: SuiteInputs, resize: Resizing | None = None) -> Judge:
+    """The network of ``suite.features`` on ``inputs.device``.
 
     ``inception``: FID's network. ``classifier``: the bench's own, trained on this dataset. ``cifar10_resnet``: a
     published ResNet-20, for 32 x 32 colour images; no model here was trained against it. ``resize``: of Inception
-    (None: ``tensorflow``).
-
-    Raises:
-        UserError: its weights are missing or wrong, or the images are not what it judges.
+    (None: ``tensorflow``). Raises `UserError` if its weights are missing or wrong, or the images are not what it
+    judges.
     """
+    device, data = inputs.device, inputs.data
     if features == "inception":
-        return _inception(inputs.device, resize)
+        inception = load_inception(device, resize or "tensorflow")
+
+        def by_inception(x: Tensor) -> Activations:
+            found, spatial = inception.both(x.to(device))
+            return Activations(found, inception.logits(found), spatial)
+
+        resized = {} if resize is None else {"resize": resize}
+        return Judge({"features": features, "features_digest": WEIGHTS_SHA256, **resized}, by_inception)
     if features == "cifar10_resnet":
-        shape = tuple(getattr(inputs.data, "shape", ()))
+        shape = tuple(getattr(data, "shape", ()))
         if shape != cifar_resnet.INPUT_SHAPE:
-            wanted, found = ("x".join(map(str, sides)) for sides in (cifar_resnet.INPUT_SHAPE, shape))
+            wanted, given = ("x".join(map(str, sides)) for sides in (cifar_resnet.INPUT_SHAPE, shape))
             raise UserError(
-                f"suite.features=cifar10_resnet: it judges {wanted} images, those of {inputs.data.name} are {found}; "
+                f"suite.features=cifar10_resnet: it judges {wanted} images, those of {data.name} are {given}; "
                 "use classifier or inception"
             )
-        return _cifar10_resnet(inputs.device)
-    if isinstance(inputs.data, HasClasses) and inputs.data.classes < 2:
+        resnet = load_cifar10_resnet(device)
+
+        def by_resnet(x: Tensor) -> Activations:
+            found = resnet(x.to(device))
+            return Activations(found, resnet.logits(found))
+
+        return Judge({"features": features, "features_digest": cifar_resnet.WEIGHTS_SHA256}, by_resnet)
+    if isinstance(data, HasClasses) and data.classes < 2:
         raise UserError(
-            f"suite.features=classifier: {inputs.data.name} has no classes that one could be trained on; use inception"
+            f"suite.features=classifier: {data.name} has no classes that one could be trained on; use inception"
         )
-    assert inputs.classifier is not None, "the caller provides what needs_classifier asks for"
-    network, device = inputs.classifier, inputs.device
+    classifier = inputs.classifier
+    assert classifier is not None, "the caller provides what needs_classifier asks for"
 
-    def see(x: Tensor) -> Activations:
+    def by_classifier(x: Tensor) -> Activations:
         x = x.to(device)
-        return Activations(network.features(x), network.logits(x), None)
+        return Activations(classifier.features(x), classifier.logits(x))
 
-    return Judge(features, inputs.classifier_key, see)
+    return Judge({"features": features, "features_digest": inputs.classifier_key}, by_classifier)
 
 
+@torch.no_grad()
 def observe(judge: Judge, images: Tensor, batch_size: int) -> Activations:
     """What the judge sees in ``images``, a batch at a time, without gradients; on the CPU.
 
-    Args:
-        judge: from `judge`.
-        images: ``[n c h w]`` on any device: float in [0, 1], or uint8, which is brought to [0, 1] batch by batch.
-        batch_size: images at a time.
-
-    Raises:
-        UserError: images hold NaN or infinity.
+    ``images``: ``[n c h w]`` on any device: float in [0, 1], or uint8, which is brought to [0, 1] batch by batch.
+    Raises `UserError` if they hold NaN or infinity, which a network that cuts to 8 bits would turn into ordinary
+    pixels.
     """
-    with torch.no_grad():
-        return joined([_to_cpu(judge.see(as_float(batch))) for batch in images.split(batch_size)])
+    parts = []
+    for batch in images.split(batch_size):
+        if not batch.isfinite().all():
+            raise UserError(
+                "images hold NaN or infinity, so no features were extracted; their model has probably diverged"
+            )
+        found = judge.see(batch.float() / 255 if batch.dtype == torch.uint8 else batch)
+        spatial = None if found.spatial is None else found.spatial.float().cpu()
+        parts.append(Activations(found.features.float().cpu(), found.logits.float().cpu(), spatial))
+    return joined(parts)
 
 
 def joined(parts: Sequence[Activations]) -> Activations:
@@ -109,28 +115,3 @@ def joined(parts: Sequence[Activations]) -> Activations:
         torch.cat([part.logits for part in parts]),
         torch.cat(spatial) if spatial else None,
     )
-
-
-def _to_cpu(found: Activations) -> Activations:
-    spatial = None if found.spatial is None else found.spatial.float().cpu()
-    return Activations(found.features.float().cpu(), found.logits.float().cpu(), spatial)
-
-
-def _inception(device: torch.device, resize: Resizing | None) -> Judge:
-    network = load_inception(device, resize or "tensorflow")
-
-    def see(x: Tensor) -> Activations:
-        features, spatial = network.both(x.to(device))
-        return Activations(features, network.logits(features), spatial)
-
-    return Judge("inception", WEIGHTS_SHA256, see, resize)
-
-
-def _cifar10_resnet(device: torch.device) -> Judge:
-    network = load_cifar10_resnet(device)
-
-    def see(x: Tensor) -> Activations:
-        features = network(x.to(device))
-        return Activations(features, network.logits(features), None)
-
-    return Judge("cifar10_resnet", cifar_resnet.WEIGHTS_SHA256, see)

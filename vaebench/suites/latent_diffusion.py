@@ -13,13 +13,11 @@ from torch import Tensor
 from vaebench.config.signatures import AtLeast2, AtLeast10, Count, NonNegative, Positive, Seed, Share, require, whole
 from vaebench.contracts import Generates, Measurement, Sampling, SuiteInputs, SuiteResult
 from vaebench.metrics.frechet import frechet_distance
-from vaebench.metrics.inception_score import inception_score
-from vaebench.metrics.kid import kernel_distance
-from vaebench.metrics.manifold import precision_recall
+from vaebench.metrics.two_samples import inception_score, kernel_distance, precision_recall
 from vaebench.nn.pretrained.inception import Resizing
-from vaebench.suites.common import eight_bits, in_eight_bits, picture, seeded
-from vaebench.suites.judges import Activations, Judge, joined, judge, observe
-from vaebench.suites.references import RealImages, Split, StatisticsFile, check_statistics, enough_for_fid
+from vaebench.suites.common import EightBits, eight_bits, in_eight_bits, picture, seeded
+from vaebench.suites.judges import Activations, Features, Judge, joined, judge, observe
+from vaebench.suites.references import Split, StatisticsFile, enough_for_fid, stored_moments
 
 _SPLITS = 10  # of the inception score
 _SHOWN = 40
@@ -44,7 +42,7 @@ class LatentDiffusion:
 
     requires = (Generates,)
 
-    features: Literal["inception", "classifier", "cifar10_resnet"]
+    features: Features
     reference: Literal["test", "train", "file"]
     reference_file: str | None
     samples: AtLeast10
@@ -59,7 +57,7 @@ class LatentDiffusion:
     guidance_from: Share
     guidance_channels: Count | None
     batch_size: Count
-    eight_bits: Literal["cut", "round"] | None
+    eight_bits: EightBits | None
     resize: Resizing | None
 
     def __post_init__(self) -> None:
@@ -80,7 +78,7 @@ class LatentDiffusion:
         """Raise `UserError` for guidance or channels that this model has not, or a file that holds no statistics."""
         model.check(self.sampling)
         if self.reference_file is not None:
-            check_statistics(Path(self.reference_file).expanduser())
+            stored_moments(Path(self.reference_file).expanduser())
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``. Raises `UserError` for too few reference images, or what it cannot be asked for."""
@@ -101,15 +99,15 @@ class LatentDiffusion:
         if isinstance(real, StatisticsFile):
             known["reference_digest"] = real.digest
         compared = {**known, "reference_images": target.count or "unknown"}
+        fid, score = frechet_distance(target, fake.features), inception_score(fake.logits, splits=_SPLITS)
         found = [
-            Measurement("fid", frechet_distance(target, fake.features), self.samples, "", compared),
-            Measurement(
-                "is", inception_score(fake.logits, splits=_SPLITS), self.samples, "", {**drawn, "splits": _SPLITS}
-            ),
-            *self._spatial(real, fake, compared),
-            *self._of_single_images(real, fake, known, inputs.device),
+            Measurement("fid", fid, self.samples, "", compared),
+            Measurement("is", score, self.samples, "", {**drawn, "splits": _SPLITS}),
         ]
-        return SuiteResult(tuple(found), arrays)
+        if fake.spatial is not None and (spatial := real.spatial()) is not None:
+            sfid = frechet_distance(spatial, fake.spatial)
+            found.append(Measurement("sfid", sfid, self.samples, "", compared))
+        return SuiteResult((*found, *self._of_single_images(real, fake, known, inputs.device)), arrays)
 
     def _mistakes(self) -> Iterator[str | None]:
         """One line for each option that is at odds with another."""
@@ -117,19 +115,17 @@ class LatentDiffusion:
             if count is not None:
                 yield whole(f"suite.{name}", count, self.neighbours + 1, bound="more than suite.neighbours")
         if self.guidance_channels is not None and self.guidance == 1:
-            yield (
-                f"suite.guidance_channels={self.guidance_channels}: there is no guidance to have (suite.guidance=1); "
-                "leave it out"
-            )
-        if self.reference == "file" and self.reference_file is None:
+            channels = f"suite.guidance_channels={self.guidance_channels}"
+            yield f"{channels}: there is no guidance to have (suite.guidance=1); leave it out"
+        path = self.reference_file
+        if self.reference == "file" and path is None:
             yield "suite.reference=file: name it, suite.reference_file=PATH"
-        elif self.reference != "file" and self.reference_file is not None:
-            path = self.reference_file
+        elif self.reference != "file" and path is not None:
             yield f"suite.reference_file={path}: is read with suite.reference=file, not {self.reference}"
         elif self.reference == "file" and self.features != "inception":
             yield f"suite.features={self.features}: the statistics in a reference_file are of inception's features"
 
-    def _real(self, inputs: SuiteInputs, network: Judge) -> RealImages:
+    def _real(self, inputs: SuiteInputs, network: Judge) -> Split | StatisticsFile:
         if self.reference_file is not None:
             return StatisticsFile(Path(self.reference_file).expanduser(), inputs, network, self.batch_size)
         return Split(inputs, network, self.reference, self.batch_size, "latent_diffusion")
@@ -141,7 +137,8 @@ class LatentDiffusion:
         found, shown, done = [], [], 0
         for part in labels.split(self.batch_size):
             images = eight_bits(inputs.model.generate(part.to(inputs.device), random, self.sampling), self.eight_bits)
-            shown.append(images[: max(0, _SHOWN - done)].cpu())
+            if done < _SHOWN:
+                shown.append(images[: _SHOWN - done].cpu())
             found.append(observe(network, images, self.batch_size))
             done += len(part)
             inputs.track(done, self.samples)
@@ -156,21 +153,13 @@ class LatentDiffusion:
             return torch.randint(classes, (self.samples,), generator=random)
         return torch.arange(self.samples) % classes
 
-    def _spatial(self, real: RealImages, fake: Activations, protocol: dict[str, Any]) -> list[Measurement]:
-        target = None if fake.spatial is None else real.spatial()
-        if target is None:
-            return []
-        assert fake.spatial is not None, "there is a target only then"
-        return [Measurement("sfid", frechet_distance(target, fake.spatial), self.samples, "", protocol)]
-
     def _of_single_images(
-        self, real: RealImages, fake: Activations, protocol: dict[str, Any], device: torch.device
+        self, real: Split | StatisticsFile, fake: Activations, protocol: dict[str, Any], device: torch.device
     ) -> list[Measurement]:
         """What needs the features of single real images."""
-        reference = real.features(self.compared)
+        reference, samples = real.features(self.compared), fake.features[: self.compared]
         if reference is None:
             return []
-        samples = fake.features[: self.compared]
         place = device if device.type == "cuda" else torch.device("cpu")  # it is done in float64
         sides = reference.to(place), samples.to(place)
         precision, recall = precision_recall(*sides, neighbours=self.neighbours)

@@ -15,8 +15,7 @@ from torch import Tensor
 from vaebench.config.signatures import AtLeast2, Count, Positive, Seed
 from vaebench.contracts import Generates, Measurement, ModelsLatents, Sampling, SuiteInputs, SuiteResult
 from vaebench.metrics.frechet import frechet_distance, reference
-from vaebench.suites.common import batches, seeded
-from vaebench.suites.quality import image_data
+from vaebench.suites.common import batches, image_data, seeded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +54,12 @@ class LatentFit:
         """Measure ``inputs.model``."""
         data, random = image_data(inputs, "latent_fit"), seeded(self.seed)
         rows = torch.randperm(len(data.test_x), generator=random)[: self.images]
-        labels = data.test_y.cpu()[rows]
-        z = self._encoded(inputs, data.test_x[rows.to(data.test_x.device)], random)
+        z, labels = self._encoded(inputs, data.test_x, rows, random), data.test_y.cpu()[rows]
         target = reference(self._points(inputs, z))
         common = {"split": "test", "seed": self.seed, "normalised": "as the model's network sees them"}
         loss = {**common, "draws": self.draws, "times": "uniform", "weights": "averaged"}
         drawn = {
-            **{"sampler": self.sampling.sampler, "steps": self.sampling.steps, "shift": self.sampling.shift},
+            **{"sampler": self.sampler, "steps": self.steps, "shift": self.shift},
             **{"guidance": "none", "labels": "of the test images" if inputs.model.classes else "none"},
         }
         made = self._points(inputs, self._generated(inputs, labels, random))
@@ -71,7 +69,7 @@ class LatentFit:
         ]
         seen = torch.randperm(len(data), generator=random)[: len(z)]
         if len(seen) > 1:
-            own = self._encoded(inputs, data.train_x[seen.to(data.train_x.device)], random)
+            own = self._encoded(inputs, data.train_x, seen, random)
             distance = frechet_distance(target, self._points(inputs, own))
             lost = self._loss(inputs, own, data.train_y.cpu()[seen])
             found += [
@@ -80,11 +78,10 @@ class LatentFit:
             ]
         return SuiteResult(tuple(found))
 
-    def _encoded(self, inputs: SuiteInputs, images: Tensor, random: torch.Generator) -> Tensor:
-        """Raw latents on the CPU, float32 ``[n l h w]``, of ``images`` uint8 ``[n c h w]``."""
-        return torch.cat(
-            [inputs.model.encode_latents(x.to(inputs.device), random).cpu() for x in batches(images, self.batch_size)]
-        )
+    def _encoded(self, inputs: SuiteInputs, images: Tensor, rows: Tensor, random: torch.Generator) -> Tensor:
+        """Raw latents on the CPU, float32 ``[n l h w]``, of the ``rows`` of uint8 ``images``."""
+        some = batches(images[rows.to(images.device)], self.batch_size)
+        return torch.cat([inputs.model.encode_latents(x.to(inputs.device), random).cpu() for x in some])
 
     def _generated(self, inputs: SuiteInputs, labels: Tensor, random: torch.Generator) -> Tensor:
         """As many raw latents on the CPU as there are ``labels``."""
@@ -96,10 +93,8 @@ class LatentFit:
 
     def _points(self, inputs: SuiteInputs, z: Tensor) -> Tensor:
         """Raw latents in the network's units as vectors, on the CPU, ``[n d]``."""
-        parts = [
-            inputs.model.standardised(part.to(inputs.device)).flatten(1).cpu() for part in z.split(self.batch_size)
-        ]
-        return torch.cat(parts)
+        parts = z.split(self.batch_size)
+        return torch.cat([inputs.model.standardised(part.to(inputs.device)).flatten(1).cpu() for part in parts])
 
     def _loss(self, inputs: SuiteInputs, z: Tensor, labels: Tensor) -> float:
         """Of all latents with the same times and noises in each call, ``draws`` of each."""

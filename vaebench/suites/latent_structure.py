@@ -18,12 +18,15 @@ from torch import Tensor
 from vaebench.config.signatures import AtLeast10, Count, Seed, require, whole
 from vaebench.contracts import Encodes, Measurement, Normalised, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
-from vaebench.metrics.finite import require_finite
 from vaebench.metrics.frechet import frechet_distance, reference
-from vaebench.metrics.two_samples import maximum_mean_discrepancy, median_distance, sliced_wasserstein
+from vaebench.metrics.two_samples import (
+    maximum_mean_discrepancy,
+    median_distance,
+    require_finite,
+    sliced_wasserstein,
+)
 from vaebench.nn.sampling import own_draws
-from vaebench.suites.common import batches, seeded
-from vaebench.suites.quality import image_data
+from vaebench.suites.common import image_data, seeded, silhouette, walk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +87,9 @@ class LatentStructure:
             fitted = self._codes(inputs, data.train_x[train.to(data.train_x.device)])
             found.append(self._vote(fitted, data.train_y.cpu()[train], codes, labels))
         if 1 < len(labels[some].unique()) < len(some):
-            found.append(self._silhouette(codes[some], labels[some]))
+            protocol = {"split": "test", "groups": "classes", "distance": "euclidean", "seed": self.seed}
+            value = silhouette(codes[some], labels[some])
+            found.append(Measurement("silhouette", value, len(some), "", protocol))
         codes = _in_units_of(inputs.model, codes)
         if inputs.reference is None:
             return SuiteResult(tuple(found), self._picture(codes[shown], labels[shown]))
@@ -95,11 +100,8 @@ class LatentStructure:
 
     def _codes(self, inputs: SuiteInputs, images: Tensor) -> Tensor:
         """Flattened codes float32 ``[n d]``, on the CPU, of ``images`` uint8 ``[n c h w]``."""
-        found = []
-        for x in batches(images, self.batch_size):
-            found.append(inputs.model.encode(x.to(inputs.device)).flatten(1).float().cpu())
-            inputs.track(sum(map(len, found)), len(images))
-        codes = torch.cat(found)
+        found = walk(inputs, images, self.batch_size)
+        codes = torch.cat([inputs.model.encode(x).flatten(1).float().cpu() for x in found])
         require_finite(codes, "latents")
         return codes
 
@@ -114,13 +116,6 @@ class LatentStructure:
             **{"distance": "euclidean", "weights": "uniform", "seed": self.seed},
         }
         return Measurement("knn", float(votes.score(codes.numpy(), labels.numpy())), len(codes), "", protocol)
-
-    def _silhouette(self, codes: Tensor, labels: Tensor) -> Measurement:
-        from sklearn.metrics import silhouette_score
-
-        protocol = {"split": "test", "groups": "classes", "distance": "euclidean", "seed": self.seed}
-        value = float(silhouette_score(codes.numpy(), labels.numpy()))
-        return Measurement("silhouette", value, len(codes), "", protocol)
 
     def _reference(self, inputs: SuiteInputs, width: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """Samples of the law in the model's units, float32 ``[m d]``, in random order, and their labels."""

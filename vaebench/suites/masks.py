@@ -11,8 +11,7 @@ from vaebench.config.signatures import Count
 from vaebench.contracts import MasksLatents, Measurement, Reconstructs, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
 from vaebench.metrics.image import mean_psnr, mse_per_image
-from vaebench.suites.common import batches
-from vaebench.suites.quality import image_data
+from vaebench.suites.common import batches, image_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +36,13 @@ class Masks:
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``."""
         model, images = inputs.model, image_data(inputs, "masks").test_x
-        ema = model.ema_mask()
-        measurements = []
+        ema, found = model.ema_mask(), list[Measurement]()
         for size in self.batch_sizes:
             used = images[: size * self.max_batches]
-            overlaps = []
-            for x in batches(used, size):
-                mask = model.batch_mask(x)
-                overlaps.append((mask & ema).sum() / (mask | ema).sum())
-            value = float(torch.stack(overlaps).double().mean())
-            protocol = {"batch_size": size, "batches": len(overlaps), "split": "test"}
-            measurements.append(Measurement(f"jaccard@{size}", value, len(used), "", protocol))
+            masks = [model.batch_mask(x) for x in batches(used, size)]
+            overlaps = torch.stack([(mask & ema).sum() / (mask | ema).sum() for mask in masks])
+            protocol = {"batch_size": size, "batches": len(masks), "split": "test"}
+            found.append(Measurement(f"jaccard@{size}", float(overlaps.double().mean()), len(used), "", protocol))
         used = images[: self.psnr_batch * self.max_batches]
         for name in ("batch_mask", "ema_mask"):
             errors = []
@@ -56,6 +51,6 @@ class Masks:
                 errors.append(mse_per_image(x, model.decode(model.encode_masked(x, mask))))
             value, exact = mean_psnr(torch.cat(errors))
             protocol = {"batch_size": self.psnr_batch, "average": "images", "split": "test", **exact}
-            measurements.append(Measurement(f"psnr@{name}", value, len(used), "dB", protocol))
+            found.append(Measurement(f"psnr@{name}", value, len(used), "dB", protocol))
         arrays = {"importance": model.importance_ema().cpu().numpy(), "mask": ema.cpu().numpy()}
-        return SuiteResult(tuple(measurements), arrays)
+        return SuiteResult(tuple(found), arrays)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vaebench.config.signatures import Count, NonNegative, Seed
 from vaebench.contracts import Measurement, Reconstructs, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
-from vaebench.suites.common import batches, one_per_class, picture, seeded
-from vaebench.suites.quality import image_data
+from vaebench.suites.common import batches, image_data, one_per_class, picture, seeded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +48,7 @@ class Noise:
             )
         assert classifier is not None, "the caller provides what needs_classifier asks for"
         random = seeded(self.noise_seed)
-        names = [f"{sigma:g}" for sigma in self.sigmas]
-        right: dict[str, float] = dict.fromkeys([*names, "clean", "classifier"], 0)
+        right: dict[str, float] = dict.fromkeys([*(f"{sigma:g}" for sigma in self.sigmas), "clean", "classifier"], 0)
         shown: dict[str, list[Tensor]] = {}
         rows, start = one_per_class(data), 0
         for x in batches(data.test_x, self.batch_size):
@@ -60,32 +58,22 @@ class Noise:
             right["classifier"] += _right(classifier, x, labels)
             right["clean"] += _right(classifier, model.decode(model.encode(x)), labels)
             shown.setdefault("inputs", []).append(x[mine])
-            for name, sigma in zip(names, self.sigmas, strict=True):
+            for sigma in self.sigmas:
                 noisy = x + sigma * noise
                 noisy = noisy.clamp(0, 1) if self.clip else noisy
                 y = model.decode(model.encode(noisy))
-                right[name] += _right(classifier, y, labels)
-                shown.setdefault(f"noisy@{name}", []).append(noisy[mine])
-                shown.setdefault(f"reconstructions@{name}", []).append(y[mine])
+                right[f"{sigma:g}"] += _right(classifier, y, labels)
+                shown.setdefault(f"noisy@{sigma:g}", []).append(noisy[mine])
+                shown.setdefault(f"reconstructions@{sigma:g}", []).append(y[mine])
             start += len(x)
             inputs.track(start, len(data.test_x))
-        protocol = {
-            "clip": self.clip,
-            "noise_seed": self.noise_seed,
-            "classifier": inputs.classifier_key,
-            "split": "test",
-        }
-        measurements = tuple(
-            Measurement(f"accuracy@{name}", count / start, start, "", protocol) for name, count in right.items()
-        )
-        return SuiteResult(measurements, {name: _stack(parts) for name, parts in shown.items()})
+        protocol: dict[str, Any] = {"clip": self.clip, "noise_seed": self.noise_seed}
+        protocol |= {"classifier": inputs.classifier_key, "split": "test"}
+        found = [Measurement(f"accuracy@{name}", count / start, start, "", protocol) for name, count in right.items()]
+        return SuiteResult(tuple(found), {name: picture(torch.cat(parts)) for name, parts in shown.items()})
 
 
-def _right(classifier, x: Tensor, labels: Tensor) -> float:  # type: ignore[no-untyped-def]
+def _right(classifier: Any, x: Tensor, labels: Tensor) -> float:
     """How many of the images are classified as their label; NaN if one is no image: argmax would make a class of it."""
     logits = classifier.logits(x)
     return int((logits.argmax(1) == labels).sum()) if logits.isfinite().all() else math.nan
-
-
-def _stack(parts: list[Tensor]) -> np.ndarray:
-    return picture(torch.cat(parts))

@@ -53,9 +53,8 @@ class Points:
         return SuiteResult(tuple(measured), arrays)
 
     def _compared(self, points: Tensor, reference: Tensor) -> dict[str, float]:
-        distance = sliced_wasserstein(points, reference, projections=self.projections, seed=self.seed)
         return {
-            "sliced_wasserstein": distance,
+            "sliced_wasserstein": sliced_wasserstein(points, reference, projections=self.projections, seed=self.seed),
             "coverage": share_near(reference, points, radius=self.radius),
             "precision": share_near(points, reference, radius=self.radius),
             "std_x": float(points[:, 0].std(correction=0)),

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vaebench.contracts import Measurement, SuiteInputs
+from vaebench.contracts import Measurement
 from vaebench.data.images import ImageData
-from vaebench.errors import UserError
 from vaebench.metrics.image import mean_psnr, mse_per_image, ssim_per_image
 from vaebench.nn.pretrained import lpips
-from vaebench.suites.common import eight_bits, in_eight_bits
+from vaebench.suites.common import EightBits, eight_bits, in_eight_bits
 
-SMALLEST_SSIM_SIDE = 11  # pixels: its window
+_SIDE = 11  # pixels: SSIM's window
+_WINDOW = {"window": f"gaussian {_SIDE}x{_SIDE}"}
 _PROTOCOLS: dict[str, dict[str, Any]] = {
     "l1": {"data_range": 1},
-    "ssim_valid": {"data_range": 1, "border": "valid", "window": "gaussian 11x11"},
-    "ssim_reflect": {"data_range": 1, "border": "reflect", "window": "gaussian 11x11"},
+    "ssim_valid": {"data_range": 1, "border": "valid", **_WINDOW},
+    "ssim_reflect": {"data_range": 1, "border": "reflect", **_WINDOW},
     "lpips": {"network": "vgg"},
 }
 
@@ -31,24 +31,19 @@ class ImageQuality:
     window, and everything where a reconstruction holds NaN or infinity: no mean over the others stands for the model.
     """
 
-    def __init__(self, *, perceptual: lpips.LPIPS | None, stored: Literal["cut", "round"] | None = None) -> None:
+    def __init__(self, *, perceptual: lpips.LPIPS | None, stored: EightBits | None = None) -> None:
         self.perceptual = perceptual
         self.stored = stored
         self.left_out: dict[str, str] = {}
         self._values: dict[str, list[Tensor]] = {}
-        self._count = self._diverged = 0
-
-    def __len__(self) -> int:
-        """How many images there are so far."""
-        return self._count
+        self._diverged = 0
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """A batch of images ``[b c h w]`` in [0, 1] and their reconstructions."""
         self._diverged += int((~y.isfinite()).flatten(1).any(1).sum())
         found = {"mse": mse_per_image(x, eight_bits(y, self.stored)), "l1": (x - y).abs().mean((1, 2, 3))}
-        if min(x.shape[2:]) < SMALLEST_SSIM_SIDE:
-            side = SMALLEST_SSIM_SIDE
-            why = f"its window needs {side}x{side} pixels, the images have {x.shape[2]}x{x.shape[3]}"
+        if min(x.shape[2:]) < _SIDE:
+            why = f"its window needs {_SIDE}x{_SIDE} pixels, the images have {x.shape[2]}x{x.shape[3]}"
             self.left_out = dict.fromkeys(("ssim_valid", "ssim_reflect"), why)
         else:
             found["ssim_valid"] = ssim_per_image(x, y, border="valid")
@@ -57,7 +52,6 @@ class ImageQuality:
             found["lpips"] = self.perceptual(x, y.clamp(0, 1))
         for name, values in found.items():
             self._values.setdefault(name, []).append(values)
-        self._count += len(x)
 
     def measurements(self) -> tuple[Measurement, ...]:
         """Means over images, data range 1: squared error, PSNR (also of the set), L1, SSIM by border rule, LPIPS.
@@ -65,8 +59,9 @@ class ImageQuality:
         What is not among them is in `left_out`.
         """
         found = {name: torch.cat(values).double() for name, values in self._values.items()}
+        count = len(found["mse"])
         if self._diverged:
-            why = f"{self._diverged} of {self._count} reconstructions hold NaN or infinity; the model has diverged"
+            why = f"{self._diverged} of {count} reconstructions hold NaN or infinity; the model has diverged"
             self.left_out |= dict.fromkeys(("psnr", "psnr_set", *found), why)
             return ()
         errors = found.pop("mse")
@@ -78,10 +73,9 @@ class ImageQuality:
             "psnr": (psnr, "dB", {**pixels, "average": "images", **exact}),
             "psnr_set": (of_set, "dB", {**pixels, "average": "set", **(exact if none_differs else {})}),
         }
-        for name, each in found.items():
-            values[name] = (float(each.mean()), "", _PROTOCOLS[name])
+        values |= {name: (float(each.mean()), "", _PROTOCOLS[name]) for name, each in found.items()}
         return tuple(
-            Measurement(name, value, len(errors), unit, {"split": "test", **protocol})
+            Measurement(name, value, count, unit, {"split": "test", **protocol})
             for name, (value, unit, protocol) in values.items()
         )
 
@@ -91,10 +85,3 @@ def perceptual_distance(data: ImageData, device: torch.device) -> lpips.LPIPS | 
     if min(data.shape[1:]) < lpips.SMALLEST_SIDE or not lpips.available():
         return None
     return lpips.load().to(device)
-
-
-def image_data(inputs: SuiteInputs, suite: str) -> ImageData:
-    """The data of a suite that works on images only. Raises `UserError` if it is none."""
-    if isinstance(inputs.data, ImageData):
-        return inputs.data
-    raise UserError(f"suite {suite} needs images, {inputs.data.name} holds audio; use suite=tokens")

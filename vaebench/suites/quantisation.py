@@ -15,7 +15,7 @@ from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics.image import mse_per_image, psnr_from_mse
 from vaebench.metrics.speech import log_spectral_distance
-from vaebench.suites.common import batches
+from vaebench.suites.common import walk
 from vaebench.suites.tokens import own_front
 
 
@@ -39,17 +39,18 @@ class Quantisation:
         """Measure ``inputs.model``. Raises `UserError` for audio that is not decoded by way of spectra."""
         data, spread = inputs.data, Spread()
         if isinstance(data, AudioData):
-            name, unit, change, coded, continuous = "lsd", "dB", "lsd_gained", *_audio(inputs, data, spread)
+            name, change = "lsd", "lsd_gained"
+            coded, continuous = _audio(inputs, data, spread)
         else:
-            found = _images(inputs, data, spread, self.batch_size)
-            name, unit, change, coded, continuous = "psnr", "dB", "psnr_lost", *found
+            name, change = "psnr", "psnr_lost"
+            coded, continuous = _images(inputs, data, spread, self.batch_size)
         with_codes, without = (float(values.double().mean()) for values in (coded, continuous))
         lost = with_codes - without if name == "lsd" else without - with_codes
         common: dict[str, Any] = {"split": "test", "average": "items", "codebook_size": inputs.model.codebook_size}
         exact = [int(items.isposinf().sum()) for items in (coded, continuous)]  # PSNR of an exact image
         values = {name: (with_codes, exact[0]), f"{name}_continuous": (without, exact[1]), change: (lost, sum(exact))}
         measured = [
-            Measurement(key, value, len(coded), unit, {**common, **({"infinite": n} if n else {})})
+            Measurement(key, value, len(coded), "dB", {**common, **({"infinite": n} if n else {})})
             for key, (value, n) in values.items()
         ]
         return SuiteResult((*measured, Measurement("error", spread.error(), spread.count, "", common)))
@@ -61,8 +62,8 @@ class Spread:
     def __init__(self) -> None:
         self.count = 0
         self._errors = torch.zeros((), dtype=torch.float64)
-        self._sum: Tensor | None = None
         self._squares = torch.zeros((), dtype=torch.float64)
+        self._sum = torch.zeros((), dtype=torch.float64)  # of each dimension, once there is something
 
     def add(self, codes: Tensor, latents: Tensor) -> None:
         """Both ``[b d *grid]``."""
@@ -70,46 +71,39 @@ class Spread:
         self.count += len(z)
         self._errors += (q - z).square().sum()
         self._squares += z.square().sum()
-        self._sum = z.sum(0) if self._sum is None else self._sum + z.sum(0)
+        self._sum = self._sum + z.sum(0)
 
     def error(self) -> float:
         """Root of (sum |q - z|^2 / sum |z - mean z|^2); 0 where the latents do not differ at all."""
-        assert self._sum is not None, "something was added"
         around = self._squares - self._sum.square().sum() / self.count
         return 0.0 if around <= 0 else float((self._errors / around).sqrt())
 
 
 def _images(inputs: SuiteInputs, data: ImageData, spread: Spread, batch_size: int) -> tuple[Tensor, Tensor]:
     """PSNR of each test image with codes and without."""
-    model = inputs.model
-    errors: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for chunk in batches(data.test_x, batch_size):
-        x = chunk.to(inputs.device)
+    model, errors = inputs.model, list[Tensor]()
+    for x in walk(inputs, data.test_x, batch_size):
         both = model.encode_both(x)
         spread.add(*both)
-        for found, z in zip(errors, both, strict=True):
-            found.append(mse_per_image(x, model.decode(z)))
-        inputs.track(sum(map(len, errors[0])), len(data.test_x))
-    coded, continuous = (psnr_from_mse(torch.cat(found).double()) for found in errors)
+        errors.append(torch.stack([mse_per_image(x, model.decode(z)) for z in both]))
+    coded, continuous = (psnr_from_mse(each.double()) for each in torch.cat(errors, 1))
     return coded, continuous
 
 
 def _audio(inputs: SuiteInputs, data: AudioData, spread: Spread) -> tuple[Tensor, Tensor]:
     """Log-spectral distance of each test clip with codes and without, from spectra without any code in their way."""
     model, front = inputs.model, None
-    distances: tuple[list[float], list[float]] = ([], [])
+    distances = []
     for row in range(len(data.test)):
         x = data.test.item(row)[None].to(inputs.device)
         both = model.encode_both(x)
         spread.add(*both)
-        for found, z in zip(distances, both, strict=True):
-            decoded = model.decode_log_mel(z)
-            if decoded is None:
-                raise UserError(
-                    "suite quantisation: audio needs a decoder of spectra, autoencoder@model.autoencoder=mel"
-                )
-            front = front or own_front(model)
-            found.append(float(log_spectral_distance(front(x).cpu(), decoded.cpu())))
+        decoded = [model.decode_log_mel(z) for z in both]
+        if any(one is None for one in decoded):
+            raise UserError("suite quantisation: audio needs a decoder of spectra, autoencoder@model.autoencoder=mel")
+        front = front or own_front(model)
+        log_mel = front(x).cpu()
+        distances.append([float(log_spectral_distance(log_mel, one.cpu())) for one in decoded])
         inputs.track(row + 1, len(data.test))
-    coded, continuous = (torch.tensor(found) for found in distances)
+    coded, continuous = torch.tensor(distances).T
     return coded, continuous

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from vaebench.config.signatures import Count
 from vaebench.contracts import Reconstructs, SuiteInputs, SuiteResult
-from vaebench.suites.common import batches, one_per_class, picture
-from vaebench.suites.quality import ImageQuality, image_data, perceptual_distance
+from vaebench.suites.common import EightBits, image_data, one_per_class, reconstructed, walk
+from vaebench.suites.quality import ImageQuality, perceptual_distance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,18 +26,14 @@ class Reconstruction:
     needs_classifier = False
 
     batch_size: Count
-    eight_bits: Literal["cut", "round"] | None
+    eight_bits: EightBits | None
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``."""
         model, data = inputs.model, image_data(inputs, "reconstruction")
-        images = data.test_x
         quality = ImageQuality(perceptual=perceptual_distance(data, inputs.device), stored=self.eight_bits)
-        for chunk in batches(images, self.batch_size):
-            x = chunk.to(inputs.device)
+        for x in walk(inputs, data.test_x, self.batch_size):
             quality.add(x, model.decode(model.encode(x)))
-            inputs.track(len(quality), len(images))
-        rows = one_per_class(data)
-        shown = images[rows.to(images.device)].float().div(255).to(inputs.device)
-        arrays = {"inputs": picture(shown), "reconstructions": picture(model.decode(model.encode(shown)))}
-        return SuiteResult(quality.measurements(), arrays, quality.left_out)
+        return SuiteResult(
+            quality.measurements(), reconstructed(inputs, data.test_x, one_per_class(data)), quality.left_out
+        )

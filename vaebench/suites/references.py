@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,21 +19,8 @@ from vaebench.errors import UserError
 from vaebench.metrics.frechet import Moments, Reference, read_tensors, reference, write_tensors
 from vaebench.nn.pretrained.inception import FEATURES, SPATIAL_FEATURES
 from vaebench.nn.sampling import spread
+from vaebench.suites.common import image_data
 from vaebench.suites.judges import Activations, Judge, observe
-from vaebench.suites.quality import image_data
-
-
-class RealImages(Protocol):
-    """What both kinds of reference give; None where they have it not."""
-
-    def statistics(self) -> Reference:
-        """Of the judge's features: the real side of a FID."""
-
-    def spatial(self) -> Reference | None:
-        """Of sFID's features."""
-
-    def features(self, most: int | None) -> Tensor | None:
-        """Of single images, float32 ``[n d]``: of ``most`` evenly spread ones, or (None) of all."""
 
 
 # The real images are the same for all models, and 10,000 of them take Inception half an hour on a CPU core. So what was
@@ -51,31 +38,26 @@ class Split:
         data = image_data(inputs, suite)
         self._images = data.test_x if split == "test" else data.train_x
         self._judge, self._batch_size, self._cache = judge, batch_size, inputs.cache
-        self._facts = {
-            "form": 1,
-            "dataset": data.digest,
-            "split": split,
-            **judge.protocol,
-        }
+        self._facts = {"form": 1, "dataset": data.digest, "split": split, **judge.protocol}
 
     def statistics(self) -> Reference:
         """Of the judge's features: the real side of a FID."""
-        return self._reference(self._facts, lambda seen: seen.features)
+        return self._reference({}, lambda seen: seen.features)
 
     def spatial(self) -> Reference | None:
         """Of sFID's features; None of a judge that has none."""
-        if self._judge.name != "inception":
+        if self._judge.protocol["features"] != "inception":
             return None
-        return self._reference({**self._facts, "layer": "spatial"}, lambda seen: seen.spatial)
+        return self._reference({"layer": "spatial"}, lambda seen: seen.spatial)
 
     def features(self, most: int | None) -> Tensor:
-        """``[n d]`` of ``most`` evenly spread images; None: of all."""
-        rows = spread(len(self._images), len(self._images) if most is None else most, torch.device("cpu"))
+        """Of single images, float32 ``[n d]``: of ``most`` evenly spread ones; None: of all."""
+        rows = _rows(len(self._images), most)
         path = _place(self._cache, "features", {**self._facts, "rows": len(rows)})
         return _kept(path, lambda: self._seen.features[rows])
 
-    def _reference(self, facts: dict[str, Any], part: Callable[[Activations], Tensor | None]) -> Reference:
-        path = _place(self._cache, "reference", facts)
+    def _reference(self, layer: dict[str, str], part: Callable[[Activations], Tensor | None]) -> Reference:
+        path = _place(self._cache, "reference", {**self._facts, **layer})
         if path.exists():
             return Reference.load(path)
         features = part(self._seen)
@@ -94,21 +76,19 @@ class StatisticsFile:
     """Statistics of Inception's features in an npz file: ``mu`` and ``sigma`` (pytorch-fid's and ADM's names).
 
     ``mu_s`` and ``sigma_s`` of sFID's features and images ``arr_0`` (uint8 ``[n h w c]``) where there are some: ADM's
-    files have both. How many images the statistics are of is not in such a file.
-
-    Raises:
-        UserError: the file is missing, or holds no such statistics.
+    files have both. How many images the statistics are of is not in such a file. Raises `UserError` if the file is
+    missing, or holds no such statistics.
     """
 
     def __init__(self, path: Path, inputs: SuiteInputs, judge: Judge, batch_size: int) -> None:
         self._path, self._judge, self._batch_size, self._cache = path, judge, batch_size, inputs.cache
-        check_statistics(path)
+        self._moments = stored_moments(path)
         with path.open("rb") as file:
             self.digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
     def statistics(self) -> Reference:
         """Of Inception's pooled features."""
-        return reference(_checked_moments(self._path))
+        return reference(self._moments)
 
     def spatial(self) -> Reference | None:
         """Of sFID's features, if the file has them."""
@@ -116,7 +96,7 @@ class StatisticsFile:
         return None if found is None else reference(found)
 
     def features(self, most: int | None) -> Tensor | None:
-        """``[n d]`` of the file's images, if it has some: of ``most`` evenly spread ones, or (None) of all."""
+        """As `Split.features`, of the file's images, if it has some."""
         images = _read(self._path, "arr_0")
         if images is None:
             return None
@@ -125,7 +105,7 @@ class StatisticsFile:
                 f"suite.reference_file={self._path}: arr_0 is {images.dtype} {list(images.shape)}, not images uint8 "
                 "[n h w c]"
             )
-        rows = spread(len(images), len(images) if most is None else most, torch.device("cpu"))
+        rows = _rows(len(images), most)
         looks = {name: value for name, value in self._judge.protocol.items() if name != "features"}
         facts = {"form": 1, "file": self.digest, **looks, "rows": len(rows)}
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
@@ -133,14 +113,10 @@ class StatisticsFile:
         return _kept(path, lambda: observe(self._judge, pixels[rows], self._batch_size).features)
 
 
-def check_statistics(path: Path) -> None:
-    """Raise `UserError` if ``path`` is no file with a mean and a covariance of Inception's features."""
+def stored_moments(path: Path) -> Moments:
+    """Mean and covariance of Inception's features in the file ``path``. Raises `UserError` if it holds none."""
     if not path.is_file():
         raise UserError(f"suite.reference_file={path}: there is no such file")
-    _checked_moments(path)
-
-
-def _checked_moments(path: Path) -> Moments:
     found = _moments(path, "mu", "sigma", FEATURES)
     if found is None:
         raise UserError(f"suite.reference_file={path}: it has no mu and sigma")
@@ -179,6 +155,10 @@ def enough_for_fid(found: Reference) -> None:
             f"{width + 1}: take more images (another dataset; suite.reference=train where the suite has it) or fewer "
             "features (suite.features=classifier)"
         )
+
+
+def _rows(count: int, most: int | None) -> Tensor:
+    return spread(count, count if most is None else most, torch.device("cpu"))
 
 
 def _place(cache: Path, kind: str, facts: dict[str, Any]) -> Path:

@@ -12,7 +12,7 @@ from annotated_types import Interval
 
 from vaebench.config.signatures import Count, NonNegative, Seed
 from vaebench.contracts import AnswerInputs, Measurement, ScoresCandidates, SuiteResult
-from vaebench.metrics import association, selection
+from vaebench.metrics import selection
 from vaebench.metrics.selection import Rule, accuracy
 from vaebench.suites.candidates import Candidates, Scored, cosines, graded, offer, posterior_means, score
 
@@ -92,11 +92,21 @@ class Selection:
         if scored is not None:
             right, _ = graded(grades, grades.scorers[0], offered.rows)
             arrays |= _histograms(scored, right)
-            if "entropy" in scored.scores and scored.kl is not None and scored.active is not None:
+            if "entropy" in scored.scores and scored.posterior is not None:
                 picks = selection.lowest(scored.scores["entropy"], self.tie)
-                found += _health(scored.scores["entropy"], scored.kl, scored.active, offered, picks, self.tie)
+                found += _health(scored.scores["entropy"], *scored.posterior, offered, picks, self.tie)
                 arrays |= _picks(offered, picks) | self._plane(inputs, offered, right)
-        protocol = self._protocol(offered, len(inputs.models) if judged else 0)
+        few = len(offered.sources) <= 4
+        protocol = {
+            "k": offered.k,
+            "recorded": offered.recorded,
+            "answers": ", ".join(offered.sources) if few else f"{len(offered.sources)} sources",
+            "tie": self.tie,
+            "shuffle": self.shuffle,
+            "order_seed": self.order_seed,
+            "bootstrap": self.bootstrap,
+            "seeds": len(inputs.models) if judged else 0,
+        }
         return SuiteResult(tuple(self._measured(found, len(offered.problem), protocol)), arrays)
 
     def _measured(
@@ -124,19 +134,6 @@ class Selection:
                 high,
                 tuple(map(float, of_seeds)),
             )
-
-    def _protocol(self, offered: Candidates, models: int) -> dict[str, object]:
-        few = len(offered.sources) <= 4
-        return {
-            "k": offered.k,
-            "recorded": offered.recorded,
-            "answers": ", ".join(offered.sources) if few else f"{len(offered.sources)} sources",
-            "tie": self.tie,
-            "shuffle": self.shuffle,
-            "order_seed": self.order_seed,
-            "bootstrap": self.bootstrap,
-            "seeds": models,
-        }
 
     def _curves(self, rules: Mapping[str, Rule], right: np.ndarray, seeds: int) -> dict[str, np.ndarray]:
         """``k_values`` ``[m]``; by selector the accuracy in percent ``[m]`` and its interval (``.low``, ``.high``)."""
@@ -225,9 +222,9 @@ def _accuracies(
 def _correlations(scored: Scored, offered: Candidates, right: np.ndarray, tie: float, version: str) -> Iterator[_Found]:
     """What each score goes along with."""
     for name, values in scored.scores.items():
-        yield _Found(f"correlation.{name}", association.somers_d(values, right, tie), "", version)
-        yield _Found(f"pooled_correlation.{name}", association.pooled(values, right), "", version)
-        yield _Found(f"length_correlation.{name}", association.within_question(values, offered.length, tie), "", "")
+        yield _Found(f"correlation.{name}", selection.somers_d(values, right, tie), "", version)
+        yield _Found(f"pooled_correlation.{name}", selection.pooled(values, right), "", version)
+        yield _Found(f"length_correlation.{name}", selection.within_question(values, offered.length, tie), "", "")
 
 
 def _health(

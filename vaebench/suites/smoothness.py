@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,10 +16,19 @@ from vaebench.errors import UserError
 from vaebench.metrics.frechet import frechet_distance
 from vaebench.metrics.image import mean_psnr, mse_per_image
 from vaebench.nn.pretrained.inception import Resizing
-from vaebench.suites.common import batches, eight_bits, in_eight_bits, picture, seeded, some_of_each
-from vaebench.suites.judges import Judge, joined, judge, observe
-from vaebench.suites.latents import Latents, latents_of
-from vaebench.suites.quality import image_data
+from vaebench.suites.common import (
+    EightBits,
+    Latents,
+    batches,
+    eight_bits,
+    image_data,
+    in_eight_bits,
+    latents_of,
+    picture,
+    seeded,
+    some_of_each,
+)
+from vaebench.suites.judges import Features, Judge, judge, observe
 from vaebench.suites.references import Split, enough_for_fid
 
 _SHOWN = 10
@@ -46,11 +54,11 @@ class Smoothness:
 
     requires = (GivesLatents,)
 
-    features: Literal["inception", "classifier", "cifar10_resnet"]
+    features: Features
     epsilons: Sequence[NonNegative]
     noise_seed: Seed
     batch_size: Count
-    eight_bits: Literal["cut", "round"] | None
+    eight_bits: EightBits | None
     resize: Resizing | None
 
     def __post_init__(self) -> None:
@@ -78,12 +86,12 @@ class Smoothness:
         for index, eps in enumerate(self.epsilons):
             seen, errors, shown, done = [], [], [], 0
             for x, y in zip(batches(images, self.batch_size), self._decoded(inputs, latents, eps), strict=True):
-                seen.append(observe(network, y, self.batch_size))
+                seen.append(observe(network, y, self.batch_size).features)
                 errors.append(mse_per_image(x.to(inputs.device), y).cpu())
                 shown.append(y.cpu()[rows[(rows >= done) & (rows < done + len(x))] - done])
                 done += len(x)
                 inputs.track(index * len(images) + done, len(self.epsilons) * len(images))
-            rfid[eps] = frechet_distance(target, joined(seen).features)
+            rfid[eps] = frechet_distance(target, torch.cat(seen))
             psnr[eps] = mean_psnr(torch.cat(errors))
             arrays[f"at_{eps:g}"] = picture(torch.cat(shown))
         return SuiteResult(tuple(self._measurements(rfid, psnr, len(images), network)), arrays)

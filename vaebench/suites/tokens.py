@@ -19,7 +19,7 @@ from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics import codebook, speech
 from vaebench.nn.audio.mel import LogMel
-from vaebench.suites.common import batches, picture, some_of_each
+from vaebench.suites.common import reconstructed, some_of_each, walk
 from vaebench.suites.quality import ImageQuality, perceptual_distance
 
 _PICTURES = 8
@@ -74,19 +74,15 @@ class Tokens:
         return self._audio(inputs, data) if isinstance(data, AudioData) else self._images(inputs, data)
 
     def _images(self, inputs: SuiteInputs, data: ImageData) -> SuiteResult:
-        model, images = inputs.model, data.test_x
+        model = inputs.model
         quality = ImageQuality(perceptual=perceptual_distance(data, inputs.device))
         counts = torch.zeros(model.codebook_size, dtype=torch.int64)
-        for chunk in batches(images, self.batch_size):
-            x = chunk.to(inputs.device)
+        for x in walk(inputs, data.test_x, self.batch_size):
             indices = model.tokenize(x)
             counts += codebook.code_counts(indices, model.codebook_size)
-            y = model.detokenize(indices)
-            quality.add(x, y)
-            inputs.track(len(quality), len(images))
+            quality.add(x, model.detokenize(indices))
         found = (*_codes(counts, model), *quality.measurements())
-        shown = images[some_of_each(data.test_y, _PICTURES).to(images.device)].float().div(255).to(inputs.device)
-        arrays = {"inputs": picture(shown), "reconstructions": picture(model.decode(model.encode(shown)))}
+        arrays = reconstructed(inputs, data.test_x, some_of_each(data.test_y, _PICTURES))
         return SuiteResult(found, {**arrays, "code_counts": counts.numpy()}, quality.left_out)
 
     def _audio(self, inputs: SuiteInputs, data: AudioData) -> SuiteResult:
@@ -100,7 +96,7 @@ class Tokens:
             x = data.test.item(row)[None].to(inputs.device)
             counts += codebook.code_counts(model.tokenize(x), model.codebook_size)
             z = model.encode(x)
-            y = _as_long(model.decode(z), x)
+            y = _as_long(model.decode(z), x.shape[-1])
             log_mel = model.decode_log_mel(z) if isinstance(model, DecodesLogMel) else None
             decodes_mel = log_mel is not None
             if front is None:
@@ -150,25 +146,21 @@ class Tokens:
             there = [value for value in clips if value is not None]
             if there:
                 protocol = {**common, **own.get(name, {}), "left_out": len(clips) - len(there)}
-                mean = float(np.mean(np.array(there, dtype=np.float64)))
-                measured.append(Measurement(name, mean, len(there), units.get(name, ""), protocol))
+                measured.append(Measurement(name, float(np.mean(there)), len(there), units.get(name, ""), protocol))
         return measured
 
     def _front(self, rate: int) -> LogMel:
         """The spectra of the suite's own options at this sample rate."""
-        n_fft = 2 * round(self.window * rate / 2)
+        n_fft, hop = 2 * round(self.window * rate / 2), round(self.hop * rate)
         try:
-            hop = round(self.hop * rate)
             return LogMel(sample_rate=rate, n_fft=n_fft, hop=hop, bands=self.bands, floor=self.floor)
         except UserError as error:
             raise UserError(*(line.replace("model.autoencoder.", "suite.") for line in error.lines)) from error
 
 
 def own_front(model: torch.nn.Module) -> LogMel:
-    """The spectra in which the model was trained."""
-    found = next((part for part in model.modules() if isinstance(part, LogMel)), None)
-    assert found is not None, "a model that decodes log-mel spectra holds what makes them"
-    return found
+    """The spectra in which a model was trained that decodes some."""
+    return next(part for part in model.modules() if isinstance(part, LogMel))
 
 
 def _codes(counts: Tensor, model: Tokenizes) -> list[Measurement]:
@@ -184,23 +176,16 @@ def _codes(counts: Tensor, model: Tokenizes) -> list[Measurement]:
     return [Measurement(name, value, tokens, "", {**common, **own}) for name, (value, own) in values.items()]
 
 
-def _as_long(y: Tensor, x: Tensor) -> Tensor:
-    """What was decoded ``[1 1 t]``, cut or continued as silence to the length of x: whole tokens can be longer."""
-    missing = x.shape[-1] - y.shape[-1]
-    return F.pad(y, (0, missing)) if missing > 0 else y[..., : x.shape[-1]]
+def _as_long(wave: Tensor, samples: int) -> Tensor:
+    """A waveform ``[... t]`` cut, or continued as silence."""
+    return F.pad(wave[..., :samples], (0, max(0, samples - wave.shape[-1])))
 
 
 def _heard(sounds: Sequence[tuple[Tensor, Tensor]], rate: int) -> dict[str, np.ndarray]:
     """The beginnings of clips and of their reconstructions, int16 ``[n t]``; shorter ones end in zeros."""
     most = min(round(_SOUND_SECONDS * rate), max(len(x) for x, _ in sounds))
-
-    def stacked(waves: list[Tensor]) -> np.ndarray:
-        cut = [F.pad(wave[:most], (0, max(0, most - len(wave)))) for wave in waves]
-        samples: np.ndarray = torch.stack(cut).clamp(-1, 1).mul(32767).round().short().cpu().numpy()
-        return samples
-
-    return {
-        "audio_inputs": stacked([x for x, _ in sounds]),
-        "audio_reconstructions": stacked([y for _, y in sounds]),
-        "sample_rate": np.array(rate),
-    }
+    inputs, made = (
+        torch.stack([_as_long(wave, most) for wave in waves]).clamp(-1, 1).mul(32767).round().short().cpu().numpy()
+        for waves in zip(*sounds, strict=True)
+    )
+    return {"audio_inputs": inputs, "audio_reconstructions": made, "sample_rate": np.array(rate)}

@@ -1,23 +1,28 @@
-"""A codec of waveforms: strided convolutions, one token per ``hop`` samples."""
+"""A codec of waveforms: strided convolutions, one token per ``hop`` samples; a distance of waveforms to train it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any
 
+import torch
 from annotated_types import Len
 from torch import Tensor, nn
 
 from vaebench.config.signatures import AtLeast2, Count, NonNegative, require
 from vaebench.contracts import LossOutput
+from vaebench.nn import precision
 from vaebench.nn.audio.mel import padded
-from vaebench.nn.audio.spectral import stft_distance
 from vaebench.nn.pretrained.whisper import SAMPLE_RATE, WhisperDistance
+from vaebench.nn.tokenizers.base import Autoencoder
 
 _DILATIONS = (1, 3)
 _KERNEL = 7
+SIZES = (32, 64, 128, 256, 512, 1024)  # windows of the STFT distance
+_SMALLEST = 1e-5  # magnitudes below it are equal on the logarithmic scale
 
 
 class _Unit(nn.Module):
@@ -33,11 +38,11 @@ class _Unit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[b channels t]``, the same shape."""
-        added: Tensor = x + self.branch(x)
-        return added
+        return x + self.branch(x)
 
 
-class CodecAutoencoder(nn.Module):
+@dataclass(eq=False, repr=False, kw_only=True)
+class CodecAutoencoder(Autoencoder):
     """Waveforms to ``width`` channels per ``hop = prod(rates)`` samples, and back.
 
     Encoder: conv7 to ``channels[0]``; for each rate two residual units of dilations 1 and 3 and a convolution of that
@@ -46,40 +51,41 @@ class CodecAutoencoder(nn.Module):
     encoder ``whisper`` (a folder or a name on the Hugging Face hub, null for none; 16 kHz only).
     """
 
-    def __init__(
-        self,
-        *,
-        input_shape: Sequence[int],
-        sample_rate: int,
-        channels: Sequence[Count],
-        rates: Annotated[Sequence[AtLeast2], Len(1)],
-        width: Count,
-        waveform: NonNegative,
-        stft: NonNegative,
-        whisper: str | None,
-    ) -> None:
-        super().__init__()
-        require(*_mistakes(channels, rates, (waveform, stft), whisper, sample_rate))
-        self.width = width
-        self.hop = math.prod(rates)
-        self.waveform, self.stft = waveform, stft
-        self.whisper = None if whisper is None else WhisperDistance(whisper)
-        self.encoder = nn.Sequential(*_encoder(channels, rates, width))
-        self.decoder = nn.Sequential(*_decoder(channels, rates, width))
+    input_shape: Sequence[int]
+    sample_rate: int
+    channels: Sequence[Count]
+    rates: Annotated[Sequence[AtLeast2], Len(1)]
+    width: Count
+    waveform: NonNegative
+    stft: NonNegative
+    whisper: str | None
+
+    def __post_init__(self) -> None:
+        require(*self._mistakes())
+        nn.Module.__init__(self)
+        self.hop = math.prod(self.rates)
+        self._heard = None if self.whisper is None else WhisperDistance(self.whisper)
+        self.encoder = nn.Sequential(*_encoder(self.channels, self.rates, self.width))
+        self.decoder = nn.Sequential(*_decoder(self.channels, self.rates, self.width))
+
+    def _mistakes(self) -> Iterator[str]:
+        """One line for each pair of options, or option and data, that do not go together."""
+        if len(self.channels) != len(self.rates) + 1:
+            yield (
+                f"model.autoencoder.channels={list(self.channels)}: expected {len(self.rates) + 1} numbers, one more "
+                "than model.autoencoder.rates"
+            )
+        if not self.waveform and not self.stft:
+            yield "model.autoencoder.waveform=0 and .stft=0: nothing is left to learn from; set one of them above 0"
+        if self.whisper is not None and self.sample_rate != SAMPLE_RATE:
+            yield (
+                f"model.autoencoder.whisper={self.whisper}: Whisper hears {SAMPLE_RATE} Hz, the data has "
+                f"{self.sample_rate} Hz; set it to null, or dataset.sample_rate={SAMPLE_RATE}"
+            )
 
     def target(self, x: Tensor) -> Tensor:
         """Waveforms ``[b 1 t]`` in [-1, 1] with silence behind them, up to a multiple of ``hop``."""
         return padded(x, self.hop)
-
-    def encode(self, features: Tensor) -> Tensor:
-        """``[b 1 t*hop]`` -> ``[b width t]``."""
-        h: Tensor = self.encoder(features)
-        return h
-
-    def decode(self, h: Tensor) -> Tensor:
-        """``[b width t]`` -> ``[b 1 t*hop]`` in [-1, 1]."""
-        decoded: Tensor = self.decoder(h.contiguous())
-        return decoded
 
     def loss(self, decoded: Tensor, features: Tensor) -> LossOutput:
         """Terms ``l1``, ``stft`` and, where it is asked for, ``whisper``; a term of weight 0 is not computed."""
@@ -89,40 +95,14 @@ class CodecAutoencoder(nn.Module):
         if self.stft:
             terms["stft"] = stft_distance(decoded[:, 0], features[:, 0])
             total = total + self.stft * terms["stft"]
-        if self.whisper is not None:
-            terms["whisper"] = self.whisper(decoded[:, 0], features[:, 0])
+        if self._heard is not None:
+            terms["whisper"] = self._heard(decoded[:, 0], features[:, 0])
             total = total + terms["whisper"]
         return LossOutput(total, {name: term.detach() for name, term in terms.items()})
-
-    def log_mel(self, decoded: Tensor) -> None:
-        """A waveform is what it decodes."""
 
     def signal(self, decoded: Tensor) -> Tensor:
         """Waveforms ``[b 1 t*hop]`` in [-1, 1], float32."""
         return decoded.float()
-
-    def look(self, data: Any) -> None:
-        """Nothing is learnt from the data beforehand."""
-
-
-def _mistakes(
-    channels: Sequence[int], rates: Sequence[int], weights: Sequence[float], whisper: str | None, sample_rate: int
-) -> list[str | None]:
-    """One line for each pair of options, or option and data, that do not go together."""
-    stages = nothing = rate = None
-    if len(channels) != len(rates) + 1:
-        stages = (
-            f"model.autoencoder.channels={list(channels)}: expected {len(rates) + 1} numbers, one more than "
-            "model.autoencoder.rates"
-        )
-    if not any(weights):
-        nothing = "model.autoencoder.waveform=0 and .stft=0: nothing is left to learn from; set one of them above 0"
-    if whisper is not None and sample_rate != SAMPLE_RATE:
-        rate = (
-            f"model.autoencoder.whisper={whisper}: Whisper hears {SAMPLE_RATE} Hz, the data has {sample_rate} Hz; "
-            f"set it to null, or dataset.sample_rate={SAMPLE_RATE}"
-        )
-    return [stages, nothing, rate]
 
 
 def _units(channels: int) -> list[nn.Module]:
@@ -143,3 +123,22 @@ def _decoder(channels: Sequence[int], rates: Sequence[int], width: int) -> list[
         up = nn.ConvTranspose1d(before, after, 2 * rate, rate, padding=half, output_padding=rate % 2)
         layers += [nn.ELU(), up, *_units(after)]
     return [*layers, nn.ELU(), nn.Conv1d(channels[0], 1, _KERNEL, padding=_KERNEL // 2), nn.Tanh()]
+
+
+def stft_distance(a: Tensor, b: Tensor, sizes: Sequence[int] = SIZES) -> Tensor:
+    """Multi-resolution STFT distance of waveforms ``[b t]`` in [-1, 1], a float32 scalar, 0 if they are equal.
+
+    Mean over ``sizes``, windows (Hann) of so many samples every quarter of it, of the mean absolute difference of
+    magnitudes plus that of log10 powers, as in the training code of L3AC (arXiv 2504.04949). Frames are centred, and
+    beyond the ends lies silence, so any length will do. Differentiable in both.
+    """
+    total = torch.zeros((), device=a.device)
+    with precision.full(a.device):
+        both = torch.cat((a, b)).float()
+        for size in sizes:
+            window = torch.hann_window(size, device=a.device)
+            options: dict[str, Any] = {"hop_length": size // 4, "window": window, "pad_mode": "constant"}
+            one, other = torch.stft(both, size, return_complex=True, **options).abs().chunk(2)
+            log_one, log_other = (2 * part.clamp_min(_SMALLEST).log10() for part in (one, other))
+            total = total + (one - other).abs().mean() + (log_one - log_other).abs().mean()
+    return total / len(sizes)

@@ -81,11 +81,9 @@ def build(law: Mapping[str, Any], latent_shape: Sequence[int], *, where: str = "
     from N(0, spread^2 I) by ``seed``, equal for every caller; ``per``: latent or position, whose component it is. Its
     numbers have variance spread^2 + std^2 over all such mixtures. ``where``: what errors call it.
 
-    Raises:
-        UserError: an unknown kind; unknown, missing, ill-typed or impossible options.
+    Raises `UserError`: an unknown kind; unknown, missing, ill-typed or impossible options.
     """
-    mixture: Mixture = signatures.chosen(where, law, _KINDS, latent_shape=latent_shape)
-    return mixture
+    return signatures.chosen(where, law, _KINDS, latent_shape=latent_shape)
 
 
 def _gaussian(*, latent_shape: Sequence[int]) -> Mixture:

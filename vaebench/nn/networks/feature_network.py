@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vaebench.config.signatures import Count, checked, require
+from vaebench.config.signatures import Count, CountOrNone, NonNegative, checked, require
+from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
-from vaebench.nn.latents.gaussian import bounded_posterior
-from vaebench.nn.networks import feature_decoders, feature_encoders
+from vaebench.nn.latents import bounded_posterior
+from vaebench.nn.losses.reconstruction import Kind, ReconstructionLoss
+from vaebench.nn.networks import features
 
 # Of a model that begins with another run's network: what it has of it.
 _FILLED_IN = ("encoder", "head_width", "latent_channels", "decoder")
@@ -26,8 +29,7 @@ class FeatureNetwork(nn.Module):
     ``stochastic`` another Linear of its hidden units to l log-variances, which begins at a constant small variance.
     ``encoder``, ``decoder``: files of ``conf/encoder`` and ``conf/decoder``.
 
-    Raises:
-        UserError: an option out of range or not filled in, or a decoder that does not fit the encoder's grid.
+    Raises `UserError`: an option out of range or not filled in, or a decoder that does not fit the encoder's grid.
     """
 
     @checked("model")
@@ -45,12 +47,12 @@ class FeatureNetwork(nn.Module):
         if encoder is None or head_width is None or latent_channels is None or decoder is None:
             given = {"encoder": encoder, "head_width": head_width, "latent_channels": latent_channels}
             raise UserError(*_unfilled({**given, "decoder": decoder}))
-        self.encoder: Any = feature_encoders.build(encoder, input_shape=input_shape)
+        self.encoder: Any = features.encoder(encoder, input_shape=input_shape)
         self.latent_shape: tuple[int, int, int] = (latent_channels, *self.encoder.grid)
-        self.hidden = nn.Sequential(nn.Conv2d(self.encoder.width, head_width, 1), nn.SiLU())
+        self.hidden = nn.Sequential(nn.Conv2d(self.encoder.outputs, head_width, 1), nn.SiLU())
         self.mean = nn.Conv2d(head_width, latent_channels, 1)
         self.logvar = _small_variance(head_width, latent_channels) if stochastic else None
-        self.decoder: Any = feature_decoders.build(decoder, latent_shape=self.latent_shape, input_shape=input_shape)
+        self.decoder: Any = features.decoder(decoder, latent_shape=self.latent_shape, input_shape=input_shape)
         self.options = {
             "encoder": self.encoder.options,
             "head_width": head_width,
@@ -67,13 +69,11 @@ class FeatureNetwork(nn.Module):
     @property
     def last_weight(self) -> nn.Parameter:
         """The weights of the decoder's last layer."""
-        weight: nn.Parameter = self.decoder.last_weight
-        return weight
+        return self.decoder.last_weight
 
     def features(self, x: Tensor) -> Tensor:
         """Images ``[b c h w]`` in [0, 1] -> the encoder's ``[b c' h' w']``."""
-        found: Tensor = self.encoder(x)
-        return found
+        return self.encoder(x)
 
     def head(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
         """Features -> means and, if ``stochastic``, log-variances, float32 ``[b l h' w']`` each."""
@@ -93,20 +93,118 @@ class FeatureNetwork(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Latents ``[b l h' w']`` -> images ``[b c h w]`` in about [-1, 1]."""
-        images: Tensor = self.decoder(z)
-        return images
+        return self.decoder(z)
 
     def start_from(self, other: FeatureNetwork) -> None:
         """Take another one's weights; a head of log-variances that it lacks stays as it is.
 
-        Raises:
-            UserError: it has other options; each is named.
+        Raises `UserError`: it has other options; each is named.
         """
         require(*(different(name, value, other.options[name]) for name, value in self.options.items()))
         for name, part in self.named_children():
             given = getattr(other, name)
             if given is not None:
                 part.load_state_dict(given.state_dict())
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class FeatureModel(nn.Module):
+    """What the methods that train a `FeatureNetwork` for a `ReconstructionLoss` share; no method by itself.
+
+    ``encoder``, ``head_width``, ``latent_channels``, ``decoder``: of the network; null: filled in from the run that it
+    begins with (`filled_in`). The others: of the loss; with an ``adversarial_weight`` of 0 there is no discriminator.
+    ``latent_mean``, ``latent_std``: over all elements of the latents; by these two numbers a teacher, a student and the
+    matching between them normalise.
+    """
+
+    latent_mean: Tensor = field(init=False)
+    latent_std: Tensor = field(init=False)
+    input_shape: Sequence[int]
+    encoder: Mapping[str, Any] | None
+    head_width: Count | None
+    latent_channels: Count | None
+    decoder: Mapping[str, Any] | None
+    l1_weight: NonNegative
+    l2_weight: NonNegative
+    perceptual: Kind
+    perceptual_weight: NonNegative
+    adversarial_weight: NonNegative
+    adversarial_start: CountOrNone
+    discriminator_layers: Count
+    discriminator_channels: Count
+    augment: bool
+    consistency_weight: NonNegative
+
+    def _build(self, *, stochastic: bool) -> None:
+        """The loss and the network, with fresh weights."""
+        super().__init__()
+        pixels = {"l1": self.l1_weight} | ({"l2": self.l2_weight} if self.l2_weight else {})
+        self.reconstruction = ReconstructionLoss(self.input_shape, pixels, self.perceptual, self.perceptual_weight)
+        if self.adversarial_weight:
+            self.reconstruction.add_discriminator(
+                self.adversarial_weight,
+                start=self.adversarial_start,
+                layers=self.discriminator_layers,
+                channels=self.discriminator_channels,
+                augment=self.augment,
+                consistency_weight=self.consistency_weight,
+            )
+        self.network = FeatureNetwork(
+            input_shape=self.input_shape,
+            encoder=self.encoder,
+            head_width=self.head_width,
+            latent_channels=self.latent_channels,
+            decoder=self.decoder,
+            stochastic=stochastic,
+        )
+        self.latent_shape = self.network.latent_shape
+        self.register_buffer("latent_mean", torch.zeros(()))
+        self.register_buffer("latent_std", torch.ones(()))
+
+    def judging(self, every: int = 1) -> tuple[Phase, ...]:
+        """The discriminator's phase, where there is a discriminator."""
+        judged = self.reconstruction.discriminator_parameters
+        return (Phase("discriminator", judged, self.discriminator_loss, every),) if judged else ()
+
+    def reconstructed(self, x: Tensor) -> Tensor:
+        """Images ``[b c h w]`` in [0, 1] -> what the network makes of them, in about [-1, 1]."""
+        return self.network.decode(self.network.encode(x))
+
+    def discriminator_loss(self, batch: Batch, step: int) -> LossOutput:
+        """Terms ``real``, ``fake`` and where it is asked for ``consistency``; 0 before ``adversarial_start``."""
+        return self.reconstruction.discriminator_loss(batch.x, step, self.reconstructed)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images ``[b c h w]`` in [0, 1] -> latents (means) ``[b l h' w']``, float32, as the decoder takes them."""
+        return self.network.encode(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents ``[b l h' w']`` -> images ``[b c h w]`` in [0, 1]."""
+        return ((self.network.decode(z).float() + 1) / 2).clamp(0, 1)
+
+    def latent_moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Images -> mean and log-variance ``[b l h' w']``, float32; no log-variance where z is the mean."""
+        return self.network.moments(x)
+
+    def encoder_pass(self, x: Tensor) -> Tensor:
+        """Encoder and head on images ``[b c h w]`` in [0, 1] -> ``[b l h' w']``."""
+        return self.network.encode(x)
+
+    def _take_over(self, trained: Any, wanted: str) -> None:
+        """Take the network (the decoder's average, if it has one) and the normalisation of a trained `FeatureModel`.
+
+        A head of log-variances that it lacks and the discriminator begin anew.
+
+        Raises `UserError`: ``wanted``, and that ``trained`` is another model; it has other options.
+        """
+        if not isinstance(getattr(trained, "network", None), FeatureNetwork):
+            raise UserError(f"{wanted}, not {type(trained).__name__}")
+        self.network.start_from(trained.network)
+        averaged = getattr(trained, "averaged", None)
+        if averaged is not None:
+            self.network.decoder.load_state_dict(averaged.network.state_dict())
+        self.latent_mean.copy_(trained.latent_mean)
+        self.latent_std.copy_(trained.latent_std)
 
 
 def filled_in(options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -123,24 +221,6 @@ def filled_in(options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any
         name = str(parent["model"].get("_target_")).rpartition(".")[2]
         raise UserError(f"parent: {name} has no encoder to begin with; name a run of ssl, supervised or feature_ae")
     return {**options, **found}
-
-
-def take_over(model: Any, trained: Any, wanted: str) -> None:
-    """Give ``model`` the network (the decoder's average, if it has one) and the normalisation of a trained one.
-
-    Both have a ``network``, ``latent_mean`` and ``latent_std``.
-
-    Raises:
-        UserError: ``wanted``, and that ``trained`` is another model; it has other options.
-    """
-    if not isinstance(getattr(trained, "network", None), FeatureNetwork):
-        raise UserError(f"{wanted}, not {type(trained).__name__}")
-    model.network.start_from(trained.network)
-    averaged = getattr(trained, "averaged", None)
-    if averaged is not None:
-        model.network.decoder.load_state_dict(averaged.network.state_dict())
-    model.latent_mean.copy_(trained.latent_mean)
-    model.latent_std.copy_(trained.latent_std)
 
 
 def different(name: str, wanted: Any, found: Any) -> str | None:

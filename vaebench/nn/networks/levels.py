@@ -11,32 +11,28 @@ import torch
 from annotated_types import Len
 from torch import Tensor, nn
 
-from vaebench.config.signatures import AtLeast2, multiple_of, require
+from vaebench.config.signatures import AtLeast2, Count, multiple_of, require
 from vaebench.errors import UserError
 
-Strides = Annotated[Sequence[AtLeast2], Len(1)]
 
-
-@dataclass(frozen=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class Levels:
     """Images (c, h, w) of ``input_shape`` are shrunk by ``strides[i]`` at level i, where there are ``channels[i]``.
 
     ``width`` channels at the first level, twice as many at each further one, up to ``widest`` times as many.
     ``groups`` of the normalisations divide ``width``. ``where``: the option they belong to.
 
-    Raises:
-        UserError: an option out of range, or sides of images that the strides do not divide.
+    Raises `UserError`: an option out of range, or sides of images that the strides do not divide.
     """
 
     input_shape: Sequence[int]
-    strides: Strides
-    width: int
-    widest: int
-    groups: int
+    strides: Annotated[Sequence[AtLeast2], Len(1)]
+    width: Count
+    widest: Count
+    groups: Count
     where: str
 
     def __post_init__(self) -> None:
-        """Check them against each other."""
         where = self.where
         require(multiple_of(f"{where}.width", self.width, self.groups, f"{where}.groups"))
         height, width = self.input_shape[1:]
@@ -77,8 +73,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[b width *grid]``, the same shape."""
-        added: Tensor = x + self.branch(x)
-        return added
+        return x + self.branch(x)
 
 
 def normalised(width: int, groups: int) -> tuple[nn.Module, nn.Module]:

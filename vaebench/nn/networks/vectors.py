@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.signatures import Count
 from vaebench.contracts import TrainingData
 from vaebench.errors import UserError
 
 Activation = Literal["relu", "gelu"]
-Standardise = Literal["coordinate", "none"]
 _ACTIVATIONS: dict[Activation, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
 ACTIVE = 0.05  # nats of mean KL above which a latent dimension counts as used
 
@@ -66,7 +67,32 @@ class Standardiser(nn.Module):
             )
 
 
-def everything(data: TrainingData) -> tuple[Tensor, Tensor]:
-    """All solutions and all questions of embedded training pairs, float32 ``[n e]`` each."""
-    batch = data.batch(torch.arange(len(data), device=data.device))
-    return batch.x, batch.y
+@dataclass(eq=False, repr=False, kw_only=True)
+class PairModel(nn.Module):
+    """What the models of embedded pairs, solution R_e and question Q_e, share; no method by itself.
+
+    ``embedding_dim`` e of both texts; ``hidden`` widths of a network; ``activation`` relu or gelu; ``layer_norm``
+    before each activation; ``standardise``: ``coordinate`` for zero mean and unit variance of each coordinate over the
+    training pairs, in which errors are taken too; ``none``.
+    """
+
+    embedding_dim: Count
+    hidden: Sequence[Count]
+    activation: Activation
+    layer_norm: bool
+    standardise: Literal["coordinate", "none"]
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.solution = Standardiser(self.embedding_dim, "solutions")
+        self.question = Standardiser(self.embedding_dim, "questions")
+
+    def _mlp(self, inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
+        return mlp(inputs, hidden, outputs, activation=self.activation, layer_norm=self.layer_norm)
+
+    def look(self, data: TrainingData) -> None:
+        """Take the statistics of the standardisation from all pairs."""
+        if self.standardise == "coordinate":
+            batch = data.batch(torch.arange(len(data), device=data.device))
+            self.solution.look(batch.x)
+            self.question.look(batch.y)

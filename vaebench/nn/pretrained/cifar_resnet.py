@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,19 @@ class Block(nn.Module):
         return F.relu(y + F.pad(shortcut, (0, 0, 0, 0, self.padding, self.padding)))
 
 
+def body() -> nn.Sequential:
+    """All before the pooling: images ``[b 3 32 32]``, standardised -> ``[b 64 8 8]``, at least 0."""
+    layers: dict[str, nn.Module] = {"conv1": nn.Conv2d(3, 16, 3, 1, 1, bias=False), "bn1": nn.BatchNorm2d(16)}
+    layers["relu"] = nn.ReLU()
+    for index, (before, after) in enumerate([(16, 16), (16, 32), (32, 64)], start=1):
+        layers[f"layer{index}"] = nn.Sequential(Block(before, after), Block(after, after), Block(after, after))
+    return nn.Sequential(OrderedDict(layers))
+
+
 class CifarResNet(nn.Module):
     """Images -> 64 pooled features and the logits of CIFAR-10's classes.
 
-    Args:
-        state: the network's tensors by their names in the weights file (``module.conv1.weight``, ...).
+    ``state``: the network's tensors by their names in the weights file (``module.conv1.weight``, ...).
 
     Raises:
         RuntimeError: names or shapes in ``state`` are not this network's.
@@ -63,13 +72,10 @@ class CifarResNet(nn.Module):
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = nn.Sequential(Block(16, 16), Block(16, 16), Block(16, 16))
-        self.layer2 = nn.Sequential(Block(16, 32), Block(32, 32), Block(32, 32))
-        self.layer3 = nn.Sequential(Block(32, 64), Block(64, 64), Block(64, 64))
+        self.body = body()
         self.linear = nn.Linear(FEATURES, CLASSES)
-        self.load_state_dict({name.removeprefix("module."): tensor for name, tensor in state.items()})
+        named = {name.removeprefix("module."): tensor for name, tensor in state.items()}
+        self.load_state_dict({f"body.{name}".replace("body.linear.", "linear."): named[name] for name in named})
         self.register_buffer("mean", torch.tensor(_MEAN).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(_STD).view(-1, 1, 1))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster on a CPU
@@ -77,13 +83,11 @@ class CifarResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Float images ``[b 3 32 32]`` in [0, 1] -> features, float32 ``[b 64]``, at least 0."""
-        x = F.relu(self.bn1(self.conv1((x - self.mean) / self.std)))
-        return self.layer3(self.layer2(self.layer1(x))).mean((2, 3))
+        return self.body((x - self.mean) / self.std).mean((2, 3))
 
     def logits(self, features: Tensor) -> Tensor:
         """Features ``[b 64]`` -> unnormalised log-probabilities of airplane, automobile, ... truck, ``[b 10]``."""
-        found: Tensor = self.linear(features)
-        return found
+        return self.linear(features)
 
 
 def weights_path() -> Path:
@@ -97,8 +101,7 @@ def read_weights(option: str, instead: str) -> dict[str, Tensor]:
 
     ``option``: what asks for them, ``instead``: what else can be chosen, for the message.
 
-    Raises:
-        UserError: the file is missing, is not the right one or cannot be read; says what to do.
+    Raises `UserError`: the file is missing, is not the right one or cannot be read; says what to do.
     """
     path = weights_path()
     if not path.is_file():

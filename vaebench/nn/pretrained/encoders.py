@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import InitVar, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from vaebench.compat import ensure_torchvision
 from vaebench.config.signatures import Count, require, whole
 from vaebench.errors import UserError
-from vaebench.nn.pretrained.cifar_resnet import FEATURES, INPUT_SHAPE, Block, read_weights
+from vaebench.nn.pretrained.cifar_resnet import FEATURES, INPUT_SHAPE, body, read_weights
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -31,9 +31,12 @@ class Evaluated(nn.Module):
     The statistics of its normalisations were measured on more data than a fine-tuning sees, and no layer is dropped.
     """
 
+    grid: tuple[int, int]
+    mean: Tensor
+    std: Tensor
+
     def train(self, mode: bool = True) -> Evaluated:
         """Evaluation mode, whatever ``mode``."""
-        del mode
         super().train(False)
         return self
 
@@ -43,26 +46,17 @@ class CifarResNetEncoder(Evaluated):
 
     Its weights are those of `cifar_resnet.CifarResNet`, from ``$VAEBENCH_DATA/cifar10_resnet/``.
 
-    Raises:
-        UserError: images of another shape than 3 x 32 x 32, or a grid that is no (h, w) of 1 to 8.
+    Raises `UserError`: images of another shape than 3 x 32 x 32, or a grid that is no (h, w) of 1 to 8.
     """
 
     pretrained = True
-    width = FEATURES
-    mean: Tensor
-    std: Tensor
+    outputs = FEATURES
 
     def __init__(self, *, input_shape: Sequence[int], grid: Grid, where: str) -> None:
         super().__init__()
         require(_shape_mistake(where, input_shape))
         self.grid = (grid[0], grid[1])
-        levels = [(16, 16), (16, 32), (32, 64)]
-        layers = {
-            f"layer{index}": nn.Sequential(Block(before, after), Block(after, after), Block(after, after))
-            for index, (before, after) in enumerate(levels, start=1)
-        }
-        first = {"conv1": nn.Conv2d(3, 16, 3, 1, 1, bias=False), "bn1": nn.BatchNorm2d(16), "relu": nn.ReLU()}
-        self.body = nn.Sequential(OrderedDict(first | layers))
+        self.body = body()
         remember_statistics(self, **_IMAGENET)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on a CPU
         self.train()
@@ -78,6 +72,7 @@ class CifarResNetEncoder(Evaluated):
         self.body.load_state_dict({name: tensor for name, tensor in named.items() if not name.startswith("linear.")})
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class TimmEncoder(Evaluated):
     """A network of timm by its ``name``: a Vision Transformer's patches, or the last map of a convolutional network.
 
@@ -86,43 +81,32 @@ class TimmEncoder(Evaluated):
     convolutional networks. ``grid``: to which a map is averaged or, where it is larger, interpolated; null: the
     network's. ``pretrained``: whether it begins with timm's weights. Prefix tokens (class, registers) are dropped.
 
-    Raises:
-        UserError: an option out of range, or timm has no such network.
+    Raises `UserError`: an option out of range, or timm has no such network.
     """
 
-    mean: Tensor
-    std: Tensor
+    input_shape: Sequence[int]
+    name: str
+    pretrained: bool
+    img_size: Count
+    patch_size: Count | None
+    grid: InitVar[Annotated[Sequence[Count], Len(2, 2)] | None]
+    where: str
 
-    def __init__(
-        self,
-        *,
-        input_shape: Sequence[int],
-        name: str,
-        pretrained: bool,
-        img_size: Count,
-        patch_size: Count | None,
-        grid: Annotated[Sequence[Count], Len(2, 2)] | None,
-        where: str,
-    ) -> None:
+    def __post_init__(self, grid: Sequence[int] | None) -> None:
         super().__init__()
         require(
-            _colours_mistake(input_shape),
-            *(whole(f"{where}.grid", side, 1, img_size, f"{where}.img_size") for side in grid or ()),
+            _colours_mistake(self.input_shape),
+            *(whole(f"{self.where}.grid", side, 1, self.img_size, f"{self.where}.img_size") for side in grid or ()),
         )
-        self.pretrained = pretrained
-        self.where = where
-        self.name = name
-        self.img_size = img_size
-        self.shaping = shaping(name, img_size, patch_size, where)
-        self.network = created(name, where, self.shaping)
-        own = own_grid(self.network, img_size)
-        self.grid = own if grid is None else (grid[0], grid[1])
-        self.width: int = self.network.num_features
+        self.shaping = shaping(self.name, self.img_size, self.patch_size, self.where)
+        self.network = created(self.name, self.where, self.shaping)
+        self.grid = own_grid(self.network, self.img_size) if grid is None else (grid[0], grid[1])
+        self.outputs: int = self.network.num_features
         remember_statistics(self, mean=self.network.pretrained_cfg["mean"], std=self.network.pretrained_cfg["std"])
         self.train()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images ``[b 1|3 h w]`` in [0, 1] -> ``[b width *grid]``."""
+        """Images ``[b 1|3 h w]`` in [0, 1] -> ``[b outputs *grid]``."""
         x = x.expand(-1, 3, -1, -1)
         if tuple(x.shape[2:]) != (self.img_size, self.img_size):
             x = F.interpolate(x, size=(self.img_size, self.img_size), mode="bicubic", antialias=True).clamp(0, 1)
@@ -135,8 +119,7 @@ class TimmEncoder(Evaluated):
     def load_pretrained(self) -> None:
         """Take timm's weights: ``<name>.safetensors`` in ``$VAEBENCH_WEIGHTS`` if it is there, else its download.
 
-        Raises:
-            UserError: they cannot be had, or are another network's.
+        Raises `UserError`: they cannot be had, or are another network's.
         """
         if not self.pretrained:
             return

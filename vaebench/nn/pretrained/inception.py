@@ -23,11 +23,10 @@ SPATIAL_FEATURES = 17 * 17 * SPATIAL_CHANNELS  # sFID's
 _EPS = 0.001  # of the batch norms
 
 
-class Conv(nn.Conv2d):
+class _Conv(nn.Conv2d):
     """Convolution, with the batch norm after it folded in, and ReLU."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """``[b inputs h w]`` -> ``[b outputs h' w']``, at least 0."""
         return super().forward(input).relu_()
 
 
@@ -39,103 +38,98 @@ def _maximum(x: Tensor) -> Tensor:
     return F.max_pool2d(x, 3, stride=1, padding=1)
 
 
-class InceptionA(nn.Module):
+class _A(nn.Module):
     """35 x 35: 1x1, 5x5, double 3x3 and pooled branches; 224 + ``pooled`` outputs."""
 
     def __init__(self, inputs: int, pooled: int) -> None:
         super().__init__()
-        self.branch1x1 = Conv(inputs, 64, 1)
-        self.branch5x5_1 = Conv(inputs, 48, 1)
-        self.branch5x5_2 = Conv(48, 64, 5, padding="same")
-        self.branch3x3dbl_1 = Conv(inputs, 64, 1)
-        self.branch3x3dbl_2 = Conv(64, 96, 3, padding="same")
-        self.branch3x3dbl_3 = Conv(96, 96, 3, padding="same")
-        self.branch_pool = Conv(inputs, pooled, 1)
+        self.branch1x1 = _Conv(inputs, 64, 1)
+        self.branch5x5_1 = _Conv(inputs, 48, 1)
+        self.branch5x5_2 = _Conv(48, 64, 5, padding="same")
+        self.branch3x3dbl_1 = _Conv(inputs, 64, 1)
+        self.branch3x3dbl_2 = _Conv(64, 96, 3, padding="same")
+        self.branch3x3dbl_3 = _Conv(96, 96, 3, padding="same")
+        self.branch_pool = _Conv(inputs, pooled, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[b inputs h w]`` -> ``[b 224+pooled h w]``."""
         five = self.branch5x5_2(self.branch5x5_1(x))
         double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
         return torch.cat((self.branch1x1(x), five, double, self.branch_pool(_average(x))), 1)
 
 
-class InceptionB(nn.Module):
+class _B(nn.Module):
     """35 x 35 to 17 x 17; 480 + ``inputs`` outputs."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
-        self.branch3x3 = Conv(inputs, 384, 3, stride=2)
-        self.branch3x3dbl_1 = Conv(inputs, 64, 1)
-        self.branch3x3dbl_2 = Conv(64, 96, 3, padding="same")
-        self.branch3x3dbl_3 = Conv(96, 96, 3, stride=2)
+        self.branch3x3 = _Conv(inputs, 384, 3, stride=2)
+        self.branch3x3dbl_1 = _Conv(inputs, 64, 1)
+        self.branch3x3dbl_2 = _Conv(64, 96, 3, padding="same")
+        self.branch3x3dbl_3 = _Conv(96, 96, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[b inputs 35 35]`` -> ``[b 480+inputs 17 17]``."""
         double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
         return torch.cat((self.branch3x3(x), double, F.max_pool2d(x, 3, stride=2)), 1)
 
 
-class InceptionC(nn.Module):
+class _C(nn.Module):
     """17 x 17: 1x1, factorised 7x7, double 7x7 and pooled branches of 192 outputs each; ``inner`` channels within."""
 
     def __init__(self, inputs: int, inner: int) -> None:
         super().__init__()
-        self.branch1x1 = Conv(inputs, 192, 1)
-        self.branch7x7_1 = Conv(inputs, inner, 1)
-        self.branch7x7_2 = Conv(inner, inner, (1, 7), padding="same")
-        self.branch7x7_3 = Conv(inner, 192, (7, 1), padding="same")
-        self.branch7x7dbl_1 = Conv(inputs, inner, 1)
-        self.branch7x7dbl_2 = Conv(inner, inner, (7, 1), padding="same")
-        self.branch7x7dbl_3 = Conv(inner, inner, (1, 7), padding="same")
-        self.branch7x7dbl_4 = Conv(inner, inner, (7, 1), padding="same")
-        self.branch7x7dbl_5 = Conv(inner, 192, (1, 7), padding="same")
-        self.branch_pool = Conv(inputs, 192, 1)
+        self.branch1x1 = _Conv(inputs, 192, 1)
+        self.branch7x7_1 = _Conv(inputs, inner, 1)
+        self.branch7x7_2 = _Conv(inner, inner, (1, 7), padding="same")
+        self.branch7x7_3 = _Conv(inner, 192, (7, 1), padding="same")
+        self.branch7x7dbl_1 = _Conv(inputs, inner, 1)
+        self.branch7x7dbl_2 = _Conv(inner, inner, (7, 1), padding="same")
+        self.branch7x7dbl_3 = _Conv(inner, inner, (1, 7), padding="same")
+        self.branch7x7dbl_4 = _Conv(inner, inner, (7, 1), padding="same")
+        self.branch7x7dbl_5 = _Conv(inner, 192, (1, 7), padding="same")
+        self.branch_pool = _Conv(inputs, 192, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[b inputs h w]`` -> ``[b 768 h w]``."""
         seven = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x)))
         double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
         double = self.branch7x7dbl_5(self.branch7x7dbl_4(double))
         return torch.cat((self.branch1x1(x), seven, double, self.branch_pool(_average(x))), 1)
 
 
-class InceptionD(nn.Module):
+class _D(nn.Module):
     """17 x 17 to 8 x 8; 512 + ``inputs`` outputs."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
-        self.branch3x3_1 = Conv(inputs, 192, 1)
-        self.branch3x3_2 = Conv(192, 320, 3, stride=2)
-        self.branch7x7x3_1 = Conv(inputs, 192, 1)
-        self.branch7x7x3_2 = Conv(192, 192, (1, 7), padding="same")
-        self.branch7x7x3_3 = Conv(192, 192, (7, 1), padding="same")
-        self.branch7x7x3_4 = Conv(192, 192, 3, stride=2)
+        self.branch3x3_1 = _Conv(inputs, 192, 1)
+        self.branch3x3_2 = _Conv(192, 320, 3, stride=2)
+        self.branch7x7x3_1 = _Conv(inputs, 192, 1)
+        self.branch7x7x3_2 = _Conv(192, 192, (1, 7), padding="same")
+        self.branch7x7x3_3 = _Conv(192, 192, (7, 1), padding="same")
+        self.branch7x7x3_4 = _Conv(192, 192, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[b inputs 17 17]`` -> ``[b 512+inputs 8 8]``."""
         seven = self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x)))
         three = self.branch3x3_2(self.branch3x3_1(x))
         return torch.cat((three, self.branch7x7x3_4(seven), F.max_pool2d(x, 3, stride=2)), 1)
 
 
-class InceptionE(nn.Module):
+class _E(nn.Module):
     """8 x 8: branches that end in a row and a column of 3; 2048 outputs. ``largest`` pools by maximum (Mixed_7c)."""
 
     def __init__(self, inputs: int, *, largest: bool) -> None:
         super().__init__()
         self.pool = _maximum if largest else _average
-        self.branch1x1 = Conv(inputs, 320, 1)
-        self.branch3x3_1 = Conv(inputs, 384, 1)
-        self.branch3x3_2a = Conv(384, 384, (1, 3), padding="same")
-        self.branch3x3_2b = Conv(384, 384, (3, 1), padding="same")
-        self.branch3x3dbl_1 = Conv(inputs, 448, 1)
-        self.branch3x3dbl_2 = Conv(448, 384, 3, padding="same")
-        self.branch3x3dbl_3a = Conv(384, 384, (1, 3), padding="same")
-        self.branch3x3dbl_3b = Conv(384, 384, (3, 1), padding="same")
-        self.branch_pool = Conv(inputs, 192, 1)
+        self.branch1x1 = _Conv(inputs, 320, 1)
+        self.branch3x3_1 = _Conv(inputs, 384, 1)
+        self.branch3x3_2a = _Conv(384, 384, (1, 3), padding="same")
+        self.branch3x3_2b = _Conv(384, 384, (3, 1), padding="same")
+        self.branch3x3dbl_1 = _Conv(inputs, 448, 1)
+        self.branch3x3dbl_2 = _Conv(448, 384, 3, padding="same")
+        self.branch3x3dbl_3a = _Conv(384, 384, (1, 3), padding="same")
+        self.branch3x3dbl_3b = _Conv(384, 384, (3, 1), padding="same")
+        self.branch_pool = _Conv(inputs, 192, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[b inputs h w]`` -> ``[b 2048 h w]``."""
         three = self.branch3x3_1(x)
         double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
         return torch.cat(
@@ -154,36 +148,32 @@ class InceptionE(nn.Module):
 class Inception(nn.Module):
     """Images in [0, 1] -> the 2048 features whose Frechet distance is FID (Szegedy et al. 2015; Heusel et al. 2017).
 
-    Args:
-        state: the content of the weights file, with its batch norms and classifier (``fc``).
-        resizing: how images come to 299 x 299 and to the range of the weights: ``tensorflow``, as in the network of
-            2015 and in torch-fidelity; ``pytorch_fid``, as in pytorch-fid: centres aligned, and 255 is 1; ``bicubic``,
-            before they have 8 bits, as DMVAE's code does it.
-
-    Raises:
-        RuntimeError, KeyError: names or shapes in ``state`` are not this network's.
+    ``state``: the content of the weights file, with its batch norms and classifier (``fc``). ``resizing``: how images
+    come to 299 x 299 and to the range of the weights: ``tensorflow``, as in the network of 2015 and in torch-fidelity;
+    ``pytorch_fid``, as in pytorch-fid: centres aligned, and 255 is 1; ``bicubic``, before they have 8 bits, as DMVAE's
+    code does it. Raises RuntimeError or KeyError: names or shapes in ``state`` are not this network's.
     """
 
     def __init__(self, state: Mapping[str, Tensor], resizing: Resizing = "tensorflow") -> None:
         super().__init__()
         self.resizing = resizing
         with torch.device("meta"):  # no initial values: that would take longer than reading the right ones
-            self.Conv2d_1a_3x3 = Conv(3, 32, 3, stride=2)
-            self.Conv2d_2a_3x3 = Conv(32, 32, 3)
-            self.Conv2d_2b_3x3 = Conv(32, 64, 3, padding="same")
-            self.Conv2d_3b_1x1 = Conv(64, 80, 1)
-            self.Conv2d_4a_3x3 = Conv(80, 192, 3)
-            self.Mixed_5b = InceptionA(192, 32)
-            self.Mixed_5c = InceptionA(256, 64)
-            self.Mixed_5d = InceptionA(288, 64)
-            self.Mixed_6a = InceptionB(288)
-            self.Mixed_6b = InceptionC(768, 128)
-            self.Mixed_6c = InceptionC(768, 160)
-            self.Mixed_6d = InceptionC(768, 160)
-            self.Mixed_6e = InceptionC(768, 192)
-            self.Mixed_7a = InceptionD(768)
-            self.Mixed_7b = InceptionE(1280, largest=False)
-            self.Mixed_7c = InceptionE(2048, largest=True)
+            self.Conv2d_1a_3x3 = _Conv(3, 32, 3, stride=2)
+            self.Conv2d_2a_3x3 = _Conv(32, 32, 3)
+            self.Conv2d_2b_3x3 = _Conv(32, 64, 3, padding="same")
+            self.Conv2d_3b_1x1 = _Conv(64, 80, 1)
+            self.Conv2d_4a_3x3 = _Conv(80, 192, 3)
+            self.Mixed_5b = _A(192, 32)
+            self.Mixed_5c = _A(256, 64)
+            self.Mixed_5d = _A(288, 64)
+            self.Mixed_6a = _B(288)
+            self.Mixed_6b = _C(768, 128)
+            self.Mixed_6c = _C(768, 160)
+            self.Mixed_6d = _C(768, 160)
+            self.Mixed_6e = _C(768, 192)
+            self.Mixed_7a = _D(768)
+            self.Mixed_7b = _E(1280, largest=False)
+            self.Mixed_7c = _E(2048, largest=True)
             self.fc = nn.Linear(FEATURES, 1008, bias=False)
         self.load_state_dict(fold_batch_norm(state), assign=True)
         self.requires_grad_(False).eval()
@@ -219,8 +209,7 @@ class Inception(nn.Module):
 
     def logits(self, features: Tensor) -> Tensor:
         """Features ``[b 2048]`` -> ``[b 1008]``, without the bias: the Inception score is defined on these."""
-        found: Tensor = self.fc(features)
-        return found
+        return self.fc(features)
 
 
 def resize(x: Tensor) -> Tensor:

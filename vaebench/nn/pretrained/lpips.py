@@ -48,10 +48,7 @@ class LPIPS(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """Images ``[n 3 h w]`` or ``[n 1 h w]`` (repeated to three channels) in [0, 1] -> float32 ``[n]``, 0 if equal.
 
-        Differentiable in both.
-
-        Raises:
-            UserError: a side is smaller than `SMALLEST_SIDE`.
+        Differentiable in both. Raises `UserError`: a side is smaller than `SMALLEST_SIDE`.
         """
         if min(a.shape[2:]) < SMALLEST_SIDE:
             height, width = a.shape[2:]
@@ -77,8 +74,7 @@ def load(path: Path | None = None, *, sha256: str | None = None) -> LPIPS:
     ``path``: the file of VGG16's weights; None: `WEIGHTS_FILE` in ``$VAEBENCH_WEIGHTS`` (a folder, or a file in it), or
     in torch hub's cache. ``sha256``: the first digits of its digest; None: `WEIGHTS_SHA256`.
 
-    Raises:
-        UserError: a file is missing or is not the right one; says what to do.
+    Raises `UserError`: a file is missing or is not the right one; says what to do.
     """
     heads = _heads()
     if heads is None:

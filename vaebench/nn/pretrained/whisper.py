@@ -25,8 +25,7 @@ class WhisperDistance:
     the training code of L3AC (arXiv 2504.04949) clips are brought to the encoder's window (30 s) with silence, which
     counts, and a larger distance is scaled down to `LARGEST`, so that its gradient keeps its direction.
 
-    Raises:
-        UserError: the encoder cannot be loaded; says why.
+    Raises `UserError`: the encoder cannot be loaded; says why.
     """
 
     def __init__(self, source: str) -> None:

@@ -1,48 +1,123 @@
-"""What a tokenizer is built on: autoencoders of images and of audio, chosen by ``model.autoencoder.kind``."""
+"""What a tokenizer is built on, chosen by ``model.autoencoder.kind``: the autoencoders of images, and those of audio.
+
+Of images a small convolutional one, and VQGAN's (Esser et al., arXiv 2012.09841).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaebench.config import signatures
-from vaebench.contracts import LossOutput, TrainingData
+from vaebench.config.signatures import Count, NonNegative, multiple_of, require
+from vaebench.contracts import LossOutput
 from vaebench.errors import UserError
 from vaebench.nn.audio.codec import CodecAutoencoder
-from vaebench.nn.audio.mel_autoencoder import MelAutoencoder
-from vaebench.nn.tokenizers import images
+from vaebench.nn.audio.mel import MelAutoencoder
+from vaebench.nn.losses.reconstruction import frozen_lpips
+from vaebench.nn.networks.kl import KLLevels
+from vaebench.nn.networks.levels import Residual, laid_out, normalised
+from vaebench.nn.pretrained.frozen import Frozen
+from vaebench.nn.tokenizers.base import Autoencoder
 
-IMAGES: dict[str, Any] = {"conv": images.conv, "vqgan": images.vqgan}
-AUDIO: dict[str, Any] = {"mel": MelAutoencoder, "codec": CodecAutoencoder}
 
+@dataclass(eq=False, repr=False, kw_only=True)
+class ImageAutoencoder(Autoencoder):
+    """Images to tokens of ``width`` channels on a grid smaller by ``shrink``, and back.
 
-class Autoencoder(Protocol):
-    """An ``nn.Module``: an encoder and a decoder around a grid of tokens, ``(h, w)`` for images, ``(t,)`` for audio.
-
-    ``width``: C, the channels of a token. ``target``: what the data gives -> the features that are encoded and
-    reconstructed, without gradient. ``encode``: features -> ``[b C *grid]``. ``decode``: back to features. ``loss``:
-    of decoded features, with unweighted terms. ``signal``: decoded features -> the data's domain, images in [0, 1] or
-    waveforms in [-1, 1], float32. ``log_mel``: decoded features -> log10-mel power ``[b bands t]``, None where they are
-    no such thing. ``look``: see all training data once before the first step.
+    Loss: L1 in [-1, 1], plus ``perceptual`` times LPIPS.
     """
 
-    width: int
+    shrink: ClassVar[Any]
+    input_shape: Sequence[int]
+    width: Count
+    perceptual: NonNegative
 
-    def target(self, x: Tensor) -> Tensor: ...  # noqa: D102
+    def _begin(self, *mistakes: str | None) -> None:
+        """Check the options and find the weights of LPIPS, if it is asked for."""
+        require(*mistakes, _shape_mistake(self.input_shape, self.shrink))
+        nn.Module.__init__(self)
+        option = f"model.autoencoder.perceptual={self.perceptual}"
+        self.lpips: Frozen | None = None
+        if self.perceptual:
+            self.lpips = frozen_lpips(self.input_shape, option, "set it to 0")
 
-    def encode(self, features: Tensor) -> Tensor: ...  # noqa: D102
+    def target(self, x: Tensor) -> Tensor:
+        """Images ``[b c h w]`` in [0, 1] -> [-1, 1]. Raises `UserError` for sides that ``shrink`` does not divide."""
+        if any(side % self.shrink for side in x.shape[2:]):
+            raise UserError(
+                f"images of {x.shape[2]} x {x.shape[3]}: the sides have to be multiples of {self.shrink} "
+                "(model.autoencoder)"
+            )
+        return 2 * x - 1
 
-    def decode(self, h: Tensor) -> Tensor: ...  # noqa: D102
+    def loss(self, decoded: Tensor, features: Tensor) -> LossOutput:
+        """Both ``[b c h w]`` in [-1, 1] -> terms ``l1`` and, where it is asked for, ``lpips``."""
+        decoded = decoded.float()
+        l1 = (decoded - features).abs().mean()
+        if self.lpips is None:
+            return LossOutput(l1, {"l1": l1.detach()})
+        distance: Tensor = self.lpips((decoded + 1) / 2, (features + 1) / 2).mean()
+        return LossOutput(l1 + self.perceptual * distance, {"l1": l1.detach(), "lpips": distance.detach()})
 
-    def loss(self, decoded: Tensor, features: Tensor) -> LossOutput: ...  # noqa: D102
+    def signal(self, decoded: Tensor) -> Tensor:
+        """[-1, 1] -> images in [0, 1], float32; what lies outside is cut."""
+        return ((decoded.float() + 1) / 2).clamp(0, 1)
 
-    def signal(self, decoded: Tensor) -> Tensor: ...  # noqa: D102
 
-    def log_mel(self, decoded: Tensor) -> Tensor | None: ...  # noqa: D102
+@dataclass(eq=False, repr=False, kw_only=True)
+class ConvAutoencoder(ImageAutoencoder):
+    """A small one: a grid a quarter as high and wide.
 
-    def look(self, data: TrainingData) -> None: ...  # noqa: D102
+    Encoder: conv4 of stride 2, `Residual`, both again, GN, SiLU. Decoder: `Residual`, nearest up-sampling and conv3,
+    `Residual`, GN, SiLU, transposed conv4 of stride 2. ``groups`` of the normalisations divide ``width``.
+    """
+
+    shrink: ClassVar[int] = 4
+    groups: Count
+
+    def __post_init__(self) -> None:
+        width, channels = self.width, self.input_shape[0]
+        self._begin(multiple_of("model.autoencoder.width", width, self.groups, "model.autoencoder.groups"))
+
+        def block() -> nn.Module:
+            return Residual(width, self.groups, dimensions=2, last=3)
+
+        self.encoder = nn.Sequential(
+            *(nn.Conv2d(channels, width, 4, 2, 1), block()),
+            *(nn.Conv2d(width, width, 4, 2, 1), block()),
+            *normalised(width, self.groups),
+        )
+        self.decoder = nn.Sequential(
+            *(block(), nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, padding=1), block()),
+            *(*normalised(width, self.groups), nn.ConvTranspose2d(width, channels, 4, 2, 1)),
+        )
+
+    def encode(self, features: Tensor) -> Tensor:
+        """``[b c h w]`` -> ``[b width h/4 w/4]``."""
+        return self.encoder(laid_out(features))
+
+    def decode(self, h: Tensor) -> Tensor:
+        """``[b width h/4 w/4]`` -> ``[b c h w]``."""
+        return self.decoder(laid_out(h))
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class VQGAN(KLLevels, ImageAutoencoder):
+    """VQGAN's, without a discriminator: the two halves of `KLLevels`. Raises `UserError` without diffusers."""
+
+    def __post_init__(self) -> None:
+        self._begin()
+        self.encoder, self.decoder = self.halves(
+            "model.autoencoder", "vqgan", colours=self.input_shape[0], width=self.width
+        )
+
+
+IMAGES: dict[str, Any] = {"conv": ConvAutoencoder, "vqgan": VQGAN}
+AUDIO: dict[str, Any] = {"mel": MelAutoencoder, "codec": CodecAutoencoder}
 
 
 def build(options: Mapping[str, Any], *, input_shape: Sequence[int], sample_rate: int | None) -> Autoencoder:
@@ -50,8 +125,7 @@ def build(options: Mapping[str, Any], *, input_shape: Sequence[int], sample_rate
 
     ``input_shape``: (c, h, w) of images or (1, samples) of audio. ``sample_rate``: of audio, in Hz.
 
-    Raises:
-        UserError: an unknown kind, a kind for other data, unknown, missing, ill-typed or impossible options.
+    Raises `UserError`: an unknown kind, a kind for other data, unknown, missing, ill-typed or impossible options.
     """
     kinds = IMAGES | AUDIO
     kind = str(options.get("kind"))
@@ -68,5 +142,15 @@ def build(options: Mapping[str, Any], *, input_shape: Sequence[int], sample_rate
                 f"dataset.sample_rate={sample_rate}: model.autoencoder.kind={kind} needs the rate of the audio, in Hz"
             )
         data["sample_rate"] = sample_rate
-    built: Autoencoder = signatures.chosen("model.autoencoder", options, kinds, **data)
-    return built
+    return signatures.chosen("model.autoencoder", options, kinds, **data)
+
+
+def _shape_mistake(shape: Sequence[int], shrink: int) -> str | None:
+    """The sides of images (c, h, w) are multiples of ``shrink``."""
+    if not any(side % shrink or side < shrink for side in shape[1:]):
+        return None
+    height, width = shape[1:]
+    return (
+        f"model.autoencoder: the sides of {height} x {width} images are not multiples of {shrink}; "
+        "choose another dataset or dataset.shape"
+    )

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import torch
 from annotated_types import Len
-from torch import Tensor
+from torch import Tensor, nn
 
-from vaebench.config.signatures import AtLeast2
+from vaebench.config.signatures import AtLeast2, Count, NonNegative
 from vaebench.errors import UserError
+from vaebench.nn import precision
 
 # FSQ's and FSP's levels of each nominal codebook size, first dimension first; their number is the width of the codes
 # of VQ, SimVQ and VP-VAE too (arXiv 2602.17133; 64 is ours, for smoke runs).
@@ -27,9 +28,7 @@ LEVELS = {
     16384: (8, 8, 8, 6, 5),
 }
 
-
 Levels = Annotated[Sequence[AtLeast2], Len(1)]  # of each dimension
-Over = Literal["sum", "mean"]
 
 
 @dataclass(frozen=True)
@@ -49,36 +48,101 @@ class Quantised:
     continuous: Tensor | None = None
 
 
-class Quantiser(Protocol):
-    """An ``nn.Module``; its training mode decides what it does. Computes in float32 under any autocast.
+class Quantiser(nn.Module):
+    """Tokens -> values; its training mode decides what it does. Computes in float32 under any autocast.
 
     ``inputs``: width of the tokens it takes (TokenBridge takes mean and log-variance). ``dim``: width ``d`` of what it
-    gives. ``codebook_size``: how many codes there really are. ``nominal_size``: the ``K`` of the table.
+    gives. ``codebook_size``: how many codes there really are. ``nominal_size``: the ``K`` of the table. ``per_item``:
+    whether all tokens of an image or clip are treated alike in training. A method gives `learn`, `choose` and `codes`.
     """
 
     inputs: int
     dim: int
     codebook_size: int
     nominal_size: int
+    per_item = False
 
-    def __call__(self, z: Tensor) -> Quantised:
-        """``z`` ``[n inputs]``."""
-        ...
+    def forward(self, z: Tensor, items: int | None = None) -> Quantised:
+        """``z`` ``[n inputs]``, of ``items`` images or clips, those of each together and equally many.
+
+        In evaluation the codes, or the tokens themselves while there are none. Each token is an item where ``items`` is
+        None.
+        """
+        with precision.full(z.device):
+            z = z.float()
+            if self.training:
+                return self.learn(z, len(z) if items is None else items)
+            indices, continuous = self.choose(z)
+            codes = continuous if indices is None else self.codes(indices)
+            return Quantised(codes, indices, z.new_zeros(()), continuous=continuous)
+
+    def learn(self, z: Tensor, items: int) -> Quantised:
+        """What training makes of ``z`` float32 ``[n inputs]``."""
+        raise NotImplementedError
+
+    def choose(self, z: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Indices of the codes, int64 ``[n]``, if there are codes; and ``[n d]``, what they stand for exactly."""
+        raise NotImplementedError
 
     def codes(self, indices: Tensor) -> Tensor:
         """Int64 ``[n]`` -> float32 ``[n d]``: to the bit what a call in eval mode gives with these indices."""
-        ...
+        raise NotImplementedError
 
 
-@runtime_checkable
-class SeesItems(Protocol):
-    """A quantiser that can treat all tokens of an image or clip alike in training; ``per_item``: whether it does."""
+@dataclass(eq=False, repr=False, kw_only=True)
+class Codebook(Quantiser):
+    """A quantiser with ``codebook_size`` codes of width ``dim``; null: that of FSQ's codes at this size.
 
-    per_item: bool
+    Raises `UserError` for a size without a known width.
+    """
 
-    def __call__(self, z: Tensor, items: int | None) -> Quantised:
-        """``z`` ``[n inputs]``: the tokens of ``items`` images or clips, those of each together and equally many."""
-        ...
+    codebook_size: AtLeast2
+    dim: InitVar[Count | None]
+
+    def __post_init__(self, dim: int | None) -> None:
+        super().__init__()
+        self.inputs = self.dim = width_for(self.codebook_size, dim)
+        self.nominal_size = self.codebook_size
+
+
+class Levelled(Quantiser):
+    """A quantiser with ``levels`` L of each dimension; ``counts``: the same as float32 ``[d]``."""
+
+    levels: tuple[int, ...]
+    counts: Tensor
+
+    def _settle(self, levels: Sequence[int], nominal_size: int) -> None:
+        """Keep the levels and the sizes that follow from them."""
+        self.levels = tuple(levels)
+        self.inputs = self.dim = len(self.levels)
+        self.codebook_size = real_size(self.levels)
+        self.nominal_size = nominal_size
+        self.register_buffer("counts", torch.tensor(self.levels, dtype=torch.float32), persistent=False)
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class MomentNorm:
+    """Options of ``L_norm = norm_weight (mean_weight |mu|^2 + variance_weight |sigma^2 - variance|^2)``.
+
+    ``norm_over``: the squared norms are the sum (arXiv 2602.17133) or the mean (its authors' code) over dimensions.
+    """
+
+    norm_weight: NonNegative
+    mean_weight: NonNegative
+    variance_weight: NonNegative
+    norm_over: Literal["sum", "mean"]
+
+    def norm(self, z: Tensor, variance: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """``L_norm``, and its two unweighted terms by name, detached.
+
+        ``mu``, ``sigma^2`` (unbiased): of each dimension of ``z`` ``[n d]``, over all tokens of the batch; ``n`` is at
+        least 2.
+        """
+        spread, mean = torch.var_mean(z, dim=0)
+        terms = mean.square(), (spread - variance).square()
+        mean_term, variance_term = (term.sum() if self.norm_over == "sum" else term.mean() for term in terms)
+        total = self.mean_weight * mean_term + self.variance_weight * variance_term
+        return self.norm_weight * total, {"norm_mean": mean_term.detach(), "norm_variance": variance_term.detach()}
 
 
 @runtime_checkable
@@ -155,23 +219,6 @@ def from_index(indices: Tensor, sizes: Sequence[int]) -> Tensor:
 def straight_through(z: Tensor, values: Tensor) -> Tensor:
     """The numbers of ``values`` (up to rounding) with the gradient of ``z``."""
     return z + (values - z).detach()
-
-
-def moment_loss(
-    z: Tensor, *, variance: float, mean_weight: float, variance_weight: float, over: Over
-) -> tuple[Tensor, Tensor, Tensor]:
-    """``mean_weight |mu|^2 + variance_weight |sigma^2 - variance|^2`` and its two unweighted terms, detached.
-
-    ``mu``, ``sigma^2`` (unbiased): of each dimension of ``z`` ``[n d]``, over all tokens of the batch; ``n`` is at
-    least 2. ``over``: the squared norms are the sum (arXiv 2602.17133) or the mean (its authors' code) over the d
-    dimensions.
-    """
-    spread, mean = torch.var_mean(z, dim=0)
-    mean_term, variance_term = mean.square(), (spread - variance).square()
-    mean_term = mean_term.sum() if over == "sum" else mean_term.mean()
-    variance_term = variance_term.sum() if over == "sum" else variance_term.mean()
-    total = mean_weight * mean_term + variance_weight * variance_term
-    return total, mean_term.detach(), variance_term.detach()
 
 
 def perplexity(indices: Tensor, codebook_size: int) -> Tensor:

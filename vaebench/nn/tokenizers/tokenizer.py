@@ -16,8 +16,8 @@ from vaebench.errors import UserError
 from vaebench.nn import precision
 from vaebench.nn.sampling import SEED, own_draws, spread
 from vaebench.nn.tokenizers import autoencoders
-from vaebench.nn.tokenizers.autoencoders import Autoencoder
-from vaebench.nn.tokenizers.quantise import FitsCodes, Quantised, Quantiser, SeesItems, perplexity
+from vaebench.nn.tokenizers.base import Autoencoder
+from vaebench.nn.tokenizers.quantise import FitsCodes, Quantised, Quantiser, perplexity
 
 _WATCHED = 512  # training items behind the numbers of `watch`
 _BATCH = 64
@@ -79,13 +79,11 @@ class Tokenizer(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Quantised tokens ``[b d *grid]`` -> images in [0, 1] or waveforms in [-1, 1], float32."""
-        signal: Tensor = self.autoencoder.signal(self._decoded(z))
-        return signal
+        return self.autoencoder.signal(self._decoded(z))
 
     def decode_log_mel(self, z: Tensor) -> Tensor | None:
         """Quantised tokens -> log10-mel power ``[b bands t]`` where this is what is decoded, else None."""
-        log_mel: Tensor | None = self.autoencoder.log_mel(self._decoded(z))
-        return log_mel
+        return self.autoencoder.log_mel(self._decoded(z))
 
     def tokenize(self, x: Tensor) -> Tensor:
         """Images or audio -> codes int64 ``[b *grid]``. Raises `UserError` while there are no codes."""
@@ -105,8 +103,7 @@ class Tokenizer(nn.Module):
     def look(self, data: TrainingData) -> None:
         """The autoencoder's look at the data.
 
-        Raises:
-            UserError: there are fewer tokens in the data than codes to be fitted to them at the end.
+        Raises `UserError`: there are fewer tokens in the data than codes to be fitted to them at the end.
         """
         self.autoencoder.look(data)
         if isinstance(self.quantiser, FitsCodes):
@@ -117,10 +114,7 @@ class Tokenizer(nn.Module):
         """Lets the quantiser fit its codes to tokens of evenly spread training items, if that is how it gets them.
 
         The tokens are a constant choice from those of twice as many items as would do. Draws from no global
-        generator.
-
-        Raises:
-            UserError: there are fewer tokens than codes, or some that are not finite.
+        generator. Raises `UserError`: there are fewer tokens than codes, or some that are not finite.
         """
         if not isinstance(self.quantiser, FitsCodes):
             return
@@ -156,8 +150,7 @@ class Tokenizer(nn.Module):
     def _target(self, x: Tensor) -> Tensor:
         """Features float32, without gradient."""
         with torch.no_grad(), precision.full(x.device):
-            features: Tensor = self.autoencoder.target(x)
-            return features
+            return self.autoencoder.target(x)
 
     def _tokens(self, features: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """Features -> tokens float32 ``[n inputs]``, those of an item together, and their grid."""
@@ -171,9 +164,8 @@ class Tokenizer(nn.Module):
         if not self.training:
             _check_finite(z)
         with precision.full(z.device):
-            known = {"items": items} if isinstance(self.quantiser, SeesItems) else {}
-            quantised: Quantised = self.quantiser(z, **known)
-            return quantised
+            known = {"items": items} if getattr(self.quantiser, "per_item", False) else {}
+            return self.quantiser(z, **known)
 
     def _raised(self, values: Tensor, grid: tuple[int, ...]) -> Tensor:
         """Tokens ``[n d]`` -> ``[b C *grid]``."""
@@ -182,8 +174,7 @@ class Tokenizer(nn.Module):
     def _decoded(self, z: Tensor) -> Tensor:
         """``[b d *grid]`` -> decoded features."""
         flat = z.movedim(1, -1).reshape(-1, z.shape[1])
-        decoded: Tensor = self.autoencoder.decode(self._raised(flat, tuple(z.shape[2:])))
-        return decoded
+        return self.autoencoder.decode(self._raised(flat, tuple(z.shape[2:])))
 
     def _tokens_per_item(self, data: TrainingData) -> int:
         first = spread(len(data), 1, data.device)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from vaebench.compat import ensure_torchvision
 from vaebench.config.signatures import Count, CountOrNone, Positive, checked
 from vaebench.errors import UserError
-from vaebench.nn.transformers.unit_rms import unit_rms
 
 ensure_torchvision()
 
@@ -24,53 +26,62 @@ from timm.layers.mlp import SwiGLU  # noqa: E402
 from timm.layers.pos_embed_sincos import build_rotary_pos_embed, build_sincos2d_pos_embed  # noqa: E402
 
 _FREQUENCIES = 256  # of the sinusoidal time embedding
+_EPS = 1e-6  # of the RMSNorm
 
 
-class DiT(nn.Module):
-    """Velocity of latents ``[b l h w]`` at times ``[b]`` given labels ``[b]``; zero everywhere when it is new.
+@dataclass(eq=False, repr=False, kw_only=True)
+class DiTOptions:
+    """What a `DiT` is like, whatever the latents.
 
-    ``latent_shape`` (l, h, w). ``classes``: how many labels there are besides `null`; 0: labels are ignored.
-    ``null``: whether there is one more label, number ``classes``, for "any class". ``mlp_ratio``: the SwiGLU has two
+    ``classes``: how many labels there are besides "any class"; 0: labels are ignored. ``mlp_ratio``: the SwiGLU has two
     thirds of it as its width, so that it has as many weights as a plain network of this ratio. ``qk_norm``: RMSNorm of
     queries and keys. ``positions``: fixed sine and cosine positions are added to the tokens besides the rotation.
     ``time_scale``: what times are multiplied with before their embedding.
     """
 
-    positions: Tensor
-    rotation: Tensor
+    classes: CountOrNone
+    width: Count
+    depth: Count
+    heads: Count
+    mlp_ratio: Positive
+    qk_norm: bool
+    positions: bool
+    time_scale: Positive
 
-    @checked("model")
-    def __init__(
-        self,
-        *,
-        latent_shape: Sequence[int],
-        classes: CountOrNone,
-        null: bool,
-        width: Count,
-        depth: Count,
-        heads: Count,
-        mlp_ratio: Positive,
-        qk_norm: bool,
-        positions: bool,
-        time_scale: Positive,
-    ) -> None:
-        super().__init__()
+
+@checked("model")
+@dataclass(eq=False, repr=False, kw_only=True)
+class DiT(DiTOptions, nn.Module):
+    """Velocity of latents ``[b l h w]`` at times ``[b]`` given labels ``[b]``; zero everywhere when it is new.
+
+    ``latent_shape`` (l, h, w). ``null``: whether there is one more label, number ``classes``, for "any class".
+    """
+
+    places: Tensor = field(init=False)
+    rotation: Tensor = field(init=False)
+    latent_shape: Sequence[int]
+    null: bool
+
+    def __post_init__(self) -> None:
+        nn.Module.__init__(self)
+        width, heads = self.width, self.heads
         if width % (4 * heads):
             raise UserError(
                 f"model.width={width}: expected a multiple of four times the heads (model.heads={heads}): two rotated "
                 "pairs per head, one for each side of the grid"
             )
-        channels, *grid = latent_shape
-        self.time_scale = time_scale
+        channels, *grid = self.latent_shape
         self.tokens = nn.Linear(channels, width)
         self.time = nn.Sequential(nn.Linear(_FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
-        self.labels = nn.Embedding(classes + null, width) if classes else None
-        self.blocks = nn.ModuleList(_Block(width, heads, mlp_ratio=mlp_ratio, qk_norm=qk_norm) for _ in range(depth))
+        self.labels = nn.Embedding(self.classes + self.null, width) if self.classes else None
+        self.blocks = nn.ModuleList(
+            _Block(width, heads, mlp_ratio=self.mlp_ratio, qk_norm=self.qk_norm) for _ in range(self.depth)
+        )
         self.norm = nn.Parameter(torch.ones(width))
         self.modulation = nn.Linear(width, 2 * width)
         self.velocity = nn.Linear(width, channels)
-        table = build_sincos2d_pos_embed(grid, width) if positions else torch.zeros(1, width)
-        self.register_buffer("positions", table, persistent=False)
+        table = build_sincos2d_pos_embed(grid, width) if self.positions else torch.zeros(1, width)
+        self.register_buffer("places", table, persistent=False)
         self.register_buffer("rotation", rotations(grid, width // heads), persistent=False)
         self._initialise()
 
@@ -80,13 +91,12 @@ class DiT(nn.Module):
         if self.labels is not None:
             condition = condition + self.labels(labels)
         condition = F.silu(condition)
-        x = self.tokens(z.flatten(2).mT) + self.positions
+        x = self.tokens(z.flatten(2).mT) + self.places
         rotation = torch.view_as_complex(self.rotation)
         for block in self.blocks:
             x = block(x, condition, rotation)
         shift, scale = self.modulation(condition)[:, None].chunk(2, dim=-1)
-        velocity: Tensor = self.velocity(_modulated(x, self.norm, shift, scale))
-        return velocity.float().mT.unflatten(2, z.shape[2:])
+        return self.velocity(_modulated(x, self.norm, shift, scale)).float().mT.unflatten(2, z.shape[2:])
 
     def _initialise(self) -> None:
         """Xavier for linear layers, small normal embeddings, zeros at the gates and the output ("adaLN-zero")."""
@@ -144,8 +154,7 @@ class _Attention(nn.Module):
         rotated = torch.view_as_real(pairs * rotation).flatten(-2).to(v.dtype)
         q, k = rotated.transpose(1, 3).unbind(2)
         attended = F.scaled_dot_product_attention(q, k, v.squeeze(2).transpose(1, 2))
-        projected: Tensor = self.out(attended.transpose(1, 2).flatten(2))
-        return projected
+        return self.out(attended.transpose(1, 2).flatten(2))
 
 
 def _modulated(x: Tensor, norm: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
@@ -169,3 +178,34 @@ def time_features(t: Tensor, count: int) -> Tensor:
     frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(10000) / half))
     angles = t.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+def unit_rms(x: Tensor) -> Tensor:
+    """RMSNorm (arXiv 1910.07467) without weights: ``x / sqrt(mean(x^2) + 1e-6)`` over the last dimension, float32.
+
+    Differentiable once.
+    """
+    x = x.float()
+    # torch has one kernel for it on a GPU only; on a CPU its many passes take four times as long as these.
+    if x.device.type != "cpu":
+        return F.rms_norm(x, (x.shape[-1],), None, _EPS)
+    return _UnitRMS.apply(x)
+
+
+class _UnitRMS(torch.autograd.Function):
+    """With ``y = x r``, ``r = 1 / rms(x)``: ``dL/dx = r (g - y mean(g y))``, which needs ``y`` and ``r`` alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+        inverse = square.div_(x.shape[-1]).add_(_EPS).rsqrt_()
+        y = x * inverse
+        ctx.save_for_backward(y, inverse)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        y, inverse = ctx.saved_tensors
+        along = torch.linalg.vecdot(g, y).unsqueeze(-1) / y.shape[-1]
+        return torch.addcmul(g, y, along, value=-1).mul_(inverse)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -24,6 +25,7 @@ _MASK_STD = 0.02  # of the mask token's first values, arXiv 2111.06377
 _NORM_EPS = 1e-6
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ViTAutoencoder(nn.Module):
     """Images ``[b c h w]`` in [-1, 1] to ``2 l`` numbers (mean and log-variance) per patch, and ``l`` numbers back.
 
@@ -35,45 +37,44 @@ class ViTAutoencoder(nn.Module):
     Positions are fixed 2-D sines and cosines, kept as buffers in the state: `start_from` makes other ones of them.
     """
 
-    def __init__(
-        self,
-        *,
-        input_shape: Sequence[int],
-        masked: bool,
-        patch: Count,
-        width: Count,
-        depth: Count,
-        heads: Count,
-        decoder_width: Count,
-        decoder_depth: Count,
-        decoder_heads: Count,
-        mlp_ratio: Positive,
-        latent_channels: Count,
-        smooth: bool,
-    ) -> None:
+    input_shape: Sequence[int]
+    masked: bool
+    patch: Count
+    width: Count
+    depth: Count
+    heads: Count
+    decoder_width: Count
+    decoder_depth: Count
+    decoder_heads: Count
+    mlp_ratio: Positive
+    latent_channels: Count
+    smooth: bool
+
+    def __post_init__(self) -> None:
         super().__init__()
-        channels, height, across = input_shape
+        channels, height, across = self.input_shape
         require(
-            _width_mistake("", width, heads),
-            _width_mistake("decoder_", decoder_width, decoder_heads),
-            _shape_mistake(height, across, patch),
+            _width_mistake("", self.width, self.heads),
+            _width_mistake("decoder_", self.decoder_width, self.decoder_heads),
+            _shape_mistake(height, across, self.patch),
         )
-        self.patch = patch
-        self.grid = (height // patch, across // patch)
-        self.latent_shape = (latent_channels, *self.grid)
+        self.grid = (height // self.patch, across // self.patch)
+        self.latent_shape = (self.latent_channels, *self.grid)
         self.encoder = ViTEncoder(
-            patches=PatchEmbed((height, across), patch, channels, width),
-            blocks=_blocks(depth, width, heads, mlp_ratio),
-            positions=_positions(self.grid, width),
-            latent_channels=latent_channels,
+            patches=PatchEmbed((height, across), self.patch, channels, self.width),
+            blocks=_blocks(self.depth, self.width, self.heads, self.mlp_ratio),
+            positions=_positions(self.grid, self.width),
+            latent_channels=self.latent_channels,
         )
         self.decoder = ViTDecoder(
-            shape=(channels, *self.grid, patch),
-            blocks=_blocks(decoder_depth, decoder_width, decoder_heads, mlp_ratio),
-            positions=_positions(self.grid, decoder_width),
-            latent=nn.Sequential(nn.Linear(latent_channels, width), nn.Linear(width, decoder_width)),
-            masked=masked,
-            smooth=smooth,
+            shape=(channels, *self.grid, self.patch),
+            blocks=_blocks(self.decoder_depth, self.decoder_width, self.decoder_heads, self.mlp_ratio),
+            positions=_positions(self.grid, self.decoder_width),
+            latent=nn.Sequential(
+                nn.Linear(self.latent_channels, self.width), nn.Linear(self.width, self.decoder_width)
+            ),
+            masked=self.masked,
+            smooth=self.smooth,
         )
         self.apply(_initialise)
 
@@ -89,8 +90,7 @@ class ViTAutoencoder(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Latents ``[b l h/p w/p]`` -> images ``[b c h w]`` in about [-1, 1]."""
-        decoded: Tensor = self.decoder(z.flatten(2).mT, None)
-        return decoded
+        return self.decoder(z.flatten(2).mT, None)
 
     def shuffled_patches(self, count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
         """The patches of ``count`` images, each image's in a random order, int64 ``[count patches]`` on ``device``.
@@ -135,8 +135,7 @@ class ViTEncoder(nn.Module):
         tokens = self.patches(x) + self.positions
         if kept is not None:
             tokens = tokens.gather(1, _over_width(kept, tokens.shape[2]))
-        moments: Tensor = self.moments(self.norm(self.blocks(tokens)))
-        return moments
+        return self.moments(self.norm(self.blocks(tokens)))
 
 
 class ViTDecoder(nn.Module):

@@ -1,19 +1,28 @@
-"""Where jobs run. An executor turns jobs into outcomes, in any order; a job is (verb, run folder) and nothing else."""
+"""Where jobs run: one after the other in this process, or in worker processes (`local`); and what is seen of them.
+
+Bars with rate and time left on a terminal, plain lines elsewhere.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import Any, Self
 
-from vaebench.errors import UserError, unknown
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from vaebench.contracts import Job, Outcome
+from vaebench.errors import printable
+from vaebench.runs.executors.local import Local
 
-    from vaebench.contracts import Executor, Job, Outcome
-    from vaebench.runs.executors.progress import Display
+_PLAIN_EVERY = 10.0  # seconds between two plain lines about one job
 
 
 def run(
@@ -26,18 +35,42 @@ def run(
     quiet: bool,
     console: Console,
 ) -> list[Outcome]:
-    """Run the jobs, showing their progress under ``labels`` (by folder), and return how each ended."""
+    """Run the jobs, showing their progress under ``labels`` (by folder), and return how each ended.
+
+    ``kind``: one of `config.spine.EXECUTORS`.
+    """
     if not jobs:
         return []
-    from vaebench.runs.executors.progress import Display
-
     outcomes = []
     with Display({job.folder: labels[job.folder] for job in jobs}, quiet=quiet, console=console) as display:
-        executor = _executor(kind, workers, machine, display)
-        for outcome in executor.submit(jobs):
+        ended = (
+            inline(jobs, machine, display.track, display.note)
+            if kind == "inline"
+            else Local(workers=workers, machine=machine, track=display.track, note=display.note).submit(jobs)
+        )
+        for outcome in ended:
             display.finish(outcome)
             outcomes.append(outcome)
     return outcomes
+
+
+def inline(
+    jobs: list[Job],
+    machine: dict[str, Any],
+    track: Callable[[Job, int, int], None],
+    note: Callable[[Job, str], None],
+) -> Iterator[Outcome]:
+    """Run jobs here and yield each one's outcome; after one that was interrupted none begins.
+
+    ``track(job, done, total)`` reports their progress, ``note(job, line)`` what is to be known.
+    """
+    from vaebench.runs.worker import work
+
+    for job in jobs:
+        outcome = work(job, machine, partial(track, job), note=partial(note, job))
+        yield outcome
+        if outcome.status == "interrupted":
+            return
 
 
 def default_workers(*, gpu: bool) -> int:
@@ -46,15 +79,85 @@ def default_workers(*, gpu: bool) -> int:
     return min(cores, 4) if gpu else cores
 
 
-def _executor(kind: str, workers: int, machine: dict[str, Any], display: Display) -> Executor:
-    if kind == "inline":
-        from vaebench.runs.executors.inline import Inline
+class _Rate(ProgressColumn):
+    """Steps per second."""
 
-        return Inline(machine=machine, track=display.track, note=display.note)
-    if kind == "local":
-        from vaebench.runs.executors.local import Local
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.0f}/s" if task.speed else "", style="progress.data.speed")
 
-        return Local(workers=workers, machine=machine, track=display.track, note=display.note)
-    from vaebench.config.spine import EXECUTORS
 
-    raise UserError(unknown("executor.kind", kind, EXECUTORS))
+class Display:
+    """Progress of a list of jobs; ``labels`` maps a job's folder to what to call it."""
+
+    def __init__(self, labels: Mapping[Path, str], *, quiet: bool, console: Console) -> None:
+        self.labels = labels
+        self.quiet = quiet
+        self.console = console
+        self.finished = 0
+        self.total = len(labels)
+        self.bars = console.is_terminal and not quiet
+        self.started: dict[Path, tuple[float, int]] = {}
+        self.spoken: dict[Path, float] = {}
+        self.tasks: dict[Path, int] = {}
+        self.progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not self.bars,
+        )
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        self.overall = self.progress.add_task("all jobs", total=self.total) if self.total > 1 else None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+    def track(self, job: Job, done: int, total: int) -> None:
+        """``done`` of ``total`` steps of one job."""
+        if total == 0 or self.quiet:
+            return
+        if self.bars:
+            if job.folder not in self.tasks:
+                self.tasks[job.folder] = self.progress.add_task(self._label(job), total=total)
+            self.progress.update(self.tasks[job.folder], completed=done, total=total)  # type: ignore[arg-type]
+            return
+        now = time.monotonic()
+        since, first = self.started.setdefault(job.folder, (now, done))
+        if now - self.spoken.setdefault(job.folder, now) >= _PLAIN_EVERY and done > first:
+            self.spoken[job.folder] = now
+            rate = (done - first) / (now - since)
+            left = (total - done) / rate
+            self.console.print(f"{self._label(job)}: {done}/{total}, {rate:.0f}/s, {_clock(left)} left")
+
+    def finish(self, outcome: Outcome) -> None:
+        """One job has ended."""
+        self.finished += 1
+        if self.overall is not None:
+            self.progress.update(self.overall, completed=self.finished)
+        task = self.tasks.pop(outcome.job.folder, None)
+        if task is not None:
+            self.progress.remove_task(task)  # type: ignore[arg-type]
+        if not self.quiet and (not self.bars or outcome.status != "done"):
+            reason = f": {outcome.reason}" if outcome.reason else ""
+            line = f"[{self.finished}/{self.total}] {outcome.status} {self._label(outcome.job)}{reason}"
+            self.console.print(line)
+
+    def note(self, job: Job, line: str) -> None:
+        """Something to know of a job while it lasts, quiet or not: on stderr, above the bars if there are some."""
+        sys.stderr.write(f"{self._label(job)}: {line}\n")
+
+    def _label(self, job: Job) -> str:
+        return printable(f"{job.verb} {self.labels.get(job.folder, job.folder.name)}")
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d}"

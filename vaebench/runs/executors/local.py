@@ -1,4 +1,4 @@
-"""Several worker processes on this machine, one job each at a time."""
+"""Several worker processes on this machine, one job each at a time. Their own side is `serve`."""
 
 from __future__ import annotations
 
@@ -7,44 +7,40 @@ import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
 from vaebench.contracts import Job, Outcome
-from vaebench.runs.executors.process import Worker
+from vaebench.runs.serve import serve
 from vaebench.runs.store import Run
-from vaebench.stopping import STOPPING, stop_on_signal
+from vaebench.stopping import SIGNALS, STOPPING, signal_group, stop_on_signal
 
 _TICK = 0.2  # seconds between two looks at whether one was asked to stop
 _REPORT_EVERY = 1.0  # seconds
+_TO_END = 10.0  # seconds that a process without a job has to go
 _UNBEGUN = 2  # processes that may die before they began a job without it being the job's fault
 
 
+@dataclass(kw_only=True)
 class Local:
     """Runs jobs in ``workers`` processes. Progress is read from the runs' own status files once a second.
 
     The job of a process that dies is tried once more, when no other process is left; the other jobs go on.
     """
 
-    def __init__(
-        self,
-        *,
-        workers: int,
-        machine: dict[str, Any],
-        track: Callable[[Job, int, int], None],
-        note: Callable[[Job, str], None],
-    ) -> None:
-        self.workers = workers
-        self.machine = machine
-        self.track = track
-        self.note = note
-        self.crew: list[Worker] = []
-        self.waiting: deque[Job] = deque()
-        self.again: deque[Job] = deque()
-        self.lost: set[Job] = set()
-        self.unbegun: Counter[Job] = Counter()
+    workers: int
+    machine: dict[str, Any]
+    track: Callable[[Job, int, int], None]
+    note: Callable[[Job, str], None]
+    crew: list[Worker] = field(default_factory=list)
+    waiting: deque[Job] = field(default_factory=deque)
+    again: deque[Job] = field(default_factory=deque)
+    lost: set[Job] = field(default_factory=set)
+    unbegun: Counter[Job] = field(default_factory=Counter)
 
     def submit(self, jobs: list[Job]) -> Iterator[Outcome]:
         """Yield each job's outcome when it has ended. Asked to stop, let the jobs store and raise KeyboardInterrupt."""
@@ -164,3 +160,88 @@ def _mark(job: Job, status: str, reason: str) -> None:
     with run.lock(timeout=0) as free:
         if free and not run.done:
             run.set_status(status, reason=reason)
+
+
+class Worker:
+    """A process with a job. It leads a group, so that what it started ends with it."""
+
+    def __init__(self, job: Job, machine: dict[str, Any]) -> None:
+        # spawn: a forked child of a process that has used torch's threads can hang.
+        context = get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, machine))
+        with _signals_wait():
+            self.process.start()
+        theirs.close()
+        self.leaves_by: float | None = None
+        self.give(job)
+
+    def give(self, job: Job) -> None:
+        """Hand it a job. If it has just died, `hear` says so."""
+        self.job, self.begun = job, False
+        with suppress(OSError):
+            self.connection.send(job)
+
+    def hear(self) -> str | Outcome | None:
+        """What it says next: a line for the user, or how its job ended, ``lost`` if it died with it; None: nothing."""
+        ended = self.process.exitcode is not None  # asked first: what it said last is still to be heard
+        try:
+            while self.connection.poll():
+                said: str | Outcome | bool = self.connection.recv()
+                if not isinstance(said, bool):
+                    return said
+                self.begun = said
+        except (EOFError, OSError):
+            self.process.join(_TO_END)
+            ended = True
+        return Outcome(self.job, "lost", _death(self.process.exitcode)) if ended else None
+
+    def dismiss(self) -> None:
+        """Let it end, it has no job."""
+        self.connection.close()
+        self.leaves_by = time.monotonic() + _TO_END
+
+    def gone(self) -> bool:
+        """Whether it has ended after `dismiss`; one that takes too long is killed."""
+        if self.leaves_by is None or (self.process.exitcode is None and time.monotonic() < self.leaves_by):
+            return False
+        self.bury()
+        return True
+
+    def kill(self) -> None:
+        """Send it and all that it started the signal that cannot be refused."""
+        if self.process.pid is not None:
+            signal_group(self.process.pid, signal.SIGKILL)
+        self.process.kill()
+
+    def bury(self) -> None:
+        """Kill it, and wait until it has ended."""
+        self.kill()
+        self.process.join(_TO_END)
+        self.connection.close()
+
+    def pause(self, number: signal.Signals) -> None:
+        """SIGSTOP or SIGCONT for it and all that it started."""
+        if self.process.exitcode is None and self.process.pid is not None:
+            signal_group(self.process.pid, number)
+
+
+def _death(code: int | None) -> str:
+    if code is None:
+        return "the worker process does not answer"
+    if code >= 0:
+        return f"the worker process ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else "unknown"
+    hint = ": out of memory?" if -code == signal.SIGKILL else ""
+    return f"the worker process was killed by signal {-code} ({name}){hint}"
+
+
+@contextmanager
+def _signals_wait() -> Iterator[None]:
+    """A process that is started here gets its signals when it listens to them, instead of dying of them."""
+    resource_tracker.ensure_running()  # or it is started within, which lets the signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -5,24 +5,32 @@ A verb is looked up among the modules of this package before anything is importe
 
 from __future__ import annotations
 
+import hashlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from vaebench.errors import UserError, unknown
+from vaebench.config.request import Request
+from vaebench.errors import Interrupted, UserError, unknown
+from vaebench.runs import records
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from vaebench.config.request import Request
     from vaebench.config.spine import TrainConfig
-    from vaebench.runs.store import Run, Store
+    from vaebench.runs.store import Run
 
 Track = Callable[[int, int], None]
 Stop = Callable[[], bool]
+
+_LEDGER = "shards.json"
+# Forms, as `disk.mistake` reads them, that stand in several kinds' requests and results.
+NUMBER = (int, float)
+LEAF = {"_target_": str}
 
 
 @dataclass(frozen=True)
@@ -33,12 +41,63 @@ class Setup:
     two stores of what is unfinished. ``remote_code``: whether the command allows code that comes with a model.
     """
 
-    store: Store
     device: torch.device
     track: Track
     stop: Stop
     checkpoint_seconds: float = 30.0
     remote_code: bool = False
+
+    def within(self, before: int, total: int) -> Setup:
+        """For a part of the work, which begins after ``before`` of ``total``."""
+        return replace(self, track=lambda done, _: self.track(before + done, total))
+
+    def write_shards(self, run: Run, name: str, total: int, size: int, make: Callable[[range], bytes]) -> list[Path]:
+        """Write ``total`` items, ``size`` to a shard: those that are not there yet, or not as they were written.
+
+        A shard is written whole or not at all and depends on the request alone, so a killed run goes on after its last
+        one to the same files. ``name``: of a shard's file, with a place for its number. ``shards.json`` holds the
+        sha256 of each. Before 0.6 there was none, and what is there is taken.
+
+        Returns all of them in order. Raises `Interrupted` between two of them when one is asked to stop.
+        """
+        pieces = [range(start, min(start + size, total)) for start in range(0, total, size)]
+        paths = [run.path(name.format(number)) for number in range(len(pieces))]
+        sums = _written(run)
+        for path, rows in zip(paths, pieces, strict=True):
+            if path.is_file() and (sums is None or sums.get(path.name) == records.checksum(path)):
+                continue
+            content = make(rows)
+            run.write(path.name, content)
+            if sums is None:
+                sums = {one.name: records.checksum(one) for one in run.folder.glob("*-[0-9]*.*") if one.is_file()}
+            sums[path.name] = hashlib.sha256(content).hexdigest()
+            run.write_json(_LEDGER, sums)
+            self.track(rows.stop, total)
+            if self.stop() and rows.stop < total:
+                raise Interrupted(f"stopped after {rows.stop} of {total}; the same command goes on from there")
+        return paths
+
+    def finish(self, run: Run, result: Mapping[str, Any], **about: Any) -> None:
+        """Write ``result.json`` and ``provenance.json``; ``about`` is added to that."""
+        from vaebench.engine.runtime import provenance
+
+        run.write_json("result.json", dict(result))
+        run.write_json("provenance.json", provenance(self.device) | about)
+
+
+def _written(run: Run) -> dict[str, str] | None:
+    """The sha256 of the shards by name; None if nothing says. Raises `UserError` if that file is damaged."""
+    path = run.path(_LEDGER)
+    try:
+        return records.ledger(path) if path.exists() else None
+    except UserError as error:
+        raise UserError(f"{error}; remove it to take the shards as they are, or the folder to start over") from error
+
+
+def check_all(run: Run, found: int, wanted: int, what: str) -> None:
+    """Raise `UserError` for a finished run that holds fewer items than its result says."""
+    if found != wanted:
+        raise UserError(f"{run.folder}: holds {found} of {wanted} {what}, a shard is missing; {run.again()}")
 
 
 class Kind(Protocol):
@@ -68,6 +127,12 @@ class Kind(Protocol):
     def seconds(self, request: Request) -> float: ...
 
     def work(self, run: Run, setup: Setup) -> None: ...
+
+
+def asked(verb: str, parents: Mapping[str, Request] | None, **parts: Any) -> Request:
+    """The request with that verb and these parts, on its parents by role; None: it says nothing of parents."""
+    keys = {} if parents is None else {"parents": {role: parent.key for role, parent in parents.items()}}
+    return Request({"verb": verb, **parts, **keys})
 
 
 def verbs() -> list[str]:

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from vaebench.config.request import Request
 from vaebench.config.targets import called
+from vaebench.contracts import Work
+from vaebench.data.files import check_fields
+from vaebench.data.lines import paths
+from vaebench.disk import sha256_of
 from vaebench.errors import UserError
-from vaebench.runs.kinds import Setup
+from vaebench.runs import build
+from vaebench.runs.kinds import LEAF, Setup, asked, check_all
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from vaebench.config.spine import TrainConfig
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 VERB = "answers"
 ROLE = "answers"
 STOPS = True
-REQUEST = {"answers": {"_target_": str}, "problems": {"name": str}, "parents": dict}
+REQUEST = {"answers": LEAF, "problems": {"name": str}, "parents": dict}
 ON_PROBLEMS = {
     **{"problems": str, "problems_digest": str, "train_items": int, "test_items": int},
     **{"note": str, "stand_in": bool, "source": str},
@@ -41,13 +45,11 @@ def request(cfg: TrainConfig, parents: Mapping[str, Request]) -> Request:
     if leaf.get("model", "") is None and not parents:
         raise UserError("dataset.answers.model=null: name a model, a folder or a name on the Hugging Face hub")
     parts = {"answers": leaf, "problems": problems_leaf(cfg), "model_digest": folder_digest(leaf.get("model"))}
-    return Request({"verb": VERB, **parts, "parents": {role: parent.key for role, parent in parents.items()}})
+    return asked(VERB, parents, **parts)
 
 
 def problems_leaf(cfg: TrainConfig) -> dict[str, Any]:
     """The dataset's problems as plain data, without who marks their answers."""
-    from vaebench.data.files import check_fields
-
     leaf = {name: value for name, value in cfg.dataset["problems"].items() if name != "scorers"}
     check_fields(leaf)
     return leaf
@@ -55,8 +57,6 @@ def problems_leaf(cfg: TrainConfig) -> dict[str, Any]:
 
 def folder_digest(model: str | None) -> str | None:
     """Of a model in a local folder: 16 hex digits over its files, so that a changed model is another run."""
-    from vaebench.disk import sha256_of
-
     folder = Path(model).expanduser() if model else None
     if folder is None or not folder.is_dir():
         return None
@@ -68,9 +68,6 @@ def folder_digest(model: str | None) -> str | None:
 
 def _fingerprinted(leaf: dict[str, Any]) -> dict[str, Any]:
     """A file of the user's own is known by what it holds, not by where it lies."""
-    from vaebench.data.lines import paths
-    from vaebench.disk import sha256_of
-
     if not leaf.get("path"):
         return leaf
     named = paths(leaf["path"], "dataset.answers.path")
@@ -87,8 +84,6 @@ def _fingerprinted(leaf: dict[str, Any]) -> dict[str, Any]:
 def check(request: Request, models: Mapping[str, nn.Module], *, remote_code: bool) -> None:
     """Build the source of the answers."""
     del models
-    from vaebench.runs import build
-
     build.source(request, remote_code=remote_code)
 
 
@@ -109,25 +104,21 @@ def seconds(request: Request) -> float:
 
 def work(run: Run, setup: Setup) -> None:
     """Collect or generate the answers."""
-    from vaebench.contracts import Work
     from vaebench.data.answers import read_answers, to_parquet
-    from vaebench.runs import build
-    from vaebench.runs.load import parents
-    from vaebench.runs.shards import pieces, write_shards
 
     request = run.request()
     problems = build.problems(request)
     source = build.source(request, remote_code=setup.remote_code)
-    folders = parents(run, setup.store)
-    if "language_model" in folders:
-        Run(folders["language_model"]).check_folder("pretrained")
-    source.open(problems, Work(folders, setup.device))
-    rows_of = pieces(len(problems.test), source.shard)
-    shards = write_shards(run, rows_of, "answers-{:05d}.parquet", lambda rows: to_parquet(source.answer(rows)), setup)
+    parents = run.parents()
+    if "language_model" in parents:
+        parents["language_model"].check_folder("pretrained")
+    source.open(problems, Work({role: parent.folder for role, parent in parents.items()}, setup.device))
+    name, count = "answers-{:05d}.parquet", len(problems.test)
+    shards = setup.write_shards(run, name, count, source.shard, lambda rows: to_parquet(source.answer(rows)))
     found = read_answers(shards, run.folder)
     finish(
         run,
-        setup.device,
+        setup,
         problems,
         answers=len(found),
         problems_answered=len(set(found.problem.tolist())),
@@ -137,10 +128,8 @@ def work(run: Run, setup: Setup) -> None:
     )
 
 
-def finish(run: Run, device: torch.device, problems: Problems, **facts: Any) -> None:
-    """Write ``result.json``, what is known of the problems among it, and ``provenance.json``."""
-    from vaebench.engine.runtime import provenance
-
+def finish(run: Run, setup: Setup, problems: Problems, **facts: Any) -> None:
+    """Finish the run, with what is known of the problems in its result."""
     about = {
         "problems": problems.name,
         "problems_digest": problems.digest,
@@ -150,20 +139,16 @@ def finish(run: Run, device: torch.device, problems: Problems, **facts: Any) -> 
         "stand_in": problems.stand_in,
         "source": problems.source,
     }
-    run.write_json("result.json", about | facts)
-    run.write_json("provenance.json", provenance(device))
+    setup.finish(run, about | facts)
 
 
-def opened(folder: Path) -> Answers:
+def opened(run: Run) -> Answers:
     """The answers of a finished run. Raises `UserError` if a shard is missing or damaged."""
     from vaebench.data.answers import read_answers
-    from vaebench.runs.shards import incomplete
 
-    run = Run(folder)
     facts = run.result()
-    found = read_answers(run.all_intact("answers-*.parquet"), folder)
-    if len(found) != facts["answers"]:
-        raise incomplete(run, len(found), facts["answers"], "answers")
+    found = read_answers(run.all_intact("answers-*.parquet"), run.folder)
+    check_all(run, len(found), facts["answers"], "answers")
     if len(found) and not 0 <= found.problem.min() <= found.problem.max() < facts["test_items"]:
-        raise UserError(f"{folder}: answers problems that are not there; remove the folder and run again")
+        raise UserError(f"{run.folder}: answers problems that are not there; remove the folder and run again")
     return found

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vaebench.config.request import Request
-from vaebench.runs.kinds import Setup, answers
+from vaebench.contracts import FittedEmbedder, Work
+from vaebench.runs import build
+from vaebench.runs.kinds import Setup, answers, asked, check_all
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
@@ -26,27 +28,21 @@ RESULT = {**answers.ON_PROBLEMS, "texts": int, "dim": int, "truncated": {"questi
 
 def request(cfg: TrainConfig, parents: Mapping[str, Request]) -> Request:
     """The embedded training pairs or, with the parents ``pairs`` and ``answers``, the embedded answers."""
-    leaf = cfg.embedder
-    digest = answers.folder_digest(leaf.get("model"))
-    parts = {"embedder": leaf, "problems": answers.problems_leaf(cfg), "model_digest": digest}
-    keys = {role: parent.key for role, parent in parents.items()}
-    return Request({"verb": VERB, **parts, **({"parents": keys} if keys else {})})
+    digest = answers.folder_digest(cfg.embedder.get("model"))
+    parts = {"embedder": cfg.embedder, "problems": answers.problems_leaf(cfg), "model_digest": digest}
+    return asked(VERB, parents or None, **parts)
 
 
 def check(request: Request, models: Mapping[str, nn.Module], *, remote_code: bool) -> None:
     """Build the embedder."""
     del models, remote_code
-    from vaebench.runs import build
-
     build.embedder(request)
 
 
 def title(request: Request) -> str:
     """``training pairs of PROBLEMS by EMBEDDER``."""
-    from vaebench.runs.build import embedder_name
-
     what = "answers" if "answers" in request.data.get("parents", {}) else "training pairs"
-    return f"{what} of {request['problems']['name']} by {embedder_name(request['embedder'])}"
+    return f"{what} of {request['problems']['name']} by {build.embedder_name(request['embedder'])}"
 
 
 def seconds(request: Request) -> float:
@@ -56,46 +52,37 @@ def seconds(request: Request) -> float:
 
 def work(run: Run, setup: Setup) -> None:
     """Embed the texts. An embedder that has to be fitted is fitted to the training pairs and stored beside them."""
-    from vaebench.contracts import Work
     from vaebench.data import embeddings
-    from vaebench.runs import build
-    from vaebench.runs.load import parents
-    from vaebench.runs.shards import pieces, write_shards
 
     request = run.request()
     problems = build.problems(request)
     embedder = build.embedder(request)
-    folders = parents(run, setup.store)
-    embedder.open(Work(folders, setup.device))
-    texts = _fitted_texts(run, problems, embedder, folders)
+    embedder.open(Work({role: parent.folder for role, parent in run.parents().items()}, setup.device))
+    texts = _fitted_texts(run, problems, embedder)
     done, truncated = 0, {}
     total = sum(map(len, texts.values()))
     for stem, part in texts.items():
-        shards = write_shards(
+        shards = setup.within(done, total).write_shards(
             run,
-            pieces(len(part), embedder.shard),
             f"{stem}-{{:05d}}.safetensors",
-            lambda rows, part=part, kind=stem[:-1]: _embedded(embedder, [part[row] for row in rows], kind),  # type: ignore[misc]
-            setup,
-            track=lambda finished, _, before=done: setup.track(before + finished, total),  # type: ignore[misc]
+            len(part),
+            embedder.shard,
+            partial(_embedded, embedder, part, stem.removesuffix("s")),
         )
         truncated[stem] = embeddings.truncated(shards, run.folder)
         done += len(part)
-    answers.finish(run, setup.device, problems, texts=total, dim=embedder.dim, truncated=truncated)
+    answers.finish(run, setup, problems, texts=total, dim=embedder.dim, truncated=truncated)
 
 
-def _fitted_texts(
-    run: Run, problems: Problems, embedder: Embedder, folders: Mapping[str, Path]
-) -> dict[str, list[str]]:
+def _fitted_texts(run: Run, problems: Problems, embedder: Embedder) -> dict[str, list[str]]:
     """The texts to embed, questions and solutions, with the embedder fitted to the training pairs."""
-    from vaebench.contracts import FittedEmbedder
-
-    if "answers" in folders:
+    parents = run.parents()
+    if "answers" in parents:
         if isinstance(embedder, FittedEmbedder):
-            Run(folders["pairs"]).all_intact("*")
-            embedder.load(folders["pairs"])
+            parents["pairs"].all_intact("*")
+            embedder.load(parents["pairs"].folder)
         questions = [problem.question for problem in problems.test]
-        return {"questions": questions, "solutions": list(answers.opened(folders["answers"]).text)}
+        return {"questions": questions, "solutions": list(answers.opened(parents["answers"]).text)}
     questions, solutions = ([getattr(pair, name) for pair in problems.train] for name in ("question", "solution"))
     if isinstance(embedder, FittedEmbedder):
         embedder.fit([*questions, *solutions])
@@ -103,26 +90,23 @@ def _fitted_texts(
     return {"questions": questions, "solutions": solutions}
 
 
-def _embedded(embedder: Embedder, texts: Sequence[str], kind: str) -> bytes:
+def _embedded(embedder: Embedder, texts: Sequence[str], kind: str, rows: range) -> bytes:
     from vaebench.data.embeddings import to_bytes
 
     before = embedder.truncated
-    vectors = embedder.embed(texts, kind)
+    vectors = embedder.embed([texts[row] for row in rows], kind)
     return to_bytes(vectors, embedder.truncated - before)
 
 
-def opened(folder: Path) -> tuple[Tensor, Tensor]:
+def opened(run: Run) -> tuple[Tensor, Tensor]:
     """Questions ``[q e]`` and solutions ``[n e]`` of a finished run. Raises `UserError` if a shard is missing."""
     from vaebench.data.embeddings import read
-    from vaebench.runs.shards import incomplete
 
-    run = Run(folder)
     facts, of_answers = run.result(), "answers" in run.request().data.get("parents", {})
     questions: Any = facts["test_items"] if of_answers else facts["train_items"]
     found = []
     for stem, wanted in (("questions", questions), ("solutions", facts["texts"] - questions)):
-        vectors = read(run.all_intact(f"{stem}-*.safetensors"), folder)
-        if len(vectors) != wanted:
-            raise incomplete(run, len(vectors), wanted, stem)
+        vectors = read(run.all_intact(f"{stem}-*.safetensors"), run.folder)
+        check_all(run, len(vectors), wanted, stem)
         found.append(vectors)
     return found[0], found[1]

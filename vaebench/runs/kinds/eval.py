@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from vaebench.config.request import Request
 from vaebench.config.targets import called
+from vaebench.contracts import AnswerInputs, SuiteInputs
 from vaebench.contracts.infinite import spelled
 from vaebench.data.contents import dataset_leaf
+from vaebench.disk import remove_unfinished, sha256_of
 from vaebench.errors import UserError
-from vaebench.runs.kinds import Setup
-from vaebench.runs.kinds.answers import problems_leaf
+from vaebench.runs import build
+from vaebench.runs.kinds import LEAF, NUMBER, Setup, answers, asked, embed, grade, latents
+from vaebench.runs.load import dataset_of, load_model, reference_run
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
@@ -27,14 +30,12 @@ if TYPE_CHECKING:
 VERB = "eval"
 ROLE = "evaluation"
 STOPS = False
-_NUMBER = (int, float)
-_LEAF = {"_target_": str}
-_VALUE = (*_NUMBER, str)  # infinity is a text
+_VALUE = (*NUMBER, str)  # infinity is a text
 _MEASUREMENT = {
     **{"name": str, "value": _VALUE, "count": int, "unit": str, "protocol": dict},
     **{"low?": (*_VALUE, type(None)), "high?": (*_VALUE, type(None)), "by_seed?": [_VALUE]},
 }
-REQUEST = {"suite": _LEAF, "parents": dict, "snapshot?": int, "shape?": [int], "model?": _LEAF, "train?": dict}
+REQUEST = {"suite": LEAF, "parents": dict, "snapshot?": int, "shape?": [int], "model?": LEAF, "train?": dict}
 RESULT = {
     "measurements": [_MEASUREMENT],
     "left_out?": dict,
@@ -46,11 +47,10 @@ _A_DAY = 86_400.0  # seconds: what another evaluation has been writing into the 
 
 def request(cfg: TrainConfig, parents: Mapping[str, Request]) -> Request:
     """``cfg.suite`` on the runs it looks at: ``run`` (and ``classifier``), or ``answers`` and who picks among them."""
-    if "run" in parents:
-        other = None if cfg.test_on is None else dataset_leaf(cfg.test_on)
-        return of_run(cfg.suite, parents["run"], parents.get("classifier"), other, cfg.snapshot)
-    keys = {role: parent.key for role, parent in parents.items()}
-    return Request({"verb": VERB, "suite": cfg.suite, "problems": problems_leaf(cfg), "parents": keys})
+    if "run" not in parents:
+        return asked(VERB, parents, suite=cfg.suite, problems=answers.problems_leaf(cfg))
+    other = None if cfg.test_on is None else dataset_leaf(cfg.test_on)
+    return of_run(cfg.suite, parents["run"], parents.get("classifier"), other, cfg.snapshot)
 
 
 def of_run(
@@ -65,17 +65,15 @@ def of_run(
     ``dataset``: what is tested on, if that is not the set the run was trained on. ``snapshot``: which one of the run is
     looked at, if not its last weights.
     """
-    parents = {"run": run.key} | ({"classifier": classifier.key} if classifier else {})
     other: dict[str, Any] = {} if dataset is None else {"dataset": dict(dataset)}
     other |= {} if snapshot is None else {"snapshot": int(snapshot)}
     if suite.get("reference_file"):
-        from vaebench.disk import sha256_of
-
         path = Path(suite["reference_file"]).expanduser()
         if not path.is_file():
             raise UserError(f"suite.reference_file={suite['reference_file']}: there is no such file")
         other["reference_sha256"] = sha256_of(path)
-    return Request({"verb": VERB, "suite": dict(suite), **other, "parents": parents})
+    parents = {"run": run} | ({"classifier": classifier} if classifier else {})
+    return asked(VERB, parents, suite=dict(suite), **other)
 
 
 def of_design(suite: Mapping[str, Any], cfg: TrainConfig, judge: Mapping[str, Any] | None = None) -> Request:
@@ -86,14 +84,12 @@ def of_design(suite: Mapping[str, Any], cfg: TrainConfig, judge: Mapping[str, An
     design: dict[str, Any] = {"model": cfg.model, "optim": cfg.optim}
     design["train"] = {name: getattr(cfg.train, name) for name in ("batch_size", "precision")}
     design |= {} if judge is None else {"judge": dict(judge)}
-    return Request({"verb": VERB, "suite": dict(suite), **design, "shape": list(cfg.dataset["shape"]), "parents": {}})
+    return asked(VERB, {}, suite=dict(suite), **design, shape=list(cfg.dataset["shape"]))
 
 
 def check(request: Request, models: Mapping[str, nn.Module], *, remote_code: bool) -> None:
     """Build the suite and ask whether the model can do what it needs."""
     del remote_code
-    from vaebench.runs import build
-
     suite = build.suite(request)
     model = models.get(request["parents"].get("run", ""))
     if model is not None:
@@ -168,90 +164,54 @@ def _by_reason(left_out: Mapping[str, str]) -> dict[str, str]:
 
 def _on_data(run: Run, setup: Setup) -> tuple[SuiteResult, dict[str, Any]]:
     """One trained model on its dataset, or on the one the request names."""
-    from vaebench.contracts import SuiteInputs
-    from vaebench.disk import remove_unfinished
-    from vaebench.runs import build
-    from vaebench.runs.kinds import latents
-    from vaebench.runs.load import dataset_of, load_model, reference_run
-
-    request, store, device = run.request(), setup.store, setup.device
-    judges = request["parents"]
-    trained = Run(store.root / judges["run"])
+    request, parents, device = run.request(), run.parents(), setup.device
+    trained, cache = parents["run"], run.root / "cache"
     model = load_model(trained, device, request.data.get("snapshot"))
     suite = build.suite(request)
     build.check_capabilities(type(suite).__name__.lower(), suite, model)
-    classifier = load_model(Run(store.root / judges["classifier"]), device) if suite.needs_classifier else None
+    classifier = load_model(parents["classifier"], device) if suite.needs_classifier else None
     data = (build.dataset(request) if "dataset" in request.data else dataset_of(trained)).to(device)
-    remove_unfinished(store.root / "cache", older_than=_A_DAY)
-    drawn = reference_run(trained, store) if getattr(suite, "needs_reference", False) else None
+    remove_unfinished(cache, older_than=_A_DAY)
+    drawn = reference_run(trained) if getattr(suite, "needs_reference", False) else None
     inputs = SuiteInputs(
         model=model,
         data=data,
-        device=setup.device,
-        cache=store.root / "cache",
+        device=device,
+        cache=cache,
         classifier=classifier,
-        classifier_key=judges.get("classifier", ""),
-        reference=latents.opened(drawn.folder) if drawn is not None else None,
+        classifier_key=request["parents"].get("classifier", ""),
+        reference=latents.opened(drawn) if drawn is not None else None,
         track=setup.track,
     )
-    dataset = {
-        "name": data.name,
-        "digest": data.digest,
-        "stand_in": data.stand_in,
-        "note": data.note,
-        "source": data.source,
-        "train_images": trained.result().get("train_items", len(data)),
-    }
     result = suite.run(inputs)
     if "snapshot" in request.data:
         part = {"snapshot": f"{request['snapshot']} of {trained.request()['train']['snapshots']}"}
         measured = (replace(found, protocol={**found.protocol, **part}) for found in result.measurements)
         result = replace(result, measurements=tuple(measured))
-    return result, dataset
+    return result, latents.about(data) | {"train_images": trained.result().get("train_items", len(data))}
 
 
 def _on_design(run: Run, setup: Setup) -> tuple[SuiteResult, dict[str, Any]]:
     """A model with fresh weights, on no data: what it is and what a step of it costs."""
-    from vaebench.contracts import DesignInputs
-    from vaebench.engine import runtime
-    from vaebench.runs import build
-    from vaebench.runs.design import Design
+    from vaebench.engine.runtime import seed_all
 
     request = run.request()
-    suite = build.suite(request)
-    runtime.seed_all(0)
+    seed_all(0)
     judge = {"perceptual": Request({"model": request["judge"]})} if "judge" in request.data else {}
-    design = Design(request, tuple(request["shape"]), parents=judge)
-    inputs = DesignInputs(
-        build=design.build,
-        optimizers=design.optimizers,
-        input_shape=tuple(request["shape"]),
-        batch_size=request["train"]["batch_size"],
-        precision=request["train"]["precision"],
-        device=setup.device,
-        track=setup.track,
-    )
+    design = build.design(request, request["shape"], parents=judge, device=setup.device)
     dataset = {"name": "none", "digest": "", "stand_in": False, "note": "", "source": "none", "train_images": 0}
-    return suite.run(inputs), dataset
+    return build.suite(request).run(design), dataset
 
 
 def _on_answers(run: Run, setup: Setup) -> tuple[SuiteResult, dict[str, Any]]:
     """One trained model per seed (or none) on graded answers."""
-    from vaebench.contracts import AnswerInputs
-    from vaebench.runs import build
-    from vaebench.runs.kinds import answers, embed, grade
-    from vaebench.runs.load import load_model, parents
-
-    request, device = run.request(), setup.device
-    folders = parents(run, setup.store)
-    seeds = {role: Run(folder) for role, folder in folders.items() if role.startswith("seed")}
-    models = [
-        load_model(seeds[role], device) for role in sorted(seeds, key=lambda role: int(role.removeprefix("seed")))
-    ]
+    request, parents, device = run.request(), run.parents(), setup.device
+    roles = sorted((role for role in parents if role.startswith("seed")), key=lambda role: int(role[len("seed") :]))
+    models = [load_model(parents[role], device) for role in roles]
     suite = build.suite(request)
     for model in models:
         build.check_capabilities(type(suite).__name__.lower(), suite, model)
-    answered = Run(folders["answers"])
+    answered, graded = parents["answers"], parents["grades"]
     problems = build.problems(request)
     facts = answered.result()
     if facts["problems_digest"] != problems.digest:
@@ -259,18 +219,17 @@ def _on_answers(run: Run, setup: Setup) -> tuple[SuiteResult, dict[str, Any]]:
             f"run {answered.key} answered other problems than {problems.name} holds now; "
             f"remove {answered.folder} and run again"
         )
-    given, grades = answers.opened(answered.folder), grade.opened(folders["grades"], facts["answers"])
+    given, grades = answers.opened(answered), grade.opened(graded, facts["answers"])
     questions = solutions = None
     protocol: dict[str, Any] = {"problems": problems.name, "train_pairs": len(problems.train)}
     if models:
-        questions, solutions = embed.opened(folders["embeddings"])
-        embedded = Run(folders["embeddings"])
+        embedded = parents["embeddings"]
+        questions, solutions = embed.opened(embedded)
         cut = embedded.result()["truncated"]["solutions"] / max(1, len(solutions))
-        trained = next(iter(seeds.values()))
         protocol |= {
             "embedder": build.embedder_name(embedded.request()["embedder"]),
             "cut_by_embedder": f"{cut:.1%}",
-            "epochs": trained.result()["epochs"],
+            "epochs": parents[roles[0]].result()["epochs"],
         }
     inputs = AnswerInputs(
         problems=problems,
@@ -288,7 +247,7 @@ def _on_answers(run: Run, setup: Setup) -> tuple[SuiteResult, dict[str, Any]]:
         "name": problems.name,
         "digest": answered.key,
         "stand_in": problems.stand_in,
-        "note": "; ".join(filter(None, [problems.note, *facts["notes"], *_grading(Run(folders["grades"]).result())])),
+        "note": "; ".join(filter(None, [problems.note, *facts["notes"], *_grading(graded.result())])),
         "source": problems.source,
     }
     return replace(result, measurements=tuple(measured)), dataset

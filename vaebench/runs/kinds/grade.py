@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.config.request import Request
 from vaebench.errors import UserError
-from vaebench.runs.kinds import Setup, answers
+from vaebench.runs import build
+from vaebench.runs.kinds import NUMBER, Setup, answers, asked
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 VERB = "grade"
 ROLE = "grades"
 STOPS = False
-REQUEST = {"scorers": dict, "seconds": (int, float), "problems": {"name": str}, "parents": {"answers": str}}
+REQUEST = {"scorers": dict, "seconds": NUMBER, "problems": {"name": str}, "parents": {"answers": str}}
 RESULT = {**answers.ON_PROBLEMS, "answers": int, "right": dict, "no_final_answer": dict, "timeouts": dict}
 _SECONDS_PER_ANSWER = 1.0  # that a scorer may spend on one before it counts as wrong
 
@@ -30,8 +30,8 @@ def request(cfg: TrainConfig, parents: Mapping[str, Request]) -> Request:
     scorers = cfg.dataset["problems"].get("scorers")
     if not scorers:
         raise UserError("dataset.problems.scorers: names no scorer (name: version); docs/scoring.md has them")
-    parts = {"problems": answers.problems_leaf(cfg), "scorers": scorers, "seconds": _SECONDS_PER_ANSWER}
-    return Request({"verb": VERB, **parts, "parents": {"answers": parents["answers"].key}})
+    given, problems = {"answers": parents["answers"]}, answers.problems_leaf(cfg)
+    return asked(VERB, given, problems=problems, scorers=scorers, seconds=_SECONDS_PER_ANSWER)
 
 
 def check(request: Request, models: Mapping[str, nn.Module], *, remote_code: bool) -> None:
@@ -57,14 +57,12 @@ def work(run: Run, setup: Setup) -> None:
     from vaebench.data.answers import Grades, grades_to_parquet
     from vaebench.metrics.answers import check as check_scorers
     from vaebench.metrics.answers import grade
-    from vaebench.runs import build
-    from vaebench.runs.load import parents
 
     request = run.request()
     problems = build.problems(request)
     scorers = request["scorers"]
     check_scorers(scorers)
-    found = answers.opened(parents(run, setup.store)["answers"])
+    found = answers.opened(run.parents()["answers"])
     golds = [problems.test[problem].gold for problem in found.problem]
     final: dict[str, Any] = {}
     right: dict[str, Any] = {}
@@ -76,13 +74,13 @@ def work(run: Run, setup: Setup) -> None:
             golds,
             name,
             seconds=request["seconds"],
-            track=lambda done, _, before=before: setup.track(before + done, total),  # type: ignore[misc]
+            track=setup.within(before, total).track,
         )
     grades = Grades(tuple(scorers), tuple(scorers.values()), final, right, timeouts)
     run.write("grades.parquet", grades_to_parquet(grades))
     answers.finish(
         run,
-        setup.device,
+        setup,
         problems,
         answers=len(found),
         right={name: round(float(marks.mean()), 6) for name, marks in right.items()},
@@ -91,12 +89,11 @@ def work(run: Run, setup: Setup) -> None:
     )
 
 
-def opened(folder: Path, count: int) -> Grades:
+def opened(run: Run, count: int) -> Grades:
     """The grades of a finished run, one for each of ``count`` answers. Raises `UserError` if they are damaged."""
     from vaebench.data.answers import read_grades
 
-    run = Run(folder)
-    found = read_grades(run.intact("grades.parquet"), folder)
+    found = read_grades(run.intact("grades.parquet"), run.folder)
     for right in found.right.values():
         if len(right) != count:
             raise UserError(f"{run.path('grades.parquet')}: has {len(right)} of {count} grades; {run.again()}")

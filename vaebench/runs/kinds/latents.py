@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebench.config.request import Request
 from vaebench.errors import UserError, unknown
-from vaebench.runs.kinds import Setup
+from vaebench.runs.kinds import Setup, asked, check_all
+from vaebench.runs.load import dataset_of, load_model, with_grid
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from vaebench.config.spine import TrainConfig
@@ -36,15 +35,13 @@ _ENCODED_AT_ONCE = 256
 
 def request(cfg: TrainConfig, parents: Mapping[str, Request]) -> Request:
     """The latents of the training images of ``parents['autoencoder']``."""
-    keys = {"autoencoder": parents["autoencoder"].key}
-    return Request({"verb": VERB, "latents": asdict(cfg.latents), "parents": keys})
+    return asked(VERB, {"autoencoder": parents["autoencoder"]}, latents=asdict(cfg.latents))
 
 
 def check(request: Request, models: Mapping[str, nn.Module], *, remote_code: bool) -> None:
     """Raise `UserError` if these latents cannot be made."""
     del remote_code
     from vaebench.data.latents import DTYPES
-    from vaebench.runs.load import with_grid
 
     dtype = request["latents"]["dtype"]
     if dtype not in DTYPES:
@@ -70,11 +67,9 @@ def work(run: Run, setup: Setup) -> None:
     import torch
 
     from vaebench.data import latents as files
-    from vaebench.runs.load import dataset_of, load_model, parents, with_grid
-    from vaebench.runs.shards import pieces, write_shards
 
     spec = run.request()["latents"]
-    trained = Run(parents(run, setup.store)["autoencoder"])
+    trained = run.parents()["autoencoder"]
     model = with_grid(load_model(trained, setup.device), f"run {trained.key}")
     data = dataset_of(trained).to(setup.device)
     dtype = files.DTYPES[spec["dtype"]]
@@ -91,8 +86,8 @@ def work(run: Run, setup: Setup) -> None:
         return files.to_bytes(torch.cat(means), torch.cat(logvars) if logvars else None, torch.cat(labels))
 
     with torch.no_grad():
-        write_shards(run, pieces(len(data), IMAGES_PER_SHARD), SHARD, encoded, setup)
-    finish(run, setup.device, model.latent_shape, len(data), about(data))
+        setup.write_shards(run, SHARD, len(data), IMAGES_PER_SHARD, encoded)
+    setup.finish(run, {"shape": list(model.latent_shape), "images": len(data), "of": about(data)})
 
 
 def about(data: Any) -> dict[str, Any]:
@@ -100,26 +95,13 @@ def about(data: Any) -> dict[str, Any]:
     return {name: getattr(data, name) for name in ABOUT}
 
 
-def finish(
-    run: Run, device: torch.device, shape: Sequence[int], count: int, about: Mapping[str, Any], **facts: Any
-) -> None:
-    """Write ``result.json`` and ``provenance.json``. ``shape``: (l, h, w) of a latent."""
-    from vaebench.engine.runtime import provenance
-
-    run.write_json("result.json", {"shape": list(shape), "images": count, "of": dict(about), **facts})
-    run.write_json("provenance.json", provenance(device))
-
-
-def opened(folder: Path) -> LatentData:
+def opened(run: Run) -> LatentData:
     """The latents of a finished run. Raises `UserError` if a shard is missing or damaged."""
     from vaebench.data.latents import read
-    from vaebench.runs.shards import incomplete
 
-    run = Run(folder)
     facts = run.result()
-    found = read(run.all_intact("latents-*.safetensors"), folder, {name: facts["of"][name] for name in ABOUT})
-    if len(found) != facts["images"]:
-        raise incomplete(run, len(found), facts["images"], "latents")
+    found = read(run.all_intact("latents-*.safetensors"), run.folder, {name: facts["of"][name] for name in ABOUT})
+    check_all(run, len(found), facts["images"], "latents")
     if list(found.shape) != facts["shape"]:
-        raise UserError(f"{folder}: its latents are {list(found.shape)}, not {facts['shape']}; {run.again()}")
+        raise UserError(f"{run.folder}: its latents are {list(found.shape)}, not {facts['shape']}; {run.again()}")
     return found

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from vaebench.config.choices import choices
 from vaebench.config.request import Request
+from vaebench.contracts import FittedEmbedder, GivesLatents, Normalised, ReferenceInputs, Work
+from vaebench.disk import sha256_of
 from vaebench.errors import UserError
-from vaebench.runs.kinds import Setup, latents
+from vaebench.runs import build
+from vaebench.runs.kinds import LEAF, Setup, asked, latents
+from vaebench.runs.load import dataset_of, load_model
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
@@ -17,13 +21,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from vaebench.config.spine import TrainConfig
-    from vaebench.contracts import ReferenceInputs
 
 VERB = "reference"
 ROLE = "reference"
 STOPS = True
 REQUEST = {
-    **{"name": str, "seed": int, "labelled": bool, "reference": {"_target_": str}, "dataset": str},
+    **{"name": str, "seed": int, "labelled": bool, "reference": LEAF, "dataset": str},
     "parents": {"autoencoder": str},
 }
 RESULT = latents.RESULT
@@ -34,16 +37,10 @@ _ABOUT = frozenset({"name", "parents", "embedded", "labelled", "dm_weight", "law
 def request(cfg: TrainConfig, parents: Mapping[str, Request]) -> Request:
     """The samples of ``cfg.reference`` for the latents of ``parents['autoencoder']``."""
     options = leaf(cfg)
-    found: dict[str, Any] = {
-        "verb": VERB,
-        "reference": options | _fingerprint(options),
-        **{name: cfg.reference[name] for name in ("name", "labelled")},
-        "dataset": str(cfg.dataset["name"]),
-        "seed": cfg.seed,
-    }
-    if cfg.reference.get("embedded"):
-        found["embedder"] = cfg.embedder
-    return Request({**found, "parents": {role: parent.key for role, parent in parents.items()}})
+    parts = {name: cfg.reference[name] for name in ("name", "labelled")}
+    parts |= {"reference": options | _fingerprint(options), "dataset": str(cfg.dataset["name"]), "seed": cfg.seed}
+    parts |= {"embedder": cfg.embedder} if cfg.reference.get("embedded") else {}
+    return asked(VERB, parents, **parts)
 
 
 def leaf(cfg: TrainConfig) -> dict[str, Any]:
@@ -55,8 +52,6 @@ def leaf(cfg: TrainConfig) -> dict[str, Any]:
 
 def _fingerprint(options: Mapping[str, Any]) -> dict[str, str]:
     """A file is known by what it holds, not by where it lies."""
-    from vaebench.disk import sha256_of
-
     if not options.get("path"):
         return {}
     path = Path(options["path"]).expanduser()
@@ -68,8 +63,6 @@ def _fingerprint(options: Mapping[str, Any]) -> dict[str, str]:
 def check(request: Request, models: Mapping[str, nn.Module], *, remote_code: bool) -> None:
     """Build the reference and the embedder it needs."""
     del models, remote_code
-    from vaebench.runs import build
-
     build.reference(request)
     if "embedder" in request.data:
         build.embedder(request)
@@ -91,15 +84,11 @@ def work(run: Run, setup: Setup) -> None:
 
     from vaebench.data import latents as files
     from vaebench.engine.runtime import seed_all
-    from vaebench.runs import build
-    from vaebench.runs.load import dataset_of, parents
-    from vaebench.runs.shards import pieces, write_shards
 
-    request = run.request()
-    folders = parents(run, setup.store)
-    model, trained = _normalised(folders["autoencoder"], setup.device)
+    request, trained = run.request(), run.parents()["autoencoder"]
+    model = _normalised(trained, setup.device)
     seed_all(request["seed"])
-    items = build.reference(request).draw(_inputs(request, folders, model, setup.device))
+    items = build.reference(request).draw(_inputs(run, model, setup.device))
     mean, std = float(model.latent_mean), float(model.latent_std)
     shape, count = tuple(items.z.shape[1:]), len(items.z)
     if shape != tuple(model.latent_shape):
@@ -115,35 +104,26 @@ def work(run: Run, setup: Setup) -> None:
         some = slice(rows.start, rows.stop)
         return files.to_bytes((items.z[some].cpu() * std + mean)[:, None], None, labels[some].contiguous())
 
-    write_shards(run, pieces(count, latents.IMAGES_PER_SHARD), latents.SHARD, drawn, setup)
+    setup.write_shards(run, latents.SHARD, count, latents.IMAGES_PER_SHARD, drawn)
     about = latents.about(dataset_of(trained)) | {"name": f"reference {request['name']}"}
-    latents.finish(run, setup.device, shape, count, about, labelled=bool(request["labelled"]))
+    setup.finish(run, {"shape": list(shape), "images": count, "of": about, "labelled": bool(request["labelled"])})
 
 
-def _normalised(folder: Path, device: torch.device) -> tuple[Any, Run]:
-    """The trained autoencoder in a folder, which has a normalisation of its own, and its run."""
-    from vaebench.contracts import GivesLatents, Normalised
-    from vaebench.runs.load import load_model
-
-    trained = Run(folder)
+def _normalised(trained: Run, device: torch.device) -> Any:
+    """A trained autoencoder that has a normalisation of its own."""
     model = load_model(trained, device)
     if not isinstance(model, Normalised) or not isinstance(model, GivesLatents):
         raise UserError(
             f"run {trained.key} is a {type(model).__name__}, which has no normalisation of its latents; name a run "
             "that has one, with latent_mean and latent_std"
         )
-    return model, trained
+    return model
 
 
-def _inputs(request: Request, folders: Mapping[str, Path], model: Any, device: torch.device) -> ReferenceInputs:
+def _inputs(run: Run, model: Any, device: torch.device) -> ReferenceInputs:
     """What the reference of a request may be made of."""
-    from vaebench.contracts import FittedEmbedder, ReferenceInputs, Work
-    from vaebench.runs import build
-    from vaebench.runs.load import load_model
-
-    other = model
-    if "features_autoencoder" in folders:
-        other, _ = _normalised(folders["features_autoencoder"], device)
+    request, parents = run.request(), run.parents()
+    other = _normalised(parents["features_autoencoder"], device) if "features_autoencoder" in parents else model
     embedder = build.embedder(request) if "embedder" in request.data else None
 
     def embed(texts: Sequence[str]) -> Tensor:
@@ -159,9 +139,9 @@ def _inputs(request: Request, folders: Mapping[str, Path], model: Any, device: t
         latent_std=float(model.latent_std),
         dataset=request["dataset"],
         seed=request["seed"],
-        features=latents.opened(folders["features"]) if "features" in folders else None,
+        features=latents.opened(parents["features"]) if "features" in parents else None,
         features_mean=float(other.latent_mean),
         features_std=float(other.latent_std),
-        flow=load_model(Run(folders["flow"]), device) if "flow" in folders else None,
+        flow=load_model(parents["flow"], device) if "flow" in parents else None,
         embed=embed if embedder is not None else None,
     )

@@ -15,9 +15,12 @@ from vaebench import disk
 from vaebench.config.choices import about, choices, leaf
 from vaebench.config.request import Request
 from vaebench.config.targets import called
+from vaebench.contracts import Exports, GivesLatents
+from vaebench.data.contents import dataset_leaf
 from vaebench.errors import UserError
-from vaebench.runs import records
-from vaebench.runs.kinds import Setup
+from vaebench.runs import build, records
+from vaebench.runs.kinds import LEAF, NUMBER, Setup, asked, embed, latents
+from vaebench.runs.load import fresh_model, snapshot_name
 from vaebench.runs.store import CHECKPOINT, Run
 
 if TYPE_CHECKING:
@@ -25,24 +28,21 @@ if TYPE_CHECKING:
 
     from vaebench.config.spine import TrainConfig
     from vaebench.contracts import TrainingData
-    from vaebench.runs.store import Store
 
 VERB = "train"
 ROLE = "run"
 STOPS = True
-_NUMBER = (int, float)
-_LEAF = {"_target_": str}
 _LOOP = {
     "batch_size": int,
     "precision": str,
     "schedule": str,
     "log_every": int,
     "keep?": (str, type(None)),
-    "clip_norm?": (*_NUMBER, type(None)),
+    "clip_norm?": (*NUMBER, type(None)),
     **{f"{name}?": (int, type(None)) for name in ("epochs", "max_steps", "watch_every", "warmup_steps", "snapshots")},
 }
-REQUEST = {"model": _LEAF, "optim": _LEAF, "train": _LOOP, "dataset": {"name": str}, "seed": int}
-RESULT = {"steps": int, "epochs": _NUMBER, "parameters": int, "dataset_digest": str}
+REQUEST = {"model": LEAF, "optim": LEAF, "train": _LOOP, "dataset": {"name": str}, "seed": int}
+RESULT = {"steps": int, "epochs": NUMBER, "parameters": int, "dataset_digest": str}
 _LOG = "metrics.jsonl"
 _MOST_LAYERS = 3_000  # the largest model of the papers has 750
 _ITEMS, _ITEMS_A_SECOND = 60_000, 1_000  # of a set and a model that nothing is known of
@@ -52,23 +52,15 @@ _MOST_SHOWN = 4  # of those that differ from its choice's
 
 def request(cfg: TrainConfig, parents: Mapping[str, Request]) -> Request:
     """All that decides a training's numbers, and nothing of the machine. ``parents``: by role."""
-    from vaebench.data.contents import dataset_leaf
-
-    data = {"verb": VERB, "model": cfg.model, "optim": cfg.optim, "train": asdict(cfg.train)}
-    data |= {
-        "dataset": {"name": cfg.dataset["problems"]["name"]} if "problems" in cfg.dataset else dataset_leaf(cfg.dataset)
-    }
-    keys = {role: parent.key for role, parent in parents.items()}
-    return Request(data | {"seed": int(cfg.seed)} | ({"parents": keys} if keys else {}))
+    dataset = {"name": cfg.dataset["problems"]["name"]} if cfg.on_texts else dataset_leaf(cfg.dataset)
+    parts = {"model": cfg.model, "optim": cfg.optim, "train": asdict(cfg.train), "dataset": dataset}
+    return asked(VERB, parents or None, **parts, seed=int(cfg.seed))
 
 
 def check(request: Request, models: Mapping[str, nn.Module], *, remote_code: bool) -> nn.Module | None:
     """Build the model and its optimisers, and let the model adopt its parents; nothing is trained."""
     del remote_code
-    from vaebench.contracts import GivesLatents
     from vaebench.engine.schedules import check_spec
-    from vaebench.runs import build
-    from vaebench.runs.load import adopt
 
     check_spec(request["train"])
     parents = request.data.get("parents", {})
@@ -80,7 +72,7 @@ def check(request: Request, models: Mapping[str, nn.Module], *, remote_code: boo
     model = build.model(request, latent_shape=shape)
     for role, key in parents.items():
         if key in models:
-            adopt(model, role, models[key])
+            build.adopt(model, role, models[key])
     build.optimizers(request, model)
     return model
 
@@ -91,7 +83,6 @@ def _check_size(request: Request, latent_shape: Sequence[int] | None) -> None:
     from torch.nn.modules.module import register_module_module_registration_hook
 
     from vaebench.engine.runtime import free_bytes
-    from vaebench.runs import build
 
     layers = itertools.count()
 
@@ -175,20 +166,17 @@ def items(request: Request) -> int:
 def work(run: Run, setup: Setup) -> None:
     """Train from the checkpoint, if there is one; write weights and ``result.json``."""
     from vaebench.config.spine import TrainSpec
-    from vaebench.contracts import Exports
     from vaebench.engine import runtime
     from vaebench.engine.checkpoint import checkpoint_bytes, load_checkpoint, weights_bytes
     from vaebench.engine.loop import Hooks, fit
     from vaebench.engine.schedules import check_spec, every, training_count
-    from vaebench.runs import build
-    from vaebench.runs.load import fresh_model, snapshot_name
 
     request = run.request()
     spec = request["train"]
     check_spec(spec)
     runtime.seed_all(request["seed"])
-    model = fresh_model(run, setup.store, setup.device)
-    data = _data(run, setup.store).to(setup.device)
+    model = fresh_model(run, setup.device)
+    data = _data(run).to(setup.device)
     optimizers = build.optimizers(request, model)
     state = load_checkpoint(run.path(CHECKPOINT), run.key)
     log = _Log(run, _logged(run, state))
@@ -217,33 +205,27 @@ def work(run: Run, setup: Setup) -> None:
         run.remove("pretrained")
         model.export(run.path("pretrained"))
     count = training_count(len(data), spec.get("keep"))
-    run.write_json(
-        "result.json",
-        {
-            "steps": steps,
-            "epochs": round(steps / (count // spec["batch_size"]), 4),
-            "train_items": count,
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "dataset_digest": data.digest,
-        },
-    )
-    run.write_json("provenance.json", runtime.provenance(setup.device) | {"dataset": data.source, "note": data.note})
+    result = {
+        "steps": steps,
+        "epochs": round(steps / (count // spec["batch_size"]), 4),
+        "train_items": count,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "dataset_digest": data.digest,
+    }
+    setup.finish(run, result, dataset=data.source, note=data.note)
 
 
-def _data(run: Run, store: Store) -> TrainingData:
+def _data(run: Run) -> TrainingData:
     """The dataset of the request, or the latents or embedded pairs it is a child of."""
-    from vaebench.data import embeddings
-    from vaebench.runs import build
-    from vaebench.runs.kinds import embed, latents
-    from vaebench.runs.load import parents
-
-    folders = parents(run, store)
-    if "latents" in folders:
-        return latents.opened(folders["latents"])
-    if "pairs" not in folders:
+    parents = run.parents()
+    if "latents" in parents:
+        return latents.opened(parents["latents"])
+    if "pairs" not in parents:
         return build.dataset(run.request())
-    facts = Run(folders["pairs"]).result()
-    questions, solutions = embed.opened(folders["pairs"])
+    from vaebench.data import embeddings
+
+    facts = parents["pairs"].result()
+    questions, solutions = embed.opened(parents["pairs"])
     return embeddings.Pairs(
         name=facts["problems"],
         questions=questions,

@@ -30,7 +30,7 @@ BEGUN = True  # said of a job whose process has started and has all it needs: wh
 # store what it has; and one signal to the group ends a worker with all that it started. The price is that the terminal
 # no longer ends it either. A parent that is killed sends no signal, so a thread waits for its end instead, and starts
 # before torch is imported: a worker whose parent dies in these seconds would otherwise begin its job for nobody.
-# Signals that come in these seconds wait (`process._signals_wait`) until they are listened to here.
+# Signals that come in these seconds wait (`local._signals_wait`) until they are listened to here.
 def serve(connection: Connection, machine: dict[str, Any]) -> None:
     """A worker's life: jobs come in, lines for the user and outcomes go out, until the connection is closed."""
     with suppress(OSError):

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.errors import UserError
-from vaebench.nn.flows import point_velocity
-from vaebench.nn.flows.point_objectives import OBJECTIVES, Draw, gap
-from vaebench.nn.flows.point_velocity import PointVelocity
+from vaebench.models.point_flow import PointFlow
+from vaebench.nn.flows.points import OBJECTIVES, Draw, PointVelocity, gap
 from vaebench.nn.transformers.dit import time_features
 
 REAL = torch.tensor([[0.5, -0.2], [0.3, 0.8]], dtype=torch.float64)
@@ -103,5 +102,5 @@ def test_the_network_is_the_mlp_it_says():
 
 def test_options_out_of_range_are_named_together():
     with pytest.raises(UserError) as raised:
-        point_velocity.PointVelocity(width=0, depth=0, time_scale=-1.0)
+        PointFlow(width=0, depth=0, time_scale=-1.0, ema_decay=0.9)
     assert [line.split("=")[0] for line in raised.value.lines] == ["model.width", "model.depth", "model.time_scale"]
