@@ -22,6 +22,7 @@ from typing import Annotated
 import torch
 from annotated_types import Interval, Len
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from vaebench.config.signatures import LARGEST, checked, require
 from vaebench.data.batch import Batch, Held
@@ -124,12 +125,12 @@ def tokens(
     for pair in found.train:
         prompt = [numbers[piece] for piece in (USER, *split(pair.question), END, ASSISTANT)]
         answer = [numbers[piece] for piece in (*split(pair.solution), END)]
-        rows.append(prompt + answer)
-        scored.append([NOT_SCORED] * len(prompt) + answer)
+        rows.append(torch.tensor(prompt + answer))
+        scored.append(torch.tensor([NOT_SCORED] * len(prompt) + answer))
     return TokenData(
         name,
-        _padded(rows, numbers[PAD]),
-        _padded(scored, NOT_SCORED),
+        pad_sequence(rows, batch_first=True, padding_value=numbers[PAD]),
+        pad_sequence(scored, batch_first=True, padding_value=NOT_SCORED),
         torch.tensor([len(row) for row in rows]),
         words=words,
         pattern=PATTERN,
@@ -208,8 +209,3 @@ def _operation(generator: random.Random, total: int, largest: int, most: int) ->
     fewer = [("-", number, total - number) for number in range(2, min(largest, total - 1) + 1)]
     times = [("*", number, total * number) for number in range(2, min(9, most // total) + 1)]
     return generator.choice(generator.choice([choices for choices in (possible, fewer, times) if choices]))
-
-
-def _padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
-    width = max(map(len, rows))
-    return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])

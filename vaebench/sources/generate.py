@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from vaebench.config.signatures import Count, checked
 from vaebench.contracts import Work
@@ -71,7 +73,12 @@ class Generate(Asking):
         return answers(sorted(found))
 
     def _answer(self, rows: Sequence[int]) -> list[Row]:
-        ids, mask = _left_padded([self._prompts[row] for row in rows], self._pad)
+        prompts = [torch.tensor(self._prompts[row], dtype=torch.int64) for row in rows]
+        left_padded = partial(pad_sequence, batch_first=True, padding_side="left")
+        ids, mask = (
+            left_padded(prompts, padding_value=self._pad),
+            left_padded([torch.ones_like(ids) for ids in prompts]),
+        )
         recorder = _LogProbabilities()
         with hub.quiet():
             sequences: Tensor = self._network.generate(
@@ -152,11 +159,3 @@ class _LogProbabilities:
         if self.scores is not None:
             chosen = self.scores.gather(1, ids[:, -1:]).squeeze(1)
             self.picked.append(chosen - self.scores.logsumexp(dim=1))
-
-
-def _left_padded(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Ids and attention mask, int64 ``[b t]``."""
-    width = max(map(len, rows))
-    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-    return ids, mask
