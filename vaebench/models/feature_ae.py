@@ -104,12 +104,8 @@ class FeatureAutoencoder(FeatureModel):
 
     def adopt(self, role: str, parent: nn.Module) -> None:
         """Start with another network's weights, or with an encoder's; or take the classifier of the perceptual term."""
-        taken = {
-            "start": self._start,
-            "encoder": self._take_encoder,
-            "perceptual": self.reconstruction.perceptual.perceive,
-        }
-        taken[role](parent)
+        perceive = self.reconstruction.perceptual.perceive
+        {"start": self._start, "encoder": self._take_encoder, "perceptual": perceive}[role](parent)
 
     def load_pretrained(self) -> None:
         """Fetch the encoder's weights, if it is one that others have trained. Raises `UserError` if there are none."""
