@@ -112,10 +112,7 @@ class FeatureAutoencoder(FeatureModel):
         self.network.encoder.load_pretrained()
 
     def _take_encoder(self, learner: nn.Module) -> None:
-        """Take over the weights of the ``encoder`` of a trained `FeatureLearner`.
-
-        Raises `UserError`: its encoder has other options than this model's.
-        """
+        """Take a `FeatureLearner`'s encoder. Raises `UserError`: it has other options than this model's."""
         given: Any = learner.encoder
         if given.options != self.network.encoder.options:
             raise UserError(

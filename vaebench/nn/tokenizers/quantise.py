@@ -88,10 +88,7 @@ class Quantiser(nn.Module):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Codebook(Quantiser):
-    """A quantiser with ``codebook_size`` codes of width ``dim``; null: that of FSQ's codes at this size.
-
-    Raises `UserError` for a size without a known width.
-    """
+    """``codebook_size`` codes of width ``dim``; null: that of FSQ's codes, or `UserError` where it is unknown."""
 
     codebook_size: AtLeast2
     dim: InitVar[Count | None]

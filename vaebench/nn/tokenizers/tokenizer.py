@@ -102,10 +102,7 @@ class Tokenizer(nn.Module):
         return self.autoencoder.signal(self._decoded(codes, tuple(indices.shape[1:])))
 
     def look(self, data: TrainingData) -> None:
-        """The autoencoder's look at the data.
-
-        Raises `UserError`: there are fewer tokens in the data than codes to be fitted to them at the end.
-        """
+        """The autoencoder's look. Raises `UserError`: fewer tokens in the data than codes to fit to them at the end."""
         self.autoencoder.look(data)
         if hasattr(self.quantiser, "fit"):
             with own_draws(), torch.no_grad():
