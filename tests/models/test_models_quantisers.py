@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from vaebench.errors import UserError
 from vaebench.models import fsp, fsq, simvq, tokenbridge, vp_vae, vq_ema, vq_vae
-from vaebench.nn.tokenizers.quantise import LEVELS, FitsCodes
+from vaebench.nn.tokenizers.quantise import LEVELS
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
 METHODS = ["vq_vae", "vq_ema", "simvq", "fsq", "fsq_standard", "tokenbridge", "fsp", "vp_vae", "vp_vae_stale"]
@@ -44,7 +44,7 @@ def ready(method, **changes):
     """A quantiser whose codes exist, in eval mode."""
     quantiser = make(method, **changes)
     quantiser(draw(500, quantiser.inputs))
-    if isinstance(quantiser, FitsCodes):
+    if hasattr(quantiser, "fit"):
         quantiser.fit(draw(500, quantiser.inputs), seed=0)
     return quantiser.eval()
 

@@ -10,7 +10,6 @@ from omegaconf import OmegaConf
 from vaebench.errors import UserError
 from vaebench.models import tokenbridge, vp_vae
 from vaebench.nn.tokenizers.neighbours import Neighbours
-from vaebench.nn.tokenizers.quantise import FitsCodes
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
 AROUND = ("defaults", "_target_", "version", "data", "input_shape", "sample_rate", "codebook_size", "dim")
@@ -185,7 +184,7 @@ class TestCodebook:
 
     def test_fit_again_is_the_same_and_leaves_the_generator_alone(self):
         quantiser, latents, state = make(), draw(2000, 3), torch.get_rng_state()
-        assert isinstance(quantiser, FitsCodes)
+        assert hasattr(quantiser, "fit")
         keys = list(quantiser.state_dict())
         books = []
         for seed in (3, 3, 4):

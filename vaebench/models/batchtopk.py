@@ -53,10 +53,7 @@ class BatchTopK(FlatVAE):
             self.center = MovingAverage(self.latent_dim, decay=self.ema_decay, start=self.ema_start)
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
-        """``recon + beta kl``, and one step of the moving average.
-
-        Terms: ``recon``, ``kl`` and ``kl_kept``, the part of ``kl`` in the kept latents.
-        """
+        """``recon + beta kl``, and a step of the averages; terms ``recon``, ``kl``, ``kl_kept`` (kept latents)."""
         mu, logvar = self.posterior(batch.x)
         z = latents.reparameterise(mu, logvar)
         mask = self._training_mask(mu, logvar, z)
@@ -84,10 +81,7 @@ class BatchTopK(FlatVAE):
         return mu * (entries >= self.threshold.read())
 
     def encode(self, x: Tensor) -> Tensor:
-        """Images ``[b c h w]`` -> posterior means ``[b l]``, masked as at test time whatever the mode of the module.
-
-        Raises `UserError` before the first training step.
-        """
+        """Images -> means ``[b l]``, always masked as at test time. Raises `UserError` before the first step."""
         return self._masked(*self.posterior(x))
 
     def encode_masked(self, x: Tensor, mask: Tensor) -> Tensor:

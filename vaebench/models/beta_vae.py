@@ -16,10 +16,7 @@ from vaebench.nn.networks.flat import FlatVAE
 @checked("model")
 @dataclass(eq=False, repr=False, kw_only=True)
 class BetaVAE(FlatVAE):
-    """``loss = recon(x, Dec(z)) + beta KL(q(z|x), N(0, I))`` with ``z`` drawn from ``q(z|x)``; at test time ``z = mu``.
-
-    Options: of `FlatVAE`.
-    """
+    """``recon(x, Dec(z)) + beta KL(q(z|x), N(0, I))``, ``z`` drawn from ``q(z|x)``, at test time its mean."""
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """``recon + beta kl``; terms ``recon`` and ``kl``, unweighted."""

@@ -165,8 +165,8 @@ class DMVAE(FeatureModel):
 
     def adopt(self, role: str, parent: nn.Module) -> None:
         """Start with another network's weights, then take the teacher; or the classifier of the perceptual term."""
-        taken = {"start": self._start, "teacher": self._teach, "perceptual": self.reconstruction.perceptual.perceive}
-        taken[role](parent)
+        perceive = self.reconstruction.perceptual.perceive
+        {"start": self._start, "teacher": self._teach, "perceptual": perceive}[role](parent)
 
     def _start(self, trained: nn.Module) -> None:
         self._take_over(trained, "DMVAE starts with a feature autoencoder or another DMVAE")

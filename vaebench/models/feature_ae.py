@@ -104,22 +104,15 @@ class FeatureAutoencoder(FeatureModel):
 
     def adopt(self, role: str, parent: nn.Module) -> None:
         """Start with another network's weights, or with an encoder's; or take the classifier of the perceptual term."""
-        taken = {
-            "start": self._start,
-            "encoder": self._take_encoder,
-            "perceptual": self.reconstruction.perceptual.perceive,
-        }
-        taken[role](parent)
+        perceive = self.reconstruction.perceptual.perceive
+        {"start": self._start, "encoder": self._take_encoder, "perceptual": perceive}[role](parent)
 
     def load_pretrained(self) -> None:
         """Fetch the encoder's weights, if it is one that others have trained. Raises `UserError` if there are none."""
         self.network.encoder.load_pretrained()
 
     def _take_encoder(self, learner: nn.Module) -> None:
-        """Take over the weights of the ``encoder`` of a trained `FeatureLearner`.
-
-        Raises `UserError`: its encoder has other options than this model's.
-        """
+        """Take a `FeatureLearner`'s encoder. Raises `UserError`: it has other options than this model's."""
         given: Any = learner.encoder
         if given.options != self.network.encoder.options:
             raise UserError(

@@ -209,10 +209,7 @@ class LDM(dit.DiTOptions, nn.Module):
 
     @torch.no_grad()
     def generate(self, labels: Tensor, generator: torch.Generator, sampling: Sampling) -> Tensor:
-        """Images ``[b c h w]`` in [0, 1]: `sample_latents` and the autoencoder's decoder.
-
-        Raises `UserError`: as `sample_latents`, and where there is no autoencoder.
-        """
+        """Images ``[b c h w]`` in [0, 1]: `sample_latents`, decoded. Raises `UserError` as it does."""
         autoencoder = self._autoencoder(self.mean.device)
         return autoencoder.decode(self.sample_latents(labels, generator, sampling))
 

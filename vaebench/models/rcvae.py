@@ -97,10 +97,7 @@ class RCVAE(PairModel):
         return (self._error(x, self._decode(mu, y)) + self.beta * kl).mean()
 
     def posterior(self, solution: Tensor, question: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings ``[b e]`` -> mean and log-variance ``[b l]`` of q(z | solution, question).
-
-        Raises `UserError` if the embeddings have another width than the model's.
-        """
+        """Embeddings ``[b e]`` -> mean, log-variance ``[b l]`` of q. Raises `UserError` for another width."""
         return self._encode(self.solution(solution), self.question(question))
 
     def scores(self, solution: Tensor, question: Tensor) -> dict[str, Tensor]:

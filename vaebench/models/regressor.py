@@ -14,10 +14,7 @@ from vaebench.nn.networks.vectors import PairModel
 @checked("model")
 @dataclass(eq=False, repr=False, kw_only=True)
 class Regressor(PairModel):
-    """``|R_e - f(Q_e)|^2`` with an MLP ``f``; the candidate nearest to ``f(Q_e)`` is picked.
-
-    Options: of `PairModel`, ``hidden`` of ``f``.
-    """
+    """``|R_e - f(Q_e)|^2`` with an MLP ``f`` (`PairModel`); the candidate nearest to ``f(Q_e)`` is picked."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,10 +38,7 @@ class Regressor(PairModel):
         """None: there is no latent."""
 
     def scores(self, solution: Tensor, question: Tensor) -> dict[str, Tensor]:
-        """``distance`` ``[b]``: the squared error of each candidate, from embeddings ``[b e]``; lower is picked.
-
-        Raises `UserError` if the embeddings have another width than the model's.
-        """
+        """``distance`` ``[b]``: squared errors of embeddings ``[b e]``. Raises `UserError` for another width."""
         return {"distance": self._distance(solution, question)}
 
     def _distance(self, solution: Tensor, question: Tensor) -> Tensor:

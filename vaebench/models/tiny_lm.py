@@ -113,10 +113,7 @@ class TinyLM(nn.Module):
         return LossOutput(loss, {"cross_entropy": loss.detach(), "accuracy": accuracy})
 
     def export(self, folder: Path) -> None:
-        """Write weights, configuration and tokenizer, as ``AutoModelForCausalLM`` and ``AutoTokenizer`` read them.
-
-        Raises `UserError`: the model has not seen its training data.
-        """
+        """Write what ``AutoModelForCausalLM`` and ``AutoTokenizer`` read. Raises `UserError` if untrained."""
         if not self.words:
             raise UserError("model tiny_lm: its tokens come with the training data; train it first")
         from transformers import LlamaForCausalLM

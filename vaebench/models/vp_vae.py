@@ -151,14 +151,20 @@ class VectorPerturbation(MomentNorm, Codebook):
         return self.codebook[indices]
 
     def fit(self, latents: Tensor, *, seed: int) -> None:
-        """K-means, from ``latents`` float32 ``[m d]`` of the training set or from the queue; kept in ``codebook``."""
+        """K-means, from ``latents`` float32 ``[m d]`` of the training set or from the queue; kept in ``codebook``.
+
+        At least as many latents as codes; another call replaces them. Draws from no global generator.
+        """
         points = latents if self.codebook_from == "train" else self.queue
         centroids, _ = _k_means(points, self.codebook_size, **self.k_means, seed=seed)
         self.codebook.copy_(centroids)
         self.fitted.fill_(True)
 
     def usage_of(self, latents: Tensor, *, seed: int) -> Tensor:
-        """Indices int64 ``[m]`` of ``latents`` ``[m d]`` in a codebook of ten steps, from random ones of them."""
+        """Indices int64 ``[m]`` of ``latents`` ``[m d]`` in a codebook of ten steps, from random ones of them.
+
+        Changes nothing in the module and draws from no global generator.
+        """
         quick = algorithm_for(self.codebook_size)
         return _k_means(latents, self.codebook_size, algorithm=quick, iterations=10, init="random", seed=seed)[1]
 

@@ -58,10 +58,7 @@ class ReconstructionLoss(nn.Module):
     def add_discriminator(
         self, options: AdversarialOptions, *, augment: bool = False, consistency_weight: float = 0.0
     ) -> None:
-        """Have the reconstructions judged by a `PatchDiscriminator`, see `Adversary`; not with a weight of 0.
-
-        Raises `UserError` for more layers than the images have room for.
-        """
+        """Have a `PatchDiscriminator` judge, unless its weight is 0. Raises `UserError` if it has too many layers."""
         if not options.adversarial_weight:
             return
         layers, channels = options.discriminator_layers, options.discriminator_channels
@@ -129,10 +126,7 @@ class Perceptual:
             self.network = Frozen(classifier)
 
     def __call__(self, y: Tensor, x: Tensor) -> Tensor:
-        """Images ``y`` (gets the gradient) and targets ``x`` in [0, 1] -> the mean distance, a scalar.
-
-        Raises `UserError`: there is no classifier yet.
-        """
+        """Images ``y``, ``x`` in [0, 1] -> mean distance, a scalar. Raises `UserError` without a classifier."""
         if self.network is None:
             raise UserError("model.perceptual=classifier: no trained classifier was given to the model")
         network = self.network.on(y.device)

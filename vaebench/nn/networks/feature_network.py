@@ -96,10 +96,7 @@ class FeatureNetwork(nn.Module):
         return self.decoder(z)
 
     def start_from(self, other: FeatureNetwork) -> None:
-        """Take another one's weights; a head of log-variances that it lacks stays as it is.
-
-        Raises `UserError`: it has other options; each is named.
-        """
+        """Take another one's weights, but for a head it lacks. Raises `UserError` naming other options."""
         require(
             *(
                 f"model.{name}={value}: the model to start with has {other.options[name]}; give the same"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
-from typing import Annotated, Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Len
@@ -57,7 +57,9 @@ class Quantiser(nn.Module):
 
     A method gives ``learn``: what training makes of tokens float32 ``[n inputs]`` of so many items; ``choose``: the
     indices of their codes, int64 ``[n]``, None while there are no codes, and what they stand for exactly, ``[n d]``;
-    ``codes``: indices -> float32 ``[n d]``, to the bit what a call in eval mode gives with these indices.
+    ``codes``: indices -> float32 ``[n d]``, to the bit what a call in eval mode gives with these indices. One whose
+    codes are made after the training has ``fit`` and ``usage_of`` too, and ``codebook_latents``: how many latents to
+    give to ``fit`` at most (see `VectorPerturbation`).
     """
 
     inputs: int
@@ -86,10 +88,7 @@ class Quantiser(nn.Module):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Codebook(Quantiser):
-    """A quantiser with ``codebook_size`` codes of width ``dim``; null: that of FSQ's codes at this size.
-
-    Raises `UserError` for a size without a known width.
-    """
+    """``codebook_size`` codes of width ``dim``; null: that of FSQ's codes, or `UserError` where it is unknown."""
 
     codebook_size: AtLeast2
     dim: InitVar[Count | None]
@@ -138,30 +137,6 @@ class MomentNorm:
         mean_term, variance_term = (term.sum() if self.norm_over == "sum" else term.mean() for term in terms)
         total = self.mean_weight * mean_term + self.variance_weight * variance_term
         return self.norm_weight * total, {"norm_mean": mean_term.detach(), "norm_variance": variance_term.detach()}
-
-
-@runtime_checkable
-class FitsCodes(Protocol):
-    """A quantiser whose codes are made after the training, from latents of the training set.
-
-    ``codebook_latents``: how many latents to give to `fit` at most.
-    """
-
-    codebook_latents: int
-
-    def fit(self, latents: Tensor, *, seed: int) -> None:
-        """Make and keep the codes; ``latents`` float32 ``[m inputs]``, at least as many as codes.
-
-        Calling it again replaces them. Draws from no global generator.
-        """
-        ...
-
-    def usage_of(self, latents: Tensor, *, seed: int) -> Tensor:
-        """The index int64 ``[m]`` of each latent in a codebook fitted to them for this call only, quickly.
-
-        Changes nothing in the module and draws from no global generator.
-        """
-        ...
 
 
 def levels_for(codebook_size: int, levels: Sequence[int] | None) -> tuple[int, ...]:

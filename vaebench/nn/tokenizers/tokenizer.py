@@ -18,7 +18,7 @@ from vaebench.nn import precision
 from vaebench.nn.sampling import SEED, own_draws, spread
 from vaebench.nn.tokenizers import autoencoders
 from vaebench.nn.tokenizers.base import Autoencoder
-from vaebench.nn.tokenizers.quantise import FitsCodes, Quantised, Quantiser, perplexity
+from vaebench.nn.tokenizers.quantise import Quantised, Quantiser, perplexity
 
 _WATCHED = 512  # training items behind the numbers of `watch`
 _BATCH = 64
@@ -102,12 +102,9 @@ class Tokenizer(nn.Module):
         return self.autoencoder.signal(self._decoded(codes, tuple(indices.shape[1:])))
 
     def look(self, data: TrainingData) -> None:
-        """The autoencoder's look at the data.
-
-        Raises `UserError`: there are fewer tokens in the data than codes to be fitted to them at the end.
-        """
+        """The autoencoder's look. Raises `UserError`: fewer tokens in the data than codes to fit to them at the end."""
         self.autoencoder.look(data)
-        if isinstance(self.quantiser, FitsCodes):
+        if hasattr(self.quantiser, "fit"):
             with own_draws(), torch.no_grad():
                 self._check_tokens(data, len(data) * self._tokens_per_item(data))
 
@@ -117,7 +114,7 @@ class Tokenizer(nn.Module):
         The tokens are a constant choice from those of twice as many items as would do. Draws from no global
         generator. Raises `UserError`: there are fewer tokens than codes, or some that are not finite.
         """
-        if not isinstance(self.quantiser, FitsCodes):
+        if not hasattr(self.quantiser, "fit"):
             return
         wanted = self.quantiser.codebook_latents
         with own_draws(), torch.no_grad():
@@ -140,7 +137,7 @@ class Tokenizer(nn.Module):
             latents = self._latents(data, _WATCHED)
             if not latents.isfinite().all():
                 return {}
-            if not isinstance(self.quantiser, FitsCodes):
+            if not hasattr(self.quantiser, "fit"):
                 with self._evaluating():
                     indices: Any = self._quantise(latents).indices
             elif len(latents) < size:

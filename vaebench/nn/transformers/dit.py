@@ -181,10 +181,7 @@ def time_features(t: Tensor, count: int) -> Tensor:
 
 
 def unit_rms(x: Tensor) -> Tensor:
-    """RMSNorm (arXiv 1910.07467) without weights: ``x / sqrt(mean(x^2) + 1e-6)`` over the last dimension, float32.
-
-    Differentiable once.
-    """
+    """RMSNorm (arXiv 1910.07467) without weights, over the last dimension, float32; differentiable once."""
     x = x.float()
     # torch has one kernel for it on a GPU only; on a CPU its many passes take four times as long as these.
     if x.device.type != "cpu":
