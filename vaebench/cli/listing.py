@@ -102,10 +102,8 @@ def _papers() -> Table:
 
 
 def _scales() -> Table:
-    specs = {name: leaf("scale", name) for name in ("smoke", "small", "paper")}
-    rows = (
-        (name, *(str(spec[key] or "-") for key in ("seeds", "epochs", "max_steps"))) for name, spec in specs.items()
-    )
+    keys = ("seeds", "epochs", "max_steps")
+    rows = ([name, *(str(leaf("scale", name)[key] or "-") for key in keys)] for name in ("smoke", "small", "paper"))
     return _table("scales: scale=NAME", ("scale", "seeds", "epochs", "at most steps"), rows)
 
 

@@ -121,14 +121,13 @@ def mistakes(
     ``name``: where the arguments stand (``model``); ``needed_by``: what to call the callee; ``provided``: arguments
     that come from elsewhere. What is absent counts as null where null is allowed (`nulls`).
     """
-    parameters = {key: p for key, p in inspect.signature(callee).parameters.items() if key not in provided}
-    asked = hints(callee)
+    parameters, asked = [key for key in inspect.signature(callee).parameters if key not in provided], hints(callee)
     valid = [f"{name}.{key}" for key in parameters]
     lines = [unknown("option", f"{name}.{key}", valid) for key in given if key not in parameters]
     lines += [
         f"{name}.{key}: missing; {needed_by} needs it"
-        for key, parameter in parameters.items()
-        if parameter.default is inspect.Parameter.empty and key not in given and not fits(None, asked.get(key, int))
+        for key, nullable in _lacking(given, callee).items()
+        if key in parameters and not nullable
     ]
     found = [mistake(f"{name}.{key}", given[key], asked[key]) for key in parameters if key in given and key in asked]
     return lines + [line for line in found if line is not None]
@@ -136,12 +135,14 @@ def mistakes(
 
 def nulls(given: Mapping[str, Any], callee: Callable[..., Any]) -> dict[str, None]:
     """The arguments that ``callee`` needs, that may be null and are not ``given``: a request from before there were."""
-    asked, parameters = hints(callee), inspect.signature(callee).parameters
-    return {
-        key: None
-        for key, parameter in parameters.items()
-        if key not in given and parameter.default is inspect.Parameter.empty and fits(None, asked.get(key, int))
-    }
+    return {key: None for key, nullable in _lacking(given, callee).items() if nullable}
+
+
+def _lacking(given: Mapping[str, Any], callee: Callable[..., Any]) -> dict[str, bool]:
+    """The arguments that ``callee`` needs and that are not ``given``, each with whether it may be null."""
+    parameters = inspect.signature(callee).parameters.items()
+    needed = [key for key, one in parameters if one.default is inspect.Parameter.empty and key not in given]
+    return {key: fits(None, hints(callee).get(key, int)) for key in needed}
 
 
 def mistake(name: str, value: Any, hint: Any) -> str | None:
@@ -177,7 +178,7 @@ def fits(value: Any, hint: Any) -> bool:
         return fits(value, int) or (isinstance(value, float) and math.isfinite(value))
     if hint is str or hint is Path:
         return isinstance(value, str)
-    if origin in (list, tuple) or (inspect.isclass(origin) and issubclass(origin, Sequence)):
+    if inspect.isclass(origin) and issubclass(origin, Sequence):
         return isinstance(value, list | tuple) and all(fits(item, arguments[0]) for item in value if arguments)
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         return isinstance(value, Mapping)

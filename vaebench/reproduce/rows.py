@@ -14,6 +14,7 @@ from vaebench.config.choices import kind_of, leaf
 from vaebench.config.compose import compose, dataset
 from vaebench.config.request import Request
 from vaebench.config.spine import TrainConfig
+from vaebench.contracts import Suite
 from vaebench.data.contents import dataset_leaf
 from vaebench.papers.cells import POOLED
 from vaebench.papers.tables import Column, Row, Table
@@ -113,15 +114,15 @@ class RowHere:
         tested = self.setting.dataset
         other = None if cfg.dataset["name"] == tested else dataset_leaf(dataset(tested))
         suites = {name: self._suite(column) for name, column in self.columns.items()}
-        judge = classifier(cfg) if any(needs_judge for _, needs_judge in suites.values()) else None
+        judge = classifier(cfg) if any(built.needs_classifier for _, built in suites.values()) else None
         items, behind = [], [judge] if judge else []
         for seed in range(self.setting.seeds):
             chains = _chains(cfg, stages, seed)
             evaluations = {}
             for name, column in self.columns.items():
-                suite, needs_judge = suites[name]
-                run = chains[column.stage][-1]
-                evaluations[name] = of_run(suite, run, judge if needs_judge else None, other, column.snapshot)
+                suite, built = suites[name]
+                judged_by = judge if built.needs_classifier else None
+                evaluations[name] = of_run(suite, chains[column.stage][-1], judged_by, other, column.snapshot)
             items.append(self._item(seed, chains[""][-1], evaluations))
             behind += [*(request for chain in chains.values() for request in chain), *evaluations.values()]
         return items, behind
@@ -151,8 +152,8 @@ class RowHere:
             behind += chain
         return [self._item(POOLED, None, evaluations, **names, measures=self.row.measures)], behind
 
-    def _suite(self, column: Column) -> tuple[dict[str, Any], bool]:
-        """A column's suite as plain data, and whether it asks for the classifier."""
+    def _suite(self, column: Column) -> tuple[dict[str, Any], Suite]:
+        """A column's suite as plain data, and built."""
         features = [f"suite.features={self.setting.features}"] if "features" in leaf("suite", column.suite) else []
         chosen, *options = self.table.suite(column, self.row, self.setting.scale)
         return _suite_leaf((chosen, *features, *options))
@@ -185,17 +186,12 @@ def _lacking(leaf: Mapping[str, Any]) -> str:
 
 def of_design(table: Table) -> bool:
     """Whether all of the table is measured on designs, without training and data."""
-    return all(_isof_design(suite) for suite in {column.suite for column in table.columns.values()})
+    suites = {column.suite for column in table.columns.values()}
+    return all(getattr(_suite_leaf((f"suite={name}",))[1], "of_design", False) for name in suites)
 
 
 @cache
-def _isof_design(suite: str) -> bool:
-    found = build.suite(Request({"suite": compose("eval", ["dataset=digits", f"suite={suite}"]).suite}))
-    return bool(getattr(found, "of_design", False))
-
-
-@cache
-def _suite_leaf(overrides: tuple[str, ...]) -> tuple[dict[str, Any], bool]:
-    """A suite as plain data, and whether it asks for the classifier. Raises `UserError` for options it refuses."""
+def _suite_leaf(overrides: tuple[str, ...]) -> tuple[dict[str, Any], Suite]:
+    """A suite as plain data, and built. Raises `UserError` for options it refuses."""
     leaf: dict[str, Any] = compose("eval", ["dataset=digits", *overrides]).suite
-    return leaf, build.suite(Request({"suite": leaf})).needs_classifier
+    return leaf, build.suite(Request({"suite": leaf}))
