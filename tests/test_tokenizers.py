@@ -18,7 +18,6 @@ from vaebench.chains.chain import evaluation
 from vaebench.config.compose import configurations, session
 from vaebench.engine import loop
 from vaebench.errors import UserError
-from vaebench.papers import changes
 from vaebench.papers.tables import load
 from vaebench.runs import kinds
 from vaebench.runs.store import Store

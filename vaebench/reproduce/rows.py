@@ -14,6 +14,7 @@ from vaebench.config.compose import compose, dataset
 from vaebench.config.request import Request
 from vaebench.config.spine import TrainConfig
 from vaebench.data.contents import dataset_leaf
+from vaebench.errors import UserError
 from vaebench.papers.cells import POOLED
 from vaebench.papers.tables import Column, Row, Table
 from vaebench.runs import build
@@ -51,14 +52,20 @@ class Item:
 def of_row(
     paper: str, key: str, row_name: str, table: Table, setting: Setting, left_out: list[str]
 ) -> tuple[list[Item], list[Request]]:
-    """The items of a row, and all the requests behind them; what cannot be run here is noted in ``left_out``."""
+    """The items of a row, and all the requests behind them; what cannot be run here is noted in ``left_out``.
+
+    Raises `UserError` with the row in front of each line: what its YAML sets may be no option.
+    """
     if of_design(table):
         make = _design_items
     elif kind_of(setting.dataset) == "text":
         make = _text_items
     else:
         make = _items_by_seed
-    return make(paper, key, row_name, table, setting, left_out)
+    try:
+        return make(paper, key, row_name, table, setting, left_out)
+    except UserError as error:
+        raise UserError(*(f"paper {paper}, {key}, row {row_name}: {line}" for line in error.lines)) from error
 
 
 def _base(row: Row, table: Table, setting: Setting) -> list[str]:
