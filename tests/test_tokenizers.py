@@ -172,7 +172,7 @@ def test_a_table_from_its_yaml_to_its_files(run, tmp_path, monkeypatch):
         "vaebench.reproduce.rows._base",
         lambda row, table, setting: [
             *(f"experiment={row.experiment}", f"dataset={setting.dataset}", "scale=smoke"),
-            *(*short, *changes.words(row.set)),
+            *(*table.training(row, "smoke"), *short),
         ],
     )
     words = ["reproduce", "paper=vpvae", "table=table5", "scale=smoke", "seeds=1", "executor.kind=inline"]

@@ -134,7 +134,7 @@ def test_what_stands_under_a_scale_holds_there_only(good):
     assert found.training(row, "paper") == ("optim.lr=1",)
     assert [found.stage(scale) for scale in ("smoke", "paper")] == [(), ("train.max_steps=7",)]
     assert found.suite(found.columns["fid"], row, "smoke") == ("suite=generation", "suite.samples=20")
-    assert (found.dataset, found.stand_ins, found.datasets) == ("mnist", {"smoke": ("digits",)}, {})
+    assert (found.dataset, found.stand_ins, found.datasets) == ("mnist", {"smoke": ["digits"]}, {})
 
 
 def test_a_row_may_be_called_by_its_grid_and_its_numbers_stand_side_by_side(good):
