@@ -48,7 +48,7 @@ MAY_IMPORT = {
         "data.latents",
         "errors",
     },
-    "papers": {"config.choices", "contracts", "disk", "errors"},
+    "papers": {"config.choices", "config.signatures", "contracts", "disk", "errors"},
     "report": {"papers", "config.choices", "contracts", "runs.store", "disk", "errors"},
 }
 # They meet the rest in `runs.build` only, where a configuration names one of them.

@@ -18,7 +18,6 @@ from vaebench.chains.evaluation import evaluation
 from vaebench.config.compose import configurations, session
 from vaebench.engine import loop
 from vaebench.errors import UserError
-from vaebench.papers import changes
 from vaebench.papers.tables import load
 from vaebench.runs import kinds
 from vaebench.runs.store import Store
@@ -173,7 +172,7 @@ def test_a_table_from_its_yaml_to_its_files(run, tmp_path, monkeypatch):
         "vaebench.reproduce.rows.RowHere.overrides",
         lambda here: [
             *(f"experiment={here.row.experiment}", f"dataset={here.setting.dataset}", "scale=smoke"),
-            *(*short, *changes.words(here.row.set)),
+            *(*here.table.training(here.row, "smoke"), *short),
         ],
     )
     words = ["reproduce", "paper=vpvae", "table=table5", "scale=smoke", "seeds=1", "executor.kind=inline"]

@@ -110,6 +110,54 @@ def test_a_good_paper_parses(good):
     assert (claim.than_column, claim.text, claim.asserted) == ("fid", "FID of A below B's", True)
 
 
+def test_what_stands_under_a_scale_holds_there_only(good):
+    table = good["tables"]["one"]
+    table["set"] = {
+        "train.max_steps": {"smoke": 5, "small": 50},
+        "paper": {"optim.lr": 1},
+        "optim.lr": 2,
+        "x": {"small": None},
+    }
+    table["rows"]["a"] = {
+        "label": "A",
+        "experiment": "p/{row}",
+        "set": {"links": {"t": {"w": {"smoke": 1}, "small": {"d": 2}}}},
+    }
+    table["stages"] = {"train.max_steps": {"paper": 7}}
+    table["options"] = {"generation": {"samples": {"smoke": 20}}}
+    table["dataset"] = {"smoke": "digits", "paper": "mnist"}
+    found = parse("x", good).tables["one"]
+    row = found.rows["a"]
+    assert row.experiment == "p/a"
+    assert found.training(row, "smoke") == ("train.max_steps=5", "optim.lr=2", "chain.t.overrides=['w=1']")
+    assert found.training(row, "small") == ("train.max_steps=50", "optim.lr=2", "x=null", "chain.t.overrides=['d=2']")
+    assert found.training(row, "paper") == ("optim.lr=1",)
+    assert [found.stage(scale) for scale in ("smoke", "paper")] == [(), ("train.max_steps=7",)]
+    assert found.suite(found.columns["fid"], row, "smoke") == ("suite=generation", "suite.samples=20")
+    assert (found.dataset, found.stand_ins, found.datasets) == ("mnist", {"smoke": ["digits"]}, {})
+
+
+def test_a_row_may_be_called_by_its_grid_and_its_numbers_stand_side_by_side(good):
+    table = good["tables"]["one"]
+    grid = {"grid": {"m": ["x", "y"]}, "experiment": "p/{m}"}
+    table["rows"] = {"{m}_a": {**grid, "label": {"x": "X", "y": "Y"}}, "b": {**grid, "label": "B"}}
+    table["reported"] = "of *_x fid psnr | *_y fid\nb 1 2 | 3\nof x_* fid | y_* fid\na 4 | failed"
+    table["claims"] = [
+        {"row": "{m}_a", "lower": "fid", "higher": "psnr", "than": "b", "text": "{row}: {column} {relation}, {moves}"}
+    ]
+    table["columns"]["fid"]["label"] = table["columns"]["psnr"]["label"] = "C"
+    del good["tables"]["study"]
+    found = parse("x", good).tables["one"]
+    assert list(found.rows) == ["x_a", "y_a", "b_x", "b_y"]
+    assert found.reported == {"b_x": {"fid": 1, "psnr": 2}, "b_y": {"fid": 3}, "x_a": {"fid": 4}}
+    assert found.rows["y_a"].failed == ("fid",)
+    assert {(claim.row, claim.than, claim.text) for claim in found.claims} == {
+        (f"{m}_a", f"b_{m}", f"{m.upper()}: C {said} (m = {m})")
+        for m in "xy"
+        for said in ("below, falls", "above, rises")
+    }
+
+
 def change(data: dict, path: str, value: object) -> None:
     *way, last = path.split("/")
     node = data

@@ -40,7 +40,8 @@ class Claims:
             if isinstance(claim, list):
                 yield from self.spread(claim)
                 continue
-            said = [(column, holds) for holds in claim if holds in HOLDS for column in _listed(claim[holds])]
+            holding = [holds for holds in claim if holds in HOLDS and claim[holds]]
+            said = [(column, holds) for holds in holding for column in _listed(claim[holds])]
             if not said:
                 self.mistakes.append(f"claim {name_of(claim)}: says none of {', '.join(HOLDS)}")
             rest = {key: value for key, value in claim.items() if key not in ("pairs", "row", "than", *HOLDS)}
@@ -58,11 +59,10 @@ class Claims:
                     axes.setdefault(name, []).append(value)
         axes = {name: list(dict.fromkeys(values)) for name, values in axes.items()}
         wanted = {name: _listed(claim.pop(name, values)) for name, values in axes.items()}
-        odd = [
-            f"{name}={v!r}; Valid: {axes[name]}" for name, those in wanted.items() for v in those if v not in axes[name]
-        ]
-        self.mistakes.extend(f"claim {name_of(claim)}: {line}" for line in odd)
+        odd = [name for name, values in wanted.items() if any(value not in axes[name] for value in values)]
         if odd:
+            lines = (f"{name}={wanted[name]}; Valid: {axes[name]}" for name in odd)
+            self.mistakes.extend(f"claim {name_of(claim)}: {line}" for line in lines)
             return
         for point in grid.points(wanted):
             one = grid.at(claim, point, axes)
@@ -92,9 +92,8 @@ class Claims:
             gaps |= {side: called, f"{side}'s": _possessive(called), f"{side}_label": entry.label if entry else called}
             if entry and side in _ROWS:
                 gaps |= {f"{side}_{name}": value for name, value in entry.point.items()}
-                own |= {
-                    name: value for name, value in entry.point.items() if name in point and "{" not in entry.written
-                }
+                if "{" not in entry.written:
+                    own |= {name: value for name, value in entry.point.items() if name in point}
         text = given or self._sentence(claim, gaps["column"])
         try:
             filled = text.format_map(gaps)

@@ -53,7 +53,7 @@ def in_table(where: str, table: Table) -> list[str]:
 
 def in_study(at: str, entry: Mapping[str, Any], readings: Readings, earlier: Mapping[str, Table]) -> list[str]:
     """The same of a printed row that a study reads anew."""
-    missing = [key for key in ("table", "row", "axes", "columns") if key not in entry]
+    missing = [key for key in ("table", "row", "axes", "columns") if entry.get(key) is None]
     if missing:
         return [f"{at}: {', '.join(missing)} missing"]
     table = earlier.get(entry["table"])

@@ -13,15 +13,16 @@ Numbers = dict[str, dict[str, float]]
 def read(text: str, columns: Collection[str]) -> tuple[Numbers, dict[str, tuple[str, ...]], list[str]]:
     """Rows below a line of columns -> numbers by row and column, failed trainings by row, and mistakes.
 
-    The first word of all stands in the corner; a line that begins with it again is another line of columns. ``-`` stands
-    where nothing is printed, ``failed`` where the paper says that the training failed. What is printed side by side is
-    divided by ``|``: of such parts a table takes those whose columns it has. ``*_256`` in front of a part's columns
-    says what rows are called from there on: the row ``fsq`` is ``fsq_256``.
+    The first word of all stands in the corner; a line that begins with it again is another line of columns. ``-``
+    stands where nothing is printed, ``failed`` where the paper says that the training failed. What is printed side by
+    side is divided by ``|``: of such parts a table takes those whose columns it has. ``*_256`` in front of a part's
+    columns says what rows are called from there on: the row ``fsq`` is ``fsq_256``.
     """
     numbers: Numbers = {}
     failed: dict[str, tuple[str, ...]] = {}
     mistakes: list[str] = []
-    corner, heads = "", []
+    corner = ""
+    heads: list[tuple[str, list[str]]] = []
     for line in (line for line in text.splitlines() if line.strip()):
         row, *first = line.partition("|")[0].split() or [""]
         parts = [first, *(part.split() for part in line.split("|")[1:])]

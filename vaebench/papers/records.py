@@ -136,9 +136,9 @@ class Table:
     ``datasets``: by scale, the sets it is measured on one by one, where that is not just ``dataset``; ``stand_ins``: by
     scale, sets that stand for them. ``stand_in``: the embedded set that is taken where none of them can be had; empty:
     the table is not run then. ``train_on``: the set a model is trained on, by the set it is measured on, where they
-    differ. ``seeds``: by scale, where not the scale's own number. ``set``: what is changed of all rows, ``stages``: of the
-    columns' stages, ``options``: by suite, of the suites. ``features``: by scale, the network behind Frechet distances
-    where it is at hand and images fit it.
+    differ. ``seeds``: by scale, where not the scale's own number. ``set``: what is changed of all rows, ``stages``: of
+    the columns' stages, ``options``: by suite, of the suites. ``features``: by scale, the network behind Frechet
+    distances where it is at hand and images fit it.
     """
 
     caption: str

@@ -17,7 +17,7 @@ from vaebench.papers.changes import Change, scales
 EACH = "*"  # all names of a mapping; where there is none, names that are not in the shape are left alone
 _NAMES = (str, [str])
 _GRID = {EACH: [str | float | bool]}
-_ENTRY = {"grid": _GRID, **dict.fromkeys(("protocol", "reading", "set", "on_stand_in", "options"), {})}
+_ENTRY = {"grid": _GRID, "protocol": {}, "reading": {}, "set": {}, "on_stand_in": {}, "options": {}}
 _ENTRIES = {EACH: (str, _ENTRY)}
 _CLAIM = {"pairs": {EACH: _NAMES}, "grid": _GRID, "than_column": str, "text": str, "factor": float}
 _CLAIM |= dict.fromkeys(("row", "than", "lower", "higher", "within"), _NAMES)
@@ -31,21 +31,23 @@ PAPER = {"every_table": _TABLE, "quantities": {EACH: _ENTRY}, "parts": {EACH: _T
 _CALLED = {dict: "a mapping", list: "a list", str: "a text"}
 
 
-def mistakes(where: str, value: Any, shape: Any) -> Iterator[str]:
-    """One line for each place in plain data that has another shape; what is null counts as absent."""
+def mistakes(where: str, value: Any, shape: Any, *, needed: bool = False) -> Iterator[str]:
+    """One line for each place in plain data that has another shape; in mappings what is null counts as absent."""
     options = shape if isinstance(shape, tuple) else (shape,)
     kinds = {type(one) if isinstance(one, dict | list) else one: one for one in options}
     here = next((one for kind, one in kinds.items() if kind in _CALLED and isinstance(value, kind)), None)
     if isinstance(here, list):
         for number, item in enumerate(value):
-            yield from mistakes(f"{where}[{number}]", item, here[0])
+            yield from mistakes(f"{where}[{number}]", item, here[0], needed=True)
     elif isinstance(here, dict):
         yield from (f"{where}: the name {name!r} is no text" for name in value if not isinstance(name, str))
         for name in value.keys() & here.keys() if EACH not in here else value:
             yield from mistakes(f"{where}.{name}", value[name], here.get(name, here.get(EACH)))
-    elif value is not None and not kinds.keys() <= _CALLED.keys():
+    elif (value is None and not needed) or here is str:
+        return
+    elif not kinds.keys() <= _CALLED.keys():
         yield from filter(None, [mistake(where, value, shape)])
-    elif value is not None and here is None:
+    else:
         yield f"{where}={shown(repr(value))}: expected {' or '.join(_CALLED[kind] for kind in kinds)}"
 
 
@@ -79,9 +81,14 @@ def of_change(change: Change) -> Iterator[str]:
     """One line for each mapping in a change that is no change of another run and does not go by scale."""
     for name, value in change.items():
         if name in ("parent", "links", *scales()):
-            inner = [value] if name != "links" else value.values() if isinstance(value, Mapping) else [value]
-            for one in (one for one in inner if one is not None):
-                yield from of_change(one) if isinstance(one, Mapping) else [f"{name}={value!r}: expected a mapping"]
+            changes = {name: value}
+            if name == "links" and isinstance(value, Mapping):
+                changes = {f"links.{link}": inner for link, inner in value.items()}
+            for where, inner in changes.items():
+                if isinstance(inner, Mapping):
+                    yield from of_change(inner)
+                elif inner is not None:
+                    yield f"{where}={inner!r}: expected a mapping"
         elif isinstance(value, Mapping):
             wrong = value.keys() - scales() if scales() & value.keys() or "." in name else [name]
             yield from (unknown("scale", str(one), scales()) for one in sorted(map(str, wrong)))

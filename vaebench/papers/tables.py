@@ -134,14 +134,17 @@ def _given(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _study(
     where: str, data: dict[str, Any], quantities: Mapping[str, Any], earlier: Mapping[str, Table], mistakes: list[str]
 ) -> Table:
-    """A study of earlier tables: for each printed row it re-reads, every combination of the axes that row depends on."""
+    """A study of earlier tables: of each printed row it re-reads, every combination of the axes it depends on."""
     del quantities
-    own = {key: data.pop(key) for key in ("axes", "of", "units", "must_match") if key in data}
+    own: dict[str, Any] = {key: data.pop(key) for key in ("axes", "of", "units", "must_match") if key in data}
+    before = len(mistakes)
     readings = _record(Readings, own, where, mistakes)
+    changes = [change or {} for answers in own.get("axes", {}).values() for change in (answers or {}).values()]
+    mistakes += (f"{where}, axes: {line}" for change in changes for line in shape.of_change(change))
     rows: dict[str, Row] = {}
     columns: dict[str, Column] = {}
     reported: dict[str, Mapping[str, float]] = {}
-    for entry in own.get("of", ()):
+    for entry in readings.of if len(mistakes) == before else ():
         lines = in_study(f"{where}, of {entry.get('table')}.{entry.get('row')}", entry, readings, earlier)
         mistakes += lines
         if lines:

@@ -16,6 +16,7 @@ from vaebench.config.request import Request
 from vaebench.config.spine import TrainConfig
 from vaebench.contracts import Suite
 from vaebench.data.contents import dataset_leaf
+from vaebench.errors import UserError
 from vaebench.papers.cells import POOLED
 from vaebench.papers.tables import Column, Row, Table
 from vaebench.runs import build
@@ -61,10 +62,17 @@ class RowHere:
     setting: Setting
 
     def planned(self, left_out: list[str]) -> tuple[list[Item], list[Request]]:
-        """The row's items and all the requests behind them; what cannot be run here is noted in ``left_out``."""
-        if of_design(self.table):
-            return self._on_design()
-        return self._on_texts(left_out) if kind_of(self.setting.dataset) == "text" else self._by_seed(left_out)
+        """The row's items and all the requests behind them; what cannot be run here is noted in ``left_out``.
+
+        Raises `UserError` with the row in front of each line: what its YAML sets may be no option.
+        """
+        try:
+            if of_design(self.table):
+                return self._on_design()
+            return self._on_texts(left_out) if kind_of(self.setting.dataset) == "text" else self._by_seed(left_out)
+        except UserError as error:
+            where = f"paper {self.paper}, {self.key}, row {self.name}"
+            raise UserError(*(f"{where}: {line}" for line in error.lines)) from error
 
     def trainings(self) -> list[Request]:
         """All trainings with seed 0 and what they build on; the data need not be here."""
