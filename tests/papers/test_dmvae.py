@@ -95,7 +95,7 @@ def planned(scale: str, key: str, only: str = "") -> tuple[dict[str, Item], dict
     setting, found, behind = Setting(scale, dataset, dataset not in table.own, features, 1), {}, {}
     with session():
         for row in (name for name in table.run_at(scale) if only in ("", name)):
-            (found[row],), chain = items.of_row("dmvae", key, row, table, setting, [])
+            (found[row],), chain = items.RowHere("dmvae", key, table, row, setting).planned([])
             behind |= {request.key: request for request in chain}
     return found, behind
 

@@ -115,7 +115,7 @@ def planned_table(scale: str, key: str) -> dict[str, Item]:
     with session():
         if items.of_design(table):
             setting = Setting(scale, table.dataset, False, "-", 1)
-        return {row: items.of_row("ldmae", key, row, table, setting, [])[0][0] for row in table.run_at(scale)}
+        return {row: items.RowHere("ldmae", key, table, row, setting).planned([])[0][0] for row in table.run_at(scale)}
 
 
 def planned(scale: str, *keys: str) -> dict[tuple[str, str], Item]:
