@@ -18,9 +18,8 @@ class Batch:
     """One training batch: ``x`` is what is modelled, ``y`` what it is modelled given.
 
     Images: ``x`` float32 ``[b c h w]`` in [0, 1], labels ``y`` int64 ``[b]``. Audio: ``x`` float32 ``[b 1 t]`` in
-    [-1, 1], labels ``y`` as for images. Texts: embedded solutions ``x`` and
-    questions ``y``, float32 ``[b e]``. A language model: token ids ``x`` int64 ``[b t]``, ``y`` the same with -100
-    where not scored.
+    [-1, 1], labels ``y`` as for images. Texts: embedded solutions ``x`` and questions ``y``, float32 ``[b e]``. A
+    language model: token ids ``x`` int64 ``[b t]``, ``y`` the same with -100 where not scored.
     """
 
     x: Tensor
@@ -63,9 +62,10 @@ class Held(Facts):
         import torch
 
         moved = copy(self)  # not `replace`: what is moved was checked when it was made
-        mapped = self.place is not None
-        parts = {"place": torch.device(device)} if mapped else {n: part.to(device) for n, part in self._parts().items()}
-        vars(moved).update(parts)
+        if self.place is None:
+            vars(moved).update({name: part.to(device) for name, part in self._parts().items()})
+        else:
+            vars(moved)["place"] = torch.device(device)
         return moved
 
     def _parts(self) -> dict[str, Any]:

@@ -206,20 +206,17 @@ def photos(*, name: str, shape: Sequence[int], train: AtLeast2, test: AtLeast2) 
         raise UserError(f"dataset.shape={list(shape)}: the photographs are grey or in colour, (1 or 3, height, width)")
     if train % 2 or test % 2:
         raise UserError(f"dataset.train={train}, dataset.test={test}: expected even numbers, half of each photo")
-    parts: dict[str, list[np.ndarray]] = {"train": [], "test": []}
-    for photo in _PHOTOS:
-        cells = _cells(load_sample_image(photo), shape)
-        if len(cells) < (train + test) // 2:
-            raise UserError(
-                f"dataset.train={train}, dataset.test={test}: the two photographs have only 2 x {len(cells)} cells of "
-                f"{shape[1]} x {shape[2]}; ask for fewer or smaller ones"
-            )
-        taken = cells[_spread(len(cells), (train + test) // 2)]
-        tested = _spread(len(taken), test // 2)
-        parts["test"].append(taken[tested])
-        parts["train"].append(np.delete(taken, tested, axis=0))
-    splits = {split: (np.concatenate(both), np.repeat([0, 1], len(both[0]))) for split, both in parts.items()}
-    return _assemble(name, shape, splits["train"], splits["test"], source="embedded", stand_in=True)
+    cells = np.stack([_cells(load_sample_image(photo), shape) for photo in _PHOTOS])  # uint8 [2 n c h w]
+    each, there = (train + test) // 2, cells.shape[1]
+    if there < each:
+        raise UserError(
+            f"dataset.train={train}, dataset.test={test}: the two photographs have only 2 x {there} cells of "
+            f"{shape[1]} x {shape[2]}; ask for fewer or smaller ones"
+        )
+    taken, tested = cells[:, _spread(there, each)], _spread(each, test // 2)
+    parts = np.delete(taken, tested, axis=1), taken[:, tested]
+    splits = [(part.reshape(-1, *shape), np.repeat([0, 1], part.shape[1])) for part in parts]
+    return _assemble(name, shape, splits[0], splits[1], source="embedded", stand_in=True)
 
 
 def _cells(photo: np.ndarray, shape: Sequence[int]) -> np.ndarray:

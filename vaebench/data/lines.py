@@ -29,9 +29,11 @@ class Unusable(Exception):  # noqa: N818 (not an error: the record is left out a
 class Record:
     """One line of a file, or one item of its list.
 
-    ``where``: ``file:line``, or ``file#item`` counted from 0. ``fault``: why it is no JSON object; empty if it is one.
+    ``row``: which one, from 0. ``where``: ``file:line``, or ``file#item`` counted from 0. ``fault``: why it is no JSON
+    object; empty if it is one.
     """
 
+    row: int
     where: str
     value: Mapping[str, Any]
     fault: str
@@ -43,10 +45,10 @@ def read(path: Path) -> Iterator[Record]:
     Raises `UserError` if the file cannot be read, or is no JSON list although its name says so.
     """
     try:
-        for where, value, fault in _items(path) if path.suffix == ".json" else _lines(path):
+        for row, (where, value, fault) in enumerate(_items(path) if path.suffix == ".json" else _lines(path)):
             if not fault and not isinstance(value, Mapping):
                 fault = f"is {kind(value)} and should be an object"
-            yield Record(where, {} if fault else value, fault)
+            yield Record(row, where, {} if fault else value, fault)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 

@@ -103,7 +103,7 @@ def math(
     spare: list[_Worked] = []
     if "asked" in located.paths:
         known = {same(worked.question) for worked in test}
-        asked = set(_usable(located.paths["asked"], lambda _, record: _asked(record, known), notes))
+        asked = set(_usable(located.paths["asked"], partial(_asked, known=known), notes))
         spare = [worked for worked in test if same(worked.question) not in asked]
         test = [worked for worked in test if same(worked.question) in asked]
     found = _assemble(name, [*train, *spare], test, partial(_math_solution, kind=solution), located.source, notes)
@@ -139,13 +139,13 @@ def _last_box(solution: str) -> tuple[int, int] | None:
     return None
 
 
-def _gsm8k_problem(row: int, record: Record) -> _Worked:
+def _gsm8k_problem(record: Record) -> _Worked:
     answer = text(record.value, "answer")
     finals = _FINAL.findall(answer)
     gold = finals[-1].replace(",", "").strip() if finals else ""
     if not gold:
         raise Unusable("no final answer after ####")
-    return _Worked(row, text(record.value, "question"), answer, gold)
+    return _Worked(record.row, text(record.value, "question"), answer, gold)
 
 
 def _gsm8k_solution(worked: _Worked, kind: str) -> str:
@@ -155,12 +155,12 @@ def _gsm8k_solution(worked: _Worked, kind: str) -> str:
     return clean if kind == "clean" else _FINAL.sub("", clean).strip()
 
 
-def _math_problem(row: int, record: Record) -> _Worked:
+def _math_problem(record: Record) -> _Worked:
     solution = text(record.value, "solution")
     gold = last_box(solution)
     if not gold:
         raise Unusable("no final answer in a \\boxed{}")
-    return _Worked(row, text(record.value, "problem"), solution, gold)
+    return _Worked(record.row, text(record.value, "problem"), solution, gold)
 
 
 def _math_solution(worked: _Worked, kind: str) -> str:
@@ -175,12 +175,12 @@ def _asked(record: Record, known: set[str]) -> str:
     return question
 
 
-def _problems(path: Path, parse: Callable[[int, Record], _Worked], notes: list[str]) -> list[_Worked]:
+def _problems(path: Path, parse: Callable[[Record], _Worked], notes: list[str]) -> list[_Worked]:
     """The problems of a file; one that asks the same as another before it is left out."""
     seen: set[str] = set()
 
-    def first(row: int, record: Record) -> _Worked:
-        worked = parse(row, record)
+    def first(record: Record) -> _Worked:
+        worked = parse(record)
         if not worked.question.strip():
             raise Unusable("the question is empty")
         if same(worked.question) in seen:
@@ -191,15 +191,15 @@ def _problems(path: Path, parse: Callable[[int, Record], _Worked], notes: list[s
     return _usable(path, first, notes)
 
 
-def _usable(path: Path, use: Callable[[int, Record], _Kept], notes: list[str]) -> list[_Kept]:
-    """What ``use`` makes of each record and its number; those it cannot use are named in ``notes``."""
+def _usable(path: Path, use: Callable[[Record], _Kept], notes: list[str]) -> list[_Kept]:
+    """What ``use`` makes of each record; those it cannot use are named in ``notes``."""
     kept: list[_Kept] = []
     left: list[str] = []
-    for row, record in enumerate(read(path)):
+    for record in read(path):
         try:
             if record.fault:
                 raise Unusable(record.fault)
-            kept.append(use(row, record))
+            kept.append(use(record))
         except Unusable as reason:
             left.append(f"{record.where} ({reason})")
     if len(left) > MAX_LEFT_OUT * (len(kept) + len(left)) or not kept:

@@ -6,7 +6,7 @@ A reader uses what it can of a line and names the rest. What it reads is plain d
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import nan
 from pathlib import Path
@@ -67,9 +67,9 @@ def own(path: Path, text_field: str | None, source: str) -> Iterator[Reading]:
             if record.value.get("filter") != first:
                 continue
         name = text_field or ("resps" if logged else "answer")
-        reading = _reading(record, lambda value, name=name: _own(value, name, source))  # type: ignore[misc]
+        reading = _reading(record, partial(_own, name=name, source=source))
         unread = {} if logged else {key: held for key, held in record.value.items() if key not in (*_OWN, name)}
-        yield Reading(reading.where, reading.found, reading.faults, unread)
+        yield replace(reading, unread=unread)
 
 
 def looks_like_answers(value: Any) -> bool:
