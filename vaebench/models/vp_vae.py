@@ -249,24 +249,4 @@ def _k_means(
     return centroids, torch.from_numpy(method.labels_).long().to(points.device)
 
 
-def estimate_eta(quantiser: VectorPerturbation, *, seed: int, rounds: int, tokens: int) -> float:
-    """How much longer quantisation's errors are than accepted moves of ``quantiser``, on latents ~ N(0, I).
-
-    A scale to set ``eta`` by, as the authors' code does: ``rounds`` times ``tokens`` latents against centroids of a
-    Gaussian queue; the errors and the moves of the accepted tokens only. Leaves quantiser and global generator alone.
-    """
-    errors, moves = [], []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        queue = torch.randn(quantiser.queue.shape)
-        codebook, _ = _k_means(queue, quantiser.codebook_size, **quantiser.k_means, seed=seed)
-        near = Neighbours(queue)
-        for _ in range(rounds):
-            z = torch.randn(tokens, quantiser.dim)
-            move = quantiser.perturbed(z, near)
-            errors.append((codebook[nearest(codebook, z)] - z).norm(dim=1)[move.accepted])
-            moves.append(move.length[move.accepted])
-    return float(torch.cat(errors).mean() / torch.cat(moves).mean())
-
-
 vp_vae = tokenizer_of(VectorPerturbation, "vp_vae")

@@ -47,11 +47,6 @@ class Neighbours:
         return distances.to(queries.dtype).where(finite, torch.nan)
 
 
-def kth_distances(points: Tensor, queries: Tensor, ranks: tuple[int, ...]) -> Tensor:
-    """`Neighbours.kth` for a single set of queries."""
-    return Neighbours(points).kth(queries, ranks)
-
-
 def _batched(points: Tensor, queries: Tensor, ranks: tuple[int, ...]) -> Tensor:
     """`Neighbours.kth` by all distances, as many queries at a time as fit."""
     columns = torch.tensor(ranks, device=points.device) - 1
