@@ -69,9 +69,11 @@ def pictures(suite: str) -> tuple[Picture, ...]:
     package, module, _ = leaf("suite", suite)["_target_"].rsplit(".", 2)
     if find_spec(f"{package}.pictures") is None:
         return ()
-    names = [found.name for found in iter_modules(import_module(f"{package}.pictures").__path__)]
-    every = [(name, found) for name in names for found in import_module(f"{package}.pictures.{name}").PICTURES]
-    return tuple(found for name, found in every if module in (found.suites or (name,)))
+    found: list[Picture] = []
+    for name in (one.name for one in iter_modules(import_module(f"{package}.pictures").__path__)):
+        pictures = getattr(import_module(f"{package}.pictures.{name}"), "PICTURES", ())
+        found += [picture for picture in pictures if module in (picture.suites or (name,))]
+    return tuple(found)
 
 
 def called(leaf: Mapping[str, Any]) -> str:
