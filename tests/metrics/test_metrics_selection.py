@@ -68,7 +68,7 @@ class TestRules:
     def test_masses_sum_to_one_and_ignore_the_order_of_candidates(self, rng, tie):
         score = rng.permuted(np.tile([0.0, 0.0002, 0.5, 0.9], (Q, 1)), axis=1)
         turned = lowest(score[:, ::-1], tie)[:, ::-1]
-        for mass in (lowest(score, tie), uniform(right), majority(rng.integers(-1, 3, (Q, K)))):
+        for mass in (lowest(score, tie), uniform(score), majority(rng.integers(-1, 3, (Q, K)))):
             np.testing.assert_allclose(mass.sum(-1), 1)
         np.testing.assert_array_equal(lowest(score, tie), turned)
 

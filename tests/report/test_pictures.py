@@ -57,6 +57,11 @@ def test_a_new_picture_is_one_file_beside_its_suite(beside, tmp_path):
     assert f'src="ldmae/{name}"' in (results / "index.html").read_text(encoding="utf-8")
 
 
+def test_a_picture_of_several_suites_is_declared_once():
+    suites = [suite for suite in choices("suite") if any(one.kind == "beside" for one in targets.pictures(suite))]
+    assert suites == ["latent_diffusion", "smoothness"]
+
+
 def test_kinds_and_captions_are_told_apart():
     found = [picture for suite in config.choices("suite") for picture in config.pictures(suite)]
     assert len(found) > 20

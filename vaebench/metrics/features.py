@@ -40,7 +40,10 @@ def find_inception_weights() -> Path:
     else:
         path, remedy = _cached(), "delete it to download it again"
         if not path.exists():
-            _download(path)
+            try:
+                download([WEIGHTS_URL], path, sha256=WEIGHTS_SHA256)
+            except (Undelivered, OSError) as error:
+                raise UserError(f"cannot download the Inception of FID from {error}; {_HELP}") from error
     found = sha256_of(path)
     if not found.startswith(WEIGHTS_SHA256):
         raise UserError(
@@ -102,10 +105,3 @@ def _within(given: Path) -> Path:
             return path
     wanted = " or ".join(WEIGHTS_FILES) if given.is_dir() else "file or folder"
     raise UserError(f"VAEBENCH_WEIGHTS={given}: no {wanted} there; {_HELP}")
-
-
-def _download(path: Path) -> None:
-    try:
-        download([WEIGHTS_URL], path, sha256=WEIGHTS_SHA256)
-    except (Undelivered, OSError) as error:
-        raise UserError(f"cannot download the Inception of FID from {error}; {_HELP}") from error

@@ -26,8 +26,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-Judge = Callable[..., Any]
-
 _PLAIN_NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,9})?")
 # Comparisons that make SymPy import what it only imports when needed: there it parses texts of its own.
 _LOADS = (
@@ -50,7 +48,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints is no answer
     try:
-        judge = _judge()
+        judges = _judges()
     except ImportError as error:
         out.write(json.dumps(str(error)) + "\n")
         out.close()
@@ -60,18 +58,18 @@ def main() -> None:
     out.write("null\n")
     out.flush()
     for line in sys.stdin:
-        seconds, question = json.loads(line)
+        seconds, (what, *texts) = json.loads(line)
         _alarm(seconds)
-        answer = judge(*question)
+        answer = judges[what](*texts)
         _alarm(0)
         out.write(json.dumps(answer) + "\n")
         out.flush()
 
 
-def _judge() -> Judge:
-    """A function of ``"find"`` and a text or ``"compare"``, a gold and an answer. Raises ImportError.
+def _judges() -> dict[str, Callable[..., Any]]:
+    """``find``: the last formula or number of a text, ``""`` if there is none; ``compare``: whether two are equal.
 
-    It gives the last formula or number of the text, ``""`` if there is none, or whether the two formulas are equal.
+    Raises ImportError.
     """
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, parser, verify
 
@@ -91,15 +89,12 @@ def _judge() -> Judge:
         except Exception:  # what cannot be compared is wrong
             return False
 
-    def judge(what: str, *texts: str) -> Any:
-        return find(*texts) if what == "find" else compare(*texts)
-
     for gold, text in _LOADS:
         compare(gold, text)
         find(f"It is ${text}$, or 2/3.")
     parser.parse_expr = parser.sympy.parsing.sympy_parser.parse_expr = _only_numbers
     read.cache_clear()
-    return judge
+    return {"find": find, "compare": compare}
 
 
 def _only_numbers(text: str, *args: Any, **options: Any) -> Any:

@@ -1,8 +1,8 @@
 """How far two sets of points lie apart: kernels, slices, near points; how varied and how alike sets of images are.
 
 None of them fits anything to the samples, unlike the Frechet distance, which sees means and covariances only. Points
-are ``[n d]`` of any floating dtype, on one device, where it is computed unless another place is named; all of it in
-float64. `UserError` is raised for points that are not finite, and for fewer than a measure needs.
+are ``[n d]`` of any floating dtype, compared in float64: on the CPU where a function says so, else on their own device.
+`UserError` is raised for points that are not finite, and for fewer than a measure needs.
 """
 
 from __future__ import annotations

@@ -78,9 +78,9 @@ class LatentStructure:
         """Measure ``inputs.model``. Raises `UserError` for codes that are not finite or no match of the reference's."""
         self.check(inputs.model)
         data, random = image_data(inputs, "latent_structure"), seeded(self.seed)
-        labels, train = data.test_y.cpu(), _some(len(data), self.fitted, random)
+        labels, train = data.test_y.cpu(), torch.randperm(len(data), generator=random)[: self.fitted]
         codes = self._codes(inputs, data.test_x)
-        order = _some(len(codes), len(codes), random)
+        order = torch.randperm(len(codes), generator=random)
         some, shown = order[: self.compared], order[: self.shown]
         found = _deviations(inputs.model, codes)
         if len(labels.unique()) > 1 and len(train):
@@ -120,8 +120,9 @@ class LatentStructure:
     def _reference(self, inputs: SuiteInputs, width: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """Samples of the law in the model's units, float32 ``[m d]``, in random order, and their labels."""
         assert inputs.reference is not None
+        rows = torch.randperm(len(inputs.reference), generator=random)[: 2 * self.compared]
         with own_draws():
-            law = inputs.reference.batch(_some(len(inputs.reference), 2 * self.compared, random))
+            law = inputs.reference.batch(rows)
         samples = law.x.flatten(1).float().cpu()
         if samples.shape[1] != width:
             raise UserError(
@@ -184,11 +185,6 @@ class LatentStructure:
         with threadpool_limits(1):  # the order of a sum must not depend on how many cores there are
             found: np.ndarray = method.fit_transform(points)
         return found.astype(np.float32)
-
-
-def _some(items: int, count: int, random: torch.Generator) -> Tensor:
-    """Rows of ``count`` of ``items`` in random order, all of them if there are fewer; int64."""
-    return torch.randperm(items, generator=random)[:count]
 
 
 def _in_units_of(model: Any, points: Tensor) -> Tensor:

@@ -42,27 +42,24 @@ class Split:
 
     def statistics(self) -> Reference:
         """Of the judge's features: the real side of a FID."""
-        return self._reference({}, lambda seen: seen.features)
+        return self._reference(self._facts, "features")
 
     def spatial(self) -> Reference | None:
         """Of sFID's features; None of a judge that has none."""
         if self._judge.protocol["features"] != "inception":
             return None
-        return self._reference({"layer": "spatial"}, lambda seen: seen.spatial)
+        return self._reference({**self._facts, "layer": "spatial"}, "spatial")
 
     def features(self, most: int | None) -> Tensor:
         """Of single images, float32 ``[n d]``: of ``most`` evenly spread ones; None: of all."""
         rows = _rows(len(self._images), most)
-        path = _place(self._cache, "features", {**self._facts, "rows": len(rows)})
-        return _kept(path, lambda: self._seen.features[rows])
+        return _kept(self._cache, {**self._facts, "rows": len(rows)}, lambda: self._seen.features[rows])
 
-    def _reference(self, layer: dict[str, str], part: Callable[[Activations], Tensor | None]) -> Reference:
-        path = _place(self._cache, "reference", {**self._facts, **layer})
+    def _reference(self, facts: dict[str, Any], layer: str) -> Reference:
+        path = _place(self._cache, "reference", facts)
         if path.exists():
             return Reference.load(path)
-        features = part(self._seen)
-        assert features is not None, "only what the judge has is asked for"
-        found = reference(features)
+        found = reference(getattr(self._seen, layer))
         found.save(path)
         return found
 
@@ -109,8 +106,7 @@ class StatisticsFile:
         looks = {name: value for name, value in self._judge.protocol.items() if name != "features"}
         facts = {"form": 1, "file": self.digest, **looks, "rows": len(rows)}
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
-        path = _place(self._cache, "features", facts)
-        return _kept(path, lambda: observe(self._judge, pixels[rows], self._batch_size).features)
+        return _kept(self._cache, facts, lambda: observe(self._judge, pixels[rows], self._batch_size).features)
 
 
 def stored_moments(path: Path) -> Moments:
@@ -166,8 +162,9 @@ def _place(cache: Path, kind: str, facts: dict[str, Any]) -> Path:
     return cache / f"{kind}-{name}.safetensors"
 
 
-def _kept(path: Path, make: Callable[[], Tensor]) -> Tensor:
-    """The features that lie at ``path``, made first if there are none."""
+def _kept(cache: Path, facts: dict[str, Any], make: Callable[[], Tensor]) -> Tensor:
+    """The features that the store has under these facts, made first if it has none."""
+    path = _place(cache, "features", facts)
     if path.exists():
         return read_tensors(path, "features", ("features",))["features"]
     found = make()

@@ -66,11 +66,11 @@ def _clouds(arrays: Arrays) -> list[Scatter]:
 
 
 def _importance(shown: Shown) -> Panels | None:
-    found = [_sorted(label, arrays) for label, arrays in shown.labelled().items()]
+    found = [_by_importance(label, arrays) for label, arrays in shown.labelled().items()]
     return Panels(panels=found, height=2.2, legend="inside")
 
 
-def _sorted(label: str, arrays: Arrays) -> Panel:
+def _by_importance(label: str, arrays: Arrays) -> Panel:
     """Importance per dimension ``[l]``, sorted, those of the mask ``[l]`` coloured."""
     order = (-arrays["importance"]).argsort(kind="stable")
     importance, kept = arrays["importance"][order], arrays["mask"][order]
