@@ -80,8 +80,8 @@ def autoencoder(cfg: TrainConfig, parent: Request | None) -> None:
         raise UserError(f"{where}: is a diffusion model itself ({title(parent)}); name an autoencoder's run")
     if trained != cfg.dataset["name"]:
         raise UserError(
-            f"{where}: was trained on {trained}, and dataset={cfg.dataset['name']}; a diffusion model is trained on the "
-            f"latents of its autoencoder's own set (dataset={trained})"
+            f"{where}: was trained on {trained}, and dataset={cfg.dataset['name']}; a diffusion model is trained on "
+            f"the latents of its autoencoder's own set (dataset={trained})"
         )
 
 
