@@ -75,13 +75,13 @@ def autoencoder(cfg: TrainConfig, parent: Request | None) -> None:
             f"model {called(cfg.model)} is trained on an autoencoder's latents: name one, parent.experiment=NAME "
             "(vaebench list experiments), or a finished run, parent.run=KEY (vaebench list runs)"
         )
+    where, trained = parent.where or "parent", parent["dataset"]["name"]
     if parent["model"].get("data") == LATENTS:
-        raise UserError(f"{parent.where}: is a diffusion model itself ({title(parent)}); name an autoencoder's run")
-    trained = parent["dataset"]["name"]
+        raise UserError(f"{where}: is a diffusion model itself ({title(parent)}); name an autoencoder's run")
     if trained != cfg.dataset["name"]:
         raise UserError(
-            f"{parent.where}: was trained on {trained}, and dataset={cfg.dataset['name']}; a diffusion model is "
-            f"trained on the latents of its autoencoder's own set (dataset={trained})"
+            f"{where}: was trained on {trained}, and dataset={cfg.dataset['name']}; a diffusion model is trained on "
+            f"the latents of its autoencoder's own set (dataset={trained})"
         )
 
 
