@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 from vaebench.config.choices import choices, leaf
 from vaebench.errors import UserError, unknown
-from vaebench.papers import grid, printed, shape
+from vaebench.papers import grid, printed
 from vaebench.papers.changes import merged
 from vaebench.papers.claims import Claims, short
-from vaebench.papers.mistakes import in_study, in_table
+from vaebench.papers.mistakes import PAPER, in_study, in_table, of_change, of_field, of_shape
 from vaebench.papers.records import Claim, Column, Paper, Readings, Row, Table
 
 __all__ = ["Claim", "Column", "Paper", "Readings", "Row", "Table", "load", "names", "parse", "study_row"]
@@ -40,7 +40,7 @@ def load(name: str) -> Paper:
 def parse(name: str, data: Any) -> Paper:
     """A paper from plain data. Raises `UserError` with one line per mistake."""
     where = f"paper {name}"
-    mistakes = list(shape.mistakes(where, data or {}, shape.PAPER))
+    mistakes = list(of_shape(where, data or {}, PAPER))
     if mistakes:
         raise UserError(*mistakes)
     own = {key: value for key, value in (data or {}).items() if value is not None}
@@ -140,7 +140,7 @@ def _study(
     before = len(mistakes)
     readings = _record(Readings, own, where, mistakes)
     changes = [change or {} for answers in own.get("axes", {}).values() for change in (answers or {}).values()]
-    mistakes += (f"{where}, axes: {line}" for change in changes for line in shape.of_change(change))
+    mistakes += (f"{where}, axes: {line}" for change in changes for line in of_change(change))
     rows: dict[str, Row] = {}
     columns: dict[str, Column] = {}
     reported: dict[str, Mapping[str, float]] = {}
@@ -179,7 +179,7 @@ def _record(kind: type[Record], data: Mapping[str, Any], where: str, mistakes: l
     mistakes += [f"{where}: {unknown('key', str(key), known)}" for key in data if key not in known]
     values = {}
     for name, value in ((name, value) for name, value in data.items() if name in known):
-        lines = list(shape.of_field(kind, name, value))
+        lines = list(of_field(kind, name, value))
         mistakes += [f"{where}: {line}" for line in lines]
         if not lines:
             values[name] = tuple(value) if isinstance(value, list) else value

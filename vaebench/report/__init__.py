@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from vaebench.report.summary import Section
 
+Beside = dict[str, list[tuple[str, str]]]
+
 
 def write(paper_name: str, results_dir: Path, store: Path) -> list[Path]:
     """Write ``table.md``, ``table.tex``, ``table.json``, pictures and sounds of a paper from its ``cells.csv``.
@@ -53,14 +55,15 @@ def write_index(results_dir: Path) -> Path:
     return results_dir / "index.html"
 
 
-def _beside(found: Iterable[Section], folder: Path, seen_from: str = "") -> list[dict[str, list[tuple[str, str]]]]:
+def _beside(found: Iterable[Section], folder: Path, seen_from: str = "") -> tuple[Beside, Beside]:
     """By section name the pictures, then the pages to listen to, that are in a paper's folder: (file, caption) each."""
     from vaebench.report import pictures
 
-    return [
-        {s.name: [(seen_from + file, text) for file, text in pictures.there(s, folder, ending)] for s in found}
-        for ending in ("png", "html")
-    ]
+    def there(ending: str) -> Beside:
+        files = {section.name: pictures.there(section, folder, ending) for section in found}
+        return {name: [(seen_from + file, caption) for file, caption in beside] for name, beside in files.items()}
+
+    return there("png"), there("html")
 
 
 def console(paper: Paper, cells: Cells, shown: Collection[tuple[str, str, str]], out: Console) -> None:

@@ -51,7 +51,7 @@ class Shown:
 
     def levels(self, quantity: str) -> dict[float, str]:
         """The suite's columns that measure ``quantity@level``, by level, the smallest first."""
-        found = {}
+        found: dict[float, str] = {}
         for measured, column in self.columns.items():
             name, _, level = measured.partition("@")
             with suppress(ValueError):  # not every level is a number
