@@ -52,8 +52,11 @@ def parse(name: str, data: Any) -> Paper:
         taken = [taken] if isinstance(taken, str) else taken
         mistakes += [f"{table_name}: {unknown('part', n, shared['parts'])}" for n in taken if n not in shared["parts"]]
         whole = merged(shared["every_table"], *(shared["parts"].get(part) or {} for part in taken), found)
-        make = _study if "axes" in found else _table
-        tables[key] = make(table_name, _given(whole), shared["quantities"], tables, mistakes)
+        whole = _given(whole)
+        if "axes" in whole:
+            tables[key] = _study(table_name, whole, tables, mistakes)
+        else:
+            tables[key] = _table(table_name, whole, shared["quantities"], mistakes)
     if not tables:
         mistakes.append(f"{where}: has no tables")
     mistakes += [f"{where}: {key} is empty" for key in ("title", "authors", "source") if not own.get(key)]
@@ -63,21 +66,21 @@ def parse(name: str, data: Any) -> Paper:
     return paper
 
 
-def _table(
-    where: str, data: dict[str, Any], quantities: Mapping[str, Any], earlier: Mapping[str, Table], mistakes: list[str]
-) -> Table:
+def _table(where: str, data: dict[str, Any], quantities: Mapping[str, Any], mistakes: list[str]) -> Table:
     """A table whose rows are written out.
 
     ``protocol``, ``reading``: shared by its columns. Printed numbers are on the table's own set unless they say so.
     """
-    del earlier
     data |= _sets(data.get("dataset"))
     own = {key: data.pop(key, {}) for key in ("every_column", "every_row", "columns", "rows", "claims")}
     facts = {"protocol": data.pop("protocol", {}), "reading": data.pop("reading", {})}
     if data.get("reported"):
         facts["protocol"] = _given({"dataset": data.get("dataset"), **facts["protocol"]})
-    named = _named(own["columns"]).items()
-    whole = {k: merged(facts, own["every_column"], quantities.get(k) or {}, _labelled(v)) for k, v in named}
+    named = dict.fromkeys(own["columns"]) if isinstance(own["columns"], list) else own["columns"]
+    whole = {
+        key: merged(facts, own["every_column"], quantities.get(key) or {}, _labelled(value))
+        for key, value in named.items()
+    }
     columns = {
         key: _record(Column, {"measurement": key, **_given(value)}, f"{where}, column {key}", mistakes)
         for key, value in grid.spread(whole, "@").items()
@@ -98,11 +101,6 @@ def _table(
     mistakes += (f"{where}, {line}" for line in lines)
     mistakes += in_table(where, table)
     return table
-
-
-def _named(columns: Any) -> Mapping[str, Any]:
-    """A list of columns names `quantities`."""
-    return dict.fromkeys(columns) if isinstance(columns, list) else columns
 
 
 def _labelled(entry: Any) -> Mapping[str, Any]:
@@ -131,11 +129,8 @@ def _given(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if value is not None}
 
 
-def _study(
-    where: str, data: dict[str, Any], quantities: Mapping[str, Any], earlier: Mapping[str, Table], mistakes: list[str]
-) -> Table:
+def _study(where: str, data: dict[str, Any], earlier: Mapping[str, Table], mistakes: list[str]) -> Table:
     """A study of earlier tables: of each printed row it re-reads, every combination of the axes it depends on."""
-    del quantities
     own: dict[str, Any] = {key: data.pop(key) for key in ("axes", "of", "units", "must_match") if key in data}
     before = len(mistakes)
     readings = _record(Readings, own, where, mistakes)
