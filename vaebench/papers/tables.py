@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 from vaebench.config.choices import choices, leaf
 from vaebench.errors import UserError, unknown
-from vaebench.papers import grid, printed, shape
+from vaebench.papers import grid, printed
 from vaebench.papers.changes import merged
 from vaebench.papers.claims import Claims, short
-from vaebench.papers.mistakes import in_study, in_table
+from vaebench.papers.mistakes import PAPER, in_study, in_table, of_change, of_field, of_shape
 from vaebench.papers.records import Claim, Column, Paper, Readings, Row, Table
 
 __all__ = ["Claim", "Column", "Paper", "Readings", "Row", "Table", "load", "names", "parse", "study_row"]
@@ -40,7 +40,7 @@ def load(name: str) -> Paper:
 def parse(name: str, data: Any) -> Paper:
     """A paper from plain data. Raises `UserError` with one line per mistake."""
     where = f"paper {name}"
-    mistakes = list(shape.mistakes(where, data or {}, shape.PAPER))
+    mistakes = list(of_shape(where, data or {}, PAPER))
     if mistakes:
         raise UserError(*mistakes)
     own = {key: value for key, value in (data or {}).items() if value is not None}
@@ -52,8 +52,11 @@ def parse(name: str, data: Any) -> Paper:
         taken = [taken] if isinstance(taken, str) else taken
         mistakes += [f"{table_name}: {unknown('part', n, shared['parts'])}" for n in taken if n not in shared["parts"]]
         whole = merged(shared["every_table"], *(shared["parts"].get(part) or {} for part in taken), found)
-        make = _study if "axes" in found else _table
-        tables[key] = make(table_name, _given(whole), shared["quantities"], tables, mistakes)
+        whole = _given(whole)
+        if "axes" in whole:
+            tables[key] = _study(table_name, whole, tables, mistakes)
+        else:
+            tables[key] = _table(table_name, whole, shared["quantities"], mistakes)
     if not tables:
         mistakes.append(f"{where}: has no tables")
     mistakes += [f"{where}: {key} is empty" for key in ("title", "authors", "source") if not own.get(key)]
@@ -63,21 +66,21 @@ def parse(name: str, data: Any) -> Paper:
     return paper
 
 
-def _table(
-    where: str, data: dict[str, Any], quantities: Mapping[str, Any], earlier: Mapping[str, Table], mistakes: list[str]
-) -> Table:
+def _table(where: str, data: dict[str, Any], quantities: Mapping[str, Any], mistakes: list[str]) -> Table:
     """A table whose rows are written out.
 
     ``protocol``, ``reading``: shared by its columns. Printed numbers are on the table's own set unless they say so.
     """
-    del earlier
     data |= _sets(data.get("dataset"))
     own = {key: data.pop(key, {}) for key in ("every_column", "every_row", "columns", "rows", "claims")}
     facts = {"protocol": data.pop("protocol", {}), "reading": data.pop("reading", {})}
     if data.get("reported"):
         facts["protocol"] = _given({"dataset": data.get("dataset"), **facts["protocol"]})
-    named = _named(own["columns"]).items()
-    whole = {k: merged(facts, own["every_column"], quantities.get(k) or {}, _labelled(v)) for k, v in named}
+    named = dict.fromkeys(own["columns"]) if isinstance(own["columns"], list) else own["columns"]
+    whole = {
+        key: merged(facts, own["every_column"], quantities.get(key) or {}, _labelled(value))
+        for key, value in named.items()
+    }
     columns = {
         key: _record(Column, {"measurement": key, **_given(value)}, f"{where}, column {key}", mistakes)
         for key, value in grid.spread(whole, "@").items()
@@ -98,11 +101,6 @@ def _table(
     mistakes += (f"{where}, {line}" for line in lines)
     mistakes += in_table(where, table)
     return table
-
-
-def _named(columns: Any) -> Mapping[str, Any]:
-    """A list of columns names `quantities`."""
-    return dict.fromkeys(columns) if isinstance(columns, list) else columns
 
 
 def _labelled(entry: Any) -> Mapping[str, Any]:
@@ -131,16 +129,13 @@ def _given(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entry.items() if value is not None}
 
 
-def _study(
-    where: str, data: dict[str, Any], quantities: Mapping[str, Any], earlier: Mapping[str, Table], mistakes: list[str]
-) -> Table:
+def _study(where: str, data: dict[str, Any], earlier: Mapping[str, Table], mistakes: list[str]) -> Table:
     """A study of earlier tables: of each printed row it re-reads, every combination of the axes it depends on."""
-    del quantities
     own: dict[str, Any] = {key: data.pop(key) for key in ("axes", "of", "units", "must_match") if key in data}
     before = len(mistakes)
     readings = _record(Readings, own, where, mistakes)
     changes = [change or {} for answers in own.get("axes", {}).values() for change in (answers or {}).values()]
-    mistakes += (f"{where}, axes: {line}" for change in changes for line in shape.of_change(change))
+    mistakes += (f"{where}, axes: {line}" for change in changes for line in of_change(change))
     rows: dict[str, Row] = {}
     columns: dict[str, Column] = {}
     reported: dict[str, Mapping[str, float]] = {}
@@ -179,7 +174,7 @@ def _record(kind: type[Record], data: Mapping[str, Any], where: str, mistakes: l
     mistakes += [f"{where}: {unknown('key', str(key), known)}" for key in data if key not in known]
     values = {}
     for name, value in ((name, value) for name, value in data.items() if name in known):
-        lines = list(shape.of_field(kind, name, value))
+        lines = list(of_field(kind, name, value))
         mistakes += [f"{where}: {line}" for line in lines]
         if not lines:
             values[name] = tuple(value) if isinstance(value, list) else value

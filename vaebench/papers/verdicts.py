@@ -114,19 +114,7 @@ def judge_claim(
     found = interval([difference(left[seed], factor * right[seed]) - offset for seed in seeds])
     if found is None:
         return Verdict("not run", "not run"), None
-    return judge_within(found, margin) if direction == WITHIN else judge_interval(found, direction)
-
-
-def judge_within(found: Interval, margin: float) -> tuple[Verdict, Interval]:
-    """The verdict on "the difference ``found`` is ``margin`` at most, either way": shown by the whole interval."""
-    if found.low is None or found.high is None:
-        agrees = abs(found.mean) <= margin
-        return Verdict("1 seed", f"1 seed: points {'this' if agrees else 'the other'} way"), found
-    if -margin <= found.low and found.high <= margin:
-        return Verdict("holds", "holds"), found
-    if found.high < -margin or found.low > margin:
-        return Verdict("reversed", "reversed"), found
-    return Verdict("undecided", f"undecided (needs more than {found.count} seeds)"), found
+    return judge_interval(found, direction, margin=margin)
 
 
 def less(left: Interval, right: Interval) -> Interval:
@@ -139,24 +127,30 @@ def less(left: Interval, right: Interval) -> Interval:
     return Interval(mean, mean - below, mean + above, count)
 
 
-def judge_interval(found: Interval, direction: str, needs: str = "") -> tuple[Verdict, Interval]:
-    """The verdict on "the difference ``found`` is ``direction`` (lower or higher) than 0".
+def judge_interval(
+    found: Interval, direction: str, needs: str = "", *, margin: float = 0.0
+) -> tuple[Verdict, Interval]:
+    """The verdict on "the difference ``found`` is ``direction`` (lower or higher) than 0", shown by the whole interval.
 
-    ``needs``: what it would take to decide, by default more seeds.
+    ``direction``: or ``within``: it is ``margin`` at most, either way. ``needs``: what it would take to decide which is
+    lower, by default more seeds.
     """
-    sign = 1 if direction == "higher" else -1
-    if found.low is None or found.high is None:
-        if found.mean == 0:
+    within = direction == WITHIN
+    edge = margin if within else 0.0
+
+    def fits(value: float) -> bool:
+        return abs(value) <= margin if within else value > 0 if direction == "higher" else value < 0
+
+    low, high = found.low, found.high
+    if low is None or high is None:
+        if found.mean == 0 and not within:
             return Verdict("undecided", "1 seed: no difference"), found
-        agrees = sign * found.mean > 0
-        return Verdict("1 seed", f"1 seed: points {'this' if agrees else 'the other'} way"), found
-    low, high = sorted((sign * found.low, sign * found.high))
-    if low > 0:
+        return Verdict("1 seed", f"1 seed: points {'this' if fits(found.mean) else 'the other'} way"), found
+    if fits(low) and fits(high):
         return Verdict("holds", "holds"), found
-    if high < 0:
+    if (high < -edge and direction != "lower") or (low > edge and direction != "higher"):
         return Verdict("reversed", "reversed"), found
-    if low == high == 0:
-        return Verdict("undecided", "undecided (no difference)"), found
+    needs = "no difference" if low == high == 0 else "" if within else needs
     return Verdict("undecided", f"undecided ({needs or f'needs more than {found.count} seeds'})"), found
 
 
@@ -170,9 +164,10 @@ def protocol_differences(
     phrases = []
     for wanted, source in ((stated, ""), (reading, ", our reading")):
         for name, value in wanted.items():
-            odd = dict.fromkeys(_text(m.get(name)) for m in measured if not _same(m.get(name), value))
+            found = (m.get(name) for m in measured)
+            odd = dict.fromkeys("unknown" if one is None else plain(one) for one in found if not _same(one, value))
             if odd:
-                phrases.append(f"{name} {' / '.join(odd)} != {_text(value)}{source}")
+                phrases.append(f"{name} {' / '.join(odd)} != {plain(value)}{source}")
     return phrases
 
 
@@ -181,9 +176,8 @@ def _same(ours: Any, wanted: Any) -> bool:
     return bool(ours == wanted) and isinstance(ours, bool) == isinstance(wanted, bool)
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return "unknown"
+def plain(value: Any) -> str:
+    """A field of a protocol in words."""
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -12,6 +12,10 @@ from vaebench.papers.tables import Paper, load, names
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from vaebench.report.summary import Section
+
+Beside = dict[str, list[tuple[str, str]]]
+
 
 def write(paper_name: str, results_dir: Path, store: Path) -> list[Path]:
     """Write ``table.md``, ``table.tex``, ``table.json``, pictures and sounds of a paper from its ``cells.csv``.
@@ -23,46 +27,43 @@ def write(paper_name: str, results_dir: Path, store: Path) -> list[Path]:
     from vaebench.report.summary import sections
     from vaebench.report.tables import data, latex, markdown
 
-    paper = load(paper_name)
-    folder = results_dir / paper_name
+    paper, folder = load(paper_name), results_dir / paper_name
     found = sections(paper, Cells.read(cells_path(results_dir, paper_name)))
     written = [path for section in found for path in pictures.write(section, store, folder)]
-    seen = {section.name: pictures.there(section, folder) for section in found}
-    heard = {section.name: pictures.there(section, folder, "html") for section in found}
     texts = {
-        "table.md": markdown.render(paper, found, seen, heard),
+        "table.md": markdown.render(paper, found, *_beside(found, folder)),
         "table.tex": latex.render(paper, found),
         "table.json": data.render(paper, found),
     }
     for name, text in texts.items():
         write_text(folder / name, text)
-        written.append(folder / name)
-    return written
+    return written + [folder / name for name in texts]
 
 
 def write_index(results_dir: Path) -> Path:
     """Write ``index.html``: every paper's tables and pictures in one page; pictures and sounds are files beside it."""
-    from vaebench.report import pictures
     from vaebench.report.summary import sections
     from vaebench.report.tables import html
 
     pages = []
     for name in names():
         path = cells_path(results_dir, name)
-        if not path.exists():
-            continue
-        paper, folder = load(name), results_dir / name
-        found = sections(paper, Cells.read(path))
-        seen = {section.name: _addressed(name, pictures.there(section, folder)) for section in found}
-        heard = {section.name: _addressed(name, pictures.there(section, folder, "html")) for section in found}
-        pages.append((paper, found, seen, heard))
+        if path.exists():
+            found = sections(load(name), Cells.read(path))
+            pages.append((load(name), found, *_beside(found, path.parent, f"{name}/")))
     write_text(results_dir / "index.html", html.render(pages))
     return results_dir / "index.html"
 
 
-def _addressed(paper_name: str, beside: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Names of files in a paper's folder, with their captions, as seen from the folder above."""
-    return [(f"{paper_name}/{file}", caption) for file, caption in beside]
+def _beside(found: Iterable[Section], folder: Path, seen_from: str = "") -> tuple[Beside, Beside]:
+    """By section name the pictures, then the pages to listen to, that are in a paper's folder: (file, caption) each."""
+    from vaebench.report import pictures
+
+    def there(ending: str) -> Beside:
+        files = {section.name: pictures.there(section, folder, ending) for section in found}
+        return {name: [(seen_from + file, caption) for file, caption in beside] for name, beside in files.items()}
+
+    return there("png"), there("html")
 
 
 def console(paper: Paper, cells: Cells, shown: Collection[tuple[str, str, str]], out: Console) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -50,31 +51,33 @@ class Shown:
 
     def levels(self, quantity: str) -> dict[float, str]:
         """The suite's columns that measure ``quantity@level``, by level, the smallest first."""
-        named = ((measured.partition("@"), column) for measured, column in self.columns.items())
-        found = {level: column for (name, _, level), column in named if name == quantity}
-        return dict(sorted((float(level), column) for level, column in found.items() if is_number(level)))
+        found: dict[float, str] = {}
+        for measured, column in self.columns.items():
+            name, _, level = measured.partition("@")
+            with suppress(ValueError):  # not every level is a number
+                found |= {float(level): column} if name == quantity else {}
+        return dict(sorted(found.items()))
 
     def along(self, columns: Mapping[float, str]) -> dict[str, dict[float, Interval]]:
         """By row, our numbers in the columns by place."""
-        found: dict[str, dict[float, Interval]] = {}
+        return self._of_cells(columns, lambda cell: cell.ours)
+
+    def printed(self, columns: Mapping[float, str]) -> dict[str, dict[float, float]]:
+        """By row, the paper's numbers in the columns by place."""
+        return self._of_cells(columns, lambda cell: cell.reported)
+
+    def _of_cells(self, columns: Mapping[float, str], read: Callable[[Cell], T | None]) -> dict[str, dict[float, T]]:
+        found: dict[str, dict[float, T]] = {row: {} for row in self.rows}
         for place, column in columns.items():
             for row, cell in self.cells(column).items():
-                if cell.ours is not None:
-                    found.setdefault(row, {})[place] = cell.ours
-        return {row: found[row] for row in self.rows if row in found}
+                number = read(cell)
+                if number is not None:
+                    found[row][place] = number
+        return {row: numbers for row, numbers in found.items() if numbers}
 
     def lines(self, columns: Mapping[float, str]) -> list[Line]:
         """A line per row through its numbers `along` the columns, with their intervals."""
         return [intervals(found, **self.style(row)) for row, found in self.along(columns).items()]
-
-    def printed(self, columns: Mapping[float, str]) -> dict[str, dict[float, float]]:
-        """By row, the paper's numbers in the columns by place."""
-        found: dict[str, dict[float, float]] = {}
-        for place, column in columns.items():
-            for row, cell in self.cells(column).items():
-                if cell.reported is not None:
-                    found.setdefault(row, {})[place] = cell.reported
-        return found
 
     def style(self, row: str) -> dict[str, Any]:
         """A row's label and colour, the same in every picture of a table."""
@@ -126,15 +129,6 @@ def is_whole(section: Section, store: Path) -> bool:
     """Whether everything that was measured is still in the store."""
     evaluations = {found for cell in section.cells.values() for found in cell.runs.values()}
     return all(_evaluation(store, run, key).exists() for run, key in evaluations)
-
-
-def is_number(text: str) -> bool:
-    """Whether it is one, as the level in a measurement's name."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def or_none(read: Callable[[], T]) -> T | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,8 @@ from vaebench.papers.verdicts import (
     judge_cell,
     judge_claim,
     judge_interval,
-    judge_within,
     less,
+    plain,
     protocol_differences,
 )
 
@@ -238,33 +239,27 @@ def _own_interval(line: Mapping[Any, Any], by_seed: list[float]) -> Interval | N
 def _judge(
     claim: Claim, cells: Mapping[tuple[str, str], Cell], table: Table, dataset: str, headings: Mapping[str, str]
 ) -> JudgedClaim:
-    value, sides = claim.value, [(claim.row, claim.column)]
     quoted = claim.than in table.quoted
-    if quoted:
-        value = table.reported[claim.than][claim.than_column]
-    if value is None:
-        sides.append((claim.than, claim.than_column))
-    there = [cells[side] for side in sides if side in cells]
-    if len(there) < len(sides) or any(cell.ours is None for cell in there):
+    value = table.reported[claim.than][claim.than_column] if quoted else claim.value
+    sides = [(claim.row, claim.column), *([(claim.than, claim.than_column)] if value is None else [])]
+    there = [cells[side] for side in sides if side in cells and cells[side].ours is not None]
+    if len(there) < len(sides):
         return JudgedClaim(claim, NOT_RUN_VERDICT, None, ())
     mixed = [f for f in _QUANTITY if len({str(p.get(f)) for cell in there for p in cell.protocols}) > 1]
-    if mixed:
-        verdict = Verdict("not comparable", f"not comparable (the two sides differ in {', '.join(mixed)})")
-        return JudgedClaim(claim, verdict, None, ())
-    if quoted and there[0].differences:  # of another method, measured by others
-        verdict = Verdict("not comparable", f"not comparable ({'; '.join(there[0].differences)})")
-        return JudgedClaim(claim, verdict, None, ())
+    why = f"the two sides differ in {', '.join(mixed)}" if mixed else ""
+    if quoted:  # of another method, measured by others
+        why = why or "; ".join(there[0].differences)
+    if why:
+        return JudgedClaim(claim, Verdict("not comparable", f"not comparable ({why})"), None, ())
     notes = []
-    difference: Interval | None
-    if value is not None:
-        verdict, difference = _judge_pooled(there[0], Interval(value, value, value, 0), claim)
-    elif all(cell.pooled for cell in there):
-        verdict, difference = _judge_pooled(there[0], there[1].ours, claim)
-        if not (there[0].ours and there[0].ours.exact):
-            notes.append("the two sides are not paired: their intervals are added in quadrature")
-    else:
+    if value is None and not all(cell.pooled for cell in there):
         sides_by_seed = (there[0].values, there[1].values)
         verdict, difference = judge_claim(*sides_by_seed, claim.holds, factor=claim.factor, margin=claim.margin)
+    else:
+        other = there[1].ours if value is None else Interval(value, value, value, 0)
+        verdict, difference = _judge_pooled(there[0], other, claim)
+        if value is None and not (there[0].ours and there[0].ours.exact):
+            notes.append("the two sides are not paired: their intervals are added in quadrature")
     if difference is not None:
         if dataset not in table.own:
             notes.append(f"judged on {dataset}, a stand-in for {dataset_name(table.dataset)}")
@@ -274,19 +269,14 @@ def _judge(
     return JudgedClaim(claim, verdict, difference, tuple(notes))
 
 
-def _judge_pooled(cell: Cell, other: Interval | None, claim: Claim) -> tuple[Verdict, Interval]:
+def _judge_pooled(cell: Cell, other: Interval | None, claim: Claim) -> tuple[Verdict, Interval | None]:
     assert cell.ours is not None
     assert other is not None
     needs = "the interval over questions and seeds includes 0" if cell.pooled else ""
-    if claim.holds == WITHIN:
-        return judge_within(less(cell.ours, _scaled(other, claim.factor, 0.0)), claim.margin)
-    return judge_interval(less(cell.ours, _scaled(other, claim.factor, claim.margin)), claim.holds, needs)
-
-
-def _scaled(found: Interval, factor: float, offset: float) -> Interval:
-    """``factor`` (above 0) times an interval, plus ``offset``."""
-    low, high = (None if end is None else factor * end + offset for end in (found.low, found.high))
-    return Interval(factor * found.mean + offset, low, high, found.count)
+    offset = 0.0 if claim.holds == WITHIN else claim.margin
+    low, high = (None if end is None else claim.factor * end + offset for end in (other.low, other.high))
+    beyond = Interval(claim.factor * other.mean + offset, low, high, other.count)
+    return judge_interval(less(cell.ours, beyond), claim.holds, needs, margin=claim.margin)
 
 
 def _dataset_stand_in(table: Table, dataset: str, frame: DataFrame) -> tuple[str, ...]:
@@ -309,7 +299,7 @@ def protocol_lines(section: Section) -> list[tuple[str, str]]:
     merged: dict[str, dict[str, list[str]]] = {}
     for (row, column), cell in section.cells.items():
         for protocol in cell.protocols:
-            text = ", ".join(f"{name} {_plain(value)}" for name, value in protocol.items())
+            text = ", ".join(f"{name} {plain(value)}" for name, value in protocol.items())
             merged.setdefault(column, {}).setdefault(text, []).append(section.table.rows[row].label)
     lines: dict[str, list[str]] = {}
     for column, texts in merged.items():
@@ -322,15 +312,6 @@ def protocol_lines(section: Section) -> list[tuple[str, str]]:
 
 def counts(section: Section) -> dict[str, dict[str, int]]:
     """How many cells and asserted claims got each kind of verdict."""
-    result: dict[str, dict[str, int]] = {"cells": {}, "claims": {}}
-    kinds = [("cells", cell.verdict.kind) for cell in section.cells.values() if cell.verdict]
-    kinds += [("claims", judged.verdict.kind) for judged in section.claims if judged.claim.asserted]
-    for what, kind in kinds:
-        result[what][kind] = result[what].get(kind, 0) + 1
-    return result
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    cells = Counter(cell.verdict.kind for cell in section.cells.values() if cell.verdict)
+    claims = Counter(judged.verdict.kind for judged in section.claims if judged.claim.asserted)
+    return {"cells": dict(cells), "claims": dict(claims)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from vaebench.config.choices import leaf
 from vaebench.papers.readings import Ranking
@@ -86,15 +87,11 @@ def difference(section: Section, judged: JudgedClaim) -> str:
 
 
 def headings(section: Section) -> list[str]:
-    """`heading` of every column."""
-    return [heading(section, column) for column in section.table.columns]
-
-
-def heading(section: Section, column: str) -> str:
-    """A column's heading with its unit and an arrow towards better."""
-    entry = section.table.columns[column]
-    unit = f", {entry.unit}" if entry.unit else ""
-    return f"{section.headings[column]}{unit} {ARROWS[entry.better]}".strip()
+    """Every column's heading with its unit and an arrow towards better."""
+    columns = section.table.columns.items()
+    return [
+        f"{section.headings[key]}{one.unit and f', {one.unit}'} {ARROWS[one.better]}".strip() for key, one in columns
+    ]
 
 
 def printed_cells(section: Section) -> list[tuple[Cell, Column]]:
@@ -113,14 +110,11 @@ def printed(section: Section, row: str, column: str) -> str:
 def reasons(section: Section) -> list[str]:
     """Why cells are not comparable: what all of them differ in, then what only some columns differ in."""
     cells = [cell for cell, _ in printed_cells(section) if cell.differences]
-    common = [
-        phrase for phrase in (cells[0].differences if cells else ()) if all(phrase in c.differences for c in cells)
-    ]
+    common = _shared([cell.differences for cell in cells])
     only: dict[str, list[str]] = {}
     for cell in cells:
-        for phrase in cell.differences:
-            if phrase not in common:
-                only.setdefault(phrase, []).append(section.headings[cell.column])
+        for phrase in (phrase for phrase in cell.differences if phrase not in common):
+            only.setdefault(phrase, []).append(section.headings[cell.column])
     lines = ["; ".join(common)] if common else []
     return lines + [f"{', '.join(dict.fromkeys(columns))}: {phrase}" for phrase, columns in only.items()]
 
@@ -134,10 +128,12 @@ def short(cell: Cell) -> str:
 
 def common_notes(section: Section) -> list[str]:
     """Stand-ins that all judged claims of a section share."""
-    judged = [claim for claim in section.claims if claim.difference is not None]
-    return [
-        note for note in (judged[0].stand_ins if judged else ()) if all(note in claim.stand_ins for claim in judged)
-    ]
+    return _shared([judged.stand_ins for judged in section.claims if judged.difference is not None])
+
+
+def _shared(texts: Sequence[Sequence[str]]) -> list[str]:
+    """Those that stand in every list, in the order of the first."""
+    return [text for text in texts[0] if all(text in other for other in texts)] if texts else []
 
 
 def own_notes(section: Section, judged: JudgedClaim) -> list[str]:

@@ -27,25 +27,15 @@ def render(paper: Paper, sections: Sequence[Section]) -> str:
 
 
 def _section(section: Section) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "table": section.key,
-        "caption": section.table.caption,
-        "scale": section.scale,
-        "dataset": section.dataset,
-        "stand_ins": list(section.stand_ins),
-        "commits": list(section.commits),
-        "devices": list(section.devices),
-    }
+    facts: dict[str, Any] = {"table": section.key, "caption": section.table.caption}
+    facts |= {name: getattr(section, name) for name in ("scale", "dataset", "stand_ins", "commits", "devices")}
     if section.ranking is None:
-        return {
-            **facts,
-            "cells": [_cell(section, cell) for cell in section.cells.values()],
-            "claims": [_claim(judged) for judged in section.claims],
-        }
+        cells = [_cell(section, cell) for cell in section.cells.values()]
+        return {**facts, "cells": cells, "claims": [_claim(judged) for judged in section.claims]}
     return {
         **facts,
         "cells_of_the_paper": section.ranking.wanted,
-        "left_out": list(section.ranking.left_out),
+        "left_out": section.ranking.left_out,
         "readings": _lines(section.ranking.frame),
         "main_effects": _lines(main_effects(section.table, section.ranking)),
     }
@@ -68,8 +58,8 @@ def _cell(section: Section, cell: Cell) -> dict[str, Any]:
         "verdict": cell.verdict.kind if cell.verdict else None,
         "verdict_text": cell.verdict.text if cell.verdict else None,
         "values": {str(seed): value for seed, value in cell.values.items()},
-        "protocol": [dict(protocol) for protocol in _distinct(cell)],
-        "protocol_digest": list(cell.digests),
+        "protocol": [protocol for n, protocol in enumerate(cell.protocols) if protocol not in cell.protocols[:n]],
+        "protocol_digest": cell.digests,
         "runs": {str(seed): {"run": run, "eval": evaluation} for seed, (run, evaluation) in cell.runs.items()},
     }
 
@@ -86,7 +76,7 @@ def _claim(judged: JudgedClaim) -> dict[str, Any]:
         "paired_difference": _interval(judged.difference),
         "verdict": judged.verdict.kind,
         "verdict_text": judged.verdict.text,
-        "stand_ins": list(judged.stand_ins),
+        "stand_ins": judged.stand_ins,
     }
 
 
@@ -94,10 +84,6 @@ def _interval(found: Interval | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {"mean": found.mean, "low": found.low, "high": found.high, "seeds": found.count}
-
-
-def _distinct(cell: Cell) -> list[Any]:
-    return [protocol for n, protocol in enumerate(cell.protocols) if protocol not in cell.protocols[:n]]
 
 
 def _lines(frame: Any) -> list[dict[str, Any]]:
