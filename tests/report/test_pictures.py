@@ -58,7 +58,7 @@ def test_a_new_picture_is_one_file_beside_its_suite(beside, tmp_path):
 
 
 def test_a_picture_of_several_suites_is_declared_once():
-    suites = [suite for suite in choices("suite") if any(one.kind == "beside" for one in targets.pictures(suite))]
+    suites = [suite for suite in config.choices("suite") if any(one.kind == "beside" for one in config.pictures(suite))]
     assert suites == ["latent_diffusion", "smoothness"]
 
 
