@@ -17,17 +17,21 @@ Point = Mapping[str, Any]
 def spread(entries: Mapping[str, Mapping[str, Any]], joint: str) -> dict[str, dict[str, Any]]:
     """Rows or columns by their final names: a row ``fsq`` becomes ``fsq_256`` and ``fsq_1024``, joined by ``joint``.
 
-    A name with a gap is filled instead: ``{m}_greedy``. Each that was repeated knows its ``point`` of the grid and the
-    name it is ``written`` under; a label without the values gets them at its end.
+    A name with a gap is filled instead; rows whose names begin with it, as ``{m}_greedy``, follow one another by its
+    value. Each that was repeated knows its ``point`` of the grid and the name it is ``written`` under; a label without
+    the values gets them at its end.
     """
     found: dict[str, dict[str, Any]] = {}
-    for name, entry in entries.items():
-        axes = entry.get("grid") or {}
-        template = {key: value for key, value in entry.items() if key != "grid"}
-        if not axes:
-            found[name] = template
-            continue
-        for point in points(axes):
+    for _, group in itertools.groupby(
+        entries.items(), lambda one: one[1].get("grid") if one[0][0:1] == "{" else one[0]
+    ):
+        together = list(group)
+        axes = together[0][1].get("grid") or {}
+        for point, (name, entry) in itertools.product(points(axes), together):
+            template = {key: value for key, value in entry.items() if key != "grid"}
+            if not axes:
+                found[name] = template
+                continue
             values = [str(value) for value in point.values()]
             here = at(template, point, axes)
             label = str(here.get("label", ""))
@@ -68,5 +72,5 @@ def _chosen(value: Any, point: Point, axes: Axes) -> Any:
     if isinstance(value, Mapping) and value:
         for name, number in point.items():
             if set(value) <= set(axes[name]):
-                return value.get(number, _NOTHING)
+                return _chosen(value.get(number, _NOTHING), point, axes)
     return value
