@@ -112,6 +112,13 @@ def test_sweep_makes_every_combination():
     assert [(cfg.model["k"], cfg.seed) for cfg in found] == [(k, s) for k in (4, 8) for s in (0, 1, 2)]
 
 
+def test_a_sweep_asks_once_which_images_are_at_hand():
+    answers = iter(["digits"])
+    with session():
+        found = configurations("train", ["model=ae", "seed=0,1"], sweep=True, images=lambda: next(answers))
+    assert [cfg.dataset["name"] for cfg in found] == ["digits", "digits"]
+
+
 def test_missing_argument_is_named():
     request = frozen()
     model = {key: value for key, value in request["model"].items() if key != "k"}

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from chains import do, failed, files, listed, stop_and_resume, work
 from vaebench.chains import check
-from vaebench.chains.chain import training
+from vaebench.chains.chain import checked, training
 from vaebench.config.choices import choices
 from vaebench.config.compose import compose, configurations
 from vaebench.config.request import Request
@@ -129,7 +129,7 @@ def finished(home, wanted: list[Request]) -> None:
 def test_a_finished_run_in_a_links_place_belongs_to_the_chain(home):
     wanted = chain("reference=gmm")
     finished(home, distinct(wanted))
-    encoder, tokenizer, teacher = wanted[0].key, wanted[1].key, wanted[-2].key
+    encoder, tokenizer, teacher, joint = (wanted[place].key for place in (0, 1, -2, -1))
     place = [f"store={home}", "chain.teacher.overrides=[]", f"chain.teacher.run={teacher}"]
     assert chain("reference=gmm", *place)[-1].key == wanted[-1].key
     for options, message in (
@@ -161,6 +161,12 @@ def test_a_finished_run_in_a_links_place_belongs_to_the_chain(home):
     assert chain(*drawn)[-1].key == wanted[-1].key
     with pytest.raises(UserError, match="was made for reference=gmm, and reference=gaussian here"):
         chain(*drawn, "reference=gaussian")
+    tuned = ["experiment=dmvae/tune", "dataset=mnist", "reference=gmm", f"store={home}", f"chain.joint.run={joint}"]
+    with pytest.raises(UserError, match="was trained on dataset=digits, and dataset=mnist here"):
+        training(compose("train", [*tuned, "chain.joint.overrides=[]"]))
+    assert training(compose("train", [*tuned, "chain.joint.overrides=['dataset=digits']"]))[0].key == joint
+    with pytest.raises(UserError, match=r"^unknown chain\.joint\.overrides: dataset 'digit'; did you mean 'digits'"):
+        training(compose("train", [*tuned, "chain.joint.overrides=['dataset=digit']"]))
 
 
 @composed
@@ -342,6 +348,9 @@ def test_a_model_without_an_experiment_begins_with_the_tokenizer_and_asks_for_a_
     without = ["experiment=dmvae/joint", "dataset=digits", "chain=null"]
     with pytest.raises(UserError, match=r"link=joint: there is no chain; choose one: dmvae \(chain=NAME\)"):
         training(configurations("train", without, sweep=False)[0])
+    for words, message in ((["link=a"], r"link=a: there is no chain"), (["chain=dmvae", "link=a"], "unknown link 'a'")):
+        with pytest.raises(UserError, match=message):
+            checked(configurations("train", ["model=rcvae", "dataset=tiny", *words], sweep=False)[0])
     words = ["model=dmvae", "dataset=digits", "reference=gaussian"]
     found = training(configurations("train", words, sweep=False)[0])
     assert found[-1]["parents"]["start"] == found[1].key

@@ -44,6 +44,13 @@ def test_evaluation_lies_inside_its_run(tmp_path):
     assert Store(tmp_path).find(evaluation).folder == tmp_path / REQUEST.key / "evals" / evaluation.key
 
 
+@pytest.mark.parametrize("name", ["runs", "evals"])
+def test_a_run_and_its_evaluation_know_their_store(tmp_path, name):
+    evaluation = Request({"verb": "eval", "suite": {}, "parents": {"run": REQUEST.key}})
+    for request in (REQUEST, evaluation):
+        assert Store(tmp_path / name).find(request).root == tmp_path / name
+
+
 def test_tampered_request_is_refused(tmp_path):
     run = Store(tmp_path).open(REQUEST)
     path = run.path("request.yaml")

@@ -66,6 +66,8 @@ def test_any_value_in_the_papers_there_are_is_taken_or_refused_in_lines(name):
     ("way", "value", "line"),
     [
         (("rows", "a", "grid"), [8], "tables.one.rows.a.grid=[8]: expected a mapping"),
+        (("rows", "a", "grid"), {"k": None}, "tables.one.rows.a.grid.k=None: expected a list"),
+        (("rows", "a", "grid"), {"k": []}, "tables.one.rows.a.grid.k=[]: expected one or more"),
         (("rows", "a", "set"), 5, "tables.one.rows.a.set=5: expected a mapping"),
         (("rows", "a", "set"), {"smoke": 5}, "row a: smoke=5: expected a mapping"),
         (("rows", "a", "set"), {"links": {"x": 5}}, "row a: links.x=5: expected a mapping"),
@@ -84,3 +86,15 @@ def test_any_value_in_the_papers_there_are_is_taken_or_refused_in_lines(name):
 )
 def test_a_malformed_place_is_named(good, way, value, line):
     assert line in outcome(changed(good, ("tables", "one", *way), value))
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"smoke": 5}, "smoke=5: expected a mapping"),
+        ({"train.x": {"smal": 5}}, "unknown scale 'smal'; did you mean 'small'"),
+    ],
+)
+@pytest.mark.parametrize("place", ["set", "stages"])
+def test_what_a_study_changes_is_looked_at_like_a_tables(good, place, change, line):
+    assert line in outcome(changed(good, ("tables", "study", place), change))

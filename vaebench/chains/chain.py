@@ -34,7 +34,7 @@ def checked(cfg: TrainConfig) -> list[Request]:
     Raises all mistakes at once.
     """
     check.leaves(cfg)
-    own = cfg.chain.get(cfg.link or "")
+    own = _Chain(cfg).link(cfg.link, "link") if cfg.link else None
     if own and (own.overrides or own.run):
         option = f"chain.{cfg.link}.{'overrides' if own.overrides else 'run'}"
         raise UserError(f"{option}: {cfg.link} is the run that is made; give its options to the command itself")
@@ -201,13 +201,16 @@ class _Chain:
     def in_place(self, name: str, link: LinkSpec) -> Request:
         """The finished run in a link's place. Raises `UserError` if it is of another kind, dataset or reference."""
         where = _named(self.where, f"chain.{name}.run={link.run}")
-        other_set = [text for text in link.overrides if text.startswith("dataset=")]
-        request = self.stored(str(link.run), where, [t for t in link.overrides if t not in other_set], link.kind)
-        dataset = compose.dataset(other_set[-1].partition("=")[2]) if other_set else self.cfg.dataset
+        named = [text for text in link.overrides if text.startswith("dataset=")]
+        request = self.stored(str(link.run), where, [text for text in link.overrides if text not in named], link.kind)
+        sets, chosen = choices("dataset"), [text.partition("=")[2] for text in named]
+        if wrong := [one for one in chosen if one not in sets]:
+            raise UserError(unknown(_named(self.where, f"chain.{name}.overrides: dataset"), wrong[0], sets))
+        dataset = compose.dataset(chosen[-1]) if chosen else self.cfg.dataset
         check.same_dataset(request, {**dataset, "shape": self.cfg.dataset.get("shape")}, where)
         drawn = self.reference_behind(request)
         if drawn is not None and self.cfg.reference is not None:
-            check.same_reference(drawn, reference.request(self.cfg, {}), where)
+            check.same_reference(drawn, reference.request(replace(self.cfg, dataset=dataset), {}), where)
         return request
 
     def reference_behind(self, request: Request) -> Request | None:

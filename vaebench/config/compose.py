@@ -100,6 +100,7 @@ def configurations(
     ``images``: says which set of images is taken where none is chosen. Raises `UserError` with a line for every
     mistake: syntax, unknown group choice, unknown option, wrong type.
     """
+    images = cache(images)  # one answer for all points of a sweep
     mistakes: list[str] = []
     axes = list(_axes(words, ReproduceConfig if name == "reproduce" else TrainConfig, mistakes, sweep=sweep))
     if name == "reproduce":

@@ -42,12 +42,15 @@ def of_shape(where: str, value: Any, shape: Any, *, needed: bool = False) -> Ite
     kinds = {type(one) if isinstance(one, dict | list) else one: one for one in options}
     here = next((one for kind, one in kinds.items() if kind in _CALLED and isinstance(value, kind)), None)
     if isinstance(here, list):
+        if needed and not value:
+            yield f"{where}=[]: expected one or more"
         for number, item in enumerate(value):
             yield from of_shape(f"{where}[{number}]", item, here[0], needed=True)
     elif isinstance(here, dict):
         yield from (f"{where}: the name {name!r} is no text" for name in value if not isinstance(name, str))
+        axes = isinstance(here.get(EACH), list)  # an axis without values would leave nothing, in silence
         for name in value.keys() & here.keys() if EACH not in here else value:
-            yield from of_shape(f"{where}.{name}", value[name], here.get(name, here.get(EACH)))
+            yield from of_shape(f"{where}.{name}", value[name], here.get(name, here.get(EACH)), needed=axes)
     elif (value is None and not needed) or here is str:
         return
     elif not kinds.keys() <= _CALLED.keys():
@@ -99,6 +102,16 @@ def of_change(change: Change) -> Iterator[str]:
             yield from (unknown("scale", str(one), scales()) for one in sorted(map(str, wrong)))
 
 
+def in_changes(where: str, table: Table) -> Iterator[str]:
+    """One line for each part of what a table changes that is no change."""
+    changes = [(where, table.set), (f"{where}, stages", table.stages)]
+    changes += [(f"{where}, options, {suite}", options) for suite, options in table.options.items()]
+    for key, row in table.rows.items():
+        changes += [(f"{where}, row {key}", change) for change in (row.set, row.on_stand_in, row.options)]
+    changes += [(f"{where}, column {key}", column.options) for key, column in table.columns.items()]
+    return (f"{at}: {line}" for at, change in changes for line in of_change(change))
+
+
 def in_table(where: str, table: Table) -> list[str]:
     """Unknown names and directions, reported numbers without tolerance, claims that stand twice or compare nothing."""
     rows, columns = table.rows, table.columns
@@ -121,12 +134,7 @@ def in_table(where: str, table: Table) -> list[str]:
     ]
     lines += [f"{at}: {unknown('row', row, rows)}" for at, row, _ in uses if row and row not in rows]
     lines += [f"{at}: {unknown('column', name, columns)}" for at, _, name in uses if name not in columns]
-    changes = [(where, table.set), (f"{where}, stages", table.stages)]
-    changes += [(f"{where}, options, {suite}", options) for suite, options in table.options.items()]
-    for key, row in rows.items():
-        changes += [(f"{where}, row {key}", change) for change in (row.set, row.on_stand_in, row.options)]
-    changes += [(f"{where}, column {key}", column.options) for key, column in columns.items()]
-    lines += [f"{at}: {line}" for at, change in changes for line in of_change(change)]
+    lines += in_changes(where, table)
     for key, column in columns.items():
         if column.minus and (column.minus not in columns or columns[column.minus].minus):
             plain = [name for name, other in columns.items() if not other.minus]

@@ -18,7 +18,7 @@ from vaebench.errors import UserError, unknown
 from vaebench.papers import grid, printed
 from vaebench.papers.changes import merged
 from vaebench.papers.claims import Claims, short
-from vaebench.papers.mistakes import PAPER, in_study, in_table, of_change, of_field, of_shape
+from vaebench.papers.mistakes import PAPER, in_changes, in_study, in_table, of_change, of_field, of_shape
 from vaebench.papers.records import Claim, Column, Paper, Readings, Row, Table
 
 __all__ = ["Claim", "Column", "Paper", "Readings", "Row", "Table", "load", "names", "parse", "study_row"]
@@ -160,7 +160,9 @@ def _study(where: str, data: dict[str, Any], earlier: Mapping[str, Table], mista
             )
             reported[key] = {name: there.reported[entry["row"]][name] for name in entry["columns"]}
     parts = {"rows": rows, "columns": columns, "reported": reported, "study": readings}
-    return _record(Table, {**data, **_sets(data.get("dataset")), **parts}, where, mistakes)
+    table = _record(Table, {**data, **_sets(data.get("dataset")), **parts}, where, mistakes)
+    mistakes += in_changes(where, table)
+    return table
 
 
 def study_row(table: str, row: str, reading: Mapping[str, str]) -> str:

@@ -54,7 +54,9 @@ class Run:
     @property
     def root(self) -> Path:
         """The folder of the store."""
-        return self.folder.parents[2 if self.folder.parent.name == "evals" else 0]  # an evaluation lies in a run
+        run, evals = self.folder.parents[1], self.folder.parent
+        nested = evals.name == "evals" and records.is_key(run.name)  # an evaluation lies in a run
+        return run.parent if nested else evals
 
     def parents(self) -> dict[str, Run]:
         """The runs that this one builds on, by role, in the order of its request."""

@@ -94,13 +94,17 @@ class Own(Recording):
     first_id: Literal[0, 1] | None
 
     def _clashes(self) -> Iterable[str | None]:
-        return () if self.path else ("dataset.answers.path=null: name the file with your answers",)
+        if self.path:
+            paths(self.path, "dataset.answers.path")
+        else:
+            yield "dataset.answers.path=null: name the file with your answers"
 
     def open(self, problems: Problems, work: Work) -> None:
         """Read the files. Raises `UserError` if one is missing or changed, or too much cannot be used or doubted."""
         del work
         files = paths(self.path, "dataset.answers.path")
-        sums = [self.sha256] if isinstance(self.sha256, str) else self.sha256 or [""] * len(files)
+        given = self.sha256 or [""] * len(files)
+        sums = [given] if isinstance(given, str) else given
         if len(sums) != len(files):
             raise UserError(f"dataset.answers.sha256: {len(sums)} for {len(files)} files; one for each")
         for path, sha256 in zip(files, sums, strict=True):

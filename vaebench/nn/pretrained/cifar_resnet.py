@@ -51,11 +51,12 @@ class Block(nn.Module):
 
 def body() -> nn.Sequential:
     """All before the pooling: images ``[b 3 32 32]``, standardised -> ``[b 64 8 8]``, at least 0."""
-    layers: dict[str, nn.Module] = {"conv1": nn.Conv2d(3, 16, 3, 1, 1, bias=False), "bn1": nn.BatchNorm2d(16)}
-    layers["relu"] = nn.ReLU()
-    for index, (before, after) in enumerate([(16, 16), (16, 32), (32, 64)], start=1):
-        layers[f"layer{index}"] = nn.Sequential(Block(before, after), Block(after, after), Block(after, after))
-    return nn.Sequential(OrderedDict(layers))
+    levels: dict[str, nn.Module] = {
+        f"layer{index}": nn.Sequential(Block(before, after), Block(after, after), Block(after, after))
+        for index, (before, after) in enumerate([(16, 16), (16, 32), (32, 64)], start=1)
+    }
+    first = {"conv1": nn.Conv2d(3, 16, 3, 1, 1, bias=False), "bn1": nn.BatchNorm2d(16), "relu": nn.ReLU()}
+    return nn.Sequential(OrderedDict(first | levels))
 
 
 class CifarResNet(nn.Module):
