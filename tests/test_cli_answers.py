@@ -160,6 +160,10 @@ BAD = [
     ),
     ("train model=rcvae dataset=mnist", "model rcvae works on text and dataset=mnist holds images; "),
     ("train model=batchtopk dataset=tiny", "model batchtopk works on images and dataset=tiny holds text; "),
+    (
+        "train model=batchtopk dataset=digits model.input_shape=[28,28]",
+        "model.input_shape=[28, 28]: that of the data is [1, 28, 28]; leave it out; dataset.shape changes both",
+    ),
     ("eval model=rcvae suite=noise", "suite noise cannot run on RCVAE: it needs a model that Reconstructs"),
     (
         "eval model=batchtopk dataset=digits suite=selection",

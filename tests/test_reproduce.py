@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import pandas as pd
 from rich.console import Console
 
 from chains import MACHINE, frozen, stamps
+from vaebench.config.request import Request
 from vaebench.contracts import Job
 from vaebench.papers.cells import COLUMNS, KEY
 from vaebench.reproduce import collect as reproduce
@@ -113,3 +115,19 @@ def test_a_difference_of_two_columns_is_of_the_same_row_and_seed():
     assert found["rfid"]["value"] == 30.0
     without = reproduce._differences(item, measured[1:])
     assert [cell["column"] for cell in without] == ["psnr"], "nothing to take off: no number"
+
+
+def test_a_number_that_its_suite_does_not_measure_is_named_and_the_others_are_kept():
+    setting = items.Setting("smoke", "digits", True, "classifier", 1)
+    request = Request({"suite": {"_target_": "vaebench.suites.reconstruction.Reconstruction"}, "parents": {}})
+    item = items.Item("batchtopk", "table1", "batchtopk", setting, 0, None, {"psnr": request, "ssim_valid": request})
+    measured = {"name": "psnr", "value": 20.0, "count": 1, "unit": "dB", "protocol": {}}
+    result = {"measurements": [measured], "dataset": {"digest": "0" * 16, "stand_in": True}}
+    result["provenance"] = {"commit": "", "device": "cpu"}
+    done = SimpleNamespace(done=True, key="k", result=lambda: result)
+    wrong: dict[str, None] = {}
+    (cell,) = reproduce._cells(item, SimpleNamespace(find=lambda _: done), wrong)
+    assert cell["value"] == 20.0
+    assert list(wrong) == [
+        "paper batchtopk, table1, column ssim_valid: suite reconstruction measures no ssim_valid. Valid: psnr"
+    ]

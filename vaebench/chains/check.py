@@ -21,6 +21,10 @@ def leaves(cfg: TrainConfig) -> None:
     """Bind every leaf that a command names to its signature. Raises all mistakes at once."""
     if not cfg.on_texts and (numbers := _NUMBERS.get(cfg.dataset.get("data") or "images")):
         _check_shape(cfg.dataset["shape"], numbers)
+        shape = cfg.model.get("input_shape", cfg.dataset["shape"])
+        if shape != cfg.dataset["shape"]:
+            advice = "leave it out; dataset.shape changes both"
+            raise UserError(f"model.input_shape={shown(shape)}: that of the data is {cfg.dataset['shape']}; {advice}")
     found = {"model": cfg.model, "optim": cfg.optim, "suite": cfg.suite, "test_on": cfg.test_on}
     if cfg.on_texts:
         found |= {"embedder": cfg.embedder}

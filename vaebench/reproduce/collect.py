@@ -179,7 +179,10 @@ def _cells(item: Item, store: Store, wrong: dict[str, None]) -> Iterator[dict[st
         if found is None:
             if wanted in result.get("left_out", {}) or table.rows[item.row].optional or table.columns[column].optional:
                 continue
-            raise UserError(f"paper {item.paper}, {item.table}, column {column}: suite measures no {wanted!r}")
+            there = ", ".join(sorted(m["name"] for m in result["measurements"]))
+            line = f"suite {called(request['suite'])} measures no {shown(wanted)}. Valid: {there}"
+            wrong[f"paper {item.paper}, {item.table}, column {column}: {line}"] = None
+            continue
         dataset = result["dataset"]
         stated = {name: value for name, value in request["suite"].items() if value is not None}
         yield {
