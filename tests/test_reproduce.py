@@ -10,7 +10,7 @@ from rich.console import Console
 
 from chains import MACHINE, frozen, stamps
 from vaebench.config.request import Request
-from vaebench.contracts import Job
+from vaebench.contracts import Job, Outcome
 from vaebench.papers.cells import COLUMNS, KEY
 from vaebench.reproduce import collect as reproduce
 from vaebench.reproduce import planning
@@ -51,6 +51,21 @@ def test_table_is_made_resumed_and_extended(tmp_path, home, run):
     assert set(again[again["scale"] == "small"]["value"]) == {0.25}
     assert "0 of 4 jobs" in run.done("plan", *WORDS, "seeds=1")
     run.done("report", "paper=batchtopk", f"results={results}")
+
+
+def test_numbers_of_an_earlier_definition_do_not_stand_in_for_those_that_failed(tmp_path, run, monkeypatch):
+    words = ["reproduce", *WORDS, "seeds=1", f"results={tmp_path}", "executor.kind=inline"]
+    run.done(*words)
+    path = tmp_path / "batchtopk" / "cells.csv"
+    frame = pd.read_csv(path, dtype="str")
+    earlier = frame["row"] == frame["row"][0]
+    frame.loc[earlier, "eval"] = "0" * 12
+    frame.to_csv(path, index=False)
+    monkeypatch.setattr(executors, "run", lambda jobs, *_, **__: [Outcome(job, "failed", "no luck") for job in jobs])
+    said = run(*words, f"store={tmp_path / 'empty'}")
+    assert said.code == 1
+    assert "no luck" in said.out
+    assert set(pd.read_csv(path)["row"]) == set(frame["row"][~earlier])
 
 
 def test_how_long_runs_took_is_looked_up_once(tmp_path, run, monkeypatch):

@@ -68,6 +68,12 @@ class Cells:
             raise UserError(f"{path}: is damaged ({reason}); remove it and run again") from error
         return cls(frame.assign(**numbers))
 
+    def current(self, evaluations: Mapping[tuple[Any, ...], str]) -> Cells:
+        """These cells without those that another evaluation measured than is asked for now, by `KEY`."""
+        keys = zip(*(self.frame[name] for name in KEY), strict=True)
+        kept = [evaluations.get(key, own) == own for key, own in zip(keys, self.frame["eval"], strict=True)]
+        return Cells(self.frame.loc[kept].reset_index(drop=True))
+
     def merged(self, found: Iterable[Mapping[str, Any]]) -> Cells:
         """These cells and the ``found`` ones, which take the place of those with the same key."""
         import pandas as pd

@@ -114,6 +114,9 @@ class _Work:
     def collect(self) -> list[str]:
         """Put every finished cell of the plan into ``results/<paper>/cells.csv`` and write the report again.
 
+        A cell of the plan that was measured under another definition (other options, another version) is taken out,
+        whether or not there is a new number: the table would show it as one of now.
+
         Returns what is wrong with the runs that cannot be read, a line each; the others are there.
         """
         from vaebench import report
@@ -122,7 +125,7 @@ class _Work:
         for paper in dict.fromkeys(item.paper for item in self.plan.items):
             items = [item for item in self.plan.items if item.paper == paper]
             found = [cell for item in items for cell in _differences(item, _cells(item, self.store, wrong))]
-            cells = Cells.read(cells_path(results, paper)).merged(found)
+            cells = Cells.read(cells_path(results, paper)).current(_evaluations(items)).merged(found)
             cells.write(cells_path(results, paper))
             report.write(paper, results, self.store.root)
             if not self.cfg.quiet:
@@ -143,6 +146,15 @@ class _Work:
             if request["verb"] == "eval" and runs[key].done
             for name, why in runs[key].result().get("left_out", {}).items()
         ]
+
+
+def _evaluations(items: Iterable[Item]) -> dict[tuple[Any, ...], str]:
+    """Which evaluation is to measure each cell of a plan, by `KEY`."""
+    return {
+        (item.paper, item.table, item.row, column, item.seed, item.setting.scale, item.setting.dataset): request.key
+        for item in items
+        for column, request in item.evaluations.items()
+    }
 
 
 def _differences(item: Item, cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
