@@ -119,6 +119,25 @@ def test_a_finished_run_stands_in_for_a_stage_wherever_the_chain_needs_it(home):
         chain(*not_one, f"store={home}")
 
 
+@composed
+def test_a_finished_run_is_not_made_of_another_experiment_nor_built_on_another_run(home):
+    wanted, other = chain("reference=gmm"), chain("reference=gmm", "seed=1")
+    finished(home, distinct([*wanted, *other]))
+    encoder, tokenizer, joint, another = wanted[0].key, wanted[1].key, wanted[-1].key, other[0].key
+    place = ["reference=gmm", f"store={home}", *(f"chain.{name}.overrides=[]" for name in ("encoder", "tokenizer"))]
+    own = [*place, f"chain.encoder.run={encoder}", "chain.encoder.experiment=dmvae/supervised"]
+    with pytest.raises(UserError, match=f"^chain.encoder.run={encoder}: is trained already, so chain.encoder.experim"):
+        chain(*own)
+    place += [f"chain.tokenizer.run={tokenizer}"]
+    assert chain(*place, f"chain.encoder.run={encoder}")[-1].key == wanted[-1].key
+    with pytest.raises(UserError, match=f"^chain.tokenizer.run={tokenizer}: its encoder is run {encoder}, and the cha"):
+        chain(*place, f"chain.encoder.run={another}")
+    tuned = ["experiment=dmvae/tune", "dataset=digits", "reference=gmm", f"store={home}", f"chain.joint.run={joint}"]
+    training(compose("train", [*tuned, f"chain.encoder.run={encoder}"]))
+    with pytest.raises(UserError, match=f"^chain.joint.run={joint}: its encoder is run {encoder}, and the chain's enc"):
+        training(compose("train", [*tuned, f"chain.encoder.run={another}"]))
+
+
 def finished(home, wanted: list[Request]) -> None:
     """Note these runs as done; nothing is made."""
     for request in wanted:
@@ -255,9 +274,14 @@ def test_a_stored_teacher_for_other_latents_is_refused(home):
             "chain.encoder.overrides: model feature_learner works on",
         ),
         (["chain.reference.kind=eval"], "chain.reference.kind=eval: needs 'problems', which neither its parents"),
-        (["chain.reference.kind=refs"], "unknown kind of run 'refs'. Valid: answers"),
+        (["chain.reference.kind=refs"], "unknown chain.reference.kind 'refs'. Valid: answers"),
         (["chain.teacher.experiment=dmvae/teecher"], "chain.teacher.experiment"),
         (["chain.teacher.run=abc"], "chain.teacher.run=abc: there is no such run"),
+        (["chain.teacher.run="], "chain.teacher.run=: names no run; leave it out, or take a key of"),
+        (["parent.run="], "parent.run=: names no run; leave it out, or take a key of"),
+        (["parent.link="], "unknown parent.link ''"),
+        (["chain.features.run=abc"], "chain.features.run=abc: features is not needed for joint; leave it out"),
+        (["chain.encoder.kind=foo", "chain.encoder.overrides=[]"], "unknown chain.encoder.kind 'foo'. Valid: answers"),
         *(
             ([f"reference={of}", f"chain.{name}.run=abc"], f"chain.{name}.run=abc: there is no such run")
             for name, of in (("tokenizer", "ssl"), ("features", "supervised"), ("diffusion", "diffusion_state"))
@@ -287,16 +311,26 @@ def test_a_stored_teacher_for_other_latents_is_refused(home):
         ),
         (
             ["chain.reference.overrides=['reference.samples=9']"],
-            "chain.reference.overrides=['reference.samples=9']: reference is no training but reference; its options",
+            "chain.reference.overrides=['reference.samples=9']: reference is of the kind reference, no training; its",
         ),
         (
             ["chain.tokenizer_latents.experiment=dmvae/ssl"],
-            "chain.tokenizer_latents.experiment=dmvae/ssl: tokenizer_latents is no training but latents",
+            "chain.tokenizer_latents.experiment=dmvae/ssl: tokenizer_latents is of the kind latents, no training",
         ),
         (
             ["reference=gmm", "chain.teacher.overrides=['model.classes=5']"],
             "chain.teacher: model.classes=5: is 0 here, it follows from what the model builds on; leave it out",
         ),
+        (
+            ["chain.encoder.experiment=dmvae/tokenizer", "chain.encoder.overrides=[]"],
+            "chain.tokenizer: chain.encoder: FeatureAutoencoder is no encoder by itself; name a run of ssl or superv",
+        ),
+        (
+            ["chain.encoder.experiment=batchtopk/ae_256", "chain.encoder.overrides=[]"],
+            "chain.tokenizer: chain.encoder: Autoencoder is no encoder by itself; name a run of ssl or supervised",
+        ),
+        (["parent.experiment=dmvae/ssl"], "parent.experiment=dmvae/ssl: FeatureLearner is no feature autoencoder to b"),
+        (["parent.link=encoder"], "chain.encoder: FeatureLearner is no feature autoencoder to begin with; name a run"),
         (["chain.teacher.overrides=['model.latent_shape=[1,2,3]']"], "chain.teacher: model.latent_shape=[1, 2, 3]: "),
         (["chain.teacher.overrides=['parent.link=a']"], "unknown chain.teacher: parent.link 'a'"),
         (["parent.overrides=['seed=1']"], "parent.overrides=['seed=1']: there is no parent; name parent.experiment"),
@@ -351,6 +385,13 @@ def test_a_model_without_an_experiment_begins_with_the_tokenizer_and_asks_for_a_
     for words, message in ((["link=a"], r"link=a: there is no chain"), (["chain=dmvae", "link=a"], "unknown link 'a'")):
         with pytest.raises(UserError, match=message):
             checked(configurations("train", ["model=rcvae", "dataset=tiny", *words], sweep=False)[0])
+    for words, named in (
+        (["parent.run=nothere"], "parent.run"),
+        (["parent.experiment=dmvae/ssl", "parent.overrides=['seed=1']"], "parent.experiment, parent.overrides"),
+        (["chain=dmvae", "link=joint"], "chain, link"),
+    ):
+        with pytest.raises(UserError, match=f"^{named}: a model of texts builds on no other run; leave this out$"):
+            checked(configurations("train", ["model=rcvae", "dataset=tiny", *words], sweep=False)[0])
     words = ["model=dmvae", "dataset=digits", "reference=gaussian"]
     found = training(configurations("train", words, sweep=False)[0])
     assert found[-1]["parents"]["start"] == found[1].key
@@ -380,6 +421,11 @@ def test_every_mistake_of_a_chain_names_its_link(run):
     options = [option for option in JOINT if not option.startswith(("chain.f", "chain.teacher"))]
     error = run.refused("train", *options, "reference=gmm", "chain.teacher.overrides=['optim.lr=0']")
     assert error.startswith("error: chain.teacher: optim.lr=0: expected")
+
+
+def test_no_valid_names_are_announced_where_there_are_none(run):
+    words = ["experiment=dmvae/tokenizer", "dataset=digits", "chain.encoder.parents.foo=joint"]
+    assert run.refused("train", *words) == "error: unknown option 'chain.encoder.parents.foo'"
 
 
 def test_a_model_builds_on_one_run(run):

@@ -21,8 +21,10 @@ class UserError(Exception):
 
 
 def unknown(kind: str, value: str, choices: Iterable[str]) -> str:
-    """One line for a name that does not exist: the valid choices and the nearest match."""
+    """One line for a name that does not exist: the valid choices, if there are any, and the nearest match."""
     names = sorted(choices)
+    if not names:
+        return f"unknown {shown(kind)} {shown(value)!r}"
     near = difflib.get_close_matches(shown(value), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"unknown {shown(kind)} {shown(value)!r}{hint} Valid: {', '.join(names)}"

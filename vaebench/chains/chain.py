@@ -35,7 +35,7 @@ def checked(cfg: TrainConfig) -> list[Request]:
     """
     check.leaves(cfg)
     own = _Chain(cfg).link(cfg.link, "link") if cfg.link else None
-    if own and (own.overrides or own.run):
+    if own and (own.overrides or own.run is not None):
         option = f"chain.{cfg.link}.{'overrides' if own.overrides else 'run'}"
         raise UserError(f"{option}: {cfg.link} is the run that is made; give its options to the command itself")
     return training(cfg)
@@ -44,6 +44,7 @@ def checked(cfg: TrainConfig) -> list[Request]:
 def training(cfg: TrainConfig) -> list[Request]:
     """The training, after what it needs."""
     if cfg.on_texts:
+        check.by_itself(cfg)
         pairs = embed.request(cfg, {})
         return [pairs, train.request(cfg, {"pairs": pairs})]
     return _Chain(cfg).all()
@@ -78,8 +79,14 @@ class _Chain:
     def all(self) -> list[Request]:
         """The training, after what it needs."""
         self.training(self.cfg, ())
-        for name in self.links:
-            self.check_parents(name)
+        needed = set(self.links)
+        for name, request in self.links.items():
+            if key := self.cfg.chain[name].run:
+                needed |= self.check_parents(name, request, _named(self.where, f"chain.{name}.run={key}"))
+        for name, link in self.cfg.chain.items():
+            if link.run is not None and name not in needed:
+                line = f"{name} is not needed for {self.cfg.link or 'this run'}; leave it out"
+                raise UserError(_named(self.where, f"chain.{name}.run={link.run}", line))
         return list(self.requests.values())
 
     def add(self, request: Request, where: str) -> Request:
@@ -122,12 +129,12 @@ class _Chain:
     def parent(self, cfg: TrainConfig, role: str, way: tuple[str, ...], where: str) -> Request:
         """The run that ``parent`` names. Raises `UserError` if there is none that fits."""
         spec = cfg.parent
-        if spec.run:
+        if spec.run is not None:
             return self.stored(spec.run, _named(where, f"parent.run={spec.run}"), spec.overrides)
-        if spec.overrides and (spec.link or not spec.experiment):
+        if spec.overrides and (spec.link or spec.experiment is None):
             advice = f"give them to chain.{spec.link}" if spec.link else "there is no parent; name parent.experiment"
             raise UserError(_named(where, f"parent.overrides={spec.overrides}: {advice}"))
-        if spec.link:
+        if spec.link is not None:
             return self.linked(cfg, spec.link, role, _named(where, "parent.link"), way)
         other = _behind(cfg, _named(where, "parent"), str(spec.experiment), spec.overrides, _SHARED)
         *before, found = _Chain(other, _named(where, f"parent.experiment={spec.experiment}")).all()
@@ -169,7 +176,9 @@ class _Chain:
     def made(self, cfg: TrainConfig, name: str, link: LinkSpec, way: tuple[str, ...]) -> Request:
         """The run of a link, which the last of ``way`` is."""
         own, where = self.cfg, _named(self.where, f"chain.{name}")
-        if link.run:
+        if link.kind not in kinds.verbs():
+            raise UserError(unknown(f"{where}.kind", link.kind, kinds.verbs()))
+        if link.run is not None:
             return self.in_place(name, link)
         if link.kind == train.VERB and link.experiment is None:
             raise UserError(f"{where}.experiment=null: name one, or a finished run (chain.{name}.run=KEY)")
@@ -180,9 +189,8 @@ class _Chain:
             return self.training(replace(other, link=name, **shared), way)
         for option in ("experiment", "overrides"):
             if given := getattr(link, option):
-                raise UserError(
-                    f"{where}.{option}={given}: {name} is no training but {link.kind}; its options are the command's"
-                )
+                line = f"{name} is of the kind {link.kind}, no training; its options are the command's"
+                raise UserError(f"{where}.{option}={given}: {line}")
         if link.kind == reference.VERB:
             reference.leaf(cfg)  # one is chosen, or this says so
         roles = self.roles(link).items()
@@ -201,6 +209,7 @@ class _Chain:
     def in_place(self, name: str, link: LinkSpec) -> Request:
         """The finished run in a link's place. Raises `UserError` if it is of another kind, dataset or reference."""
         where = _named(self.where, f"chain.{name}.run={link.run}")
+        check.unchanged(name, link, where)
         named = [text for text in link.overrides if text.startswith("dataset=")]
         request = self.stored(str(link.run), where, [text for text in link.overrides if text not in named], link.kind)
         sets, chosen = choices("dataset"), [text.partition("=")[2] for text in named]
@@ -221,15 +230,23 @@ class _Chain:
         found = (self.reference_behind(run.request()) for run in runs if run is not None)
         return next((one for one in found if one is not None), None)
 
-    def check_parents(self, name: str) -> None:
-        """Raise `UserError` if a finished run in a link's place builds on another run than the chain has there."""
-        link, parents = self.cfg.chain[name], self.links[name].data.get("parents", {})
-        for role, parent in self.roles(link).items() if link.run else ():
-            there = self.links[parent].key if parent in self.links else None
-            if there and parents.get(role, there) != there:
-                line = f"its {role} is run {parents[role]}, and the chain's {parent} is run {there}"
-                advice = f"choose chain.{parent}.run={parents[role]}, or another run for {name}"
-                raise UserError(_named(self.where, f"chain.{name}.run={link.run}", f"{line}; {advice}"))
+    def check_parents(self, name: str, run: Request, where: str) -> set[str]:
+        """The links behind a finished run in a link's place; `UserError` if the chain has another run there.
+
+        ``where``: the option that names the run.
+        """
+        behind, parents = {name}, run.data.get("parents", {})
+        for role, parent in self.roles(self.cfg.chain[name]).items():
+            link, key = self.cfg.chain.get(parent, LinkSpec()), parents.get(role)
+            there = self.links[parent].key if parent in self.links else link.run
+            if there and key not in (None, there):
+                line = f"its {role} is run {key}, and the chain's {parent} is run {there}"
+                advice = f"choose chain.{parent}.run={key}, or another run for {name}"
+                raise UserError(f"{where}: {line}; {advice}")
+            found = self.store.run(key) if key and parent in self.cfg.chain else None
+            if found is not None:
+                behind |= self.check_parents(parent, found.request(), where)
+        return behind
 
     def stored(self, key: str, where: str, overrides: Sequence[str], kind: str = train.VERB) -> Request:
         """The request of a finished run; ``where``: the option that names it, ``OPTION.run=KEY``."""
@@ -249,6 +266,8 @@ class _Chain:
         return self.add(request, where)
 
     def stored_request(self, key: str, where: str) -> Request:
+        if not key:
+            raise UserError(f"{where}: names no run; leave it out, or take a key of `vaebench list runs`")
         run = self.store.run(key)
         if run is None:
             raise UserError(f"{where}: there is no such run in {self.store.root}; `vaebench list runs` shows them")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cache
 from typing import Any
 
 from vaebench.config.choices import LATENTS, called, choices, leaf
 from vaebench.config.request import Request
-from vaebench.config.spine import TrainConfig
+from vaebench.config.spine import LinkSpec, TrainConfig
 from vaebench.errors import UserError, shown
 from vaebench.runs import build, kinds
 from vaebench.runs.kinds import reference, title
@@ -87,6 +88,23 @@ def autoencoder(cfg: TrainConfig, parent: Request | None) -> None:
             f"{where}: was trained on {trained}, and dataset={cfg.dataset['name']}; a diffusion model is trained on "
             f"the latents of its autoencoder's own set (dataset={trained})"
         )
+
+
+def by_itself(cfg: TrainConfig) -> None:
+    """Raise `UserError` for a run that a training on texts would have to build on: it builds on none."""
+    named = {f"parent.{name}": value for name, value in asdict(cfg.parent).items()}
+    named |= {"chain": cfg.chain or None, "link": cfg.link}
+    given = [name for name, value in named.items() if value not in (None, [])]
+    if given:
+        raise UserError(f"{', '.join(given)}: a model of texts builds on no other run; leave this out")
+
+
+def unchanged(name: str, link: LinkSpec, where: str) -> None:
+    """Raise `UserError` if a link has an experiment of its own beside a finished run in its place."""
+    usual = (leaf("chain", chain).get(name, {}) for chain in choices("chain"))
+    if link.experiment not in (None, *(one.get("experiment") for one in usual)):
+        option = f"{where.rpartition('.run=')[0]}.experiment={link.experiment}"
+        raise UserError(f"{where}: is trained already, so {option} cannot apply")
 
 
 def kept(options: Mapping[str, Any], completed: Mapping[str, Any]) -> None:

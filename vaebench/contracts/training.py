@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from vaebench.config.request import Request
+
 
 class TrainingData(Protocol):
     """What the loop trains on: in memory on the training device, so that a batch is an index.
@@ -159,7 +161,7 @@ class Completed(Protocol):
 
     @staticmethod
     def completed(
-        options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any]], reference: Mapping[str, Any] | None
+        options: Mapping[str, Any], parents: Mapping[str, Request], reference: Mapping[str, Any] | None
     ) -> dict[str, Any]: ...
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.config import signatures
+from vaebench.config.request import Request
 from vaebench.config.signatures import Count, Fraction, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
@@ -127,7 +128,7 @@ class DMVAE(FeatureModel):
 
     @staticmethod
     def completed(
-        options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any]], reference: Mapping[str, Any] | None
+        options: Mapping[str, Any], parents: Mapping[str, Request], reference: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         """See `Completed`: the network is as in the run it begins with, the rest follows from teacher and reference.
 
@@ -143,7 +144,9 @@ class DMVAE(FeatureModel):
         teacher, law = parents["teacher"]["model"], about.get("law")
         if any(name not in teacher for name in _SCORE):
             name = str(teacher.get("_target_")).rpartition(".")[2]
-            raise UserError(f"chain.teacher: {name} is no latent diffusion model; name one (experiment=dmvae/teacher)")
+            raise UserError(
+                f"{parents['teacher'].where}: {name} is no latent diffusion model; name one (experiment=dmvae/teacher)"
+            )
         impossible = []
         if options["conditioning"] == "class" and not teacher["classes"]:
             impossible.append(

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.request import Request
 from vaebench.config.signatures import Fraction, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
@@ -97,7 +98,7 @@ class FeatureAutoencoder(FeatureModel):
 
     @staticmethod
     def completed(
-        options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any]], reference: Mapping[str, Any] | None
+        options: Mapping[str, Any], parents: Mapping[str, Request], reference: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         """See `Completed`: what is null of the network is as in the run it begins with."""
         return filled_in(options, parents)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.request import Request
 from vaebench.config.signatures import Fraction, checked, require
 from vaebench.contracts import Batch, LossOutput, Normalised, Phase, Sampling, TrainingData
 from vaebench.errors import UserError
@@ -122,10 +123,10 @@ class LDM(dit.DiTOptions, nn.Module):
 
     @staticmethod
     def completed(
-        options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any]], reference: Mapping[str, Any] | None
+        options: Mapping[str, Any], parents: Mapping[str, Request], reference: Mapping[str, Any] | None
     ) -> dict[str, Any]:
         """See `Completed`: on samples of a reference without labels there are no classes."""
-        unlabelled = parents.get("latents", {}).get("labelled") is False
+        unlabelled = "latents" in parents and parents["latents"].data.get("labelled") is False
         return dict(options) | ({"classes": 0} if unlabelled else {})
 
     def adopt(self, role: str, parent: nn.Module) -> None:

@@ -223,7 +223,7 @@ def completed(
     method = find("model", options["_target_"])
     if not hasattr(method, "completed"):
         return dict(options)
-    return method.completed(options, {role: parent.data for role, parent in parents.items()}, reference)
+    return method.completed(options, parents, reference)
 
 
 def models_with(method: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from vaebench.config.request import Request
 from vaebench.config.signatures import Count, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
@@ -19,6 +20,11 @@ from vaebench.nn.networks import features
 
 # Of a model that begins with another run's network: what it has of it.
 _FILLED_IN = ("encoder", "head_width", "latent_channels", "decoder")
+# The run that it begins with, by role.
+_WANTED = {
+    "encoder": "is no encoder by itself; name a run of ssl or supervised",
+    "start": "is no feature autoencoder to begin with; name a run of feature_ae or dmvae",
+}
 _FIRST_STD = 0.01  # of the posterior before it is trained: hardly any noise
 
 
@@ -196,17 +202,18 @@ class FeatureModel(AdversarialOptions, nn.Module):
         self.latent_std.copy_(trained.latent_std)
 
 
-def filled_in(options: Mapping[str, Any], parents: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def filled_in(options: Mapping[str, Any], parents: Mapping[str, Request]) -> dict[str, Any]:
     """A model's options with those of its network that are null as the run has them that it begins with.
 
-    ``parents``: requests by role. Raises `UserError` if that run has no encoder.
+    ``parents``: by role. Raises `UserError` if that run has no encoder, or is no whole network where one is wanted.
     """
-    parent = parents.get("encoder") or parents.get("start")
-    wanted = [name for name in _FILLED_IN if options.get(name, "") is None]
-    if parent is None or not wanted:
+    role = "encoder" if "encoder" in parents else "start"
+    if role not in parents:
         return dict(options)
-    found = {name: parent["model"][name] for name in wanted if name in parent["model"]}
-    if "encoder" in wanted and "encoder" not in found:
-        name = str(parent["model"].get("_target_")).rpartition(".")[2]
-        raise UserError(f"parent: {name} has no encoder to begin with; name a run of ssl, supervised or feature_ae")
-    return {**options, **found}
+    parent = parents[role]
+    given = parent["model"]
+    if "encoder" not in given or ("head_width" in given) != (role == "start"):
+        name = str(given.get("_target_")).rpartition(".")[2]
+        raise UserError(f"{parent.where or role}: {name} {_WANTED[role]}")
+    filled = {name: given[name] for name in _FILLED_IN if options.get(name, "") is None and name in given}
+    return {**options, **filled}
