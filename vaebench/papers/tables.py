@@ -18,7 +18,7 @@ from vaebench.errors import UserError, unknown
 from vaebench.papers import grid, printed
 from vaebench.papers.changes import merged
 from vaebench.papers.claims import Claims, short
-from vaebench.papers.mistakes import PAPER, in_changes, in_study, in_table, of_change, of_field, of_shape
+from vaebench.papers.mistakes import PAPER, in_changes, in_names, in_study, in_table, of_change, of_field, of_shape
 from vaebench.papers.records import Claim, Column, Paper, Readings, Row, Table
 
 __all__ = ["Claim", "Column", "Paper", "Readings", "Row", "Table", "load", "names", "parse", "study_row"]
@@ -57,6 +57,7 @@ def parse(name: str, data: Any) -> Paper:
             tables[key] = _study(table_name, whole, tables, mistakes)
         else:
             tables[key] = _table(table_name, whole, shared["quantities"], mistakes)
+    mistakes += in_names(where, tables)
     if not tables:
         mistakes.append(f"{where}: has no tables")
     mistakes += [f"{where}: {key} is empty" for key in ("title", "authors", "source") if not own.get(key)]
