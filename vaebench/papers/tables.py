@@ -82,14 +82,16 @@ def _table(where: str, data: dict[str, Any], quantities: Mapping[str, Any], mist
         key: merged(facts, own["every_column"], quantities.get(key) or {}, _labelled(value))
         for key, value in named.items()
     }
+    lines: list[str] = []
     columns = {
         key: _record(Column, {"measurement": key, **_given(value)}, f"{where}, column {key}", mistakes)
-        for key, value in grid.spread(whole, "@").items()
+        for key, value in grid.spread("column", whole, lines).items()
     }
-    reported, failed, lines = printed.read(data.pop("reported", ""), columns)
+    reported, failed, odd = printed.read(data.pop("reported", ""), columns, quantities)
+    lines += odd
     whole = {key: _filled(key, merged(own["every_row"], _labelled(value))) for key, value in own["rows"].items()}
     rows = {}
-    for key, value in grid.spread(whole, "_").items():
+    for key, value in grid.spread("row", whole, lines).items():
         found = {"short": short(str(value.get("label", ""))), **_given(value), "failed": failed.pop(key, ())}
         rows[key] = _record(Row, found, f"{where}, row {key}", mistakes)
     lines += [f"reported: {unknown('row', key, rows)}" for key in failed]
