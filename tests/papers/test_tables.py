@@ -224,6 +224,8 @@ def change(data: dict, path: str, value: object) -> None:
         ("tables/one/claims/0/than", "a", "compares a cell with itself"),
         ("tables/one/claims/0/lower", "z", "claim a-z-lower-b: unknown column 'z'"),
         ("tables/one/claims/0/lower", None, "claim a-b: says none of lower, higher, within"),
+        ("tables/one/claims/0/value", 1, "claim a-b-1: compares with a value or with another cell, not with both"),
+        ("tables/one/options", {"reconstrution": {}}, "unknown suite 'reconstrution'; did you mean 'reconstruction'"),
         ("tables/one/claims/0/below", "fid", "unknown key 'below'"),
         ("tables/one/claims/0/within", "fid", "claim a-fid-within-b: within needs a margin above 0"),
         ("tables/one/rows/a/scales", ["smal"], "row a: unknown scales 'smal'; did you mean 'small'"),
