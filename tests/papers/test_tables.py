@@ -183,6 +183,12 @@ def change(data: dict, path: str, value: object) -> None:
             {"label": "C", "experiment": ""},
             "row c: has neither an experiment nor reported numbers",
         ),
+        ("tables", {"Table 1": {"axes": {}}}, "paper x: 'Table 1' is no table (letters, digits, then . @ + - too)"),
+        ("tables/all", {"axes": {}}, "paper x: table=all stands for every table"),
+        ("tables/one/rows/a,b", {"label": "C", "experiment": "p/a"}, "paper x, one: 'a,b' is no row (letters"),
+        ("tables/one/rows/all", {"label": "C", "experiment": "p/a"}, "paper x, one: row=all stands for every row"),
+        ("tables/one/columns/", {"label": "C"}, "paper x, one: '' is no column (letters"),
+        ("tables/study/axes/y/p q", {}, "paper x, study: 'one.a.1.p q' is no row (letters"),
         ("tables/one/columns/fid/minus", "fdi", "column fid: minus: unknown column 'fdi'"),
         ("tables/one/columns/fid/minus", "fid", "column fid: minus: unknown column 'fid'"),
         ("tables/one/rows/a/colums", ["fid"], "did you mean 'columns'"),
@@ -198,6 +204,15 @@ def change(data: dict, path: str, value: object) -> None:
             "row a has not as many numbers as there are",
         ),
         ("tables/one/reported", "method fdi\na failed", "row a: unknown column 'fdi'; did you mean 'fid'"),
+        (
+            "tables/one/reported",
+            "method fid psnr | fid pnsr\na 1 2 | 3 4",
+            "one, reported: unknown column 'pnsr'; did you mean 'psnr'",
+        ),
+        ("tables/one/reported", "method fid fid\na 1 2", "one, reported: a.fid stands twice"),
+        ("tables/one/reported", "method fid\na 1\na 2", "one, reported: a.fid stands twice"),
+        ("tables/one/rows/a", {"grid": {"n": [8, 8]}, "label": "A", "experiment": "p/a"}, "one, row a_8 stands twice"),
+        ("tables/one/columns/fid", {"grid": {"n": [4, 4]}}, "one, column fid@4 stands twice"),
         ("tables/one/takes", "z", "one: unknown part 'z'"),
         ("tables/one/claims/0/than", "z", "claim a-fid-lower-z: unknown row 'z'"),
         (
@@ -209,6 +224,8 @@ def change(data: dict, path: str, value: object) -> None:
         ("tables/one/claims/0/than", "a", "compares a cell with itself"),
         ("tables/one/claims/0/lower", "z", "claim a-z-lower-b: unknown column 'z'"),
         ("tables/one/claims/0/lower", None, "claim a-b: says none of lower, higher, within"),
+        ("tables/one/claims/0/value", 1, "claim a-b-1: compares with a value or with another cell, not with both"),
+        ("tables/one/options", {"reconstrution": {}}, "unknown suite 'reconstrution'; did you mean 'reconstruction'"),
         ("tables/one/claims/0/below", "fid", "unknown key 'below'"),
         ("tables/one/claims/0/within", "fid", "claim a-fid-within-b: within needs a margin above 0"),
         ("tables/one/rows/a/scales", ["smal"], "row a: unknown scales 'smal'; did you mean 'small'"),
@@ -244,6 +261,21 @@ def test_a_claim_against_a_quoted_row_needs_its_printed_number(good):
     table["claims"][0]["lower"] = "psnr"
     table["reported"] = "method fid psnr\na 1 20\nb 2 -"
     with pytest.raises(UserError, match="psnr-lower-b: row b has no experiment, and no psnr is reported for it"):
+        parse("x", good)
+
+
+def test_numbers_beside_the_tables_own_are_of_columns_that_the_paper_has(good):
+    good["quantities"] = {"pesq": {}}
+    table = good["tables"]["one"]
+    table["reported"] = "of fid psnr | fid pesq\na 1 2 | 3 4\nb 5 6 | 7 8"
+    assert parse("x", good).tables["one"].reported == {"a": {"fid": 1, "psnr": 2}, "b": {"fid": 5, "psnr": 6}}
+
+
+def test_a_row_of_a_grid_may_not_have_the_name_of_another(good):
+    rows = good["tables"]["one"]["rows"]
+    rows["a_4"] = rows["a"]
+    rows["a"] = {**rows["a"], "grid": {"n": [4]}}
+    with pytest.raises(UserError, match="paper x, one, row a_4 stands twice"):
         parse("x", good)
 
 

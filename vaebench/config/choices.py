@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from vaebench.errors import UserError, unknown
+from vaebench.errors import UserError, printable, unknown
 
 if TYPE_CHECKING:
     from vaebench.contracts.pictures import Picture
@@ -40,6 +40,31 @@ def choices(group: str) -> list[str]:
     return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # the C one is much faster
+    """YAML in which no mapping has a key twice, apart from those that it merges."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._seen: set[int] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Look at the keys once, before those of other mappings are merged in."""
+        if id(node) not in self._seen:
+            self._seen.add(id(node))
+            there = set()
+            for key, _ in node.value:
+                name = (key.tag, str(key.value))
+                if name in there and key.tag != "tag:yaml.org,2002:merge":
+                    problem = f"the key {key.value!r} stands twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                there.add(name)
+        super().flatten_mapping(node)
+
+
+def _read(path: Path) -> Any:
+    return _Loader(path.read_text(encoding="utf-8")).get_single_data()
+
+
 def leaf(group: str, name: str) -> dict[str, Any]:
     """What a choice's YAML says, before composition.
 
@@ -48,11 +73,14 @@ def leaf(group: str, name: str) -> dict[str, Any]:
     """
     where = f"conf/{group}/{name}.yaml"
     try:
-        found = yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8"))
+        found = _read(conf_dir() / group / f"{name}.yaml")
     except FileNotFoundError:
         raise UserError(unknown(group, name, choices(group))) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{where}: is not YAML ({str(error).splitlines()[0]})") from error
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UserError(f"{where}: is not YAML ({place}{printable(reason)})") from error
     if not isinstance(found, dict):
         raise UserError(f"{where}: must be a mapping with a name")
     return found
@@ -94,7 +122,7 @@ def usual(name: str, words: Iterable[str], images: Callable[[], str] | None = No
     about = leaf("model", model) if model else {}
     of_model = kinds(about.get("data")) if model else ()
     kind = kind_of(dataset) if dataset else (*of_model, "images")[0]
-    by_kind: dict[str, dict[str, str]] = yaml.safe_load((conf_dir() / "usual.yaml").read_text(encoding="utf-8"))
+    by_kind: dict[str, dict[str, str]] = _read(conf_dir() / "usual.yaml")
     found = dict(by_kind.get(LATENTS if about.get("data") == LATENTS else kind, {}))
     if kind == "images" and "audio" in of_model:
         found = {"suite": by_kind["audio"]["suite"]}

@@ -93,15 +93,17 @@ class Cells:
         write_text(path, text.getvalue())
 
 
+def no_name(kind: str, value: str) -> str:
+    """Why a text cannot be the name of a ``kind`` (table, row, column); empty if it can."""
+    return "" if _NAME.fullmatch(value) else f"{value!r:.60} is no {kind} (letters, digits, then . @ + - too)"
+
+
 def _checked(path: Path, frame: DataFrame) -> DataFrame:
     """The file's texts `printable`. Raises `UserError` for a name that is none, `ValueError` for what is no JSON."""
     for column in _NAMES:
         for entry, value in enumerate(frame[column], 1):
-            if not (_NAME.fullmatch(value) or (column == "run" and not value)):
-                raise UserError(
-                    f"{path}: entry {entry}: {value!r:.60} is no {column} (letters, digits, then . @ + - too); "
-                    "remove the entry and run again"
-                )
+            if (line := no_name(column, value)) and (column != "run" or value):
+                raise UserError(f"{path}: entry {entry}: {line}; remove the entry and run again")
     protocol = [_printable_json(text, dict) for text in frame["protocol"]]
     by_seed = [_printable_json(text, list) for text in frame["by_seed"]]
     for text in set(by_seed):

@@ -42,6 +42,10 @@ class Claims:
                 continue
             holding = [holds for holds in claim if holds in HOLDS and claim[holds]]
             said = [(column, holds) for holds in holding for column in _listed(claim[holds])]
+            if claim.get("value") is not None and ("pairs" in claim or claim.get("than") or claim.get("than_column")):
+                self.mistakes.append(
+                    f"claim {name_of(claim)}: compares with a value or with another cell, not with both"
+                )
             if not said:
                 self.mistakes.append(f"claim {name_of(claim)}: says none of {', '.join(HOLDS)}")
             rest = {key: value for key, value in claim.items() if key not in ("pairs", "row", "than", *HOLDS)}

@@ -12,14 +12,15 @@ from typing import Any
 
 Axes = Mapping[str, Sequence[Any]]
 Point = Mapping[str, Any]
+_JOINTS = {"row": "_", "column": "@"}
 
 
-def spread(entries: Mapping[str, Mapping[str, Any]], joint: str) -> dict[str, dict[str, Any]]:
-    """Rows or columns by their final names: a row ``fsq`` becomes ``fsq_256`` and ``fsq_1024``, joined by ``joint``.
+def spread(kind: str, entries: Mapping[str, Mapping[str, Any]], mistakes: list[str]) -> dict[str, dict[str, Any]]:
+    """Rows or columns (``kind``) by their final names: a row ``fsq`` becomes ``fsq_256`` and ``fsq_1024``.
 
     A name with a gap is filled instead; rows whose names begin with it, as ``{m}_greedy``, follow one another by its
     value. Each that was repeated knows its ``point`` of the grid and the name it is ``written`` under; a label without
-    the values gets them at its end.
+    the values gets them at its end. A name that stands twice is noted in ``mistakes``.
     """
     found: dict[str, dict[str, Any]] = {}
     for _, group in itertools.groupby(
@@ -30,16 +31,22 @@ def spread(entries: Mapping[str, Mapping[str, Any]], joint: str) -> dict[str, di
         for point, (name, entry) in itertools.product(points(axes), together):
             template = {key: value for key, value in entry.items() if key != "grid"}
             if not axes:
-                found[name] = template
+                _add(found, kind, name, template, mistakes)
                 continue
             values = [str(value) for value in point.values()]
             here = at(template, point, axes)
             label = str(here.get("label", ""))
             if template.get("label") == label:
                 here = {"short": label, **here, "label": ", ".join([label, *values])}
-            own = str(at(name, point, axes)) if "{" in name else joint.join([name, *values])
-            found[own] = {**here, "point": point, "written": name}
+            own = str(at(name, point, axes)) if "{" in name else _JOINTS[kind].join([name, *values])
+            _add(found, kind, own, {**here, "point": point, "written": name}, mistakes)
     return found
+
+
+def _add(found: dict[str, dict[str, Any]], kind: str, name: str, entry: dict[str, Any], mistakes: list[str]) -> None:
+    if name in found:
+        mistakes.append(f"{kind} {name} stands twice")
+    found[name] = entry
 
 
 def points(axes: Axes) -> Iterator[dict[str, Any]]:

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
+from vaebench.config.choices import choices
 from vaebench.config.signatures import mistake
 from vaebench.errors import shown, unknown
+from vaebench.papers.cells import no_name
 from vaebench.papers.changes import Change, scales
 from vaebench.papers.verdicts import WITHIN
 
@@ -103,13 +105,27 @@ def of_change(change: Change) -> Iterator[str]:
 
 
 def in_changes(where: str, table: Table) -> Iterator[str]:
-    """One line for each part of what a table changes that is no change."""
+    """One line for each part of what a table changes that is no change, or of a suite that there is none of."""
+    suites = choices("suite") if table.options else []
+    yield from (f"{where}, options: {unknown('suite', name, suites)}" for name in table.options if name not in suites)
     changes = [(where, table.set), (f"{where}, stages", table.stages)]
     changes += [(f"{where}, options, {suite}", options) for suite, options in table.options.items()]
     for key, row in table.rows.items():
         changes += [(f"{where}, row {key}", change) for change in (row.set, row.on_stand_in, row.options)]
     changes += [(f"{where}, column {key}", column.options) for key, column in table.columns.items()]
-    return (f"{at}: {line}" for at, change in changes for line in of_change(change))
+    yield from (f"{at}: {line}" for at, change in changes for line in of_change(change))
+
+
+def in_names(where: str, tables: Mapping[str, Table]) -> Iterator[str]:
+    """One line for each name by which a number could not be stored, or its table or row not be chosen."""
+    named = [(where, "table", name) for name in tables]
+    for key, table in tables.items():
+        named += [(f"{where}, {key}", kind, n) for kind in ("row", "column") for n in getattr(table, f"{kind}s")]
+    for at, kind, name in named:
+        if line := no_name(kind, name):
+            yield f"{at}: {line}"
+        elif name == "all" and kind != "column":
+            yield f"{at}: {kind}=all stands for every {kind} and can be the name of none"
 
 
 def in_table(where: str, table: Table) -> list[str]:

@@ -18,7 +18,7 @@ from vaebench.errors import UserError, unknown
 from vaebench.papers import grid, printed
 from vaebench.papers.changes import merged
 from vaebench.papers.claims import Claims, short
-from vaebench.papers.mistakes import PAPER, in_changes, in_study, in_table, of_change, of_field, of_shape
+from vaebench.papers.mistakes import PAPER, in_changes, in_names, in_study, in_table, of_change, of_field, of_shape
 from vaebench.papers.records import Claim, Column, Paper, Readings, Row, Table
 
 __all__ = ["Claim", "Column", "Paper", "Readings", "Row", "Table", "load", "names", "parse", "study_row"]
@@ -57,6 +57,7 @@ def parse(name: str, data: Any) -> Paper:
             tables[key] = _study(table_name, whole, tables, mistakes)
         else:
             tables[key] = _table(table_name, whole, shared["quantities"], mistakes)
+    mistakes += in_names(where, tables)
     if not tables:
         mistakes.append(f"{where}: has no tables")
     mistakes += [f"{where}: {key} is empty" for key in ("title", "authors", "source") if not own.get(key)]
@@ -81,14 +82,16 @@ def _table(where: str, data: dict[str, Any], quantities: Mapping[str, Any], mist
         key: merged(facts, own["every_column"], quantities.get(key) or {}, _labelled(value))
         for key, value in named.items()
     }
+    lines: list[str] = []
     columns = {
         key: _record(Column, {"measurement": key, **_given(value)}, f"{where}, column {key}", mistakes)
-        for key, value in grid.spread(whole, "@").items()
+        for key, value in grid.spread("column", whole, lines).items()
     }
-    reported, failed, lines = printed.read(data.pop("reported", ""), columns)
+    reported, failed, odd = printed.read(data.pop("reported", ""), columns, quantities)
+    lines += odd
     whole = {key: _filled(key, merged(own["every_row"], _labelled(value))) for key, value in own["rows"].items()}
     rows = {}
-    for key, value in grid.spread(whole, "_").items():
+    for key, value in grid.spread("row", whole, lines).items():
         found = {"short": short(str(value.get("label", ""))), **_given(value), "failed": failed.pop(key, ())}
         rows[key] = _record(Row, found, f"{where}, row {key}", mistakes)
     lines += [f"reported: {unknown('row', key, rows)}" for key in failed]
