@@ -9,13 +9,12 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from vaebench.config import signatures
-from vaebench.config.request import Request
 from vaebench.config.signatures import Count, Fraction, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
@@ -25,6 +24,9 @@ from vaebench.nn.networks.feature_network import FeatureModel, filled_in
 from vaebench.nn.pretrained.frozen import Frozen
 from vaebench.nn.sampling import highest_label
 from vaebench.nn.transformers import dit
+
+if TYPE_CHECKING:
+    from vaebench.config.request import Request
 
 # Of a diffusion model's options, those of its network.
 _SCORE = tuple(one.name for one in fields(dit.DiTOptions))

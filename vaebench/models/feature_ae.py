@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from vaebench.config.request import Request
 from vaebench.config.signatures import Fraction, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
@@ -21,6 +20,9 @@ from vaebench.nn.averaged import Averaged
 from vaebench.nn.latents import gaussian_kl, no_kl, reparameterise
 from vaebench.nn.networks.feature_network import FeatureModel, filled_in
 from vaebench.nn.sampling import own_draws, spread
+
+if TYPE_CHECKING:
+    from vaebench.config.request import Request
 
 _LOOKED_AT = 10_000  # training images for the statistics of the latents
 _BATCH = 500

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from vaebench.config.request import Request
 from vaebench.config.signatures import Fraction, checked, require
 from vaebench.contracts import Batch, LossOutput, Normalised, Phase, Sampling, TrainingData
 from vaebench.errors import UserError
@@ -23,6 +22,9 @@ from vaebench.nn.flows import flow, samplers
 from vaebench.nn.pretrained.frozen import Frozen
 from vaebench.nn.sampling import own_draws, spread
 from vaebench.nn.transformers import dit
+
+if TYPE_CHECKING:
+    from vaebench.config.request import Request
 
 _LOOKED_AT = 10_000  # training items for the statistics of the latents, as the authors' code does
 _BATCH = 500

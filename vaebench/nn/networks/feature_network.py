@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from vaebench.config.request import Request
 from vaebench.config.signatures import Count, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
 from vaebench.nn.latents import bounded_posterior
 from vaebench.nn.losses.reconstruction import AdversarialOptions, ReconstructionLoss
 from vaebench.nn.networks import features
+
+if TYPE_CHECKING:
+    from vaebench.config.request import Request
 
 # Of a model that begins with another run's network: what it has of it.
 _FILLED_IN = ("encoder", "head_width", "latent_channels", "decoder")
