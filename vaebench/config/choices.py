@@ -61,7 +61,9 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         super().flatten_mapping(node)
 
 
-def _read(path: Path) -> Any:
+def read(name: str) -> Any:
+    """What a YAML file of conf/ says, ``usual.yaml``. Raises `OSError`, `YAMLError`, `UnicodeDecodeError`."""
+    path = conf_dir() / name
     return _Loader(path.read_text(encoding="utf-8")).get_single_data()
 
 
@@ -73,7 +75,7 @@ def leaf(group: str, name: str) -> dict[str, Any]:
     """
     where = f"conf/{group}/{name}.yaml"
     try:
-        found = _read(conf_dir() / group / f"{name}.yaml")
+        found = read(f"{group}/{name}.yaml")
     except FileNotFoundError:
         raise UserError(unknown(group, name, choices(group))) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -122,7 +124,7 @@ def usual(name: str, words: Iterable[str], images: Callable[[], str] | None = No
     about = leaf("model", model) if model else {}
     of_model = kinds(about.get("data")) if model else ()
     kind = kind_of(dataset) if dataset else (*of_model, "images")[0]
-    by_kind: dict[str, dict[str, str]] = _read(conf_dir() / "usual.yaml")
+    by_kind: dict[str, dict[str, str]] = read("usual.yaml")
     found = dict(by_kind.get(LATENTS if about.get("data") == LATENTS else kind, {}))
     if kind == "images" and "audio" in of_model:
         found = {"suite": by_kind["audio"]["suite"]}

@@ -16,7 +16,6 @@ from dataclasses import asdict, fields
 from functools import cache
 from typing import Any
 
-import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -25,7 +24,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vaebench.config import spine
-from vaebench.config.choices import called, choices, conf_dir, experiment_choices, kind_of, kinds, usual
+from vaebench.config.choices import called, choices, conf_dir, experiment_choices, kind_of, kinds, read, usual
 from vaebench.config.overrides import MOST_POINTS, parse, spelled, whole
 from vaebench.config.spine import ReproduceConfig, ScaleSpec, TrainConfig, first_line
 from vaebench.errors import UserError, shown, unknown
@@ -100,7 +99,7 @@ def configurations(
     ``images``: says which set of images is taken where none is chosen. Raises `UserError` with a line for every
     mistake: syntax, unknown group choice, unknown option, wrong type.
     """
-    images = cache(images)  # one answer for all points of a sweep
+    images = cache(images)  # one answer for all choices of a sweep
     mistakes: list[str] = []
     axes = list(_axes(words, ReproduceConfig if name == "reproduce" else TrainConfig, mistakes, sweep=sweep))
     if name == "reproduce":
@@ -118,10 +117,11 @@ def configurations(
         if base is not None:
             bases[chosen] = base
     _refuse(mistakes)
+    settled = {chosen: usual(name, [*chosen, *options], images) for chosen in bases}
     found = []
     for point in itertools.product(*axes):
-        base = bases[tuple(filter(_is_choice, point))]
-        words = [*usual(name, point, images), *_without_nulls(point)]
+        chosen = tuple(filter(_is_choice, point))
+        base, words = bases[chosen], [*settled[chosen], *_without_nulls(point)]
         found.append(_composed(name, tuple(whole(word) if _is_counted(base, word) else word for word in words)))
     return [_plain(_of_one_kind(cfg)) for cfg in _within_bounds(found, TrainConfig)]
 
@@ -233,7 +233,7 @@ def _is_null_choice(text: str) -> bool:
 @cache
 def _optional_groups() -> frozenset[str]:
     """The groups of which nothing may be chosen: those that are null in conf/train.yaml."""
-    entries = yaml.safe_load((conf_dir() / "train.yaml").read_text(encoding="utf-8"))["defaults"]
+    entries = read("train.yaml")["defaults"]
     return frozenset(
         group for entry in entries if isinstance(entry, dict) for group, choice in entry.items() if choice is None
     )

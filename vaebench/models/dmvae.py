@@ -85,7 +85,7 @@ class DMVAE(FeatureModel):
         every = self.autoencoder_every
         autoencoder = Phase("autoencoder", tuple(self.network.parameters()), self.loss, every)
         student = Phase("student", tuple(self.student.parameters()), self.student_loss)
-        return autoencoder, *self.judging(every), student
+        return autoencoder, *self.reconstruction.judging(self.discriminator_loss, every), student
 
     @property
     def floors(self) -> Mapping[str, tuple[float, str]]:

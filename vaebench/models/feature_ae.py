@@ -62,7 +62,8 @@ class FeatureAutoencoder(FeatureModel):
             "decoder": (),
         }
         parameters = (*parts[self.trained], *self.network.decoder.parameters())
-        return Phase("autoencoder", parameters, self.loss), *self.judging()
+        autoencoder = Phase("autoencoder", parameters, self.loss)
+        return autoencoder, *self.reconstruction.judging(self.discriminator_loss)
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """Terms of the `ReconstructionLoss` and, if ``stochastic``, ``kl``."""

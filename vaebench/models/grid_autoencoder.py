@@ -59,8 +59,7 @@ class GridAutoencoder(AdversarialOptions, grid.GridModel):
     def phases(self) -> tuple[Phase, ...]:
         """The autoencoder's, and where there is a discriminator then its own."""
         autoencoder = Phase("autoencoder", tuple(self.network.parameters()), self.loss)
-        judged = self.reconstruction.discriminator_parameters
-        return (autoencoder, Phase("discriminator", judged, self.discriminator_loss)) if judged else (autoencoder,)
+        return autoencoder, *self.reconstruction.judging(self.discriminator_loss)
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """Terms ``mse`` and where they are asked for ``kl``, ``perceptual``, ``adversarial``, ``adaptive_weight``."""

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebench.config.signatures import Count, CountOrNone, NonNegative, require
-from vaebench.contracts import LossOutput
+from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
 from vaebench.nn.losses.adversary import Adversary, PatchDiscriminator, too_deep
 from vaebench.nn.pretrained import lpips
@@ -68,10 +68,11 @@ class ReconstructionLoss(nn.Module):
             self.discriminator, options.adversarial_weight, options.adversarial_start, augment, consistency_weight
         )
 
-    @property
-    def discriminator_parameters(self) -> tuple[nn.Parameter, ...]:
-        """Empty where there is no discriminator."""
-        return () if self.discriminator is None else tuple(self.discriminator.parameters())
+    def judging(self, loss: Callable[[Batch, int], LossOutput], every: int = 1) -> tuple[Phase, ...]:
+        """The discriminator's phase, of the model's ``loss`` for it; none where there is no discriminator."""
+        if self.discriminator is None:
+            return ()
+        return (Phase("discriminator", tuple(self.discriminator.parameters()), loss, every),)
 
     def loss(
         self, y: Tensor, x: Tensor, step: int, last_weight: nn.Parameter, *, beside: Tensor | None = None

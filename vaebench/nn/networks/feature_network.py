@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.config.signatures import Count, NonNegative, checked, require
-from vaebench.contracts import Batch, LossOutput, Phase
+from vaebench.contracts import Batch, LossOutput
 from vaebench.errors import UserError
 from vaebench.nn.latents import bounded_posterior
 from vaebench.nn.losses.reconstruction import AdversarialOptions, ReconstructionLoss
@@ -157,11 +157,6 @@ class FeatureModel(AdversarialOptions, nn.Module):
         self.latent_shape = self.network.latent_shape
         self.register_buffer("latent_mean", torch.zeros(()))
         self.register_buffer("latent_std", torch.ones(()))
-
-    def judging(self, every: int = 1) -> tuple[Phase, ...]:
-        """The discriminator's phase, where there is a discriminator."""
-        judged = self.reconstruction.discriminator_parameters
-        return (Phase("discriminator", judged, self.discriminator_loss, every),) if judged else ()
 
     def reconstructed(self, x: Tensor) -> Tensor:
         """Images ``[b c h w]`` in [0, 1] -> what the network makes of them, in about [-1, 1]."""
