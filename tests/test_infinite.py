@@ -91,13 +91,13 @@ def test_an_interval_with_infinite_values(values, found):
 
 
 def test_verdicts_on_infinite_numbers():
-    assert judge_cell(30.0, 0.5, "higher", interval([INF, INF]), []).kind == "better"
-    assert judge_cell(30.0, 0.5, "higher", interval([INF, 30.0]), []).kind == "undecided"
-    some, all_ = {0: 30.0, 1: 31.0}, {0: INF, 1: INF}
-    assert judge_claim(all_, some, "higher")[0].kind == "holds"
-    assert judge_claim(some, all_, "higher")[0].kind == "reversed"
-    assert judge_claim(all_, all_, "higher")[0].text == "undecided (no difference)"
-    assert judge_claim({0: INF, 1: 31.0}, some, "higher")[0].kind == "undecided"
+    assert judge_cell(30.0, 0.5, "higher", [INF] * 3, []).kind == "better"
+    assert judge_cell(30.0, 0.5, "higher", [INF, INF, 31.0], []).kind == "undecided"
+    some, all_ = {0: 30.0, 1: 31.0, 2: 30.0}, dict.fromkeys(range(3), INF)
+    assert judge_claim(all_, some, "higher").verdict.kind == "holds"
+    assert judge_claim(some, all_, "higher").verdict.kind == "reversed"
+    assert judge_claim(all_, all_, "higher").verdict.text == "undecided (no difference)"
+    assert judge_claim({0: INF, 1: 31.0, 2: INF}, some, "higher").verdict.kind == "undecided"
     assert less(interval([INF, INF]), interval([1.0, 2.0])).mean == INF
     assert less(interval([INF, INF]), interval([INF, INF])) == Interval(0, 0, 0, 2)
 

@@ -11,8 +11,9 @@ from seen import Stored
 from vaebench.papers.tables import Column, Row, Table
 from vaebench.papers.verdicts import Interval
 from vaebench.report import pictures
+from vaebench.report.judged import Cell
 from vaebench.report.pictures import drawing
-from vaebench.report.summary import Cell, Section
+from vaebench.report.summary import Section
 from vaebench.suites.pictures.points import PICTURES
 
 STEPS = np.array([0, 100, 250, 500, 1000, 1500, 2000, 3000, 5000])
@@ -34,7 +35,7 @@ def stored(seed: int, moments: int = 9) -> dict[str, np.ndarray]:
 def cell(row: str) -> Cell:
     runs = {seed: (f"{row}{seed}", "e") for seed in (0, 1)}
     own = Interval(0.02, 0.01, 0.03, 2)
-    return Cell(row, "swd", {0: 0.02, 1: 0.02}, own, None, False, True, None, (), (), (), runs, False)
+    return Cell(row, "swd", {0: 0.02, 1: 0.02}, own, None, False, True, None, (), (), "", (), (), runs, False)
 
 
 def section() -> Section:

@@ -1,7 +1,9 @@
 """What our numbers say about a reported number or a claimed ordering.
 
-Agreement is shown, never inferred from a test that failed to reject: *reproduced* needs the whole 95 % interval inside
-the tolerance band, and one seed never earns more than "within tolerance (1 seed)".
+Agreement is shown, never inferred from a test that failed to reject: *reproduced* needs the whole interval of our mean
+inside the tolerance band, *within our spread* seeds of ours on both sides of the paper's number, and one seed never
+earns more than "within tolerance (1 seed)". A paper ran once: its number is one draw, so *better* and *worse* are said
+only where it could not be one run of ours. How often each verdict is wrong: docs/verdicts.md.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from vaebench.contracts.infinite import difference
+from vaebench.papers.evidence import LEVEL, Evidence, apart, evidence, needed, of_interval, one_of_ours
 
+# One run in ten that collapses would look better or worse than ours in more than 5 % of tables with fewer seeds.
+DIRECTED = 8
 WITHIN = "within"  # of a claim: the two sides differ by its margin at most
 
 
@@ -68,29 +73,96 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
 
 
 def judge_cell(
-    reported: float, tolerance: float, better: str, found: Interval | None, differences: Sequence[str]
+    reported: float, tolerance: float, better: str, values: Sequence[float], differences: Sequence[str]
 ) -> Verdict:
     """The verdict on one reported number.
 
-    ``found``: ours, with its interval. ``better``: ``lower`` or ``higher``; else a disjoint interval is just
-    ``different``. ``differences``: in what our protocol is not the paper's (`protocol_differences`).
+    ``values``: ours, one per seed in the order of the seeds. ``better``: ``lower`` or ``higher``; else what lies
+    elsewhere is just ``different``. ``differences``: in what our protocol is not the one that the paper states.
     """
+    found = interval(values)
+    if found is None or found.count == 1 or differences:
+        return _without_seeds(reported, tolerance, found, differences)
+    if line := collapse(values):
+        return Verdict("seeds collapse", line)
+    count, low, high = len(values), reported - tolerance, reported + tolerance
+    decided = evidence(values, low, high, strict=True).decided()
+    if decided and decided[0]:
+        return Verdict("reproduced", f"reproduced{_since(decided[1], count)}")
+    if min(values) < reported < max(values):
+        return Verdict("within our spread", f"within our spread (seeds on both sides of it, {count} in all)")
+    if decided and not one_of_ours(values, reported):
+        if count < DIRECTED and min(values) < max(values):
+            text = f"outside our spread ({count} seeds; better or worse takes {DIRECTED})"
+            return Verdict("outside our spread", text)
+        return Verdict(*[_direction(max(values) - reported, better)] * 2)  # all of them lie on that side
+    return _undecided(values, low, high, strict=True)
+
+
+def judge_pooled(
+    reported: float, tolerance: float, better: str, found: Interval | None, differences: Sequence[str]
+) -> Verdict:
+    """The same of a number with a 95 % interval of its own, over questions and seeds: that against the band."""
+    if found is None or found.low is None or found.high is None or found.count == 1 or differences:
+        return _without_seeds(reported, tolerance, found, differences)
+    low, high = reported - tolerance, reported + tolerance
+    if low <= found.low and found.high <= high:
+        return Verdict("reproduced", "reproduced")
+    if found.high < low or found.low > high:
+        return Verdict(*[_direction(found.mean - reported, better)] * 2)
+    return Verdict("undecided", "undecided (its interval over questions and seeds crosses the band's edge)")
+
+
+def _without_seeds(
+    reported: float, tolerance: float, found: Interval | None, differences: Sequence[str]
+) -> Verdict:
+    """What is said of a number that no seeds speak for: there is none, it is not comparable, or it has one seed."""
     if found is None:
         return Verdict("not run", "not run")
     if differences:
         return Verdict("not comparable", f"not comparable ({'; '.join(differences)})")
-    low, high = reported - tolerance, reported + tolerance
-    if found.low is None or found.high is None or found.count == 1:
-        kind = "within tolerance" if low <= found.mean <= high else "outside tolerance"
-        return Verdict(kind, f"{kind} (1 seed)")
-    if low <= found.low and found.high <= high:
-        return Verdict("reproduced", "reproduced")
-    if found.high < low or found.low > high:
-        if better not in ("lower", "higher"):
-            return Verdict("different", "different")
-        kind = "better" if (found.low > high) == (better == "higher") else "worse"
-        return Verdict(kind, kind)
-    return Verdict("undecided", f"undecided (needs more than {found.count} seeds)")
+    kind = "within tolerance" if abs(found.mean - reported) <= tolerance else "outside tolerance"
+    return Verdict(kind, f"{kind} (1 seed)")
+
+
+def _direction(distance: float, better: str) -> str:
+    if better not in ("lower", "higher"):
+        return "different"
+    return "better" if (distance > 0) == (better == "higher") else "worse"
+
+
+def _since(look: int, count: int) -> str:
+    """At which look it was decided, if that was not the last."""
+    return f" (at {look} seeds)" if 0 < look < count else ""
+
+
+def _undecided(values: Sequence[float], low: float, high: float, *, strict: bool) -> Verdict:
+    """With how many seeds would probably decide."""
+    if not any(values) and 0.0 in (low, high):
+        return Verdict("undecided", "undecided (no difference)")
+    more = needed(values, low, high, strict=strict)
+    seeds = f"about {more} seeds would tell" if more else "over a thousand seeds would be needed"
+    return Verdict("undecided", f"undecided ({seeds})")
+
+
+def collapse(values: Sequence[float]) -> str:
+    """Which seeds collapsed, in words; empty if none did: then their mean can be told."""
+    few = apart(values)
+    if not few:
+        return ""
+    many = sorted(set(values) - set(few))
+    one = f"{few[0]:.4g}" if len(few) == 1 else f"{few[0]:.4g} to {few[-1]:.4g}"
+    verb = "collapses" if len(few) == 1 else "collapse"
+    return f"{len(few)} of {len(values)} seeds {verb} ({one}; the others {many[0]:.4g} to {many[-1]:.4g})"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim's ``verdict``, the interval of the ``difference`` of its sides (95 %), and what it rests on."""
+
+    verdict: Verdict
+    difference: Interval | None = None
+    evidence: Evidence | None = None
 
 
 def judge_claim(
@@ -100,21 +172,76 @@ def judge_claim(
     *,
     factor: float = 1.0,
     margin: float = 0.0,
-) -> tuple[Verdict, Interval | None]:
-    """The verdict on "left is ``direction`` than factor * right + margin", and the interval of their difference.
+) -> Judged:
+    """The verdict on "left is ``direction`` than factor * right + margin".
 
-    ``direction``: lower or higher; or ``within``: left and factor * right differ by ``margin`` at most.
-    Paired: only seeds that both sides have count, and the interval is that of the differences.
+    ``left``, ``right``: by seed. ``direction``: lower or higher; or ``within``: left and factor * right differ by
+    ``margin`` at most. Paired: only seeds that both sides have count.
     """
     # Paired, because rows of a table share what a seed decides: the order of the data, the judge, often a parent. Their
     # numbers rise and fall together, and two intervals that overlap may hide a difference that every seed shows. The
     # interval of the differences leaves out what both sides share. A seed that one side lacks tells nothing here.
     seeds = sorted(left.keys() & right.keys())
     offset = 0.0 if direction == WITHIN else margin
-    found = interval([difference(left[seed], factor * right[seed]) - offset for seed in seeds])
+    values = [difference(left[seed], factor * right[seed]) - offset for seed in seeds]
+    found = interval(values)
     if found is None:
-        return Verdict("not run", "not run"), None
-    return judge_interval(found, direction, margin=margin)
+        return Judged(Verdict("not run", "not run"))
+    low, high = region(direction, margin)
+    if found.count == 1:
+        return Judged(_one_seed(found.mean, low, high, direction), found)
+    if line := collapse(values):
+        return Judged(Verdict("seeds collapse", f"cannot be told: {line}"), found)
+    level = [len({side[seed] for seed in seeds}) == 1 for side in (left, right)]
+    known = evidence(values, low, high, strict=any(level) and not all(level))
+    if verdict := decided_claim(known, len(values)):
+        return Judged(verdict, found, known)
+    return Judged(_undecided(values, low, high, strict=any(level)), found, known)
+
+
+def judge_interval(found: Interval, direction: str, needs: str = "", *, margin: float = 0.0) -> Judged:
+    """The verdict on "the difference ``found`` is ``direction`` than 0", from its own 95 % interval.
+
+    ``direction``: or ``within``: it is ``margin`` at most, either way. ``needs``: what is said if it is undecided.
+    """
+    low, high = region(direction, margin)
+    if found.half is None:
+        return Judged(_one_seed(found.mean, low, high, direction), found)
+    known = of_interval(found.mean, found.half, low, high)
+    text = "no difference" if found.low == found.high == 0 else needs or f"needs more than {found.count} seeds"
+    return Judged(decided_claim(known, 0) or Verdict("undecided", f"undecided ({text})"), found, known)
+
+
+def region(direction: str, margin: float) -> tuple[float, float]:
+    """Between what a difference has to lie for a claim to hold."""
+    return {"higher": (0.0, math.inf), "lower": (-math.inf, 0.0)}.get(direction, (-margin, margin))
+
+
+def decided_claim(known: Evidence, count: int, level: float = LEVEL) -> Verdict | None:
+    """``holds`` or ``reversed``, and at which look; None if it cannot be told at this level."""
+    decided = known.decided(level)
+    if decided is None:
+        return None
+    kind = "holds" if decided[0] else "reversed"
+    return Verdict(kind, f"{kind}{_since(decided[1], count)}")
+
+
+def _one_seed(mean: float, low: float, high: float, direction: str) -> Verdict:
+    if mean == 0 and direction != WITHIN:
+        return Verdict("undecided", "1 seed: no difference")
+    inside = low <= mean <= high
+    return Verdict("1 seed", f"1 seed: points {'this' if inside else 'the other'} way")
+
+
+def holm(found: Sequence[Evidence], level: float = LEVEL) -> list[bool]:
+    """Which of a table's claims can be told with at most ``level`` for one false call among all of them (Holm 1979)."""
+    order = sorted(range(len(found)), key=lambda index: found[index].p)
+    told = [False] * len(found)
+    for rank, index in enumerate(order):
+        if found[index].p > level / (len(found) - rank):
+            break
+        told[index] = True
+    return told
 
 
 def less(left: Interval, right: Interval) -> Interval:
@@ -127,47 +254,14 @@ def less(left: Interval, right: Interval) -> Interval:
     return Interval(mean, mean - below, mean + above, count)
 
 
-def judge_interval(
-    found: Interval, direction: str, needs: str = "", *, margin: float = 0.0
-) -> tuple[Verdict, Interval]:
-    """The verdict on "the difference ``found`` is ``direction`` (lower or higher) than 0", shown by the whole interval.
-
-    ``direction``: or ``within``: it is ``margin`` at most, either way. ``needs``: what it would take to decide which is
-    lower, by default more seeds.
-    """
-    within = direction == WITHIN
-    edge = margin if within else 0.0
-
-    def fits(value: float) -> bool:
-        return abs(value) <= margin if within else value > 0 if direction == "higher" else value < 0
-
-    low, high = found.low, found.high
-    if low is None or high is None:
-        if found.mean == 0 and not within:
-            return Verdict("undecided", "1 seed: no difference"), found
-        return Verdict("1 seed", f"1 seed: points {'this' if fits(found.mean) else 'the other'} way"), found
-    if fits(low) and fits(high):
-        return Verdict("holds", "holds"), found
-    if (high < -edge and direction != "lower") or (low > edge and direction != "higher"):
-        return Verdict("reversed", "reversed"), found
-    needs = "no difference" if low == high == 0 else "" if within else needs
-    return Verdict("undecided", f"undecided ({needs or f'needs more than {found.count} seeds'})"), found
-
-
-def protocol_differences(
-    stated: Mapping[str, Any], reading: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]
-) -> list[str]:
-    """Where the protocol of our numbers (one mapping per seed) is not the paper's, one phrase per field.
-
-    A field of ``reading`` is our reading of something the paper leaves open, and the phrase says so.
-    """
+def protocol_differences(wanted: Mapping[str, Any], measured: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Where the protocol of our numbers (one mapping per seed) is not the ``wanted`` one, one phrase per field."""
     phrases = []
-    for wanted, source in ((stated, ""), (reading, ", our reading")):
-        for name, value in wanted.items():
-            found = (m.get(name) for m in measured)
-            odd = dict.fromkeys("unknown" if one is None else plain(one) for one in found if not _same(one, value))
-            if odd:
-                phrases.append(f"{name} {' / '.join(odd)} != {plain(value)}{source}")
+    for name, value in wanted.items():
+        found = (one.get(name) for one in measured)
+        odd = dict.fromkeys("unknown" if one is None else plain(one) for one in found if not _same(one, value))
+        if odd:
+            phrases.append(f"{name} {' / '.join(odd)} != {plain(value)}")
     return phrases
 
 

@@ -15,7 +15,8 @@ from vaebench.contracts.pictures import Line, intervals
 from vaebench.errors import UserError, printable
 from vaebench.papers.tables import Row
 from vaebench.papers.verdicts import Interval
-from vaebench.report.summary import Cell, Section
+from vaebench.report.judged import Cell
+from vaebench.report.summary import Section
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:

@@ -5,26 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vaebench.config.choices import about
-from vaebench.contracts.infinite import number
-from vaebench.papers.cells import POOLED, Cells
+from vaebench.papers.cells import Cells
 from vaebench.papers.readings import Ranking, rank
-from vaebench.papers.tables import Claim, Column, Paper, Table
-from vaebench.papers.verdicts import (
-    WITHIN,
-    Interval,
-    Verdict,
-    interval,
-    judge_cell,
-    judge_claim,
-    judge_interval,
-    less,
-    plain,
-    protocol_differences,
-)
+from vaebench.papers.tables import Paper, Table
+from vaebench.papers.verdicts import plain
+from vaebench.report.judged import Cell, JudgedClaim, cells_of, claims_of, dataset_name
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -32,54 +21,6 @@ if TYPE_CHECKING:
 SCALES = ("paper", "small", "smoke")
 # The scale of a table that has not been run at all.
 NOT_RUN = ""
-NOT_RUN_VERDICT = Verdict("not run", "not run")
-# What makes two numbers of a column the same quantity, so that their difference means something.
-_QUANTITY = ("features", "features_digest", "classifier")
-# Columns of a cell that are part of how it was measured, beside the suite's own protocol.
-_FACTS = ("dataset", "train_images", "epochs", "count")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number of a table: ours by seed, what the paper prints, the verdict.
-
-    There is none where the paper prints nothing, or quotes what is never run here.
-
-    ``pooled``: the interval is the measurement's own, over questions and seeds, and not Student's t over seeds.
-    ``same_quantity``: False where ours is another quantity under the same name (FID on other features).
-    ``failed``: the paper prints no number because its training failed.
-    """
-
-    row: str
-    column: str
-    values: Mapping[int, float]
-    ours: Interval | None
-    reported: float | None
-    pooled: bool
-    same_quantity: bool
-    verdict: Verdict | None
-    differences: tuple[str, ...]
-    protocols: tuple[Mapping[str, Any], ...]
-    digests: tuple[str, ...]
-    runs: Mapping[int, tuple[str, str]]
-    failed: bool
-
-    @property
-    def difference(self) -> float | None:
-        """Ours minus the paper's, if they are the same quantity."""
-        if self.ours is None or self.reported is None or not self.same_quantity:
-            return None
-        return self.ours.mean - self.reported
-
-
-@dataclass(frozen=True)
-class JudgedClaim:
-    """A claim, its verdict, the interval of the paired differences, and what stood in for what when it was judged."""
-
-    claim: Claim
-    verdict: Verdict
-    difference: Interval | None
-    stand_ins: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -119,11 +60,6 @@ class Section:
         return [row for row in self.table.rows if any(r == row and cell.ours for (r, _), cell in self.cells.items())]
 
 
-def dataset_name(name: str) -> str:
-    """What to call a dataset in a text."""
-    return str(about(name).get("title", name))
-
-
 def sections(paper: Paper, cells: Cells) -> list[Section]:
     """What has been measured of a paper: the biggest scale first, the paper's own dataset before a stand-in.
 
@@ -161,7 +97,7 @@ def _section(key: str, table: Table, scale: str, dataset: str, frame: DataFrame)
                 if used == ["classifier"]
                 else f"{headings[name]} stands in for {column.label}",
             )
-    found = {} if table.study else _cells(table, frame)
+    found = {} if table.study else cells_of(table, frame)
     return Section(
         key=key,
         table=table,
@@ -170,113 +106,11 @@ def _section(key: str, table: Table, scale: str, dataset: str, frame: DataFrame)
         stand_ins=stand_ins,
         headings=headings,
         cells=found,
-        claims=tuple(_judge(claim, found, table, dataset, headings) for claim in table.claims),
+        claims=claims_of(table, found, dataset, headings),
         commits=tuple(sorted(set(frame["commit"]) - {""})),
         devices=tuple(sorted(set(frame["device"]) - {""})),
         ranking=rank(table, frame) if table.study else None,
     )
-
-
-def _cells(table: Table, frame: DataFrame) -> dict[tuple[str, str], Cell]:
-    """Every number that is measured or printed."""
-    groups = {key: part for key, part in frame.groupby(["row", "column"])}
-    found = {}
-    for row, entry in table.rows.items():
-        for name, column in table.columns.items():
-            part, reported = groups.get((row, name)), table.reported.get(row, {}).get(name)
-            if entry.columns and name not in entry.columns:
-                continue
-            if part is not None or reported is not None or name in entry.failed:
-                cell = _cell(row, name, column, part, reported, name in entry.failed)
-                found[row, name] = cell if entry.experiment else replace(cell, verdict=None)
-    return found
-
-
-def _cell(row: str, name: str, column: Column, frame: DataFrame | None, reported: float | None, failed: bool) -> Cell:
-    lines = [] if frame is None else frame.sort_values("seed").to_dict("records")
-    pooled = next((line for line in lines if line["seed"] == POOLED), None)
-    values = {int(line["seed"]): float(line["value"]) for line in lines}
-    protocols = [{**json.loads(line["protocol"]), **{fact: line[fact] for fact in _FACTS}} for line in lines]
-    ours = interval(list(values.values()))
-    if pooled is not None:
-        values = dict(enumerate(number(json.loads(pooled["by_seed"]))))
-        ours = _own_interval(pooled, list(values.values()))
-        protocols = [{**json.loads(pooled["protocol"]), "dataset": pooled["dataset"], "count": pooled["count"]}]
-    digests = tuple(dict.fromkeys(line["protocol_digest"] for line in lines))
-    verdict, differences = None, []
-    if reported is not None:
-        differences = protocol_differences(column.protocol, column.reading, protocols)
-        if len(digests) > 1:
-            differences.append(f"seeds measured under {len(digests)} protocols")
-        verdict = judge_cell(reported, column.tolerance or 0.0, column.better, ours, differences)
-    elif failed:
-        verdict = NOT_RUN_VERDICT if ours is None else Verdict("failed there", "the paper's training failed")
-    return Cell(
-        row=row,
-        column=name,
-        values=values,
-        ours=ours,
-        pooled=pooled is not None,
-        reported=reported,
-        same_quantity=all(p.get("features") == column.protocol.get("features") for p in protocols),
-        verdict=verdict,
-        differences=tuple(differences),
-        protocols=tuple(protocols),
-        digests=digests,
-        runs={int(line["seed"]): (line["run"], line["eval"]) for line in lines},
-        failed=failed,
-    )
-
-
-def _own_interval(line: Mapping[Any, Any], by_seed: list[float]) -> Interval | None:
-    """The interval a pooled number comes with; Student's t over its seeds if it comes with none."""
-    value, low, high = (float(line[name]) for name in ("value", "low", "high"))
-    if low == low and high == high:
-        return Interval(value, low, high, len(by_seed))
-    return interval(by_seed or [value])
-
-
-def _judge(
-    claim: Claim, cells: Mapping[tuple[str, str], Cell], table: Table, dataset: str, headings: Mapping[str, str]
-) -> JudgedClaim:
-    quoted = claim.than in table.quoted
-    value = table.reported[claim.than][claim.than_column] if quoted else claim.value
-    sides = [(claim.row, claim.column), *([(claim.than, claim.than_column)] if value is None else [])]
-    there = [cells[side] for side in sides if side in cells and cells[side].ours is not None]
-    if len(there) < len(sides):
-        return JudgedClaim(claim, NOT_RUN_VERDICT, None, ())
-    mixed = [f for f in _QUANTITY if len({str(p.get(f)) for cell in there for p in cell.protocols}) > 1]
-    why = f"the two sides differ in {', '.join(mixed)}" if mixed else ""
-    if quoted:  # of another method, measured by others
-        why = why or "; ".join(there[0].differences)
-    if why:
-        return JudgedClaim(claim, Verdict("not comparable", f"not comparable ({why})"), None, ())
-    notes = []
-    if value is None and not all(cell.pooled for cell in there):
-        sides_by_seed = (there[0].values, there[1].values)
-        verdict, difference = judge_claim(*sides_by_seed, claim.holds, factor=claim.factor, margin=claim.margin)
-    else:
-        other = there[1].ours if value is None else Interval(value, value, value, 0)
-        verdict, difference = _judge_pooled(there[0], other, claim)
-        if value is None and not (there[0].ours and there[0].ours.exact):
-            notes.append("the two sides are not paired: their intervals are added in quadrature")
-    if difference is not None:
-        if dataset not in table.own:
-            notes.append(f"judged on {dataset}, a stand-in for {dataset_name(table.dataset)}")
-        for name in dict.fromkeys((claim.column, claim.than_column)):
-            if headings[name] != table.columns[name].label:
-                notes.append(f"{headings[name]} stands in for {table.columns[name].label}")
-    return JudgedClaim(claim, verdict, difference, tuple(notes))
-
-
-def _judge_pooled(cell: Cell, other: Interval | None, claim: Claim) -> tuple[Verdict, Interval | None]:
-    assert cell.ours is not None
-    assert other is not None
-    needs = "the interval over questions and seeds includes 0" if cell.pooled else ""
-    offset = 0.0 if claim.holds == WITHIN else claim.margin
-    low, high = (None if end is None else claim.factor * end + offset for end in (other.low, other.high))
-    beyond = Interval(claim.factor * other.mean + offset, low, high, other.count)
-    return judge_interval(less(cell.ours, beyond), claim.holds, needs, margin=claim.margin)
 
 
 def _dataset_stand_in(table: Table, dataset: str, frame: DataFrame) -> tuple[str, ...]:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from vaebench.config.choices import leaf
+from vaebench.papers.evidence import LEVEL
 from vaebench.papers.readings import Ranking
 from vaebench.papers.tables import Column
-from vaebench.papers.verdicts import Interval
-from vaebench.report.summary import NOT_RUN, SCALES, Cell, JudgedClaim, Section, counts
+from vaebench.papers.verdicts import DIRECTED, Interval
+from vaebench.report.judged import Cell, JudgedClaim
+from vaebench.report.summary import NOT_RUN, SCALES, Section, counts
 
 ARROWS = {"lower": "↓", "higher": "↑", "none": ""}
 
 VERDICTS = {
     "not run": "no number of ours",
-    "not comparable": "our protocol is not the paper's; the fields are named",
-    "reproduced": "the whole 95 % interval of our mean lies inside the paper's number ± tolerance",
-    "better": "the interval lies outside that band, on the good side",
-    "worse": "the interval lies outside that band, on the bad side",
-    "undecided": "the interval crosses the band's edge: it takes more seeds",
+    "not comparable": "our protocol is not the one that the paper states; the fields are named",
+    "reproduced": "the whole interval of our mean lies inside the paper's number ± tolerance",
+    "better": "that interval lies outside the band, on the good side; the paper's number could not be one run of ours",
+    "worse": "the same on the bad side",
+    "different": "the same where no side is the good one",
+    "outside our spread": f"the same with fewer than {DIRECTED} seeds: one run in ten that collapses would look alike",
+    "within our spread": "some of our seeds lie above the paper's number and some below: it could be one run of ours",
+    "seeds collapse": "a few seeds lie far from all others, so a mean says nothing; both groups are given",
+    "undecided": "none of these can be told with so many seeds",
     "failed there": "the paper prints no number: its training failed",
     "within tolerance": "one seed, inside the band: no more can be said",
     "outside tolerance": "one seed, outside the band: no more can be said",
@@ -27,13 +33,15 @@ VERDICTS = {
 # How a verdict is coloured; any other is neutral.
 _TONES = {
     **dict.fromkeys(("reproduced", "better", "holds", "within tolerance"), "good"),
-    **dict.fromkeys(("worse", "reversed", "different", "outside tolerance"), "bad"),
-    **dict.fromkeys(("undecided", "1 seed"), "open"),
+    **dict.fromkeys(("worse", "reversed", "different", "outside tolerance", "outside our spread"), "bad"),
+    **dict.fromkeys(("undecided", "1 seed", "within our spread", "seeds collapse"), "open"),
 }
 CLAIM_VERDICTS = {
-    "holds": "the 95 % interval of the paired differences lies on the claim's side of 0",
-    "reversed": "the interval lies on the other side",
-    "undecided": "the interval includes 0: it takes more seeds, or there is no difference",
+    "holds": "the paired differences lie on the claim's side of 0, with at most 5 % for a false call at any look",
+    "reversed": "they lie on the other side",
+    "also after correction": "decided too with 5 % for any false call among all the paper's claims of the table (Holm)",
+    "undecided": "it cannot be told with so many seeds, or there is no difference",
+    "seeds collapse": "a few seeds' differences lie far from all others",
     "1 seed": "one seed can only point a way",
     "not comparable": "the two sides were measured differently",
     "not run": "a side has no number, or the two sides share no seed",
@@ -77,7 +85,12 @@ def tone(kind: str, otherwise: str) -> str:
 def ours(section: Section, row: str) -> list[str]:
     """Our numbers of a row, a text per column."""
     found = [(section.cells.get((row, name)), column.digits) for name, column in section.table.columns.items()]
-    return [mean(cell.ours, digits) if cell else "" for cell, digits in found]
+    return [found_in(cell, digits) if cell else "" for cell, digits in found]
+
+
+def found_in(cell: Cell, digits: int) -> str:
+    """Our number: its mean and interval, or which seeds collapse."""
+    return cell.collapse or mean(cell.ours, digits)
 
 
 def difference(section: Section, judged: JudgedClaim) -> str:
@@ -108,12 +121,22 @@ def printed(section: Section, row: str, column: str) -> str:
 
 
 def reasons(section: Section) -> list[str]:
-    """Why cells are not comparable: what all of them differ in, then what only some columns differ in."""
-    cells = [cell for cell, _ in printed_cells(section) if cell.differences]
-    common = _shared([cell.differences for cell in cells])
+    """Why cells are not comparable."""
+    return _by_column(section, lambda cell: cell.differences)
+
+
+def readings(section: Section) -> list[str]:
+    """In what judged cells are another reading of what the paper leaves open than ours at scale=paper."""
+    return _by_column(section, lambda cell: () if cell.differences or not cell.values else cell.readings)
+
+
+def _by_column(section: Section, phrases: Callable[[Cell], Sequence[str]]) -> list[str]:
+    """What all cells have of such phrases, then what only some columns have."""
+    cells = [cell for cell, _ in printed_cells(section) if phrases(cell)]
+    common = _shared([phrases(cell) for cell in cells])
     only: dict[str, list[str]] = {}
     for cell in cells:
-        for phrase in (phrase for phrase in cell.differences if phrase not in common):
+        for phrase in (phrase for phrase in phrases(cell) if phrase not in common):
             only.setdefault(phrase, []).append(section.headings[cell.column])
     lines = ["; ".join(common)] if common else []
     return lines + [f"{', '.join(dict.fromkeys(columns))}: {phrase}" for phrase, columns in only.items()]
@@ -124,6 +147,26 @@ def short(cell: Cell) -> str:
     if cell.verdict is None:
         return ""
     return cell.verdict.kind if cell.differences else cell.verdict.text
+
+
+def judgement(judged: JudgedClaim) -> str:
+    """A claim's verdict, and whether it stands beside the table's other claims too."""
+    if judged.corrected is None or judged.verdict.kind not in ("holds", "reversed"):
+        return judged.verdict.text
+    return f"{judged.verdict.text}; {'also' if judged.corrected else 'not'} after correction"
+
+
+def false_calls(section: Section) -> str:
+    """How many of the paper's claims are decided, and how many of these could be by chance."""
+    tested = [judged for judged in section.claims if judged.corrected is not None]
+    if not tested:
+        return ""
+    decided = [judged for judged in tested if judged.verdict.kind in ("holds", "reversed")]
+    corrected = sum(bool(judged.corrected) for judged in decided)
+    return (
+        f"{len(decided)} of {len(tested)} decided, each with at most 5 % for a false call: at most "
+        f"{LEVEL * len(tested):.1f} false ones to be expected; {corrected} stand after Holm's correction"
+    )
 
 
 def common_notes(section: Section) -> list[str]:

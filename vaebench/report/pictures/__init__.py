@@ -11,9 +11,10 @@ from pathlib import Path
 from vaebench.config.choices import pictures
 from vaebench.contracts.pictures import Images, Panels, Picture, Sounds
 from vaebench.disk import write_bytes
+from vaebench.report.judged import dataset_name
 from vaebench.report.pictures import drawing, own, sounds
 from vaebench.report.stored import Shown, is_whole, say
-from vaebench.report.summary import Section, dataset_name
+from vaebench.report.summary import Section
 
 Files = list[tuple[str, str]]  # (file name, caption) each
 

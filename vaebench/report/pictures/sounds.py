@@ -11,7 +11,8 @@ import wave
 from typing import TYPE_CHECKING
 
 from vaebench.contracts.pictures import Sounds
-from vaebench.report.summary import Section, dataset_name
+from vaebench.report.judged import dataset_name
+from vaebench.report.summary import Section
 from vaebench.report.tables.html import fill
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from vaebench.contracts.infinite import spelled
 from vaebench.papers.readings import main_effects
 from vaebench.papers.tables import Paper
 from vaebench.papers.verdicts import Interval
-from vaebench.report.summary import Cell, JudgedClaim, Section
+from vaebench.report.judged import Cell, JudgedClaim
+from vaebench.report.summary import Section
 
 
 def render(paper: Paper, sections: Sequence[Section]) -> str:
@@ -57,6 +58,8 @@ def _cell(section: Section, cell: Cell) -> dict[str, Any]:
         "difference": cell.difference,
         "verdict": cell.verdict.kind if cell.verdict else None,
         "verdict_text": cell.verdict.text if cell.verdict else None,
+        "readings": cell.readings,
+        "collapse": cell.collapse or None,
         "values": {str(seed): value for seed, value in cell.values.items()},
         "protocol": [protocol for n, protocol in enumerate(cell.protocols) if protocol not in cell.protocols[:n]],
         "protocol_digest": cell.digests,
@@ -76,6 +79,8 @@ def _claim(judged: JudgedClaim) -> dict[str, Any]:
         "paired_difference": _interval(judged.difference),
         "verdict": judged.verdict.kind,
         "verdict_text": judged.verdict.text,
+        "p": judged.judged.evidence.p if judged.judged.evidence else None,
+        "also_after_correction": judged.corrected,
         "stand_ins": judged.stand_ins,
     }
 

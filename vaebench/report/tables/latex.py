@@ -37,7 +37,7 @@ def _table(paper: Paper, section: Section) -> list[str]:
         for cell, _ in words.printed_cells(section)
         if cell.verdict
     ]
-    claims = [_comment(f"{judged.claim.text}: {judged.verdict.text}") for judged in section.claims]
+    claims = [_comment(f"{judged.claim.text}: {words.judgement(judged)}") for judged in section.claims]
     return [
         _comment(words.command(paper.name, section)),
         *verdicts,

@@ -9,7 +9,8 @@ from itertools import groupby
 from vaebench.papers.readings import main_effects
 from vaebench.papers.tables import Paper
 from vaebench.report import words
-from vaebench.report.summary import NOT_RUN, Section, counts, dataset_name, protocol_lines
+from vaebench.report.judged import dataset_name
+from vaebench.report.summary import NOT_RUN, Section, counts, protocol_lines
 
 _SHOWN_READINGS = 10
 
@@ -74,7 +75,7 @@ def _printed(section: Section) -> list[str]:
                 [
                     table.rows[cell.row].label,
                     section.headings[cell.column],
-                    words.mean(cell.ours, column.digits),
+                    words.found_in(cell, column.digits),
                     words.seeds(cell.ours),
                     words.printed(section, cell.row, cell.column),
                     words.signed(cell.difference, column.digits),
@@ -85,16 +86,24 @@ def _printed(section: Section) -> list[str]:
             ),
         )
         reasons = words.reasons(section)
-        lines += ["Not comparable, because", "", *(f"- {_escape(reason)}" for reason in reasons), ""] if reasons else []
+        lines += ["Not comparable, because", "", *_items(reasons), ""] if reasons else []
+        read = words.readings(section)
+        lines += ["Judged under another reading than at scale=paper:", "", *_items(read), ""] if read else []
     if section.claims:
         found = words.summary(counts(section)["claims"])
         judged_on = "".join(f"; {_escape(note)}" for note in words.common_notes(section))
         title = f"**Claims** (the paper's: {found}{judged_on})" if counts(section)["claims"] else "**Questions**"
         lines += [title, ""]
         lines += _grid(["claim", "of", "mean paired difference", "seeds", "verdict", "note"], _claims(section))
+        chance = words.false_calls(section)
+        lines += [f"The paper's claims: {chance}.", ""] if chance else []
     lines += ["**Measured under**", ""]
     facts = [*protocol_lines(section), *words.notes(section)]
     return [*lines, *(f"- {_escape(f'{name}: {text}')}" for name, text in facts), ""]
+
+
+def _items(lines: Sequence[str]) -> list[str]:
+    return [f"- {_escape(line)}" for line in lines]
 
 
 def _rows(section: Section) -> Iterable[list[str]]:
@@ -123,7 +132,7 @@ def _claims(section: Section) -> Iterable[list[str]]:
             "paper" if judged.claim.asserted else "ours",
             words.difference(section, judged),
             words.seeds(judged.difference),
-            judged.verdict.text,
+            words.judgement(judged),
             "; ".join(words.own_notes(section, judged)),
         ]
 

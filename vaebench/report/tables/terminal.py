@@ -28,7 +28,11 @@ def show(section: Section, console: Console) -> None:
     for judged in section.claims:
         notes = words.remarks(section, judged)
         tail = f" ({'; '.join(notes)})" if notes else ""
-        console.print(Text.assemble("  ", judged.claim.text, ": ", _verdict(judged.verdict, judged.verdict.text), tail))
+        console.print(
+            Text.assemble("  ", judged.claim.text, ": ", _verdict(judged.verdict, words.judgement(judged)), tail)
+        )
+    if chance := words.false_calls(section):
+        console.print(Text(printable(f"  the paper's claims: {chance}"), style="dim"))
 
 
 def _show_printed(section: Section, console: Console) -> None:
@@ -38,12 +42,14 @@ def _show_printed(section: Section, console: Console) -> None:
         row, heading = section.table.rows[cell.row].label, section.headings[cell.column]
         verdict = _verdict(cell.verdict, words.short(cell)) if cell.verdict else ""
         grid.add_row(
-            row, heading, words.mean(cell.ours, column.digits), words.printed(section, cell.row, cell.column), verdict
+            row, heading, words.found_in(cell, column.digits), words.printed(section, cell.row, cell.column), verdict
         )
     if cells:
         console.print(grid)
     for reason in words.reasons(section):
         console.print(Text(printable(f"  not comparable: {reason}"), style="dim"))
+    for reading in words.readings(section):
+        console.print(Text(printable(f"  judged under another reading than at scale=paper: {reading}"), style="dim"))
 
 
 def _show_controls(section: Section, console: Console) -> None:
