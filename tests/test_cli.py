@@ -49,7 +49,7 @@ BAD = [
     ("reproduce paper=batchtop", "unknown paper 'batchtop'; did you mean 'batchtopk'?"),
     ("reproduce table=table9", "unknown table 'table9'"),
     ("reproduce scale=large", "unknown scale 'large'"),
-    ("reproduce seeds=0 dataset=digits", "seeds=0: expected a whole number, at least 1"),
+    ("reproduce seeds=0 dataset=digits", "seeds.count=0: expected a whole number, at least 1"),
     ("plan dataset=digits executor.workers=0", "executor.workers=0: expected a whole number, 1 to 1024"),
     ("reproduce dataset=svhn", "unknown dataset 'svhn'"),
     ("list model", "unknown section 'model'; did you mean 'models'?"),

@@ -120,7 +120,7 @@ def test_undecided_says_how_many_seeds_would_tell():
     distance = abs(mean - 0.5)
     for count, wanted in ((found, True), (found - 1, False)):
         bound = stats.t.ppf(1 - 0.0005 / 2, count - 1) + stats.norm.ppf(0.8)
-        assert (distance * count**0.5 >= bound * spread) is wanted
+        assert bool(distance * count**0.5 >= bound * spread) is wanted
 
 
 def test_one_seed_never_reproduces():

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString, RangeSweep
 from hydra.errors import HydraException
 
-from vaebench.config.spine import first_line, is_text, is_whole
+from vaebench.config.spine import first_line, is_text, is_whole, shorthand
 from vaebench.errors import UserError, shown
 
 MOST_POINTS = 10_000  # of a sweep
@@ -33,6 +33,8 @@ def spelled(word: str, spec: type, *, sweep: bool) -> list[str]:
     if len(word) > _LONGEST:
         raise UserError(f"{shown(word)}: is too long; at most {_LONGEST:,} characters are read")
     key, _, value = word.partition("=")
+    if short := shorthand(spec, key):
+        return spelled(f"{key}.{short(value)}", spec, sweep=sweep)
     if _is_text(spec, key, value, sweep):
         texts = [text.strip() for text in value.split(",")] if sweep else [value]
         return [f"{key}={_quoted(text)}" for text in texts]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -40,6 +40,21 @@ def _no_folder(path: str) -> str:
 
 
 Folder = Annotated[str, Sound(_no_folder)]
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
+
+
+def _no_duration(text: str) -> str:
+    return "" if _DURATION.fullmatch(text) else "is no duration; write 90s, 45m or 2h"
+
+
+def duration(text: str) -> float:
+    """``90s``, ``45m`` or ``1.5h`` in seconds."""
+    number, unit = _DURATION.fullmatch(text).groups()  # type: ignore[union-attr]
+    return float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+
+
+Duration = Annotated[str, Sound(_no_duration)]
 
 
 @dataclass
@@ -184,8 +199,24 @@ class TrainConfig(Common):
 
 
 @dataclass
+class SeedsSpec:
+    """How many seeds: ``seeds=5`` (null: the scale's number); or ``seeds=auto``: until decided, at most ``max``."""
+
+    count: Count | None = None
+    auto: bool = False
+    max: Count = 20
+
+    @staticmethod
+    def short(value: str) -> str:
+        """What ``seeds=VALUE`` stands for."""
+        return "auto=true" if value == "auto" else f"count={value}"
+
+
+@dataclass
 class ReproduceConfig(Common):
-    """``vaebench reproduce``, ``plan`` and ``report``. ``seeds`` overrides the scale's number of seeds.
+    """``vaebench reproduce``, ``plan`` and ``report``.
+
+    ``budget``: with ``seeds=auto``, how long the command may take (``2h``); it begins nothing that would take longer.
 
     ``row``: only these rows of the tables, to give some of them more seeds. ``measure``: `plan` at ``scale=paper`` runs
     a few steps of each training on random tensors; without, it counts only.
@@ -197,7 +228,8 @@ class ReproduceConfig(Common):
     scale: Annotated[str, OneOf(partial(choices, "scale"))] | None = None
     dataset: Annotated[str, OneOf(partial(choices, "dataset"))] | None = None
     features: Annotated[str, OneOf(FEATURES)] | None = None
-    seeds: Count | None = None
+    seeds: SeedsSpec = field(default_factory=SeedsSpec)
+    budget: Duration | None = None
     results: Folder = "results"
     measure: bool = True
     executor: ExecutorSpec = field(default_factory=ExecutorSpec)
@@ -256,6 +288,11 @@ def _kinds(spec: type, key: str) -> tuple[Any, ...]:
         else:
             hint = {one.name: kind for one, kind in typed_fields(hint)}.get(part) if is_dataclass(hint) else None
     return () if typing.get_origin(hint) in (list, dict) else typing.get_args(hint) or (hint,)
+
+
+def shorthand(spec: type, key: str) -> Callable[[str], str] | None:
+    """What turns the value of ``key``, which holds several options, into one of them; None where nothing does."""
+    return getattr({one.name: kind for one, kind in typed_fields(spec)}.get(key), "short", None)
 
 
 def first_line(error: Exception) -> str:

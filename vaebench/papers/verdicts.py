@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vaebench.contracts.infinite import difference
-from vaebench.papers.evidence import LEVEL, Evidence, apart, evidence, needed, of_interval, one_of_ours
+from vaebench.papers.evidence import LEVEL, LOOKS, Evidence, apart, evidence, needed, of_interval, one_of_ours
 
 # One run in ten that collapses would look better or worse than ours in more than 5 % of tables with fewer seeds.
 DIRECTED = 8
@@ -43,10 +43,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``kind``: one word or two to count and colour by; ``text``: the kind with its reason."""
+    """``kind``: one word or two to count and colour by; ``text``: the kind with its reason.
+
+    ``needs``: of one that is undecided, with how many seeds it would probably be told; None: more than a thousand.
+    """
 
     kind: str
     text: str
+    needs: int | None = None
 
 
 def interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
@@ -95,7 +99,7 @@ def judge_cell(
         if count < DIRECTED and min(values) < max(values):
             text = f"outside our spread ({count} seeds; better or worse takes {DIRECTED})"
             return Verdict("outside our spread", text)
-        return Verdict(*[_direction(max(values) - reported, better)] * 2)  # all of them lie on that side
+        return _directed(max(values) - reported, better)  # all of them lie on that side
     return _undecided(values, low, high, strict=True)
 
 
@@ -109,13 +113,11 @@ def judge_pooled(
     if low <= found.low and found.high <= high:
         return Verdict("reproduced", "reproduced")
     if found.high < low or found.low > high:
-        return Verdict(*[_direction(found.mean - reported, better)] * 2)
+        return _directed(found.mean - reported, better)
     return Verdict("undecided", "undecided (its interval over questions and seeds crosses the band's edge)")
 
 
-def _without_seeds(
-    reported: float, tolerance: float, found: Interval | None, differences: Sequence[str]
-) -> Verdict:
+def _without_seeds(reported: float, tolerance: float, found: Interval | None, differences: Sequence[str]) -> Verdict:
     """What is said of a number that no seeds speak for: there is none, it is not comparable, or it has one seed."""
     if found is None:
         return Verdict("not run", "not run")
@@ -125,10 +127,12 @@ def _without_seeds(
     return Verdict(kind, f"{kind} (1 seed)")
 
 
-def _direction(distance: float, better: str) -> str:
+def _directed(distance: float, better: str) -> Verdict:
+    """For a number of ours that lies on one side of the paper's."""
     if better not in ("lower", "higher"):
-        return "different"
-    return "better" if (distance > 0) == (better == "higher") else "worse"
+        return Verdict("different", "different")
+    kind = "better" if (distance > 0) == (better == "higher") else "worse"
+    return Verdict(kind, kind)
 
 
 def _since(look: int, count: int) -> str:
@@ -142,7 +146,8 @@ def _undecided(values: Sequence[float], low: float, high: float, *, strict: bool
         return Verdict("undecided", "undecided (no difference)")
     more = needed(values, low, high, strict=strict)
     seeds = f"about {more} seeds would tell" if more else "over a thousand seeds would be needed"
-    return Verdict("undecided", f"undecided ({seeds})")
+    first = f"a first look takes {LOOKS[0]} seeds" if len(values) < LOOKS[0] else seeds
+    return Verdict("undecided", f"undecided ({first})", more)
 
 
 def collapse(values: Sequence[float]) -> str:

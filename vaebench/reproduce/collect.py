@@ -34,27 +34,14 @@ from vaebench.runs.store import Run, Store, store_root
 
 def run(cfg: ReproduceConfig, console: Console) -> int:
     """``vaebench reproduce``: plan, train, evaluate, collect, report. Returns 1 if some job failed, else 0."""
-    work = _Work(planning.make(cfg), Store(store_root(cfg.store)), cfg, console)
-    _check_writable(Path(cfg.results))
-    todo = work.plan.todo(work.store)
-    seconds = planning.learnt(work.store, todo)
-    if not cfg.quiet:
-        planning.show(work.plan, todo, seconds, cfg, console)
-    failed: list[Outcome] = []
-    while ready := work.ready(failed):
-        failed += work.wave(sorted(ready, key=seconds, reverse=True))
-    unmade = work.plan.todo(work.store)
-    if len(unmade) > len(failed):
-        console.print(f"left out: {len(unmade) - len(failed)} jobs that need a failed one")
-    with locked(Path(cfg.results)):
-        unreadable = work.collect()
-    for line in work.left_out():
-        console.print(line)
-    for outcome in failed:
-        console.print(f"failed: {outcome.job.folder}: {outcome.reason}")
-    for line in unreadable:
-        console.print(f"left out: {line}")
-    return 1 if failed or unreadable else 0
+    store = Store(store_root(cfg.store))
+    if cfg.budget and not cfg.seeds.auto:
+        raise UserError(f"budget={cfg.budget}: is for seeds=auto; add it, or leave budget out")
+    if cfg.seeds.auto:
+        from vaebench.reproduce import auto
+
+        return auto.run(cfg, store, console)
+    return Work(planning.make(cfg), store, cfg, console).run()
 
 
 def _check_writable(results: Path) -> None:
@@ -69,13 +56,34 @@ def _check_writable(results: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """A reproduction that is under way."""
 
     plan: Plan
     store: Store
     cfg: ReproduceConfig
     console: Console
+    brief: bool = False  # neither the plan nor the tables are shown
+
+    def run(self) -> int:
+        """Run what is not done yet, collect what is, write the report. Returns 1 if some job failed, else 0."""
+        _check_writable(Path(self.cfg.results))
+        todo = self.plan.todo(self.store)
+        seconds = planning.learnt(self.store, todo)
+        if not (self.cfg.quiet or self.brief):
+            planning.show(self.plan, todo, seconds, self.cfg, self.console)
+        failed: list[Outcome] = []
+        while ready := self.ready(failed):
+            failed += self.wave(sorted(ready, key=seconds, reverse=True))
+        unmade = self.plan.todo(self.store)
+        if len(unmade) > len(failed):
+            self.console.print(f"left out: {len(unmade) - len(failed)} jobs that need a failed one")
+        with locked(Path(self.cfg.results)):
+            unreadable = self.collect()
+        lines = [*self.left_out(), *(f"failed: {outcome.job.folder}: {outcome.reason}" for outcome in failed)]
+        for line in (*lines, *(f"left out: {line}" for line in unreadable)):
+            self.console.print(line)
+        return 1 if failed or unreadable else 0
 
     def ready(self, failed: list[Outcome]) -> list[Request]:
         """What is not done yet and has all its parents; what failed now is not tried again."""
@@ -128,11 +136,11 @@ class _Work:
             cells = Cells.read(cells_path(results, paper)).current(_evaluations(items)).merged(found)
             cells.write(cells_path(results, paper))
             report.write(paper, results, self.store.root)
-            if not self.cfg.quiet:
+            if not (self.cfg.quiet or self.brief):
                 measured = {(item.table, item.setting.scale, item.setting.dataset) for item in items}
                 report.console(load(paper), cells, measured, self.console)
         report.write_index(results)
-        if not self.cfg.quiet:
+        if not (self.cfg.quiet or self.brief):
             files = f"{results}/index.html and {results}/<paper>/ (cells.csv, table.md, table.tex, table.json)"
             self.console.print(f"written: {files}")
         return list(wrong)

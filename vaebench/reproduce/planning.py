@@ -19,6 +19,7 @@ from vaebench.config.spine import ReproduceConfig
 from vaebench.data.contents import one_look
 from vaebench.data.fetch import at_hand, available
 from vaebench.errors import UserError, unknown
+from vaebench.papers.evidence import LOOKS
 from vaebench.papers.tables import Paper, Table, load, names
 from vaebench.reproduce.rows import Item, RowHere, Setting, of_design
 from vaebench.runs import executors, kinds
@@ -145,10 +146,17 @@ def _settings(cfg: ReproduceConfig, table: Table, scale: str) -> list[Setting]:
             name,
             name not in table.own,
             cfg.features or _features(scale, cfg.runtime.device, table.features.get(scale, ""), name),
-            cfg.seeds or table.seeds.get(scale) or int(embedded.scale.seeds),
+            _seeds(cfg, name) or table.seeds.get(scale) or int(embedded.scale.seeds),
         )
         for name in sets
     ]
+
+
+def _seeds(cfg: ReproduceConfig, dataset: str) -> int | None:
+    """What is asked for. Until decided: as many as the first look takes; over texts all seeds are one evaluation."""
+    if cfg.seeds.auto:
+        return None if kind_of(dataset) == "text" else LOOKS[0]
+    return cfg.seeds.count
 
 
 def _there(table: Table, names: Iterable[str]) -> list[str]:

@@ -1,0 +1,203 @@
+"""``seeds=auto``: more seeds for the rows whose verdicts are open, until all is decided or the budget is gone.
+
+All rows are looked at after 3 seeds; then one step at a time takes some rows of a table to their next look (5, 8, 12,
+20 seeds), first the one that may decide most of the paper's claims and numbers for its time. What a look costs in
+evidence says `papers.evidence`; nothing has to be kept of looks that were taken.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from vaebench.config.spine import ReproduceConfig, SeedsSpec, duration
+from vaebench.disk import locked
+from vaebench.errors import UserError
+from vaebench.papers.cells import Cells, cells_path
+from vaebench.papers.evidence import LOOKS
+from vaebench.papers.tables import load
+from vaebench.papers.verdicts import Verdict
+from vaebench.reproduce import planning
+from vaebench.reproduce.collect import Work
+from vaebench.reproduce.planning import Plan
+from vaebench.reproduce.rows import Item, of_design
+from vaebench.runs.store import Store
+
+
+@dataclass(frozen=True)
+class Place:
+    """A table under a setting."""
+
+    paper: str
+    table: str
+    scale: str
+    dataset: str
+
+
+@dataclass(frozen=True)
+class Open:
+    """A verdict that more seeds may decide: on a number or on a claim about ``rows``, which share ``seeds``."""
+
+    place: Place
+    rows: frozenset[str]
+    seeds: int
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Step:
+    """Rows of a table to take to their next look, and the verdicts that are open there."""
+
+    place: Place
+    rows: frozenset[str]
+    seeds: int
+    verdicts: tuple[Open, ...]
+    seconds: float
+
+    @property
+    def worth(self) -> tuple[float, float]:
+        """Verdicts for its time: those that the most seeds would probably decide, then all."""
+        likely = sum(one.verdict.needs is not None and one.verdict.needs <= LOOKS[-1] for one in self.verdicts)
+        return likely / max(self.seconds, 1.0), len(self.verdicts) / max(self.seconds, 1.0)
+
+
+def run(cfg: ReproduceConfig, store: Store, console: Console) -> int:
+    """Look after 3 seeds, then go on as long as something is open. Returns 1 if some job failed, else 0.
+
+    Raises `UserError` where nothing can be decided, or the budget does not reach to the first seed.
+    """
+    return _Auto(cfg, store, console, time.monotonic()).run()
+
+
+@dataclass(frozen=True)
+class _Auto:
+    cfg: ReproduceConfig
+    store: Store
+    console: Console
+    began: float
+
+    def run(self) -> int:
+        first = planning.make(self.cfg)
+        self._check(first)
+        status = self._do(first)
+        given_up: set[frozenset[str]] = set()
+        while steps := [step for step in self._steps(first) if step.rows not in given_up]:
+            fitting = [step for step in steps if self._fits(step.seconds)]
+            if not fitting:
+                self._say(f"budget={self.cfg.budget} is spent: the next look takes {_minutes(steps[0].seconds)}")
+                break
+            step = max(fitting, key=lambda one: one.worth)
+            what = f"{step.place.table}, {', '.join(sorted(step.rows))}: {len(step.verdicts)} open"
+            self._say(f"{what}, on to {step.seeds} seeds ({_minutes(step.seconds)})")
+            if self._do(self._plan(step.place, step.rows, step.seeds)):
+                given_up.add(step.rows)
+                status = 1
+        with locked(Path(self.cfg.results)):
+            Work(first, self.store, self.cfg, self.console).collect()
+        self._say(self._summary(first))
+        return status
+
+    def _do(self, plan: Plan) -> int:
+        return Work(plan, self.store, self.cfg, self.console, brief=True).run()
+
+    def _check(self, plan: Plan) -> None:
+        """Raise `UserError` before anything is run."""
+        lines = []
+        if self.cfg.seeds.max < LOOKS[0]:
+            lines.append(f"seeds.max={self.cfg.seeds.max}: a first look takes {LOOKS[0]} seeds")
+        for item in _tables(plan):
+            table = load(item.paper).tables[item.table]
+            where = f"seeds=auto: {item.paper} {item.table}"
+            if table.study:
+                lines.append(f"{where} ranks readings and decides nothing; give seeds=N")
+            elif not table.reported and not any(claim.asserted for claim in table.claims):
+                lines.append(f"{where} has no printed numbers and no claims of the paper to decide; give seeds=N")
+        if self.cfg.budget and not lines:
+            seconds = planning.learnt(self.store, plan.todo(self.store))
+            one = min(map(seconds, plan.todo(self.store)), default=0.0)
+            if not self._fits(one):
+                lines.append(f"budget={self.cfg.budget}: is over before the first seed is done ({_minutes(one)})")
+        if lines:
+            raise UserError(*lines)
+
+    def _fits(self, seconds: float) -> bool:
+        """Whether so much work is done within the budget."""
+        spent = time.monotonic() - self.began
+        return self.cfg.budget is None or spent + seconds / planning.workers(self.cfg) <= duration(self.cfg.budget)
+
+    def _plan(self, place: Place, rows: Iterable[str], seeds: int) -> Plan:
+        spec = SeedsSpec(count=seeds)
+        only = replace(self.cfg, paper=place.paper, table=place.table, scale=place.scale, dataset=place.dataset)
+        return planning.make(replace(only, row=",".join(sorted(rows)), seeds=spec))
+
+    def _steps(self, first: Plan) -> list[Step]:
+        """What may be done next, for each set of rows that some open verdict is about."""
+        found = list(self._open(first))
+        sets = dict.fromkeys((one.place, one.rows, self._next(one.seeds)) for one in found)
+        steps = []
+        for place, rows, seeds in sets:
+            if seeds is None:
+                continue
+            covered = [one for one in found if one.place == place and one.rows <= rows and one.seeds < seeds]
+            todo = self._plan(place, rows, seeds).todo(self.store)
+            seconds = sum(map(planning.learnt(self.store, todo), todo))
+            steps.append(Step(place, rows, seeds, tuple(covered), seconds))
+        return sorted(steps, key=lambda one: one.seconds)
+
+    def _next(self, seeds: int) -> int | None:
+        """The look after ``seeds``; the last one is at ``seeds.max``."""
+        most = self.cfg.seeds.max
+        return next((min(look, most) for look in (*LOOKS, most) if seeds < look and seeds < most), None)
+
+    def _open(self, first: Plan) -> Iterator[Open]:
+        """The undecided numbers and claims of the paper that more seeds of the plan's rows may decide."""
+        from vaebench.report.summary import sections
+
+        rows: dict[Place, set[str]] = {}
+        for item in first.items:
+            rows.setdefault(_place(item), set()).add(item.row)
+        for paper in dict.fromkeys(place.paper for place in rows):
+            cells = Cells.read(cells_path(Path(self.cfg.results), paper))
+            for section in sections(load(paper), cells):
+                place = Place(paper, section.key, section.scale, section.dataset)
+                if place not in rows or of_design(section.table):
+                    continue
+                by_key = {key: len(cell.values) for key, cell in section.cells.items() if not cell.pooled}
+                found = [(frozenset({cell.row}), [key], cell.verdict) for key, cell in section.cells.items()]
+                for judged in section.claims:
+                    one = judged.claim
+                    keys = [(one.row, one.column), (one.than, one.than_column)]
+                    found.append((frozenset({one.row, one.than}), keys, judged.verdict if one.asserted else None))
+                for names, keys, verdict in found:
+                    known = [by_key[key] for key in keys if key in by_key]
+                    here = names - set(section.table.quoted)
+                    if verdict and verdict.kind == "undecided" and known and here <= rows[place]:
+                        yield Open(place, here, min(known), verdict)
+
+    def _summary(self, first: Plan) -> str:
+        left = list(self._open(first))
+        spent = _minutes(time.monotonic() - self.began)
+        needs = sorted(one.verdict.needs for one in left if one.verdict.needs)
+        more = f"; they would probably take {needs[0]} to {needs[-1]} seeds" if needs else ""
+        return f"{len(left)} verdicts are open after {spent}{more}" if left else f"all is decided after {spent}"
+
+    def _say(self, line: str) -> None:
+        if not self.cfg.quiet:
+            self.console.print(line)
+
+
+def _tables(plan: Plan) -> list[Item]:
+    """An item of each table."""
+    return list({(item.paper, item.table): item for item in plan.items}.values())
+
+
+def _place(item: Item) -> Place:
+    return Place(item.paper, item.table, item.setting.scale, item.setting.dataset)
+
+
+def _minutes(seconds: float) -> str:
+    return f"about {max(1, round(seconds / 60))} min"
