@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vaebench.config.choices import about
@@ -24,8 +24,21 @@ NOT_RUN = ""
 
 
 @dataclass(frozen=True)
+class Moved:
+    """The lowest and the highest mean of a number over so many ``readings``, and the scale they were measured at."""
+
+    low: float
+    high: float
+    readings: int
+    scale: str
+
+
+@dataclass(frozen=True)
 class Section:
-    """One table measured under one scale on one dataset. ``headings`` by column; ``ranking`` only for a study."""
+    """One table measured under one scale on one dataset. ``headings`` by column; ``ranking`` only for a study.
+
+    ``moved``: by cell, how far a study of what the paper leaves open moves its number, where there is such a study.
+    """
 
     key: str
     table: Table
@@ -38,6 +51,7 @@ class Section:
     commits: tuple[str, ...]
     devices: tuple[str, ...]
     ranking: Ranking | None = None
+    moved: Mapping[tuple[str, str], Moved] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -79,8 +93,26 @@ def sections(paper: Paper, cells: Cells) -> list[Section]:
             shown = table.only([*left, *table.quoted])
             found.append(_section(key, shown, NOT_RUN, table.dataset, frame[:0]))
     order = {scale: number for number, scale in enumerate(SCALES)}
+    found = [replace(section, moved=_moved(section, found)) for section in found]
     first = {section.dataset: number for number, section in reversed(list(enumerate(found)))}
     return sorted(found, key=lambda s: (order.get(s.scale, len(order)), s.dataset not in s.table.own, first[s.dataset]))
+
+
+def _moved(section: Section, found: list[Section]) -> dict[tuple[str, str], Moved]:
+    """Over the readings of a study on the same set: the one at the section's own scale, else at the biggest."""
+    studies = [one for one in found if one.ranking is not None and one.dataset == section.dataset]
+    studies.sort(key=lambda one: (one.scale != section.scale, SCALES.index(one.scale)))
+    moved: dict[tuple[str, str], Moved] = {}
+    for study in studies:
+        assert study.ranking is not None
+        frame = study.ranking.frame
+        for row, column in section.cells:
+            name = f"{section.key}.{row}.{column}"
+            values = frame[name].dropna() if name in frame else frame["cells"][:0]
+            if len(values):
+                one = Moved(float(min(values)), float(max(values)), values.nunique(), study.scale)
+                moved.setdefault((row, column), one)
+    return moved
 
 
 def _section(key: str, table: Table, scale: str, dataset: str, frame: DataFrame) -> Section:

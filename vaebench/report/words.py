@@ -120,6 +120,15 @@ def printed(section: Section, row: str, column: str) -> str:
     return "failed" if column in section.table.rows[row].failed else ""
 
 
+def moved(section: Section, cell: Cell) -> str:
+    """Between what a number lies over all readings of what the paper leaves open; empty where that was not measured."""
+    found, digits = section.moved.get((cell.row, cell.column)), section.table.columns[cell.column].digits
+    if found is None:
+        return ""
+    at = "" if found.scale == section.scale else f", scale={found.scale}"
+    return f"{found.low:.{digits}f} to {found.high:.{digits}f} ({found.readings} readings{at})"
+
+
 def reasons(section: Section) -> list[str]:
     """Why cells are not comparable."""
     return _by_column(section, lambda cell: cell.differences)

@@ -10,6 +10,7 @@ from vaebench.contracts.infinite import spelled
 from vaebench.papers.readings import main_effects
 from vaebench.papers.tables import Paper
 from vaebench.papers.verdicts import Interval
+from vaebench.report import words
 from vaebench.report.judged import Cell, JudgedClaim
 from vaebench.report.summary import Section
 
@@ -60,6 +61,7 @@ def _cell(section: Section, cell: Cell) -> dict[str, Any]:
         "verdict_text": cell.verdict.text if cell.verdict else None,
         "seeds_needed": cell.verdict.needs if cell.verdict else None,
         "readings": cell.readings,
+        "over_readings": words.moved(section, cell) or None,
         "collapse": cell.collapse or None,
         "values": {str(seed): value for seed, value in cell.values.items()},
         "protocol": [protocol for n, protocol in enumerate(cell.protocols) if protocol not in cell.protocols[:n]],

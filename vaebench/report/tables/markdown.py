@@ -69,8 +69,9 @@ def _printed(section: Section) -> list[str]:
     if cells:
         found = words.summary(counts(section)["cells"])
         lines += [f"**Cell by cell** ({found})", ""]
+        beside = ["over readings"] if section.moved else []
         lines += _grid(
-            ["row", "column", "ours", "seeds", "paper", "difference", "tolerance", "verdict"],
+            ["row", "column", "ours", "seeds", "paper", *beside, "difference", "tolerance", "verdict"],
             (
                 [
                     table.rows[cell.row].label,
@@ -78,6 +79,7 @@ def _printed(section: Section) -> list[str]:
                     words.found_in(cell, column.digits),
                     words.seeds(cell.ours),
                     words.printed(section, cell.row, cell.column),
+                    *(words.moved(section, cell) for _ in beside),
                     words.signed(cell.difference, column.digits),
                     f"{column.tolerance:g}",
                     words.short(cell),
