@@ -14,6 +14,7 @@ from typing import Any
 from vaebench.contracts.infinite import difference
 
 WITHIN = "within"  # of a claim: the two sides differ by its margin at most
+RELATIONS = {"lower": "below", "higher": "above", WITHIN: WITHIN}  # what may hold, and what a sentence calls it
 
 
 @dataclass(frozen=True)
