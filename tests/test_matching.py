@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from chains import do, failed, files, listed, stop_and_resume, work
 from vaebench.chains import check
 from vaebench.chains.chain import checked, training
+from vaebench.cli.commands import check_links
 from vaebench.config.choices import choices
-from vaebench.config.compose import compose, configurations
+from vaebench.config.compose import compose, configurations, session
 from vaebench.config.request import Request
 from vaebench.errors import UserError
 from vaebench.runs import load
@@ -395,6 +396,18 @@ def test_a_model_without_an_experiment_begins_with_the_tokenizer_and_asks_for_a_
     words = ["model=dmvae", "dataset=digits", "reference=gaussian"]
     found = training(configurations("train", words, sweep=False)[0])
     assert found[-1]["parents"]["start"] == found[1].key
+
+
+def test_options_of_a_link_that_nothing_needs_are_refused(run):
+    idle = "chain.diffusion.overrides=['train.max_steps=5']"
+    matched = ["experiment=dmvae/joint", "dataset=digits"]
+    for words in (["train", *matched, idle], ["eval", "suite=reconstruction", *matched, idle]):
+        assert f"error: {idle}: diffusion is not needed here; leave it out" in run.failed(*words)
+    with session():
+        sweep = configurations("train", [*matched, "reference=gmm,diffusion_state", idle], sweep=True)
+        check_links([idle], sweep)  # one point needs it
+        with pytest.raises(UserError, match="diffusion is not needed here"):
+            check_links([idle], sweep[:1])
 
 
 def test_a_chain_is_chosen_by_its_name_and_a_run_in_it_by_its_key(run):

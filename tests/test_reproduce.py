@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
+import pytest
 from rich.console import Console
 
 from chains import MACHINE, frozen, stamps
 from vaebench.config.request import Request
 from vaebench.contracts import Job, Outcome
+from vaebench.errors import UserError
 from vaebench.papers.cells import COLUMNS, KEY
+from vaebench.papers.tables import load
 from vaebench.reproduce import collect as reproduce
 from vaebench.reproduce import planning
 from vaebench.reproduce import rows as items
@@ -115,6 +119,31 @@ def test_unknown_executor_is_refused(run, tmp_path):
     assert "unknown executor.kind 'slrum'" in run.failed(
         "reproduce", *WORDS, "executor.kind=slrum", f"results={tmp_path}", "seeds=1"
     )
+
+
+@pytest.mark.usefixtures("composing")
+@pytest.mark.parametrize(
+    ("paper", "name", "dataset", "own", "line"),
+    [
+        ("batchtopk", "masks", "tones", {}, "model batchtopk works on images and dataset=tones holds audio; datasets"),
+        ("batchtopk", "masks", "tiny", {}, "model batchtopk works on images and dataset=tiny holds text; datasets"),
+        ("batchtopk", "masks", "mnist", {"train.max_step": 5}, "unknown option 'train.max_step'; did you mean"),
+        ("batchtopk", "masks", "mnist", {"train.max_steps": -5}, "train.max_steps=-5: expected a whole number, at "),
+        ("batchtopk", "masks", "mnist", {"train.max_steps": "x"}, "train.max_steps=x: Value 'x' of type 'str'"),
+        ("batchtopk", "masks", "mnist", {"links": {"teacher": {"train.max_steps": 5}}}, "unknown option 'chain.tea"),
+        ("dmvae", "references", "digits", {"links": {"diffusion": {"train.max_steps": 5}}}, "links.diffusion: is not"),
+    ],
+)
+def test_what_a_row_cannot_be_is_one_line_with_its_place_before_anything_runs(paper, name, dataset, own, line):
+    there = load(paper).tables[name]
+    key, row = next((key, row) for key, row in there.rows.items() if "reference" in row.set or paper != "dmvae")
+    table = replace(there, rows={key: replace(row, set={**row.set, **own})})
+    here = items.RowHere(paper, name, table, key, items.Setting("smoke", dataset, False, "classifier", 1))
+    for plan in (lambda: here.planned([]), here.trainings):
+        with pytest.raises(UserError) as error:
+            plan()
+        assert len(error.value.lines) == 1
+        assert str(error.value).startswith(f"paper {paper}, {name}, row {key}: {line}")
 
 
 def test_a_difference_of_two_columns_is_of_the_same_row_and_seed():

@@ -100,7 +100,7 @@ def _each(entries: Any, function: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """As JSON gives it back, without what is empty; all numbers as floats, since 1 and 1.0 are the same."""
     if isinstance(value, dict):
-        return {str(name): _plain(entry) for name, entry in value.items() if entry not in ("", None, [], (), {})}
+        return {str(name): _plain(entry) for name, entry in value.items() if entry not in ("", [], (), {})}
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -15,8 +16,8 @@ from vaebench.papers.tables import load, parse
 @pytest.fixture
 def table(good):
     good["tables"]["one"]["columns"]["fid"]["protocol"] = {}
-    good["tables"]["study"]["must_match"] = ["features"]
-    return parse("x", good).tables["study"]
+    found = parse("x", good).tables["study"]
+    return replace(found, study=replace(found.study, must_match=("features",)))
 
 
 def cells(*lines: tuple) -> pd.DataFrame:

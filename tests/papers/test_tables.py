@@ -235,6 +235,40 @@ def change(data: dict, path: str, value: object) -> None:
         ("tables/study/of/0/columns", ["ssim"], "no number is reported for ssim"),
         ("tables/study/of/0/columns", None, "columns missing"),
         ("tables/study/units/fid", None, "units has no fid"),
+        ("tables/study/must_match", ["featurs"], "study, must_match: unknown field 'featurs'; did you mean 'features'"),
+        ("tables/one/dataset", "mnits", "paper x, one: unknown dataset 'mnits'; did you mean 'mnist'"),
+        ("tables/one/columns/fid/suite", "generatio", "column fid: unknown suite 'generatio'; did you mean 'generat"),
+        ("colour", 1, "Valid: authors, every_table, parts, quantities, source, tables, title, unstated, year"),
+        (
+            "tables/one/study",
+            {},
+            "paper x, one: unknown key 'study'. Valid: caption, claims, columns, dataset, every_column, "
+            "every_row, features, notes, options, protocol, reading, reported, rows, seeds, set, stages, stand_in",
+        ),
+        (
+            "tables/study/rows",
+            {},
+            "paper x, study: unknown key 'rows'. Valid: axes, caption, dataset, features, must_match, notes, of, "
+            "options, seeds, set, stages, stand_in, takes, train_on, units",
+        ),
+        (
+            "tables/one/rows/a/failed",
+            [],
+            "row a: unknown key 'failed'. Valid: columns, experiment, grid, label, measures, note, on_stand_in, "
+            "optional, options, scales, set, short",
+        ),
+        (
+            "tables/one/columns/fid/written",
+            "x",
+            "column fid: unknown key 'written'. Valid: better, digits, grid, label, measurement, minus, note, "
+            "optional, options, protocol, reading, short, snapshot, stage, suite, tolerance, unit",
+        ),
+        (
+            "tables/one/claims/0/holds",
+            "x",
+            "claim a-fid-lower-b: unknown key 'holds'. Valid: factor, grid, higher, kind, lower, margin, pairs, "
+            "remark, row, text, than, than_column, value, within",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_place(good, path, value, message):

@@ -50,6 +50,13 @@ def training(cfg: TrainConfig) -> list[Request]:
     return _Chain(cfg).all()
 
 
+def needed(cfg: TrainConfig) -> set[str]:
+    """The links of its chain that a training needs; options of the others do nothing."""
+    chain = _Chain(cfg)
+    chain.all()
+    return set(chain.links)
+
+
 def on(cfg: TrainConfig, parent: list[Request]) -> list[Request]:
     """A training on the latents of the run that ``parent`` ends with, after all of that."""
     chain = _Chain(cfg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ from vaebench.chains import chain, check, evaluation
 from vaebench.cli.terminal import Terminal
 from vaebench.config.choices import called
 from vaebench.config.request import Request
+from vaebench.config.signatures import require
 from vaebench.config.spine import Common, ReproduceConfig, TrainConfig
 from vaebench.contracts import Job
-from vaebench.errors import UserError
+from vaebench.errors import UserError, shown
 from vaebench.runs import build, executors, kinds
 from vaebench.runs.kinds import title
 from vaebench.runs.store import Run, Store, store_root
 
 _SHOWN_LINES = 5
+_OF_LINK = re.compile(r"chain\.([^.=]+)\.overrides=")
 
 console = Terminal(soft_wrap=True)
 
@@ -71,6 +74,17 @@ def check_all(configurations: list[TrainConfig]) -> None:
             lines += error.lines
     if lines:
         raise UserError(*dict.fromkeys(lines))
+
+
+def check_links(words: list[str], configurations: list[TrainConfig]) -> None:
+    """Raise `UserError` for words that change links of a chain which none of the configurations needs."""
+    links = {word: found[1] for word in words if (found := _OF_LINK.match(word))}
+    needed: set[str] = set()
+    for cfg in configurations if links else ():
+        chain.checked(cfg)
+        needed |= chain.needed(cfg)
+    idle = {word: link for word, link in links.items() if link not in needed}
+    require(*(f"{shown(word)}: {link} is not needed here; leave it out" for word, link in idle.items()))
 
 
 def answers(cfg: TrainConfig) -> int:

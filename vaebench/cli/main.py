@@ -125,9 +125,11 @@ def _configured(verb: str, rest: list[str]) -> int:
         from vaebench.cli import commands
 
         function: Callable[[Any], int] = getattr(commands, {"eval": "evaluate"}.get(verb, verb))
+        if len(configurations) > 1:
+            commands.check_all(configurations)
+        commands.check_links(overrides, configurations)
         if len(configurations) == 1:
             return function(configurations[0])
-        commands.check_all(configurations)
         return _each(function, dict(zip(compose.points(overrides), configurations, strict=True)))
 
 

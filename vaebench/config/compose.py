@@ -48,14 +48,20 @@ def session() -> Iterator[None]:
 
 
 def compose(name: str, overrides: Iterable[str] = ()) -> TrainConfig:
-    """One configuration of train or eval. Raises `UserError` in one line where Hydra raises in several."""
+    """One configuration of train or eval. Raises `UserError` with a line for each mistake, as a command does."""
     return copy.deepcopy(_resolved(name, tuple(overrides)))
 
 
 @cache
 def _resolved(name: str, overrides: tuple[str, ...]) -> TrainConfig:
     """A plan asks for the same ones again and again, and composing takes thirty times as long as copying."""
-    found: TrainConfig = _plain(_composed(name, overrides))
+    try:
+        cfg = _within_bounds([_composed(name, overrides)], TrainConfig)[0]
+    except UserError:  # only now is each word looked at by itself, which takes as long again
+        _refuse(_looked_up(name, [], overrides)[1])
+        raise
+    chosen = any(word.startswith("dataset=") for word in overrides)  # else it is composed for its model alone
+    found: TrainConfig = _plain(_of_one_kind(cfg) if chosen else cfg)
     return found
 
 
@@ -220,23 +226,17 @@ def _of_one_kind(cfg: DictConfig) -> DictConfig:
 def _without_nulls(point: Sequence[str]) -> list[str]:
     """Hydra has no null for a group: it is left out, and taken out where the experiment has chosen of it."""
     given = dict(text.partition("=")[::2] for text in point)
-    nulls = [text.removesuffix("=null") for text in point if _is_null_choice(text)]
+    nulls = [text.removesuffix("=null") for text in point if text in _null_choices()]
     by_experiment = experiment_choices(given.get("experiment"))
-    kept = [text for text in point if not _is_null_choice(text)]
+    kept = [text for text in point if text not in _null_choices()]
     return kept + [f"~{group}" for group in nulls if group in by_experiment]
 
 
-def _is_null_choice(text: str) -> bool:
-    return text in {f"{group}=null" for group in _optional_groups()}
-
-
 @cache
-def _optional_groups() -> frozenset[str]:
-    """The groups of which nothing may be chosen: those that are null in conf/train.yaml."""
-    entries = read("train.yaml")["defaults"]
-    return frozenset(
-        group for entry in entries if isinstance(entry, dict) for group, choice in entry.items() if choice is None
-    )
+def _null_choices() -> frozenset[str]:
+    """``GROUP=null`` for each group of which nothing may be chosen: those that are null in conf/train.yaml."""
+    groups = (one for entry in read("train.yaml")["defaults"] if isinstance(entry, dict) for one in entry.items())
+    return frozenset(f"{group}=null" for group, choice in groups if choice is None)
 
 
 def _is_choice(option: str) -> bool:
@@ -279,7 +279,7 @@ def _looked_up(name: str, defaults: list[str], words: Sequence[str]) -> tuple[Di
             options.append(text)
         elif value in choices(group):
             chosen[key] = text
-        elif not _is_null_choice(text):
+        elif text not in _null_choices():
             mistakes.append(unknown(key, value, choices(group)))
     given = {key for key, _, value in (text.partition("=") for text in options) if value != "null"}
     if len(named := [key for key in _PARENTS if key in given]) > 1:

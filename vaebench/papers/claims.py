@@ -12,17 +12,14 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vaebench.papers import grid
-from vaebench.papers.verdicts import WITHIN
+from vaebench.papers.mistakes import of_keys
+from vaebench.papers.records import Claim, Column, Row
+from vaebench.papers.verdicts import RELATIONS, WITHIN
 
-if TYPE_CHECKING:
-    from vaebench.papers.records import Column, Row
-
-_RELATIONS = {"lower": "below", "higher": "above"}
 _MOVES = {"lower": "falls", "higher": "rises"}
-HOLDS = ("lower", "higher", "within")
 _ROWS = ("row", "than")
 
 
@@ -40,22 +37,24 @@ class Claims:
             if isinstance(claim, list):
                 yield from self.spread(claim)
                 continue
-            holding = [holds for holds in claim if holds in HOLDS and claim[holds]]
+            holding = [holds for holds in claim if holds in RELATIONS and claim[holds]]
             said = [(column, holds) for holds in holding for column in _listed(claim[holds])]
             if claim.get("value") is not None and ("pairs" in claim or claim.get("than") or claim.get("than_column")):
                 self.mistakes.append(
                     f"claim {name_of(claim)}: compares with a value or with another cell, not with both"
                 )
             if not said:
-                self.mistakes.append(f"claim {name_of(claim)}: says none of {', '.join(HOLDS)}")
-            rest = {key: value for key, value in claim.items() if key not in ("pairs", "row", "than", *HOLDS)}
+                self.mistakes.append(f"claim {name_of(claim)}: says none of {', '.join(RELATIONS)}")
+            rest = {key: value for key, value in claim.items() if key not in ("pairs", *_ROWS, *RELATIONS)}
             pairs = claim["pairs"].items() if "pairs" in claim else [(claim.get("row"), claim.get("than"))]
             for rows, thans in pairs:
                 for row, than, (column, holds) in itertools.product(_listed(rows), _listed(thans), said):
                     named = {"row": row, "than": than, "column": column, "holds": holds}
-                    yield from self._over_grid({side: name for side, name in named.items() if name is not None} | rest)
+                    yield from self._over_grid({side: name for side, name in named.items() if name is not None}, rest)
 
-    def _over_grid(self, claim: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _over_grid(self, named: Mapping[str, Any], rest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """``named``: what is compared; ``rest``: all else that is written."""
+        claim = {**rest, **named}
         axes: dict[str, list[Any]] = {name: list(values) for name, values in (claim.pop("grid", None) or {}).items()}
         for side in ("row", "than", "column", "than_column"):
             for entry in (one for one in self._entries(side).values() if one.written == claim.get(side, ...)):
@@ -68,6 +67,7 @@ class Claims:
             lines = (f"{name}={wanted[name]}; Valid: {axes[name]}" for name in odd)
             self.mistakes.extend(f"claim {name_of(claim)}: {line}" for line in lines)
             return
+        self.mistakes.extend(of_keys(f"claim {name_of(claim)}", Claim, rest.keys() - axes))
         for point in grid.points(wanted):
             one = grid.at(claim, point, axes)
             one |= {side: self._placed(side, one[side], point) for side in ("row", "than", "column") if side in one}
@@ -88,7 +88,7 @@ class Claims:
     def _text(self, claim: Mapping[str, Any], point: grid.Point, given: str | None) -> str:
         """The sentence that is given or made, with its gaps filled; the remark; values of the rows' grid not named."""
         holds = str(claim["holds"])
-        gaps: dict[str, Any] = {**point, "relation": _RELATIONS.get(holds, holds), "moves": _MOVES.get(holds, holds)}
+        gaps: dict[str, Any] = {**point, "relation": RELATIONS[holds], "moves": _MOVES.get(holds, holds)}
         own: dict[str, Any] = {}
         for side in ("row", "than", "column"):
             entry = self._entries(side).get(claim.get(side, ""))
@@ -116,7 +116,7 @@ class Claims:
         factor, margin = claim.get("factor", 1), claim.get("margin", 0)
         other = f"{claim['value']}{unit}" if "value" in claim else "{than's}"
         times = {1: "", 2: "twice "}.get(factor, f"{factor} times ")
-        relation = f"within {margin}{unit} of" if holds == WITHIN else _RELATIONS[holds]
+        relation = f"within {margin}{unit} of" if holds == WITHIN else RELATIONS[holds]
         beyond = f" plus {margin}{unit}" if margin and holds != WITHIN else ""
         quantity, *rest = column.split(", ", 1)
         return ", ".join([f"{quantity} of {{row}} {relation} {times}{other}{beyond}", *rest])

@@ -6,19 +6,23 @@ value may be say the hints of the records (`of_field`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from functools import cache
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from vaebench.config.choices import choices
 from vaebench.config.signatures import mistake
 from vaebench.errors import shown, unknown
 from vaebench.papers.cells import no_name
 from vaebench.papers.changes import Change, scales
-from vaebench.papers.verdicts import WITHIN
+from vaebench.papers.records import Claim, Column, Paper, Readings, Row, Table
+from vaebench.papers.verdicts import RELATIONS, WITHIN
 
-if TYPE_CHECKING:
-    from vaebench.papers.records import Readings, Table
+
+def _fields(record: type) -> set[str]:
+    return {one.name for one in fields(record)}
+
 
 # A dict stands for a mapping, a list for a list, a tuple for one of several; anything else is a type.
 EACH = "*"  # all names of a mapping; where there is none, names that are not in the shape are left alone
@@ -27,7 +31,7 @@ _GRID = {EACH: [str | float | bool]}
 _ENTRY = {"grid": _GRID, "protocol": {}, "reading": {}, "set": {}, "on_stand_in": {}, "options": {}}
 _ENTRIES = {EACH: (str, _ENTRY)}
 _CLAIM = {"pairs": {EACH: _NAMES}, "grid": _GRID, "than_column": str, "text": str, "factor": float}
-_CLAIM |= dict.fromkeys(("row", "than", "lower", "higher", "within"), _NAMES)
+_CLAIM |= dict.fromkeys(("row", "than", *RELATIONS), _NAMES)
 _CLAIMS: list[Any] = []
 _CLAIMS.append((_CLAIM, _CLAIMS))
 _TABLE = {"dataset": (str, {EACH: _NAMES}), "takes": _NAMES, "reported": str, "claims": _CLAIMS}
@@ -36,6 +40,16 @@ _TABLE |= {"protocol": {}, "reading": {}, "set": {}, "stages": {}, "options": {E
 _TABLE |= {"axes": {EACH: {EACH: {}}}, "of": [{"table": str, "row": str, "axes": [str], "columns": [str]}]}
 PAPER = {"every_table": _TABLE, "quantities": {EACH: _ENTRY}, "parts": {EACH: _TABLE}, "tables": {EACH: _TABLE}}
 _CALLED = {dict: "a mapping", list: "a list", str: "a text"}
+_MADE = {"study", "datasets", "stand_ins"}  # of a table's dataset and axes
+# What can be written for each record (`Readings`: for a study): its fields, without those that are made; and more.
+_KEYS = {
+    Paper: _fields(Paper) - {"name"} | {"every_table", "quantities", "parts"},
+    Table: _fields(Table) - _MADE | {"takes", "every_row", "every_column", "protocol", "reading"},
+    Readings: _fields(Readings) | _fields(Table) - _MADE - {"rows", "columns", "reported", "claims"} | {"takes"},
+    Row: _fields(Row) - {"point", "written", "failed", "reading", "of"} | {"grid"},
+    Column: _fields(Column) - {"point", "written"} | {"grid"},
+    Claim: _fields(Claim) - {"id", "column", "holds"} | {"grid", "pairs", "remark", *RELATIONS},
+}
 
 
 def of_shape(where: str, value: Any, shape: Any, *, needed: bool = False) -> Iterator[str]:
@@ -59,6 +73,12 @@ def of_shape(where: str, value: Any, shape: Any, *, needed: bool = False) -> Ite
         yield from filter(None, [mistake(where, value, shape)])
     else:
         yield f"{where}={shown(repr(value))}: expected {' or '.join(_CALLED[kind] for kind in kinds)}"
+
+
+def of_keys(where: str, record: type, written: Iterable[Any]) -> Iterator[str]:
+    """One line for each name in what is written for a record that means nothing there."""
+    valid = _KEYS[record]
+    yield from (f"{where}: {unknown('key', str(key), valid)}" for key in written if key not in valid)
 
 
 def of_field(record: type, name: str, value: Any) -> Iterator[str]:

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
 
+from vaebench.config.choices import choices
 from vaebench.config.signatures import Count, NonNegative, OneOf, Positive
 from vaebench.papers.changes import Change, at_scale, merged, scales, words
+from vaebench.papers.verdicts import RELATIONS
 
 Scale = Annotated[str, OneOf(scales)]
+Set = Annotated[str, OneOf(partial(choices, "dataset"))]
+Suite = Annotated[str, OneOf(partial(choices, "suite"))]
 Digits = Annotated[int, Interval(ge=0, le=15)]
 
 
@@ -66,7 +71,7 @@ class Column:
     """
 
     label: str
-    suite: str
+    suite: Suite
     measurement: str
     better: Literal["lower", "higher", "none"]
     digits: Digits
@@ -100,7 +105,7 @@ class Claim:
     text: str
     row: str
     column: str
-    holds: Literal["lower", "higher", "within"]
+    holds: Annotated[str, OneOf(tuple(RELATIONS))]
     than: str = ""
     than_column: str = ""
     value: float | None = None
@@ -142,7 +147,7 @@ class Table:
     """
 
     caption: str
-    dataset: str
+    dataset: Set
     rows: Mapping[str, Row]
     columns: Mapping[str, Column]
     reported: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -153,10 +158,10 @@ class Table:
     options: Mapping[str, Change] = field(default_factory=dict)
     features: Mapping[Scale, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    datasets: Mapping[Scale, tuple[str, ...]] = field(default_factory=dict)
-    stand_ins: Mapping[Scale, tuple[str, ...]] = field(default_factory=dict)
+    datasets: Mapping[Scale, tuple[Set, ...]] = field(default_factory=dict)
+    stand_ins: Mapping[Scale, tuple[Set, ...]] = field(default_factory=dict)
     stand_in: str = "digits"
-    train_on: Mapping[str, str] = field(default_factory=dict)
+    train_on: Mapping[Set, Set] = field(default_factory=dict)
     study: Readings | None = None
 
     @property

@@ -18,7 +18,17 @@ from vaebench.errors import UserError, unknown
 from vaebench.papers import grid, printed
 from vaebench.papers.changes import merged
 from vaebench.papers.claims import Claims, short
-from vaebench.papers.mistakes import PAPER, in_changes, in_names, in_study, in_table, of_change, of_field, of_shape
+from vaebench.papers.mistakes import (
+    PAPER,
+    in_changes,
+    in_names,
+    in_study,
+    in_table,
+    of_change,
+    of_field,
+    of_keys,
+    of_shape,
+)
 from vaebench.papers.records import Claim, Column, Paper, Readings, Row, Table
 
 __all__ = ["Claim", "Column", "Paper", "Readings", "Row", "Table", "load", "names", "parse", "study_row"]
@@ -43,7 +53,8 @@ def parse(name: str, data: Any) -> Paper:
     mistakes = list(of_shape(where, data or {}, PAPER))
     if mistakes:
         raise UserError(*mistakes)
-    own = {key: value for key, value in (data or {}).items() if value is not None}
+    own = _given(data or {})
+    mistakes += of_keys(where, Paper, own)
     shared = {key: own.pop(key, {}) for key in ("every_table", "quantities", "parts")}
     tables: dict[str, Table] = {}
     for key, value in own.get("tables", {}).items():
@@ -53,6 +64,7 @@ def parse(name: str, data: Any) -> Paper:
         mistakes += [f"{table_name}: {unknown('part', n, shared['parts'])}" for n in taken if n not in shared["parts"]]
         whole = merged(shared["every_table"], *(shared["parts"].get(part) or {} for part in taken), found)
         whole = _given(whole)
+        mistakes += of_keys(table_name, Readings if "axes" in whole else Table, whole)
         if "axes" in whole:
             tables[key] = _study(table_name, whole, tables, mistakes)
         else:
@@ -83,6 +95,7 @@ def _table(where: str, data: dict[str, Any], quantities: Mapping[str, Any], mist
         for key, value in named.items()
     }
     lines: list[str] = []
+    lines += (line for key, value in whole.items() for line in of_keys(f"column {key}", Column, value))
     columns = {
         key: _record(Column, {"measurement": key, **_given(value)}, f"{where}, column {key}", mistakes)
         for key, value in grid.spread("column", whole, lines).items()
@@ -90,6 +103,7 @@ def _table(where: str, data: dict[str, Any], quantities: Mapping[str, Any], mist
     reported, failed, odd = printed.read(data.pop("reported", ""), columns, quantities)
     lines += odd
     whole = {key: _filled(key, merged(own["every_row"], _labelled(value))) for key, value in own["rows"].items()}
+    lines += (line for key, value in whole.items() for line in of_keys(f"row {key}", Row, value))
     rows = {}
     for key, value in grid.spread("row", whole, lines).items():
         found = {"short": short(str(value.get("label", ""))), **_given(value), "failed": failed.pop(key, ())}
@@ -162,6 +176,9 @@ def _study(where: str, data: dict[str, Any], earlier: Mapping[str, Table], mista
                 of=(entry["table"], entry["row"]),
             )
             reported[key] = {name: there.reported[entry["row"]][name] for name in entry["columns"]}
+    stated = {name for column in columns.values() for name in column.protocol}
+    odd = [name for name in readings.must_match if name not in stated] if len(mistakes) == before else []
+    mistakes += (f"{where}, must_match: {unknown('field', name, stated)}" for name in odd)
     parts = {"rows": rows, "columns": columns, "reported": reported, "study": readings}
     table = _record(Table, {**data, **_sets(data.get("dataset")), **parts}, where, mistakes)
     mistakes += in_changes(where, table)
@@ -174,9 +191,8 @@ def study_row(table: str, row: str, reading: Mapping[str, str]) -> str:
 
 
 def _record(kind: type[Record], data: Mapping[str, Any], where: str, mistakes: list[str]) -> Record:
-    """A record from a mapping; lists become tuples. What is unknown, missing or ill-typed is noted in ``mistakes``."""
+    """A record from its fields in a mapping; lists become tuples. What is missing or ill-typed is in ``mistakes``."""
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    mistakes += [f"{where}: {unknown('key', str(key), known)}" for key in data if key not in known]
     values = {}
     for name, value in ((name, value) for name, value in data.items() if name in known):
         lines = list(of_field(kind, name, value))

@@ -7,17 +7,19 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from vaebench.chains.chain import classifier, on, training
+from vaebench.chains.chain import classifier, needed, on, training
+from vaebench.chains.check import inside
 from vaebench.chains.evaluation import design, evaluation
 from vaebench.compat import missing
 from vaebench.config.choices import kind_of, leaf
 from vaebench.config.compose import compose, dataset
 from vaebench.config.request import Request
+from vaebench.config.signatures import require
 from vaebench.config.spine import TrainConfig
 from vaebench.contracts import Suite
 from vaebench.data.contents import dataset_leaf
-from vaebench.errors import UserError
 from vaebench.papers.cells import POOLED
+from vaebench.papers.changes import at_scale
 from vaebench.papers.tables import Column, Row, Table
 from vaebench.runs import build
 from vaebench.runs.kinds.eval import of_run
@@ -66,20 +68,22 @@ class RowHere:
 
         Raises `UserError` with the row in front of each line: what its YAML sets may be no option.
         """
-        try:
+        with inside(self._where):
             if of_design(self.table):
                 return self._on_design()
             return self._on_texts(left_out) if kind_of(self.setting.dataset) == "text" else self._by_seed(left_out)
-        except UserError as error:
-            where = f"paper {self.paper}, {self.key}, row {self.name}"
-            raise UserError(*(f"{where}: {line}" for line in error.lines)) from error
 
     def trainings(self) -> list[Request]:
         """All trainings with seed 0 and what they build on; the data need not be here."""
-        cfg, stages = self._configurations()
-        for one in (cfg, *stages.values()):
-            one.dataset.pop("splits", None)  # of folders, which would be looked into
-        return [request for chain in _chains(cfg, stages, 0).values() for request in chain]
+        with inside(self._where):
+            cfg, stages = self._configurations()
+            for one in (cfg, *stages.values()):
+                one.dataset.pop("splits", None)  # of folders, which would be looked into
+            return [request for chain in _chains(cfg, stages, 0).values() for request in chain]
+
+    @property
+    def _where(self) -> str:
+        return f"paper {self.paper}, {self.key}, row {self.name}"
 
     @property
     def row(self) -> Row:
@@ -108,7 +112,12 @@ class RowHere:
         here = [*self._here(), *self.table.stage(self.setting.scale)]
         named = dict.fromkeys(column.stage for column in self.columns.values() if column.stage)
         stages = {name: compose("train", [f"experiment={name}", *here]) for name in named}
-        return compose("train", self.overrides()), stages
+        cfg = compose("train", self.overrides())
+        own = at_scale(self.row.set, self.setting.scale).get("links")
+        idle = sorted(own.keys() - needed(cfg)) if own else []
+        advice = "leave it out, or set it for the whole table"
+        require(*(f"links.{name}: is not needed for {self.row.experiment}; {advice}" for name in idle))
+        return cfg, stages
 
     def _item(self, seed: int, train: Request | None, evaluations: dict[str, Request], **names: str) -> Item:
         return Item(self.paper, self.key, self.name, self.setting, seed, train, evaluations, names)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from vaebench.config.choices import LOADER
 from vaebench.config.request import KEY_LENGTH
 from vaebench.contracts import infinite
 from vaebench.disk import called, content, json_object, mistake, refuse, sha256_of, text_of
@@ -28,7 +29,6 @@ KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_VALUES, _DEEPEST = 100_000, 50  # of a request, aliases counted as often as they are used
 _summed: dict[tuple[str, int, int, int], str] = {}  # sha256 of what this process has read once
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same values, several times faster
 
 _NUMBER = (int, float)
 _STATUS = {
@@ -64,7 +64,7 @@ def request(path: Path, form_of: Callable[[str], Mapping[str, Any]]) -> dict[str
     ``form_of``: what these are; raises `UserError` for a verb that there is none of.
     """
     try:
-        found = _LOADER(content(path).decode()).get_single_data()
+        found = LOADER(content(path).decode()).get_single_data()
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         refuse(path, f"cannot be read ({type(error).__name__})")
     wrong = _not_plain(found) or mistake(found, {"verb": str})
