@@ -144,7 +144,7 @@ def test_texts_of_the_paper_cannot_become_markup(measure, results):
     table = {
         "caption": "<script>alert(1)</script>",
         "dataset": "mnist",
-        "columns": {"c": {"label": "x|<i>y", "suite": "s", "measurement": "m", "better": "none", "digits": 1}},
+        "columns": {"c": {"label": "x|<i>y", "suite": "noise", "measurement": "m", "better": "none", "digits": 1}},
         "rows": {"r": {"label": '"r" & <r>', "experiment": "e"}},
     }
     paper = parse("evil", {**data, "tables": {"t": table}})
