@@ -106,3 +106,8 @@ def test_the_examples_pass_the_tests_of_their_kind(written):
     done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *words, path=folder, cwd=folder, timeout=LONG)
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) > len(files)
+
+
+def test_the_readme_has_the_scoreboard_of_the_results():
+    lines = (ROOT / "results" / "scoreboard.md").read_text(encoding="utf-8").strip()
+    assert lines in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import pytest
 from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load
 from vaebench.report import words
-from vaebench.report.summary import counts, protocol_lines, sections
+from vaebench.report.summary import Score, counts, protocol_lines, score, sections
 
 
 @pytest.fixture
@@ -131,3 +131,54 @@ def test_a_study_is_ranked(summarised, measure):
     assert set(section.ranking.frame["cells"]) == {10}
     assert section.ranking.left_out == ("FID (features classifier != inception)",)
     assert section.cells == {}
+
+
+def test_a_number_measured_under_another_reading_is_judged_and_says_which(summarised, measure):
+    section = summarised(measure("table1", scale="small", epochs=15.0, jitter=1e-6))["table1-small-mnist"]
+    cell = section.cells["beta_vae", "psnr"]
+    assert cell.verdict.kind == "reproduced"
+    assert cell.readings == ("epochs 15 != 50",)
+    assert words.readings(section) == ["epochs 15 != 50"]
+    assert words.reasons(section) == []
+
+
+def test_seeds_that_collapse_stand_in_place_of_a_mean(summarised, measure):
+    lines = measure("table1", seeds=8, jitter=1e-3)
+    for line in lines:
+        if (line["row"], line["column"], line["seed"]) == ("beta_vae", "psnr", 3):
+            line["value"] = 9.5
+    section = summarised(lines)["table1-paper-mnist"]
+    psnr = list(section.table.columns).index("psnr")
+    assert words.ours(section, "beta_vae")[psnr] == "1 of 8 seeds collapses (9.5; the others 21.54 to 21.55)"
+    assert section.cells["beta_vae", "psnr"].verdict.kind == "seeds collapse"
+
+
+def test_claims_are_corrected_for_all_of_the_table(summarised, measure):
+    section = summarised(measure("table1", jitter=1e-6))["table1-paper-mnist"]
+    asserted = [judged for judged in section.claims if judged.claim.asserted]
+    assert all(words.judgement(judged) == "holds; also after correction" for judged in asserted)
+    assert words.false_calls(section).startswith(
+        "3 of 3 decided, each with at most 5 % for a false call: at most 0.2 false ones to be expected; 3 stand"
+    )
+    assert all(judged.corrected is None for judged in section.claims if not judged.claim.asserted)
+
+
+def test_a_study_says_how_far_readings_move_a_number(summarised, measure):
+    lines = measure("table1", jitter=1e-6) + measure("readings", value=15.0)
+    for line in lines:
+        if line["row"] == "table1.beta_vae.bce_sum.conv" and line["column"] == "psnr":
+            line["value"] = 18.25
+    section = summarised(lines)["table1-paper-mnist"]
+    assert words.moved(section, section.cells["beta_vae", "psnr"]) == "15.00 to 18.25 (2 readings)"
+    assert words.moved(section, section.cells["vae_8", "psnr"]) == ""
+
+
+def test_the_score_counts_each_number_once(summarised, measure):
+    found = summarised(
+        measure("table1", jitter=1e-6) + measure("table1", scale="smoke", dataset="digits", features="classifier")
+    )
+    paper = load("batchtopk")
+    one = score(paper, found.values())
+    assert (one.printed, one.comparable, one.decided) == (16, 10, 10)
+    assert (one.claims, one.claims_decided) == (13, 6)
+    assert score(paper, []) == Score(16, 0, 0, 0, 0)

@@ -18,6 +18,8 @@ from vaebench.papers.evidence import LEVEL, LOOKS, Evidence, apart, evidence, ne
 
 # One run in ten that collapses would look better or worse than ours in more than 5 % of tables with fewer seeds.
 DIRECTED = 8
+# Kinds of verdicts that say something of a number.
+DECIDED = {"reproduced", "better", "worse", "different", "outside our spread", "within our spread"}
 WITHIN = "within"  # of a claim: the two sides differ by its margin at most
 RELATIONS = {"lower": "below", "higher": "above", WITHIN: WITHIN}  # what may hold, and what a sentence calls it
 

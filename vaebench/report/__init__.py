@@ -41,17 +41,19 @@ def write(paper_name: str, results_dir: Path, store: Path) -> list[Path]:
 
 
 def write_index(results_dir: Path) -> Path:
-    """Write ``index.html``: every paper's tables and pictures in one page; pictures and sounds are files beside it."""
-    from vaebench.report.summary import sections
-    from vaebench.report.tables import html
+    """Write ``index.html``, every paper's tables and pictures, and ``scoreboard.md``, how much of them is decided."""
+    from vaebench.report.summary import score, sections
+    from vaebench.report.tables import html, markdown
 
-    pages = []
+    pages, scores = [], {}
     for name in names():
         path = cells_path(results_dir, name)
         if path.exists():
             found = sections(load(name), Cells.read(path))
+            scores[name] = score(load(name), found)
             pages.append((load(name), found, *_beside(found, path.parent, f"{name}/")))
-    write_text(results_dir / "index.html", html.render(pages))
+    write_text(results_dir / "scoreboard.md", markdown.scoreboard(scores))
+    write_text(results_dir / "index.html", html.render(pages, scores))
     return results_dir / "index.html"
 
 

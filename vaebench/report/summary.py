@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from vaebench.config.choices import about
 from vaebench.papers.cells import Cells
 from vaebench.papers.readings import Ranking, rank
 from vaebench.papers.tables import Paper, Table
-from vaebench.papers.verdicts import plain
+from vaebench.papers.verdicts import DECIDED, plain
 from vaebench.report.judged import Cell, JudgedClaim, cells_of, claims_of, dataset_name
 
 if TYPE_CHECKING:
@@ -181,3 +181,38 @@ def counts(section: Section) -> dict[str, dict[str, int]]:
     cells = Counter(cell.verdict.kind for cell in section.cells.values() if cell.verdict)
     claims = Counter(judged.verdict.kind for judged in section.claims if judged.claim.asserted)
     return {"cells": dict(cells), "claims": dict(claims)}
+
+
+@dataclass(frozen=True)
+class Score:
+    """How much of a paper is decided: of its ``printed`` numbers, comparable with ours or not, and of its claims.
+
+    A number counts once, however many scales and sets it is measured on; a claim counts in each.
+    """
+
+    printed: int
+    comparable: int
+    decided: int
+    claims: int
+    claims_decided: int
+
+
+def score(paper: Paper, found: Iterable[Section]) -> Score:
+    """The score of a paper with these sections."""
+    sections_of = [section for section in found if not section.table.study]
+    verdicts: dict[tuple[str, str, str], set[str]] = {}
+    for section in sections_of:
+        for (row, column), cell in section.cells.items():
+            if cell.reported is not None and cell.verdict:
+                verdicts.setdefault((section.key, row, column), set()).add(cell.verdict.kind)
+    claims = [judged for section in sections_of for judged in section.claims if judged.claim.asserted]
+    own = [table for table in paper.tables.values() if not table.study]
+    return Score(
+        printed=sum(
+            len(numbers) for table in own for row, numbers in table.reported.items() if row not in table.quoted
+        ),
+        comparable=sum(bool(kinds - {"not run", "not comparable"}) for kinds in verdicts.values()),
+        decided=sum(bool(kinds & DECIDED) for kinds in verdicts.values()),
+        claims=len(claims),
+        claims_decided=sum(judged.verdict.kind in ("holds", "reversed") for judged in claims),
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
 
 from vaebench.config.choices import leaf
 from vaebench.papers.evidence import LEVEL
@@ -11,7 +12,7 @@ from vaebench.papers.readings import Ranking
 from vaebench.papers.tables import Column
 from vaebench.papers.verdicts import DIRECTED, Interval
 from vaebench.report.judged import Cell, JudgedClaim
-from vaebench.report.summary import NOT_RUN, SCALES, Section, counts
+from vaebench.report.summary import NOT_RUN, SCALES, Score, Section, counts
 
 ARROWS = {"lower": "↓", "higher": "↑", "none": ""}
 
@@ -226,6 +227,13 @@ def overview(section: Section) -> str:
     found = counts(section)
     parts = {"numbers": found["cells"], "claims": found["claims"]}
     return "; ".join(f"{what}: {summary(kinds)}" for what, kinds in parts.items() if kinds)
+
+
+def scoreboard(scores: Mapping[str, Score]) -> tuple[list[str], list[list[str]]]:
+    """A heading and a line per paper, by its name, then all of them."""
+    lines = [[name, *(str(number) for number in astuple(one))] for name, one in scores.items()]
+    total = [str(sum(numbers)) for numbers in zip(*map(astuple, scores.values()), strict=True)]
+    return ["paper", "numbers printed", "comparable", "decided", "claims", "decided"], [*lines, ["all", *total]]
 
 
 def made(section: Section) -> str:

@@ -10,7 +10,7 @@ from vaebench.papers.readings import main_effects
 from vaebench.papers.tables import Paper
 from vaebench.report import words
 from vaebench.report.judged import dataset_name
-from vaebench.report.summary import NOT_RUN, Section, counts, protocol_lines
+from vaebench.report.summary import NOT_RUN, Score, Section, counts, protocol_lines
 
 _SHOWN_READINGS = 10
 
@@ -45,6 +45,11 @@ def render(
     lines += _grid(["verdict on a number", "when"], words.VERDICTS.items())
     lines += _grid(["verdict on a claim", "when"], words.CLAIM_VERDICTS.items())
     return "\n".join(lines).rstrip() + "\n"
+
+
+def scoreboard(scores: Mapping[str, Score]) -> str:
+    """How much of each paper is decided."""
+    return "\n".join(_grid(*words.scoreboard(scores)))
 
 
 def _section(paper: Paper, section: Section, figures: Files, pages: Files) -> list[str]:
