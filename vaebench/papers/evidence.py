@@ -22,7 +22,7 @@ LOOKS = (3, 5, 8, 12, 20)  # seeds
 LEVEL = 0.05
 STRICT = 10.0
 _SHARES = (0.6, 0.1, 0.1, 0.1, 0.1)  # of LEVEL, by look
-_NEW_RUN = 0.005  # how often one more run may lie outside the range it is said to fall in
+_NEW_RUN = 0.003  # how often one more run may lie outside the range it is said to fall in
 _POWER = 0.8  # with which the seeds that are still needed would decide
 _MOST = 1000  # seeds; whoever needs more has seen no difference
 
@@ -83,7 +83,7 @@ def looks(count: int) -> list[int]:
 
 
 def one_of_ours(values: Sequence[float], number: float) -> bool:
-    """Whether ``number`` could be one more run: it lies in the 99.5 % prediction interval for a single new one."""
+    """Whether ``number`` could be one more run: it lies in the 99.7 % prediction interval for a single new one."""
     from scipy.special import stdtrit
 
     mean, error = _moments(values)
