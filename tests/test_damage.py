@@ -26,8 +26,6 @@ import torch
 from safetensors.torch import load, save
 
 from chains import VIT, listed, recorded, written
-from vaebench.chains import chain
-from vaebench.chains import evaluation as evaluations
 from vaebench.cli import main as cli
 from vaebench.config import compose
 from vaebench.config.request import Request
@@ -65,18 +63,16 @@ class Made:
 @pytest.fixture(scope="module")
 def quick() -> Iterator[None]:
     """Composing a configuration costs more than all else here, and the words are few."""
+    plain = compose.configurations
+    once = cache(lambda name, words, sweep: plain(name, list(words), sweep=sweep))
     with pytest.MonkeyPatch.context() as patch:
-        plain, several = compose.compose, compose.configurations
-        one = cache(lambda name, words: plain(name, list(words)))
-        many = cache(lambda name, words, sweep: several(name, list(words), sweep=sweep))
-        for module in (compose, chain, evaluations):
-            if getattr(module, "compose", None) is plain:
-                patch.setattr(module, "compose", lambda name, words: copy.deepcopy(one(name, tuple(words))))
         patch.setattr(
             compose,
             "configurations",
-            lambda name, words, *, sweep, images: copy.deepcopy(many(name, tuple(words), sweep)),
+            lambda name, words, *, sweep, images: copy.deepcopy(once(name, tuple(words), sweep)),
         )
+        for function in (compose._composed, compose._resolved, compose._behind):
+            patch.setattr(function, "cache_clear", lambda: None)  # which every command does, being a session of its own
         yield
 
 

@@ -383,7 +383,7 @@ def test_idx_agrees_with_torchvision(tmp_path):
 @pytest.mark.slow
 def test_the_part_of_cifar10(monkeypatch):
     monkeypatch.setenv("VAEBENCH_DATA", str(REAL))
-    data = cifar10(**{key: value for key, value in leaf("cifar10").items() if key not in ("_target_", "version")})
+    data = build("cifar10")
     assert data.train_x.shape == (20000, 3, 32, 32)
     assert data.test_x.shape == (1000, 3, 32, 32)
     assert data.note == "CIFAR-10, batches 1 and 5, first 1,000 test images"
