@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from vaebench.contracts.pictures import Picture
 
 LATENTS = "latents"  # the ``data`` of a model that is trained on what an autoencoder makes of images
+# What a leaf's YAML says of the code behind it: no argument, and not up to a command.
+DESCRIPTION = frozenset({"version", "data", "needs", "extra", "builds_on", "about"})
 # The group of a leaf whose place has another name.
 _GROUPS = {"dataset.problems": "problems", "dataset.answers": "answers", "test_on": "dataset"}
 
