@@ -142,7 +142,7 @@ def test_more_may_be_left_out_if_told_so(lines, tmp_path, run):
 
 BAD = [
     ("answers dataset=mnist", "dataset=mnist holds no questions; try dataset=tiny or dataset=gsm8k"),
-    ("prompt dataset=mnist", "dataset=mnist asks no language model; try dataset=gsm8k"),
+    ("prompt dataset=mnist", "dataset=mnist holds no questions; try dataset=tiny or dataset=gsm8k"),
     ("answers dataset=tny", "unknown dataset 'tny'; did you mean 'tiny'?"),
     (
         "answers dataset=tiny answers@dataset.answers=lama",
@@ -204,7 +204,8 @@ def test_a_wrong_value_of_an_evaluation_is_one_line_and_loses_nothing(lines, tmp
     before = stamps(home, "*.parquet")
     assert before
     for change, message in LATE:
-        error = run.refused(*EVALUATE, option, change)
+        words = [word for word in EVALUATE if word.partition("=")[0] != change.partition("=")[0]]
+        error = run.refused(*words, option, change)
         assert error.startswith(f"error: {message}")
         assert stamps(home, "*.parquet").items() >= before.items()
     (graded,) = [Run(path.parent).result() for path in home.glob("*/grades.parquet")]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from vaebench.chains import chain
+from vaebench.chains import chain, check
 from vaebench.config.compose import compose
 from vaebench.config.request import Request
 from vaebench.config.spine import TrainConfig
@@ -62,6 +62,9 @@ def _check_snapshot(cfg: TrainConfig) -> None:
 
 def answers(cfg: TrainConfig) -> list[Request]:
     """The answers of a text dataset, after the language model that gives them if it is trained here."""
+    if not cfg.on_texts:
+        raise UserError(f"dataset={cfg.dataset['name']} holds no questions; try dataset=tiny or dataset=gsm8k")
+    check.by_itself(cfg)
     name = cfg.dataset["answers"].get("language_model")
     model = {"language_model": train.request(compose("train", [f"experiment={name}"]), {})} if name else {}
     return [*model.values(), asked.request(cfg, model)]
@@ -69,6 +72,9 @@ def answers(cfg: TrainConfig) -> list[Request]:
 
 def _of_texts(cfg: TrainConfig, suite: Suite, seeds: list[int]) -> list[Request]:
     """The evaluation of the trainings of all seeds together, after all it needs."""
+    offered, asked_for = cfg.suite.get("k"), cfg.dataset["answers"].get("k")
+    if offered and asked_for and offered > asked_for:
+        raise UserError(f"suite.k={offered}: dataset.answers.k={asked_for} are there to each problem; choose no more")
     *before, given = answers(cfg)
     graded = grade.request(cfg, {"answers": given})
     found, parents = [*before, given, graded], {"answers": given, "grades": graded}

@@ -64,6 +64,13 @@ def evaluate(cfg: TrainConfig) -> int:
     return 0
 
 
+def asked_for(verb: str, cfg: TrainConfig) -> list[Request]:
+    """What a command makes, parents before children."""
+    if verb == "train":
+        return chain.training(cfg)
+    return evaluation.evaluation(cfg)[0] if verb == "eval" else evaluation.answers(cfg)
+
+
 def check_all(configurations: list[TrainConfig]) -> None:
     """Every point of a sweep, before the first one is run. Raises `UserError` with all that is wrong."""
     lines: list[str] = []
@@ -89,8 +96,6 @@ def check_links(words: list[str], configurations: list[TrainConfig]) -> None:
 
 def answers(cfg: TrainConfig) -> int:
     """``vaebench answers``: collect or generate a text dataset's answers, or show what is there."""
-    if not cfg.on_texts:
-        raise UserError(f"dataset={cfg.dataset['name']} holds no questions; try dataset=tiny or dataset=gsm8k")
     requests = evaluation.answers(cfg)
     _try_out(cfg, requests)
     store = Store(store_root(cfg.store))
@@ -101,8 +106,6 @@ def answers(cfg: TrainConfig) -> int:
 
 def prompt(cfg: TrainConfig) -> int:
     """``vaebench prompt``: the exact prompt of the first problem and the sampling parameters; nothing is generated."""
-    if not cfg.on_texts:
-        raise UserError(f"dataset={cfg.dataset['name']} asks no language model; try dataset=gsm8k")
     request = evaluation.answers(cfg)[-1]
     console.print(build.prompt(request, remote_code=cfg.runtime.trust_remote_code))
     return 0

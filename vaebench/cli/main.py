@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from io import TextIOWrapper
 from typing import Any
 
@@ -113,24 +114,32 @@ def _dispatch(arguments: list[str]) -> int:
 def _configured(verb: str, rest: list[str]) -> int:
     """Compose the configuration (several of them for a sweep), then print it or call the verb's function on it."""
     from vaebench.config import compose
+    from vaebench.config.overrides import points
+    from vaebench.config.spine import TrainConfig
     from vaebench.data.fetch import usual_images
 
     overrides, sweep, show = _options(rest)
     name = {"train": "train", "eval": "eval", "answers": "train", "prompt": "train"}.get(verb, "reproduce")
+    composed = partial(compose.configurations, name, sweep=sweep)
     with compose.session():
-        configurations = compose.configurations(name, overrides, sweep=sweep, images=usual_images)
+        configurations = composed(overrides, images=usual_images)
         if show:
             sys.stdout.write("\n---\n".join(map(compose.as_yaml, configurations)))
             return 0
-        from vaebench.cli import commands
+        from vaebench.cli import commands, idle
 
+        if name == "reproduce":
+            idle.of_tables(overrides, configurations[0], verb)
+        else:
+            again = partial(composed, images=partial(usual_images, quiet=True))
+            idle.of_runs(overrides, again, partial(commands.asked_for, verb), verb)
         function: Callable[[Any], int] = getattr(commands, {"eval": "evaluate"}.get(verb, verb))
         if len(configurations) > 1:
             commands.check_all(configurations)
         commands.check_links(overrides, configurations)
         if len(configurations) == 1:
             return function(configurations[0])
-        return _each(function, dict(zip(compose.points(overrides), configurations, strict=True)))
+        return _each(function, dict(zip(points(overrides, TrainConfig), configurations, strict=True)))
 
 
 def _each(function: Callable[[Any], int], points: Mapping[str, Any]) -> int:

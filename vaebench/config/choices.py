@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same values, the C one several times faster
 LATENTS = "latents"  # the ``data`` of a model that is trained on what an autoencoder makes of images
+# What a leaf's YAML says of the code behind it: no argument, and not up to a command.
+DESCRIPTION = frozenset({"version", "data", "needs", "extra", "builds_on", "about"})
 # The group of a leaf whose place has another name.
 _GROUPS = {"dataset.problems": "problems", "dataset.answers": "answers", "test_on": "dataset"}
 

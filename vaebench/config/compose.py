@@ -24,12 +24,23 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vaebench.config import spine
-from vaebench.config.choices import called, choices, conf_dir, experiment_choices, kind_of, kinds, read, usual
-from vaebench.config.overrides import MOST_POINTS, parse, spelled, whole
+from vaebench.config.choices import (
+    DESCRIPTION,
+    called,
+    choices,
+    conf_dir,
+    experiment_choices,
+    kind_of,
+    kinds,
+    read,
+    usual,
+)
+from vaebench.config.overrides import MOST_POINTS, axes_of, parse, whole
 from vaebench.config.spine import ReproduceConfig, ScaleSpec, TrainConfig, first_line
 from vaebench.errors import UserError, shown, unknown
 
 _IMAGES = "mnist"
+_OF_EVALUATIONS = ("suite", "snapshot", "test_on")
 # Groups whose choices go inside another group's choice.
 _INSIDE = {"answers": "dataset", "problems": "dataset"}
 _INSIDE |= dict.fromkeys(("autoencoder", "network", "encoder", "decoder"), "model")
@@ -107,7 +118,7 @@ def configurations(
     """
     images = cache(images)  # one answer for all choices of a sweep
     mistakes: list[str] = []
-    axes = list(_axes(words, ReproduceConfig if name == "reproduce" else TrainConfig, mistakes, sweep=sweep))
+    axes = list(axes_of(words, ReproduceConfig if name == "reproduce" else TrainConfig, mistakes, sweep=sweep))
     if name == "reproduce":
         mistakes += ["-m: sweeps are for train, eval, answers and prompt"] if sweep else []
         return [_of_reproduce([option for axis in axes for option in axis], mistakes)]
@@ -132,21 +143,6 @@ def configurations(
     return [_plain(_of_one_kind(cfg)) for cfg in _within_bounds(found, TrainConfig)]
 
 
-def _axes(words: Iterable[str], spec: type, mistakes: list[str], *, sweep: bool) -> Iterator[list[str]]:
-    """Of each word the overrides it stands for; one that cannot be read is noted in ``mistakes``."""
-    for word in words:
-        try:
-            yield spelled(word, spec, sweep=sweep)
-        except UserError as error:
-            mistakes += error.lines
-
-
-def points(words: Iterable[str]) -> list[str]:
-    """What to call the points of a sweep, in the order of their `configurations`: the values that differ."""
-    axes = [spelled(word, TrainConfig, sweep=True) for word in words]
-    return [" ".join(point) for point in itertools.product(*(axis for axis in axes if len(axis) > 1))]
-
-
 def behind(
     experiment: str, words: Sequence[str], where: str, scale: ScaleSpec, dataset: Mapping[str, Any] | None
 ) -> TrainConfig:
@@ -165,7 +161,7 @@ def _behind(experiment: str, words: tuple[str, ...], where: str, other: str) -> 
     scale, dataset = json.loads(other)
     try:
         mistakes: list[str] = []
-        options = [option for axis in _axes(words, TrainConfig, mistakes, sweep=False) for option in axis]
+        options = [option for axis in axes_of(words, TrainConfig, mistakes, sweep=False) for option in axis]
         _refuse([*mistakes, *_looked_up("train", [f"experiment={experiment}"], options)[1]])
         composed = _composed("train", (f"experiment={experiment}", *options))
         cfg = copy.deepcopy(_within_bounds([composed], TrainConfig)[0])
@@ -269,10 +265,11 @@ def _looked_up(name: str, defaults: list[str], words: Sequence[str]) -> tuple[Di
         key, _, value = text.partition("=")
         group = key.lstrip("+").partition("@")[0]
         part = key.rpartition(".")[2]
-        if key == "test_on":
+        of = key.lstrip("+~").rpartition("@")[2].partition(".")[0]
+        if name != "eval" and of in _OF_EVALUATIONS and value != "null":
+            mistakes.append(f"{shown(text)}: is for `vaebench eval`; leave it out")
+        elif key == "test_on":
             mistakes.append(f"{shown(text)}: another set to test on is chosen as dataset@test_on=NAME")
-        elif key == "suite" and name != "eval":
-            mistakes.append(f"{shown(text)}: a suite is chosen for `vaebench eval`")
         elif _is_inside(key, value):
             mistakes.append(f"{shown(text)}: is chosen as {part}@{_INSIDE[part]}.{part}=NAME")
         elif not _is_choice(text):
@@ -330,6 +327,8 @@ def _misnamed(base: DictConfig, text: str) -> list[str]:
         walked = ".".join(names[:number])
         if not isinstance(node, DictConfig):
             return [f"{shown(text)}: {walked} holds no options but one value; write {walked}=VALUE (a list: [1,2])"]
+        if part in DESCRIPTION and "_target_" in node:
+            return [f"{shown(text)}: {part} is what the code says of itself, no option; leave it out"]
         if sign and number == len(names) - 1 and _is_open(node, number):
             return []
         if part not in node:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable, Iterator
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,6 +23,25 @@ _CALL = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag)\(.*\)", re.DO
 _QUOTED = re.compile(r"""'(\\.|[^'\\])*'|"(\\.|[^"\\])*\"""", re.DOTALL)
 # 1e3 and 8.0 are whole numbers; in a list too, if no text is in it.
 _WHOLE_FLOAT = re.compile(r"(?<![^\[,=:\s])[+-]?(\d+\.\d*|\d+(\.\d*)?[eE]\+?\d{1,2})(?![^\],\s])")
+
+
+def axes_of(words: Iterable[str], spec: type, mistakes: list[str], *, sweep: bool) -> Iterator[list[str]]:
+    """Of each word the overrides it stands for; one that cannot be read, or says anew, is noted in ``mistakes``."""
+    given: dict[str, str] = {}
+    for word in words:
+        key = word.partition("=")[0].lstrip("+")
+        if given.setdefault(key, word) != word:
+            mistakes.append(f"{shown(given[key])}, {shown(word)}: {shown(key)} is given twice; leave one of them out")
+        try:
+            yield spelled(word, spec, sweep=sweep)
+        except UserError as error:
+            mistakes += error.lines
+
+
+def points(words: Iterable[str], spec: type) -> list[str]:
+    """What to call the points of a sweep, in the order of their configurations: the values that differ."""
+    axes = [spelled(word, spec, sweep=True) for word in words]
+    return [" ".join(point) for point in itertools.product(*(axis for axis in axes if len(axis) > 1))]
 
 
 def spelled(word: str, spec: type, *, sweep: bool) -> list[str]:

@@ -76,13 +76,14 @@ def at_hand(name: str) -> bool:
     return origin != "unavailable"
 
 
-def usual_images() -> str:
-    """MNIST if it is at hand or can be downloaded, else the embedded digits, which is said."""
+def usual_images(*, quiet: bool = False) -> str:
+    """MNIST if it is at hand or can be downloaded, else the embedded digits, which is said if not ``quiet``."""
     if at_hand("mnist"):
         return "mnist"
-    sys.stderr.write(
-        "note: dataset=digits, the embedded stand-in: MNIST is neither here nor downloadable (set VAEBENCH_DATA)\n"
-    )
+    if not quiet:
+        sys.stderr.write(
+            "note: dataset=digits, the embedded stand-in: MNIST is neither here nor downloadable (set VAEBENCH_DATA)\n"
+        )
     return "digits"
 
 

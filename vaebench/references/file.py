@@ -42,6 +42,8 @@ class File:
 
     def __post_init__(self) -> None:
         require(None if self.path else f"reference.path=null: name a file of vectors ({', '.join(_KINDS)})")
+        kind = f"reference.path={self.path}: expected one of {', '.join(_KINDS)}"
+        require(None if Path(self.path or "").suffix in _KINDS else kind)
 
     def draw(self, given: ReferenceInputs) -> ReferenceItems:
         """Raises `UserError` for a file that is missing, has changed, cannot be read or does not fit the latents."""
@@ -65,8 +67,6 @@ def scaled(vectors: Tensor, name: str) -> Tensor:
 
 def _read(path: Path) -> tuple[Tensor, Tensor | None]:
     """Vectors as float32 and labels as int64, on the CPU."""
-    if path.suffix not in _KINDS:
-        raise UserError(f"reference.path={path}: expected one of {', '.join(_KINDS)}")
     try:
         found = load_file(path) if path.suffix == ".safetensors" else _numpy(path)
     except _UNREADABLE as error:

@@ -66,11 +66,25 @@ def make(cfg: ReproduceConfig) -> Plan:
     if not items:
         lines = dict.fromkeys(left_out) or [f"row={cfg.row}: is not run at this scale; see scale=paper"]
         raise NothingToRun(*lines)
+    _check_read(cfg, items)
     return Plan(tuple(items), found, tuple(dict.fromkeys(left_out)))
 
 
 class NothingToRun(UserError):  # noqa: N818  # it is said as it is read
     """None of the tables can be run here; a line for each says why."""
+
+
+def _check_read(cfg: ReproduceConfig, items: Iterable[Item]) -> None:
+    """Raise `UserError` for options that none of the tables reads."""
+    tables = {(item.paper, item.table): load(item.paper).tables[item.table] for item in items}.values()
+    suites = {column.suite for table in tables for column in table.columns.values()}
+    idle = {} if any("features" in leaf("suite", suite) for suite in suites) else {"features": "judge no samples"}
+    if all(map(of_design, tables)):
+        idle |= {"dataset": "read no data", "seeds": "train nothing"}
+    given = {name: getattr(cfg, name) for name in idle}
+    lines = [f"{one}={value}: these tables {idle[one]}; leave it out" for one, value in given.items() if value]
+    if lines:
+        raise UserError(*lines)
 
 
 def trainings(cfg: ReproduceConfig, scale: str) -> tuple[list[tuple[str, Request]], dict[str, Request]]:

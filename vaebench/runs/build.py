@@ -17,7 +17,7 @@ from annotated_types import Len
 
 from vaebench.compat import need
 from vaebench.config import signatures
-from vaebench.config.choices import called, choices, find, leaf
+from vaebench.config.choices import DESCRIPTION, called, choices, find, leaf
 from vaebench.config.request import Request
 from vaebench.config.signatures import Fraction, NonNegative, Positive
 from vaebench.contracts import Adopts, ChecksModel
@@ -36,9 +36,7 @@ if TYPE_CHECKING:
 _TOO_LARGE = re.compile("allocate|overflow|array is too big|maximum allowed|exceeds the limit", re.IGNORECASE)
 _SHOWN = 3  # options of a leaf that is too large
 # Fields of a leaf that describe it and are not arguments of its constructor.
-_DESCRIPTION = frozenset(
-    {"_target_", "version", "data", "needs", "extra", "language_model", "scorers", "decay_on", "builds_on", "about"}
-)
+_DESCRIPTION = DESCRIPTION | {"_target_", "language_model", "scorers", "decay_on"}
 # What a thing made of a leaf has; what has not is of another kind.
 _MADE = {"model": "phases", "dataset": "batch", "dataset.problems": "test", "dataset.answers": "answer"}
 _MADE |= {"embedder": "embed", "reference": "draw", "suite": "run", "optim": "param_groups"}

@@ -16,6 +16,7 @@ from vaebench.disk import sha256_of
 from vaebench.errors import UserError
 from vaebench.runs import build
 from vaebench.runs.kinds import LEAF, Setup, asked, check_all
+from vaebench.runs.records import checksum
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def folder_digest(model: str | None) -> str | None:
         return None
     found = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        found.update(f"{path.relative_to(folder)} {sha256_of(path)}\n".encode())
+        found.update(f"{path.relative_to(folder)} {checksum(path)}\n".encode())
     return found.hexdigest()[:16]
 
 

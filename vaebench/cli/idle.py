@@ -1,0 +1,87 @@
+"""Options that a command would not look at: refused, because who gives one expects it to do something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from vaebench.config.request import Request
+from vaebench.config.spine import ReproduceConfig, TrainConfig
+from vaebench.errors import UserError, shown
+
+_MACHINE = ("runtime", "store", "quiet")  # of no request
+_REPORTED = "all that is stored is written"
+_COUNTED = "it is for `vaebench plan scale=paper`"
+_UNREAD = {
+    "report": dict.fromkeys(
+        ("table", "row", "scale", "dataset", "features", "seeds", "measure", "executor", "runtime"), _REPORTED
+    ),
+    "plan": {"results": "nothing is written"},
+    "reproduce": {"measure": _COUNTED},
+}
+
+
+def of_tables(words: Sequence[str], cfg: ReproduceConfig, verb: str) -> None:
+    """Raise `UserError` for options of reproduce, plan or report that this one of them does not read."""
+    unread = dict(_UNREAD[verb])
+    if verb == "plan" and cfg.scale != "paper":
+        unread["measure"] = _COUNTED
+    if cfg.executor.kind == "inline":
+        unread["executor.workers"] = "executor.kind=inline runs one job after the other"
+    given = ((word, one) for word in words for one in unread if f"{_key(word)}.".startswith(f"{one}."))
+    _refuse(verb, {word: unread[one] for word, one in given})
+
+
+# Which options are read follows from the chain, the kind of data, the suite. Nothing lists that: either a command asks
+# for the same runs without an option, or it does not. Composing once more takes some hundredths of a second.
+def of_runs(
+    words: Sequence[str],
+    composed: Callable[[Sequence[str]], list[TrainConfig]],
+    requests: Callable[[TrainConfig], list[Request]],
+    verb: str,
+) -> None:
+    """Raise `UserError` for options without which a command asks for the same runs.
+
+    Those that say what is usual anyway are none. ``composed``: the configurations of a command's words; ``requests``:
+    what one of them makes.
+    """
+
+    def asked(some: Sequence[str]) -> tuple[list[TrainConfig], dict[str, Request]]:
+        found = composed(some)
+        return found, {request.key: request for cfg in found for request in requests(cfg)}
+
+    try:
+        here, wanted = asked(words)
+    except UserError:
+        return  # the command says what is wrong
+    idle = {}
+    for key, word in ((_key(word), word) for word in words):
+        if key.partition(".")[0] in _MACHINE or key == "dataset" or _names_a_run(key, wanted.values()):
+            continue
+        try:
+            others, found = asked([one for one in words if not f"{_key(one)}.".startswith(f"{key}.")])
+        except UserError:  # it does not go without
+            continue
+        if others != here and found == wanted:
+            idle[word] = "the runs are the same without"
+    _refuse(verb, idle)
+
+
+def _names_a_run(key: str, made: Iterable[Request]) -> bool:
+    """Whether an option is of a run that the command's is built on; it may say in other words what is usual."""
+    return key.startswith("parent.") or any(
+        key.startswith("chain.") and request.where.split(".")[:2] == key.split(".")[:2] for request in made
+    )
+
+
+def _refuse(verb: str, idle: Mapping[str, str]) -> None:
+    if idle:
+        raise UserError(
+            *(
+                f"{shown(word)}: does nothing for this `vaebench {verb}`, {why}; leave it out"
+                for word, why in idle.items()
+            )
+        )
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
