@@ -93,7 +93,7 @@ USED = [
     "train experiment=dmvae/joint parent.link=tokenizer",
     'train experiment=dmvae/tokenizer chain.encoder.overrides=["train.batch_size=256"]',
     "train experiment=ldmae/ldm parent.experiment=ldmae/ae latents.flip=true",
-    "train model=vae dataset.mirrors=[] runtime.threads=2 store=here quiet=true",
+    "train model=vae runtime.threads=2 store=here quiet=true",
     "train -m model=vae,ldm parent.experiment=ldmae/ae",
     "train -m seed=0,1 scale=smoke",
     "train dataset=tiny embedder.dim=20 scale=smoke",
@@ -112,7 +112,8 @@ def test_an_option_that_does_something_is_not(words):
     sweep, name = "-m" in given, "eval" if verb == "eval" else "train"
     composed = partial(compose.configurations, name, sweep=sweep)
     with compose.session():
-        idle.of_runs([one for one in given if one != "-m"], composed, partial(commands.asked_for, verb), verb)
+        words = [one for one in given if one != "-m"]
+        idle.of_runs(words, composed(words), composed, partial(commands.asked_for, verb), verb)
 
 
 def test_a_mistake_is_left_to_the_command():
@@ -121,4 +122,4 @@ def test_a_mistake_is_left_to_the_command():
     with compose.session():
         with pytest.raises(UserError, match="is trained on an autoencoder's latents"):
             commands.asked_for("train", composed(words)[0])
-        idle.of_runs(words, composed, partial(commands.asked_for, "train"), "train")
+        idle.of_runs(words, composed(words), composed, partial(commands.asked_for, "train"), "train")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from vaebench.config.request import Request
 from vaebench.config.spine import ReproduceConfig, TrainConfig
@@ -32,38 +34,51 @@ def of_tables(words: Sequence[str], cfg: ReproduceConfig, verb: str) -> None:
 
 
 # Which options are read follows from the chain, the kind of data, the suite. Nothing lists that: either a command asks
-# for the same runs without an option, or it does not. Composing once more takes some hundredths of a second.
+# for the same runs without an option, or it does not. Composing once more takes some hundredths of a second, so it is
+# done for those options only that no request holds under their own name.
 def of_runs(
     words: Sequence[str],
+    here: list[TrainConfig],
     composed: Callable[[Sequence[str]], list[TrainConfig]],
     requests: Callable[[TrainConfig], list[Request]],
     verb: str,
 ) -> None:
     """Raise `UserError` for options without which a command asks for the same runs.
 
-    Those that say what is usual anyway are none. ``composed``: the configurations of a command's words; ``requests``:
-    what one of them makes.
+    Those that say what is usual anyway are none. ``here``: the configurations of the words; ``composed``: what makes
+    those of other words; ``requests``: what one of them makes.
     """
 
-    def asked(some: Sequence[str]) -> tuple[list[TrainConfig], dict[str, Request]]:
-        found = composed(some)
-        return found, {request.key: request for cfg in found for request in requests(cfg)}
+    def asked(found: list[TrainConfig]) -> dict[str, Request]:
+        return {request.key: request for cfg in found for request in requests(cfg)}
 
     try:
-        here, wanted = asked(words)
+        wanted = asked(here)
     except UserError:
         return  # the command says what is wrong
-    idle = {}
+    idle, plains = {}, list(map(asdict, here))
     for key, word in ((_key(word), word) for word in words):
         if key.partition(".")[0] in _MACHINE or key == "dataset" or _names_a_run(key, wanted.values()):
             continue
+        if any(
+            _at(request.data, key) == _at(plain, key) is not None for request in wanted.values() for plain in plains
+        ):
+            continue
         try:
-            others, found = asked([one for one in words if not f"{_key(one)}.".startswith(f"{key}.")])
+            others = composed([one for one in words if not f"{_key(one)}.".startswith(f"{key}.")])
+            found = asked(others)
         except UserError:  # it does not go without
             continue
         if others != here and found == wanted:
             idle[word] = "the runs are the same without"
     _refuse(verb, idle)
+
+
+def _at(data: Any, key: str) -> Any:
+    """What a dotted key leads to in plain data; None where it leads nowhere."""
+    for part in key.split("."):
+        data = data.get(part) if isinstance(data, Mapping) else None
+    return data
 
 
 def _names_a_run(key: str, made: Iterable[Request]) -> bool:

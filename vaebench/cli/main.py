@@ -132,7 +132,7 @@ def _configured(verb: str, rest: list[str]) -> int:
             idle.of_tables(overrides, configurations[0], verb)
         else:
             again = partial(composed, images=partial(usual_images, quiet=True))
-            idle.of_runs(overrides, again, partial(commands.asked_for, verb), verb)
+            idle.of_runs(overrides, configurations, again, partial(commands.asked_for, verb), verb)
         function: Callable[[Any], int] = getattr(commands, {"eval": "evaluate"}.get(verb, verb))
         if len(configurations) > 1:
             commands.check_all(configurations)

@@ -81,7 +81,8 @@ def _check_read(cfg: ReproduceConfig, items: Iterable[Item]) -> None:
     idle = {} if any("features" in leaf("suite", suite) for suite in suites) else {"features": "judge no samples"}
     if all(map(of_design, tables)):
         idle |= {"dataset": "read no data", "seeds": "train nothing"}
-    given = {name: getattr(cfg, name) for name in idle}
+    options = {"features": cfg.features, "dataset": cfg.dataset, "seeds": cfg.seeds.count or cfg.seeds.auto}
+    given = {name: options[name] for name in idle}
     lines = [f"{one}={value}: these tables {idle[one]}; leave it out" for one, value in given.items() if value]
     if lines:
         raise UserError(*lines)
