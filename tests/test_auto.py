@@ -129,6 +129,16 @@ def test_fewer_seeds_than_a_look_takes_are_said():
     assert judge_cell(10.0, 1.0, "higher", [3.0, 4.0], []).text == "undecided (a first look takes 3 seeds)"
 
 
+def test_what_the_results_have_is_not_measured_again_though_its_runs_are_gone(run, tmp_path):
+    words = ["paper=batchtopk", "table=table2", "row=noisy", "scale=smoke", "dataset=digits", f"results={tmp_path}"]
+    run.done("reproduce", *words, "seeds=3", "executor.kind=inline")
+    before = cells_path(tmp_path, "batchtopk").read_bytes()
+    elsewhere = f"store={tmp_path / 'empty'}"
+    out = run.done("reproduce", *words, "seeds=auto", "seeds.max=3", "executor.kind=inline", elsewhere)
+    assert "] done" not in out
+    assert cells_path(tmp_path, "batchtopk").read_bytes() == before
+
+
 def test_it_runs_for_real_and_resumes(run, tmp_path):
     words = [*WORDS[:-1], "seeds=auto", "seeds.max=3", f"results={tmp_path}", "executor.kind=inline"]
     first = run.done("reproduce", *words)

@@ -1,8 +1,9 @@
 """``seeds=auto``: more seeds for the rows whose verdicts are open, until all is decided or the budget is gone.
 
-All rows are looked at after 3 seeds; then one step at a time takes some rows of a table to their next look (5, 8, 12,
-20 seeds), first the one that may decide most of the paper's claims and numbers for its time. What a look costs in
-evidence says `papers.evidence`; nothing has to be kept of looks that were taken.
+All rows are looked at after 3 seeds; what is in the results already is kept. Then one step at a time takes some
+rows of a table to their next look (5, 8, 12, 20 seeds), first the one that may decide most of the paper's claims and
+numbers for its time. What a look costs in evidence says `papers.evidence`; nothing has to be kept of looks that were
+taken.
 """
 
 from __future__ import annotations
@@ -102,7 +103,19 @@ class _Auto:
         return status
 
     def _do(self, plan: Plan) -> int:
-        return Work(plan, self.store, self.cfg, self.console, brief=True).run()
+        return Work(self._left(plan), self.store, self.cfg, self.console, brief=True).run()
+
+    def _left(self, plan: Plan) -> Plan:
+        """The plan without what ``cells.csv`` has already: its runs may be gone, or on another machine."""
+        known = {
+            paper: set(Cells.read(cells_path(Path(self.cfg.results), paper)).frame["eval"])
+            for paper in dict.fromkeys(item.paper for item in plan.items)
+        }
+        return plan.only(
+            item
+            for item in plan.items
+            if any(request.key not in known[item.paper] for request in item.evaluations.values())
+        )
 
     def _check(self, plan: Plan) -> None:
         """Raise `UserError` before anything is run."""
@@ -117,8 +130,8 @@ class _Auto:
             elif not table.reported and not any(claim.asserted for claim in table.claims):
                 lines.append(f"{where} has no printed numbers and no claims of the paper to decide; give seeds=N")
         if self.cfg.budget and not lines:
-            seconds = planning.learnt(self.store, plan.todo(self.store))
-            one = min(map(seconds, plan.todo(self.store)), default=0.0)
+            todo = self._left(plan).todo(self.store)
+            one = min(map(planning.learnt(self.store, todo), todo), default=0.0)
             if not self._fits(one):
                 lines.append(f"budget={self.cfg.budget}: is over before the first seed is done ({_minutes(one)})")
         if lines:
@@ -143,7 +156,7 @@ class _Auto:
             if seeds is None:
                 continue
             covered = [one for one in found if one.place == place and one.rows <= rows and one.seeds < seeds]
-            todo = self._plan(place, rows, seeds).todo(self.store)
+            todo = self._left(self._plan(place, rows, seeds)).todo(self.store)
             seconds = sum(map(planning.learnt(self.store, todo), todo))
             steps.append(Step(place, rows, seeds, tuple(covered), seconds))
         return sorted(steps, key=lambda one: one.seconds)

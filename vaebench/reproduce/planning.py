@@ -40,6 +40,22 @@ class Plan:
         """What is not done yet."""
         return [request for request in self.requests.values() if not store.find(request).done]
 
+    def only(self, items: Iterable[Item]) -> Plan:
+        """Of these items, with the requests that they need."""
+        kept = tuple(items)
+        behind = self.behind(kept)
+        return Plan(kept, {key: request for key, request in self.requests.items() if key in behind}, self.left_out)
+
+    def behind(self, items: Iterable[Item]) -> set[str]:
+        """The keys of all requests these items need."""
+        keys = {request.key for item in items for request in item.evaluations.values()}
+        pending = list(keys)
+        while pending:
+            new = set(self.requests[pending.pop()].data.get("parents", {}).values()) - keys
+            keys |= new
+            pending += new
+        return keys
+
 
 @one_look()
 def make(cfg: ReproduceConfig) -> Plan:
@@ -291,7 +307,7 @@ def show(
         scale = f"{setting.scale}, {setting.seeds} seed{'s' * (setting.seeds > 1)}"
         suites = {load(paper).tables[table].columns[name].suite for item in items for name in item.evaluations}
         features = setting.features if any("features" in leaf("suite", suite) for suite in suites) else "-"
-        grid.add_row(f"{paper} {table}", scale, source, features, str(len(_behind(items, plan))))
+        grid.add_row(f"{paper} {table}", scale, source, features, str(len(plan.behind(items))))
     console.print(grid)
     for line in plan.left_out:
         console.print(f"left out: {line}")
@@ -309,17 +325,6 @@ def show(
         )
     if todo and (warning := runtime.overload_warning(count, cfg.runtime.threads)):
         console.print(warning)
-
-
-def _behind(items: list[Item], plan: Plan) -> set[str]:
-    """The keys of all requests these items need."""
-    keys = {request.key for item in items for request in item.evaluations.values()}
-    pending = list(keys)
-    while pending:
-        new = set(plan.requests[pending.pop()].data.get("parents", {}).values()) - keys
-        keys |= new
-        pending += new
-    return keys
 
 
 def workers(cfg: ReproduceConfig) -> int:
