@@ -36,6 +36,8 @@ STAGES = [
 ]
 MATCHED = ["model.perceptual=none", "train.max_steps=12", "train.batch_size=32", "train.log_every=1", "dataset=digits"]
 JOINT = ["experiment=dmvae/joint", *MATCHED, *STAGES]
+# Links of which the joint training on a reference without a model of its own has no need.
+UNNEEDED = ("chain.f", "chain.autoencoder", "chain.diffusion")
 
 composed = pytest.mark.usefixtures("composing")
 
@@ -419,19 +421,19 @@ def test_a_chain_is_chosen_by_its_name_and_a_run_in_it_by_its_key(run):
 
 
 def test_a_mistake_in_a_run_of_the_chain_says_which(run):
-    options = [option for option in JOINT if not option.startswith("chain.f")]
+    options = [option for option in JOINT if not option.startswith(UNNEEDED)]
     error = run.failed("train", *options, "reference=gaussian", "reference.samples=20", "quiet=true")
     (line,) = [line for line in error.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: train.batch_size=32: reference gaussian has only 20 training items (in: ldm ")
 
 
 def test_every_mistake_of_a_chain_names_its_link(run):
-    options = [option for option in JOINT if not option.startswith(("chain.f", "chain.t"))]
+    options = [option for option in JOINT if not option.startswith((*UNNEEDED, "chain.t"))]
     wrong = ["chain.encoder.overrides=['model.temperature=-1']", "chain.tokenizer.overrides=['model.kl_weight=-1']"]
     encoder, tokenizer = run.refused("train", *options, *wrong, "reference=gmm", lines=2).splitlines()
     assert encoder.startswith("error: chain.encoder: model.temperature=-1: expected")
     assert tokenizer.startswith("error: chain.tokenizer: model.kl_weight=-1: expected")
-    options = [option for option in JOINT if not option.startswith(("chain.f", "chain.teacher"))]
+    options = [option for option in JOINT if not option.startswith((*UNNEEDED, "chain.teacher"))]
     error = run.refused("train", *options, "reference=gmm", "chain.teacher.overrides=['optim.lr=0']")
     assert error.startswith("error: chain.teacher: optim.lr=0: expected")
 
@@ -469,7 +471,7 @@ def test_each_model_of_a_sweep_has_its_own_chain():
 
 
 def test_a_command_trains_the_whole_chain(run):
-    options = [option for option in JOINT if not option.startswith("chain.f")]
+    options = [option for option in JOINT if not option.startswith(UNNEEDED)]
     run.done("train", *options, "reference=gaussian", "reference.samples=64", "quiet=true")
     shown = run.done("list", "runs")
     assert "dmvae" in shown

@@ -151,7 +151,7 @@ def test_texts_of_the_paper_cannot_become_markup(measure, results):
     line = {**measure("table2", seeds=1)[0], "paper": "evil", "table": "t", "row": "r", "column": "c", "device": "<d>"}
     cells = Cells.read(cells_path(results([line]), "batchtopk"))
     found = sections(paper, cells)
-    text = html.render([(paper, found, {}, {})])
+    text = html.render([(paper, found, {}, {})], {})
     parsed(text)
     assert "<script" not in text
     assert "<b>T" not in text

@@ -72,7 +72,7 @@ def test_every_format_shows_quoted_rows_with_their_printed_numbers_alone(tmp_pat
     assert "not run" not in text.partition("## What the paper leaves open")[0]
     assert "SiT (1,400 epochs), ours" not in latex.render(PAPER, [found])
     assert "SiT (1,400 epochs), paper" in latex.render(PAPER, [found])
-    assert "paper 8.61" in html.render([(PAPER, [found], {}, {})])
+    assert "paper 8.61" in html.render([(PAPER, [found], {}, {})], {})
     cells = json.loads(data.render(PAPER, [found]))["sections"][0]["cells"]
     assert {cell["verdict"] for cell in cells if cell["row"] in OTHERS} == {None}
 

@@ -373,6 +373,6 @@ def test_pages_are_links_beside_pictures():
     paper = load("vpvae")
     text = markdown.render(paper, [found], {}, {found.name: [("listen.html", "Listen | here")]})
     assert "\n[Listen \\| here](listen.html)\n" in text
-    page = html.render([(paper, [found], {}, {found.name: [("vpvae/listen.html", "Listen <here>")]})])
+    page = html.render([(paper, [found], {}, {found.name: [("vpvae/listen.html", "Listen <here>")]})], {})
     assert '<p><a href="vpvae/listen.html">Listen &lt;here&gt;</a></p>' in page
-    assert '<a href="vpvae/' not in html.render([(paper, [found], {}, {})])
+    assert '<a href="vpvae/' not in html.render([(paper, [found], {}, {})], {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +10,7 @@ from vaebench.config.request import Request
 from vaebench.config.spine import ReproduceConfig, TrainConfig
 from vaebench.errors import UserError, shown
 
-_MACHINE = ("runtime", "store", "quiet")  # of no request
+_ELSEWHERE = ("runtime", "store", "quiet", "chain", "parent")  # of no request, or looked at with the chain
 _REPORTED = "all that is stored is written"
 _COUNTED = "it is for `vaebench plan scale=paper`"
 _UNREAD = {
@@ -58,7 +58,7 @@ def of_runs(
         return  # the command says what is wrong
     idle, plains = {}, list(map(asdict, here))
     for key, word in ((_key(word), word) for word in words):
-        if key.partition(".")[0] in _MACHINE or key == "dataset" or _names_a_run(key, wanted.values()):
+        if key.partition(".")[0] in _ELSEWHERE or key == "dataset":
             continue
         if any(
             _at(request.data, key) == _at(plain, key) is not None for request in wanted.values() for plain in plains
@@ -79,13 +79,6 @@ def _at(data: Any, key: str) -> Any:
     for part in key.split("."):
         data = data.get(part) if isinstance(data, Mapping) else None
     return data
-
-
-def _names_a_run(key: str, made: Iterable[Request]) -> bool:
-    """Whether an option is of a run that the command's is built on; it may say in other words what is usual."""
-    return key.startswith("parent.") or any(
-        key.startswith("chain.") and request.where.split(".")[:2] == key.split(".")[:2] for request in made
-    )
 
 
 def _refuse(verb: str, idle: Mapping[str, str]) -> None:

@@ -26,12 +26,8 @@ _WHOLE_FLOAT = re.compile(r"(?<![^\[,=:\s])[+-]?(\d+\.\d*|\d+(\.\d*)?[eE]\+?\d{1
 
 
 def axes_of(words: Iterable[str], spec: type, mistakes: list[str], *, sweep: bool) -> Iterator[list[str]]:
-    """Of each word the overrides it stands for; one that cannot be read, or says anew, is noted in ``mistakes``."""
-    given: dict[str, str] = {}
+    """Of each word the overrides it stands for; one that cannot be read is noted in ``mistakes``."""
     for word in words:
-        key = word.partition("=")[0].lstrip("+")
-        if given.setdefault(key, word) != word:
-            mistakes.append(f"{shown(given[key])}, {shown(word)}: {shown(key)} is given twice; leave one of them out")
         try:
             yield spelled(word, spec, sweep=sweep)
         except UserError as error:
