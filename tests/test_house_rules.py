@@ -36,7 +36,9 @@ MAY_IMPORT = {
         *("metrics", "nn", "contracts", "config.signatures", "data.images", "data.audio", "data.answers"),
         *("data.points", "compat", "errors"),
     },
-    "sources": {"data", "nn.pretrained.hub", "contracts", "config.signatures", "metrics.bounded", "compat", "errors"},
+    "sources": {
+        *("data", "nn.pretrained.hub", "contracts", "config.signatures", "metrics.bounded", "compat", "disk", "errors"),
+    },
     "embedders": {"nn.pretrained.hub", "contracts", "config.signatures", "compat", "disk", "errors"},
     "references": {
         "nn",

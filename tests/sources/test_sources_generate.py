@@ -27,6 +27,7 @@ OPTIONS = {
     "model": None, "revision": None, "dtype": "float32", "decoding": "top_p", "temperature": 0.7, "top_k": 32,
     "top_p": 0.9, "k": 3, "max_new_tokens": 8, "shots": 0, "system": None, "instruction": None, "chat_template": None,
     "date_string": None, "limit": None, "batch_size": 64, "seed": 0, "shard": 4, "trust_remote_code": False,
+    "distribution": None, "gguf_file": None, "sha256": None, "draws": None,
 }  # fmt: skip
 CPU = torch.device("cpu")
 
@@ -91,9 +92,10 @@ def generated_ids(source: Generate, rows: range) -> tuple[object, list[list[int]
     return answers, [by_place[key] for key in zip(answers.problem.tolist(), answers.candidate.tolist(), strict=True)]
 
 
-def test_greedy_in_a_batch_is_greedy_one_by_one(opened, found, slow):
+@pytest.mark.parametrize("draws", [None, "problem"])
+def test_greedy_in_a_batch_is_greedy_one_by_one(opened, found, slow, draws):
     tokenizer, logits = slow
-    answers = opened(decoding="greedy", k=1).answer(range(7))
+    answers = opened(decoding="greedy", k=1, draws=draws).answer(range(7))
     assert len({len(prompt(tokenizer, problem.question)) for problem in found.test}) > 3  # so there is padding
     for row, problem in enumerate(found.test):
         ids, chosen = prompt(tokenizer, problem.question), []
@@ -106,10 +108,11 @@ def test_greedy_in_a_batch_is_greedy_one_by_one(opened, found, slow):
     assert set(answers.source) == {"run 0123456789ab"}
 
 
+@pytest.mark.parametrize("draws", [None, "problem"])
 @pytest.mark.parametrize("decoding", ["top_k", "top_p"])
-def test_draws_stay_within_the_truncation_and_logprobs_are_the_models(opened, found, slow, decoding):
+def test_draws_stay_within_the_truncation_and_logprobs_are_the_models(opened, found, slow, decoding, draws):
     tokenizer, logits = slow
-    source = opened(decoding=decoding, top_k=5, top_p=0.6, temperature=1.3, k=6)
+    source = opened(decoding=decoding, top_k=5, top_p=0.6, temperature=1.3, k=6, draws=draws)
     answers, ids = generated_ids(source, range(7))
     ranks = set()
     for number, chosen in enumerate(ids):
@@ -153,6 +156,17 @@ def test_a_shard_does_not_depend_on_what_came_before(opened):
 def test_the_number_of_answers_at_a_time_changes_no_greedy_answer(opened):
     texts = {opened(decoding="greedy", k=1, batch_size=size).answer(range(7)).text for size in (1, 3, 64)}
     assert len(texts) == 1
+
+
+def test_with_draws_of_its_own_a_problem_is_answered_alike_in_any_batch_and_shard(opened):
+    whole = opened(draws="problem").answer(range(7))
+    assert len(set(whole.text)) > 7
+    assert opened(draws="problem", batch_size=3).answer(range(7)).text == whole.text
+    assert opened(draws="problem").answer(range(4, 7)).text == whole.text[12:]
+    assert opened(draws="problem", k=2).answer(range(7)).text == tuple(
+        text for place, text in enumerate(whole.text) if place % 3 < 2
+    )
+    assert opened(draws="problem", seed=1).answer(range(7)).text != whole.text
 
 
 def watch(patch: pytest.MonkeyPatch, owner: type, name: str) -> list[dict]:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from vaebench.config.signatures import checked
+from vaebench.config.signatures import Count, checked
 from vaebench.data.batch import Facts
 from vaebench.data.fetch import obtain
 from vaebench.data.files import Files
@@ -71,17 +71,29 @@ class _Worked:
 
 
 @checked("dataset.problems")
-def gsm8k(*, name: str, folder: str, files: Files, solution: Solution, mirrors: Sequence[str] = ()) -> Problems:
+def gsm8k(
+    *,
+    name: str,
+    folder: str,
+    files: Files,
+    solution: Solution,
+    most_steps: Count | None,
+    mirrors: Sequence[str] = (),
+) -> Problems:
     """GSM8K (Cobbe et al., arXiv 2110.14168): lines with ``question`` and ``answer``, which ends in ``#### N``.
 
     ``files``: ``train`` and ``test``, each with ``file`` and ``sha256``, in ``folder`` under ``$VAEBENCH_DATA`` or the
     cache, or to download from the folders ``mirrors``. ``solution``: of a training pair: ``clean`` without the
-    calculator marks ``<<...>>``, ``no_answer`` without the line ``#### N`` too, ``raw`` as it is. Raises `UserError` if
-    a file is missing or corrupt, or over 5 % of its lines cannot be used.
+    calculator marks ``<<...>>``, ``no_answer`` without the line ``#### N`` too, ``raw`` as it is. ``most_steps``: only
+    test problems whose solution has at most so many marks; None for all. Raises `UserError` if a file is missing or
+    corrupt, or over 5 % of its lines cannot be used.
     """
     located = obtain(name=name, folder=folder, files=files, mirrors=mirrors, roles=("train", "test"))
     notes: list[str] = []
     train, test = (_problems(located.paths[role], _gsm8k_problem, notes) for role in ("train", "test"))
+    if most_steps is not None:
+        there, test = len(test), [one for one in test if len(_MARKS.findall(one.solution)) <= most_steps]
+        notes.append(f"{len(test):,} of {there:,} test problems are asked: those of at most {most_steps} steps")
     return _assemble(name, train, test, partial(_gsm8k_solution, kind=solution), located.source, notes)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from vaebench.chains.chain import classifier, needed, on, training
 from vaebench.chains.check import inside
 from vaebench.chains.evaluation import design, evaluation
-from vaebench.compat import missing
+from vaebench.compat import install, missing
 from vaebench.config.choices import kind_of, leaf
 from vaebench.config.compose import compose, dataset
 from vaebench.config.request import Request
@@ -198,7 +198,8 @@ def _chain(overrides: tuple[str, ...], seeds: int) -> tuple[list[Request], dict[
 def _lacking(leaf: Mapping[str, Any]) -> str:
     """Which packages a leaf needs that are not installed, and where they come from; empty if none."""
     lacking = missing(leaf.get("needs") or ())
-    return f"needs {', '.join(lacking)} (pip install 'vaebench[{leaf.get('extra', 'reasoning')}]')" if lacking else ""
+    how = install(leaf.get("extra", "reasoning"), leaf.get("distribution"))
+    return f"needs {', '.join(lacking)} ({how})" if lacking else ""
 
 
 def of_design(table: Table) -> bool:

@@ -241,7 +241,8 @@ def _build(name: str, leaf: Mapping[str, Any], *, remote_code: bool = False, **e
     check({name: leaf}, remote_code=remote_code)
     instead = ", or take embedder=lsa" if name == "embedder" else ""
     what = embedder_name(leaf) if name == "embedder" else called(leaf)
-    need(f"{name} {what}", leaf.get("needs") or (), leaf.get("extra", "reasoning"), instead)
+    alone = leaf.get("distribution")
+    need(f"{name} {what}", leaf.get("needs") or (), leaf.get("extra", "reasoning"), instead, alone)
     callee = find(name, leaf["_target_"])
     given = copy.deepcopy(_arguments(leaf))
     try:

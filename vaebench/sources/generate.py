@@ -1,12 +1,12 @@
-"""Answers by a language model in transformers' format: from the hub, from a folder, or trained here."""
+"""Answers by a language model of transformers: from the hub, a folder or an installed package, or trained here."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from vaebench.data.answers import Answers, answers
 from vaebench.data.problems import Problems
 from vaebench.errors import UserError
 from vaebench.nn.pretrained import hub
-from vaebench.sources.checkpoints import load, where
+from vaebench.sources.checkpoints import load, packaged, where
 from vaebench.sources.prompts import Asking
 
 if TYPE_CHECKING:
@@ -32,21 +32,40 @@ Row = tuple[int, int, str, str, float, int, int]
 class Generate(Asking):
     """Answers generated with ``transformers``.
 
+    The model is named (``model``), or comes with an installed ``distribution`` (``NAME==VERSION``), whose ``gguf_file``
+    has this ``sha256``.
+
     The prompts of a shard are sorted by length, so that little is padded (on the left), and go through the model
-    ``batch_size`` answers at a time. A shard's random numbers come from ``seed`` and its first problem alone.
+    ``batch_size`` answers at a time. ``draws``: ``problem`` gives every problem random numbers of its own, from
+    ``seed`` and its row, and decodes with `vaebench.sources.decoding`, several times as fast; None draws one sequence
+    for a shard, from ``seed`` and its first problem, in the order of transformers' own ``generate``.
 
     ``logprob`` of an answer is the mean over its tokens, the closing one included, of the log-probability that the
     model itself gives them: at temperature 1, nothing cut off. ``tokens`` counts the closing one, too.
     """
 
     batch_size: Count
+    distribution: str | None
+    gguf_file: str | None
+    sha256: str | None
+    draws: Literal["problem"] | None
+
+    def _clashes(self) -> Iterable[str | None]:
+        yield from super()._clashes()
+        packed = (self.distribution, self.gguf_file, self.sha256)
+        if any(packed) and not (all(packed) and self.model is None):
+            yield "dataset.answers.distribution, gguf_file and sha256 go together, and with dataset.answers.model=null"
 
     def open(self, problems: Problems, work: Work) -> None:
         """Load the model and make the prompts.
 
         Raises `UserError` if there is no model, or it cannot be loaded, has no chat template, or takes too few tokens.
         """
-        place, self.source = where(self.model, self.revision, work)
+        if self.distribution and self.gguf_file and self.sha256:
+            found = packaged(self.distribution, self.gguf_file, self.sha256)
+            place, self.source = str(found), found.stem
+        else:
+            place, self.source = where(self.model, self.revision, work)
         self._tokenizer, self._network = load(place, self.revision, self.dtype, self.trust_remote_code)
         self._network.to(work.device).eval()
         self._device = work.device
@@ -57,6 +76,10 @@ class Generate(Asking):
         self._ends = sorted({token for token in ends if token is not None})
         pad = self._tokenizer.pad_token_id
         self._pad = pad if pad is not None else (self._ends or [0])[0]
+        if self.draws:
+            from vaebench.sources.decoding import prepare
+
+            prepare(self._network)
         # A field left open would be filled from the checkpoint's own generation settings: these are all there are.
         self._network.generation_config = self._generation()
 
@@ -74,21 +97,8 @@ class Generate(Asking):
 
     def _answer(self, rows: Sequence[int]) -> list[Row]:
         prompts = [torch.tensor(self._prompts[row], dtype=torch.int64) for row in rows]
-        left_padded = partial(pad_sequence, batch_first=True, padding_side="left")
-        ids, mask = (
-            left_padded(prompts, padding_value=self._pad),
-            left_padded([torch.ones_like(ids) for ids in prompts]),
-        )
-        recorder = _LogProbabilities()
         with hub.quiet():
-            sequences: Tensor = self._network.generate(
-                input_ids=ids.to(self._device),
-                attention_mask=mask.to(self._device),
-                generation_config=self._network.generation_config,
-                logits_processor=[recorder],
-            )
-        generated = sequences[:, ids.shape[1] :].cpu()
-        logprobs = recorder.of(sequences, generated.shape[1]).cpu()
+            generated, logprobs = self._decoded(rows, prompts) if self.draws else self._generated(prompts)
         found = []
         for number, (tokens, picked) in enumerate(zip(generated, logprobs, strict=True)):
             closing = torch.isin(tokens, torch.tensor(self._ends, dtype=tokens.dtype)).nonzero()
@@ -100,6 +110,33 @@ class Generate(Asking):
             mean = float(picked[:length].double().mean())
             found.append((row, candidate, self.source, text, mean, length, int(len(closing) > 0)))
         return found
+
+    def _decoded(self, rows: Sequence[int], prompts: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """New tokens and their log-probabilities ``[n*k t]``; every problem has random numbers of its own."""
+        from vaebench.sources.decoding import decode
+
+        seeds = ((self.seed * 1_000_003 + row) % 2**63 for row in rows)
+        drawn = [torch.rand(self.k, self.max_new_tokens, generator=torch.Generator().manual_seed(n)) for n in seeds]
+        uniforms = torch.stack(drawn).to(self._device)
+        tokens, logprobs = decode(self._network, prompts, uniforms, self.active(), self._ends)
+        return tokens.cpu(), logprobs.cpu()
+
+    def _generated(self, prompts: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The same by the library, in the random order of the whole batch."""
+        left_padded = partial(pad_sequence, batch_first=True, padding_side="left")
+        ids, mask = (
+            left_padded(prompts, padding_value=self._pad),
+            left_padded([torch.ones_like(ids) for ids in prompts]),
+        )
+        recorder = _LogProbabilities()
+        sequences: Tensor = self._network.generate(
+            input_ids=ids.to(self._device),
+            attention_mask=mask.to(self._device),
+            generation_config=self._network.generation_config,
+            logits_processor=[recorder],
+        )
+        generated = sequences[:, ids.shape[1] :].cpu()
+        return generated, recorder.of(sequences, generated.shape[1]).cpu()
 
     def _generation(self) -> GenerationConfig:
         from transformers import GenerationConfig

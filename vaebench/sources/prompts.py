@@ -167,7 +167,7 @@ def describe(problems: Problems, leaf: Mapping[str, Any]) -> str:
     if "decoding" not in leaf:
         raise UserError("these answers are recorded: nobody is asked (vaebench answers shows them); try dataset=gsm8k")
     asking = Asking(**{field.name: leaf[field.name] for field in fields(Asking)})
-    model, active, there = asking.model, asking.active(), len(problems.test)
+    model, active, there = asking.model or leaf.get("distribution"), asking.active(), len(problems.test)
     count = there if asking.limit is None else min(asking.limit, there)
     drawn = ", ".join(f"{name}={value}" for name, value in active.items()) or "the most likely token"
     off = [name for name in ("top_k", "top_p") if name not in active]

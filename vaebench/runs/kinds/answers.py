@@ -43,7 +43,7 @@ RESULT = {
 def request(cfg: TrainConfig, parents: Mapping[str, Request]) -> Request:
     """The answers to the dataset's problems; ``parents['language_model']`` gives them if it is trained here."""
     leaf = _fingerprinted({k: v for k, v in cfg.dataset["answers"].items() if k != "language_model"})
-    if leaf.get("model", "") is None and not parents:
+    if leaf.get("model", "") is None and not parents and not leaf.get("distribution"):
         raise UserError("dataset.answers.model=null: name a model, a folder or a name on the Hugging Face hub")
     parts = {"answers": leaf, "problems": problems_leaf(cfg), "model_digest": folder_digest(leaf.get("model"))}
     return asked(VERB, parents, **parts)
@@ -92,7 +92,7 @@ def title(request: Request) -> str:
     """``MODEL on PROBLEMS``."""
     leaf = request["answers"]
     own = "the language model trained here" if request.data.get("parents") else called(leaf)
-    who = leaf.get("model") or leaf.get("name") or own
+    who = leaf.get("model") or leaf.get("distribution") or leaf.get("name") or own
     how = f", {leaf['decoding']}" if "decoding" in leaf else ""
     return f"{who} on {request['problems']['name']}{how}"
 
