@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vaebench.config.choices import about
 from vaebench.papers.cells import Cells
-from vaebench.papers.readings import Ranking, rank
+from vaebench.papers.readings import Ranking, Rung, rank, rungs
 from vaebench.papers.tables import Paper, Table
 from vaebench.papers.verdicts import plain
 from vaebench.report.judged import Cell, JudgedClaim, cells_of, claims_of, dataset_name
@@ -37,6 +37,7 @@ class Moved:
 class Section:
     """One table measured under one scale on one dataset. ``headings`` by column; ``ranking`` only for a study.
 
+    ``rungs``: of a study that is a race, what was run of it.
     ``moved``: by cell, how far a study of what the paper leaves open moves its number, where there is such a study.
     """
 
@@ -51,6 +52,7 @@ class Section:
     commits: tuple[str, ...]
     devices: tuple[str, ...]
     ranking: Ranking | None = None
+    rungs: tuple[Rung, ...] = ()
     moved: Mapping[tuple[str, str], Moved] = field(default_factory=dict)
 
     @property
@@ -141,7 +143,8 @@ def _section(key: str, table: Table, scale: str, dataset: str, frame: DataFrame)
         claims=claims_of(table, found, dataset, headings),
         commits=tuple(sorted(set(frame["commit"]) - {""})),
         devices=tuple(sorted(set(frame["device"]) - {""})),
-        ranking=rank(table, frame) if table.study else None,
+        ranking=rank(table, frame, scale) if table.study else None,
+        rungs=tuple(rungs(table, frame, scale)) if table.race else (),
     )
 
 

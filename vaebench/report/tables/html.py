@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vaebench.papers.readings import main_effects
 from vaebench.papers.tables import Paper
-from vaebench.report import summary, words
+from vaebench.report import raced, summary, words
 from vaebench.report.summary import Section
 
 Links = Sequence[tuple[str, str]]  # (address, caption) each
@@ -20,7 +20,7 @@ Links = Sequence[tuple[str, str]]  # (address, caption) each
 
 def render(papers: Sequence[tuple[Paper, Sequence[Section], Mapping[str, Links], Mapping[str, Links]]]) -> str:
     """The page. Of each paper: it, its sections, and by section name the pictures and the pages to listen to."""
-    return fill("index.html.j2", papers=papers, words=words, summary=summary, main_effects=main_effects)
+    return fill("index.html.j2", papers=papers, words=words, raced=raced, summary=summary, main_effects=main_effects)
 
 
 def fill(template: str, **values: Any) -> str:
