@@ -70,7 +70,7 @@ def test_who_starts_is_drawn_once_and_for_all_and_the_plain_reading_is_among_the
     assert started == drawn(study, "paper")
     assert started[0] == {"x": "1", "y": "p"}
     assert len({tuple(one.items()) for one in started}) == 3
-    assert len(drawn(load("batchtopk").tables["race"].study, "small")) == 48
+    assert len(drawn(load("batchtopk").tables["race"].study, "small")) == 36
 
 
 def test_more_than_there_are_is_all_of_them(raced):

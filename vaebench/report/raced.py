@@ -75,16 +75,14 @@ def _together(section: Section, nearest: Look) -> str:
     assert section.ranking is not None
     frame, total = section.ranking.ranked, len(section.ranking.ranked)
     counted = numbers(section.table, section.ranking, nearest.line)
-    by_table = {name: sum(one.table == name for one in counted) for name in nearest.away}
-    whole = [
-        f"{int((frame[f'{REACHED}_{name}'] == most).sum())} all {most} of {name}" for name, most in by_table.items()
-    ]
+    whole = []
+    for name in nearest.away:
+        most = sum(one.table == name for one in counted)
+        whole.append(f"All {most} of {name}: {int((frame[f'{REACHED}_{name}'] == most).sum())} readings.")
     every = int((frame[REACHED] == len(counted)).sum())
+    best = "" if every else f"; the most that one reaches is {int(frame[REACHED].max())}"
     answer = f"{every} of {total} readings reach" if every else f"No reading of {total} reaches"
-    best = f"; the most that one reaches is {int(frame[REACHED].max())}" if not every else ""
-    return (
-        f"{answer} all {len(counted)} printed numbers within their tolerance{best}. Of one table: {', '.join(whole)}."
-    )
+    return f"{answer} all {len(counted)} printed numbers, tolerance included{best}. {' '.join(whole)}"
 
 
 def _out_of_reach(section: Section, nearest: Look) -> list[str]:

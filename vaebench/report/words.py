@@ -247,6 +247,7 @@ def command(paper: str, section: Section) -> str:
         scales = [scale for scale in SCALES if section.table.sets(scale)]
         return " ".join([*words, f"scale={scales[0]}"])
     usual = section.table.seeds.get(section.scale) or leaf("scale", section.scale)["seeds"]
-    seeds = max((len(cell.values) for cell in section.cells.values()), default=0) or usual  # a design has no seeds
+    own = [cell for cell in section.cells.values() if not section.table.rows[cell.row].of[0]]
+    seeds = max((len(cell.values) for cell in own), default=0) or usual  # a design has no seeds
     words += [f"scale={section.scale}", f"dataset={section.dataset}"]
     return " ".join([*words, *([f"seeds={seeds}"] if seeds != usual else [])])

@@ -123,7 +123,7 @@ def _rows(section: Section) -> Iterable[list[str]]:
             continue
         ours = words.ours(section, row)
         if printed or any(ours):
-            control = " (control)" if table.printed else ""
+            control = " (control)" if table.printed and not entry.of[0] else ""
             yield [f"{label}, **ours**" if printed else f"{label}{control}", *ours]
 
 
