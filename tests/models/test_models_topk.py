@@ -90,6 +90,13 @@ class TestTopK:
             kept = sorted(range(12), key=lambda j: -abs(row[j]))[:3]
             assert code == [row[j] if j in kept else 0 for j in range(12)]
 
+    def test_drawn_codes_keep_the_k_largest_draws(self, make, batch):
+        model = make("topk", **OPTIONS).eval()
+        mu, logvar = posterior(model.encoder(batch.x))
+        z = mu + (logvar / 2).exp() * torch.randn(mu.shape, generator=torch.Generator().manual_seed(3))
+        found = model.encode_drawn(batch.x, torch.Generator().manual_seed(3))
+        torch.testing.assert_close(found, z * top_mask(z.abs(), 3))
+
     def test_samples_are_masked_one_by_one(self, make):
         model = make("topk", **OPTIONS).eval()
         z = torch.randn(5, 12, generator=torch.Generator().manual_seed(3))
@@ -112,6 +119,32 @@ class TestBatchTopK:
             torch.testing.assert_close(found, slow, rtol=1e-4, atol=1e-5)
         kept = gaussian_kl(mu, logvar)[mask].sum() / len(z)
         torch.testing.assert_close(output.terms["kl_kept"], kept.detach())
+
+    def test_rescaled_codes_are_larger_in_training_only(self, make, batch):
+        model, plain = (make("batchtopk", rescale=rescale, **OPTIONS) for rescale in ("training", None))
+        mu, logvar, z = noisy_code(model, batch)
+        mask, _ = dimension_mask(slow_scores("abs_z", mu, logvar, z), 3)
+        torch.testing.assert_close(
+            model.loss(batch, 0).total, reference_loss(model, batch, mu, logvar, z, mask * (12 / 3))
+        )
+        torch.manual_seed(5)
+        plain.loss(batch, 0)
+        assert torch.equal(model.encode(batch.x), plain.encode(batch.x))
+
+    @torch.no_grad()
+    @pytest.mark.parametrize("granularity", ["dimension", "entry"])
+    def test_drawn_codes_are_samples_under_the_test_mask(self, make, batch, granularity):
+        model = make("batchtopk", granularity=granularity, **OPTIONS)
+        model.loss(batch, 0)
+        mu, logvar = posterior(model.encoder(batch.x))
+        random = torch.Generator().manual_seed(3)
+        found = model.encode_drawn(batch.x, torch.Generator().manual_seed(3))
+        noise = torch.randn(mu.shape, generator=random)
+        for i in range(len(mu)):
+            for j in range(12):
+                z = float(mu[i, j]) + math.exp(float(logvar[i, j]) / 2) * float(noise[i, j])
+                kept = model.ema_mask()[j] if granularity == "dimension" else abs(z) >= float(model.threshold.read())
+                assert float(found[i, j]) == pytest.approx(z if kept else 0.0, abs=1e-5)
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("start", ["first", "debiased"])

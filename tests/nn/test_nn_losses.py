@@ -9,11 +9,13 @@ from vaebench.nn.networks.flat import over_latents, reconstruction
 
 
 def pixel_error(logit: float, x: float, recon_loss: str) -> float:
+    if recon_loss == "linear":
+        return (logit - x) ** 2
     p = 1 / (1 + math.exp(-logit))
     return (p - x) ** 2 if recon_loss == "mse" else -(x * math.log(p) + (1 - x) * math.log(1 - p))
 
 
-@pytest.mark.parametrize("recon_loss", ["mse", "bce"])
+@pytest.mark.parametrize("recon_loss", ["mse", "bce", "linear"])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_reconstruction_is_the_loop(recon_loss, reduction):
     torch.manual_seed(0)

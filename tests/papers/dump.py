@@ -28,17 +28,18 @@ def expansion(paper: Paper) -> dict[str, Any]:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    facts = ("caption", "dataset", "reported", "seeds", "features", "notes", "datasets", "stand_ins", "stand_in")
-    scales = choices("scale")
+    facts = ("caption", "dataset", "seeds", "features", "notes", "datasets", "stand_ins", "stand_in")
+    scales, rows = choices("scale"), {} if table.race else table.rows  # a race draws its rows from the axes
     return {
         **{name: getattr(table, name) for name in (*facts, "train_on")},
+        "reported": {} if table.race else table.reported,
         "study": {**asdict(table.study), "axes": _each(table.study.axes, _words)} if table.study else None,
-        "rows": {name: _row(table, row) for name, row in table.rows.items()},
+        "rows": {name: _row(table, row) for name, row in rows.items()},
         "columns": _each(table.columns, _column),
         "claims": {_compared(claim): [claim.asserted, claim.text] for claim in table.claims},
         "on_stages": {scale: _effect(table.stage(scale)) for scale in scales},
         "on_suites": {scale: _each(at_scale(table.options, scale), _of_suite) for scale in scales},
-        "trained": {name: _trained(table, name) for name in table.rows},
+        "trained": {name: _trained(table, name) for name in rows},
     }
 
 

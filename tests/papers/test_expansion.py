@@ -54,7 +54,7 @@ def test_no_configuration_hides_in_a_text_and_no_line_is_long(path):
 
 
 def test_the_papers_stay_short():
-    assert sum(path.read_text(encoding="utf-8").count("\n") for path in FILES) <= 1230
+    assert sum(path.read_text(encoding="utf-8").count("\n") for path in FILES) <= 1270
 
 
 @pytest.mark.parametrize("name", KEPT)

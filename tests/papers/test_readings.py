@@ -43,7 +43,7 @@ COMPLETE = [
 
 
 def test_distance_is_the_root_mean_square_in_units(table):
-    ranking = rank(table, cells(*COMPLETE))
+    ranking = rank(table, cells(*COMPLETE), "paper")
     found = {(line["x"], line["y"]): line for line in ranking.frame.to_dict("records")}
     assert found["1", "p"]["distance"] == pytest.approx(math.sqrt((0 + 0 + 4) / 3))
     assert found["1", "q"]["distance"] == pytest.approx(math.sqrt((1 + 4 + 0) / 3))
@@ -64,7 +64,7 @@ def test_distance_is_the_root_mean_square_in_units(table):
 
 
 def test_main_effects_are_means_over_the_other_axes(table):
-    ranking = rank(table, cells(*COMPLETE))
+    ranking = rank(table, cells(*COMPLETE), "paper")
     effects = {(e["axis"], e["answer"]): e for e in main_effects(table, ranking).to_dict("records")}
     expected = (math.sqrt(4 / 3) + math.sqrt(5 / 3)) / 2
     assert effects["x", "1"]["distance"] == pytest.approx(expected)
@@ -74,21 +74,21 @@ def test_main_effects_are_means_over_the_other_axes(table):
 
 def test_what_cannot_be_compared_is_left_out_and_named(table):
     table.columns["fid"].protocol["features"] = "inception"
-    ranking = rank(table, cells(*((r, c, v, "classifier") for r, c, v, _ in COMPLETE)))
+    ranking = rank(table, cells(*((r, c, v, "classifier") for r, c, v, _ in COMPLETE)), "paper")
     assert set(ranking.frame["cells"]) == {1}
     assert ranking.left_out == ("FID (features classifier != inception)",)
     assert list(ranking.frame["distance"]) == pytest.approx([0, 0.5, 2, 3])
 
 
 def test_a_reading_with_fewer_cells_has_no_rank(table):
-    ranking = rank(table, cells(*(line for line in COMPLETE if line[:2] != ("one.a.2.q", "psnr"))))
+    ranking = rank(table, cells(*(line for line in COMPLETE if line[:2] != ("one.a.2.q", "psnr"))), "paper")
     last = ranking.frame.iloc[-1]
     assert (last["x"], last["y"], last["cells"], last["rank"]) == ("2", "q", 2, 0)
     assert len(ranking.ranked) == 3
 
 
 def test_without_cells_nothing_is_ranked(table):
-    ranking = rank(table, cells())
+    ranking = rank(table, cells(), "paper")
     assert len(ranking.frame) == 4
     assert ranking.ranked.empty
     assert main_effects(table, ranking)["distance"].isna().all()
@@ -96,17 +96,17 @@ def test_without_cells_nothing_is_ranked(table):
 
 def test_a_row_that_no_longer_exists_is_ignored(table):
     with_old = cells(*COMPLETE, ("one.a.3.p", "fid", 0.0, "inception"))
-    assert rank(table, with_old).frame.equals(rank(table, cells(*COMPLETE)).frame)
+    assert rank(table, with_old, "paper").frame.equals(rank(table, cells(*COMPLETE), "paper").frame)
 
 
 def test_the_paper_itself_has_distance_zero():
     table = load("batchtopk").tables["readings"]
     lines = [(row, c, v, "inception") for row, numbers in table.reported.items() for c, v in numbers.items()]
-    ranking = rank(table, cells(*lines))
+    ranking = rank(table, cells(*lines), "paper")
     assert len(ranking.frame) == 64
     assert ranking.wanted == 12
     assert set(ranking.frame["cells"]) == {12}
     assert (ranking.frame["distance"] < 1e-12).all()
-    classifier = rank(table, cells(*((r, c, v, "classifier" if c == "fid" else "") for r, c, v, _ in lines)))
+    classifier = rank(table, cells(*((r, c, v, "classifier" if c == "fid" else "") for r, c, v, _ in lines)), "paper")
     assert set(classifier.frame["cells"]) == {10}
     assert classifier.left_out == ("FID (features classifier != inception)",)

@@ -249,7 +249,7 @@ def change(data: dict, path: str, value: object) -> None:
             "tables/study/rows",
             {},
             "paper x, study: unknown key 'rows'. Valid: axes, caption, dataset, features, must_match, notes, of, "
-            "options, seeds, set, stages, stand_in, takes, train_on, units",
+            "options, race, seeds, set, stages, stand_in, takes, train_on, units",
         ),
         (
             "tables/one/rows/a/failed",

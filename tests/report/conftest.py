@@ -42,7 +42,12 @@ def measure() -> Measure:
         lines = []
         for key in tables:
             table = load("batchtopk").tables[key]
-            pairs = [(r, row, c, col) for r, row in table.rows.items() for c, col in table.columns.items()]
+            pairs = [
+                (r, row, c, col)
+                for r in table.run_at(scale)
+                for row in [table.rows[r]]
+                for c, col in table.columns.items()
+            ]
             for r, row, c, column in pairs:
                 if row.columns and c not in row.columns:
                     continue

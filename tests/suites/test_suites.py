@@ -19,6 +19,7 @@ from vaebench.contracts import SuiteInputs
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.nn.pretrained import lpips
+from vaebench.runs import build
 from vaebench.suites.common import eight_bits
 from vaebench.suites.generation import Generation
 from vaebench.suites.judges import judge
@@ -64,7 +65,7 @@ def generation(**options: Any) -> Generation:
 
 
 def test_reconstruction_against_skimage(tmp_path):
-    found = values(Reconstruction(batch_size=7, eight_bits=None).run(inputs(Dimming(), tmp_path)))
+    found = values(Reconstruction(batch_size=7, eight_bits=None, code=None).run(inputs(Dimming(), tmp_path)))
     images = toy_data().test_x[:, 0].double().numpy() / 255
     pairs = [(image, image * 0.9) for image in images]
     psnr = [peak_signal_noise_ratio(a, b, data_range=1) for a, b in pairs]
@@ -88,7 +89,7 @@ def test_exact_images_are_counted_and_infinite_as_the_peers_have_them(tmp_path):
             return x
 
     for model, exact, of_set in ((Identity(), 20, math.inf), (SomeExact(), 10, None)):
-        result = Reconstruction(batch_size=20, eight_bits=None).run(inputs(model, tmp_path))
+        result = Reconstruction(batch_size=20, eight_bits=None, code=None).run(inputs(model, tmp_path))
         found = {one.name: one for one in result.measurements}
         images = toy_data().test_x[:, 0].float().numpy() / 255
         decoded = model.decode(model.encode(toy_data().test_x.float() / 255))[:, 0].numpy()
@@ -112,7 +113,7 @@ def test_reconstructions_in_eight_bits_are_those_of_a_file(tmp_path):
 
     found, others = {}, {}
     for how in (None, "cut", "round"):
-        result = Reconstruction(batch_size=7, eight_bits=how).run(inputs(Between(), tmp_path))
+        result = Reconstruction(batch_size=7, eight_bits=how, code=None).run(inputs(Between(), tmp_path))
         found[how] = values(result)["mse"]
         stored = {one.name for one in result.measurements if one.protocol.get("eight_bits") == how}
         assert stored == ({"mse", "psnr", "psnr_set"} if how else set(values(result)))
@@ -149,11 +150,13 @@ def test_a_diverged_reconstruction_names_itself_and_is_no_number(tmp_path):
             return x
 
     for value in (math.nan, math.inf, -math.inf):
-        result = Reconstruction(batch_size=10, eight_bits=None).run(inputs(Diverged(value), tmp_path))
+        result = Reconstruction(batch_size=10, eight_bits=None, code=None).run(inputs(Diverged(value), tmp_path))
         assert result.measurements == ()
         assert set(result.left_out.values()) == {"2 of 20 reconstructions hold NaN or infinity; the model has diverged"}
         assert {"psnr", "ssim_valid", "l1"} <= set(result.left_out)
-        accuracies = Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10).run(inputs(Diverged(value), tmp_path))
+        accuracies = Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10, code=None).run(
+            inputs(Diverged(value), tmp_path)
+        )
         if not math.isinf(value):  # the toy classifier's mean of infinity is a number to compare
             assert math.isnan(values(accuracies)["accuracy@clean"])
             assert values(accuracies)["accuracy@classifier"] == 1
@@ -167,7 +170,9 @@ def test_ssim_of_small_images_is_named_and_the_rest_is_measured(tmp_path):
         def decode(self, z: Tensor) -> Tensor:
             return z.view(-1, 1, 8, 8) * 0.9
 
-    result = Reconstruction(batch_size=7, eight_bits=None).run(replace(inputs(Small(), tmp_path), data=small))
+    result = Reconstruction(batch_size=7, eight_bits=None, code=None).run(
+        replace(inputs(Small(), tmp_path), data=small)
+    )
     assert set(values(result)) == {"mse", "psnr", "psnr_set", "l1"}
     why = "its window needs 11x11 pixels, the images have 8x8"
     assert result.left_out == {"ssim_valid": why, "ssim_reflect": why}
@@ -178,7 +183,7 @@ def test_without_classes_there_is_no_accuracy(tmp_path):
     one = replace(data, train_y=torch.zeros_like(data.train_y), test_y=torch.zeros_like(data.test_y))
     given = replace(inputs(Identity(), tmp_path), data=one)
     with pytest.raises(UserError, match="suite noise measures accuracies: toy has no classes"):
-        Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10).run(given)
+        Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10, code=None).run(given)
     with pytest.raises(UserError, match=r"suite\.features=classifier: toy has no classes that one could be trained on"):
         judge("classifier", given)
 
@@ -193,7 +198,7 @@ def test_reconstruction_has_lpips_where_its_weights_are(tmp_path, monkeypatch):
         def decode(self, z: Tensor) -> Tensor:
             return super().decode(z) * 1.5
 
-    suite = Reconstruction(batch_size=7, eight_bits=None)
+    suite = Reconstruction(batch_size=7, eight_bits=None, code=None)
     monkeypatch.setattr(lpips, "available", lambda: False)
     without = values(suite.run(inputs(Glaring(), tmp_path)))
     monkeypatch.setattr(lpips, "available", lambda: True)
@@ -205,7 +210,9 @@ def test_reconstruction_has_lpips_where_its_weights_are(tmp_path, monkeypatch):
 
 
 def test_noise_of_an_identity_is_the_classifier_on_noisy_images(tmp_path):
-    result = Noise(sigmas=[0.0, 8.0], clip=False, noise_seed=3, batch_size=6).run(inputs(Identity(), tmp_path))
+    result = Noise(sigmas=[0.0, 8.0], clip=False, noise_seed=3, batch_size=6, code=None).run(
+        inputs(Identity(), tmp_path)
+    )
     found = values(result)
     assert found["accuracy@classifier"] == found["accuracy@clean"] == found["accuracy@0"] == 1.0
     data = toy_data()
@@ -220,7 +227,7 @@ def test_noise_of_an_identity_is_the_classifier_on_noisy_images(tmp_path):
 
 
 def test_noise_is_the_same_for_every_model_and_clipping_changes_it(tmp_path):
-    suite = Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10)
+    suite = Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10, code=None)
     one = suite.run(inputs(Identity(), tmp_path)).arrays["noisy@0.5"]
     other = suite.run(inputs(Dimming(), tmp_path)).arrays["noisy@0.5"]
     np.testing.assert_array_equal(one, other)
@@ -231,7 +238,7 @@ def test_noise_is_the_same_for_every_model_and_clipping_changes_it(tmp_path):
             seen.append(x)
             return super().encode(x)
 
-    Noise(sigmas=[0.5], clip=True, noise_seed=0, batch_size=20).run(inputs(Watching(), tmp_path))
+    Noise(sigmas=[0.5], clip=True, noise_seed=0, batch_size=20, code=None).run(inputs(Watching(), tmp_path))
     assert float(seen[-1].min()) >= 0
     assert float(seen[-1].max()) <= 1
 
@@ -304,3 +311,37 @@ def test_jaccard_by_hand(tmp_path):
     errors = (images[:, 128:] ** 2).sum(1) / 256
     assert found["psnr@ema_mask"] == pytest.approx(float((-10 * errors.log10()).mean()), rel=1e-5)
     assert [m.count for m in result.measurements if m.name == "jaccard@8"] == [20]
+
+
+class Shaky(Identity):
+    def encode_drawn(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        return self.encode(x + 0.3 * torch.randn(x.shape, generator=generator))
+
+
+def test_codes_may_be_drawn_with_noise_of_their_own(tmp_path):
+    data, right, squares = toy_data(), 0, []
+    noise, codes = torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)
+    drawn = torch.Generator().manual_seed(1)
+    for start in range(0, 20, 7):
+        x = data.test_x[start : start + 7].float() / 255
+        squares += [float(each.square().mean()) for each in 0.3 * torch.randn(x.shape, generator=drawn)]
+        torch.randn(x.shape, generator=codes)  # of the clean images
+        noisy = x + 0.5 * torch.randn(x.shape, generator=noise)
+        y = noisy + 0.3 * torch.randn(x.shape, generator=codes)
+        right += int((Quarters().logits(y).argmax(1) == data.test_y[start : start + 7]).sum())
+    suite = Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=7, code="draw")
+    found = suite.run(inputs(Shaky(), tmp_path))
+    assert values(found)["accuracy@0.5"] == pytest.approx(right / 20)
+    assert {one.protocol["code"] for one in found.measurements} == {"draw"}
+    rebuilt = Reconstruction(batch_size=7, eight_bits=None, code="draw").run(inputs(Shaky(), tmp_path))
+    assert values(rebuilt)["mse"] == pytest.approx(sum(squares) / 20, rel=1e-5)
+    assert {one.protocol["code_seed"] for one in rebuilt.measurements} == {1}
+    plain = Reconstruction(batch_size=7, eight_bits=None, code=None).run(inputs(Shaky(), tmp_path))
+    assert not any("code" in one.protocol for one in plain.measurements)
+
+
+def test_what_has_no_posterior_draws_no_codes():
+    suite = Reconstruction(batch_size=7, eight_bits=None, code="draw")
+    with pytest.raises(UserError, match="cannot run on Identity: it needs a model that DrawsCodes"):
+        build.check_capabilities("reconstruction", suite, Identity())
+    build.check_capabilities("reconstruction", suite, Shaky())

@@ -110,7 +110,7 @@ def test_larger_latents_gain_nothing_and_zero_is_the_reconstruction(tmp_path):
             return 0.9 * super().decode(z)
 
     given = inputs(Lossy(), toy_data(), tmp_path)
-    expected = values(Reconstruction(batch_size=5, eight_bits=None).run(given))["psnr"]
+    expected = values(Reconstruction(batch_size=5, eight_bits=None, code=None).run(given))["psnr"]
     assert values(run(Lossy(), tmp_path))["psnr@0"] == pytest.approx(expected, rel=1e-6)
 
 

@@ -95,7 +95,7 @@ def test_codes_and_quality_of_images_are_those_of_a_loop(tmp_path):
 def test_images_are_judged_as_by_the_suite_on_reconstruction(tmp_path):
     data = images()
     inputs = toys.inputs(Levels(), data, tmp_path)
-    theirs = {m.name: m for m in Reconstruction(batch_size=7, eight_bits=None).run(inputs).measurements}
+    theirs = {m.name: m for m in Reconstruction(batch_size=7, eight_bits=None, code=None).run(inputs).measurements}
     ours = {m.name: m for m in on_images(Levels(), data, tmp_path).measurements}
     assert set(theirs) == {"mse", "psnr", "psnr_set", "l1", "ssim_valid", "ssim_reflect"}
     assert {name: ours[name] for name in theirs} == theirs
@@ -302,4 +302,4 @@ def test_spectra_that_are_none_are_refused(tmp_path):
 def test_a_suite_on_images_refuses_audio(tmp_path):
     inputs = SuiteInputs(model=Steps(), data=audio([spoken(0.5)]), device=CPU, cache=tmp_path)
     with pytest.raises(UserError, match="suite reconstruction needs images, toy holds audio; use suite=tokens"):
-        Reconstruction(batch_size=4, eight_bits=None).run(inputs)
+        Reconstruction(batch_size=4, eight_bits=None, code=None).run(inputs)

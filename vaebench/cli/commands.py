@@ -120,13 +120,15 @@ def reproduce(cfg: ReproduceConfig) -> int:
 
 def plan(cfg: ReproduceConfig) -> int:
     """``vaebench plan``: what `reproduce` would do; at ``scale=paper`` also what each training costs on this device."""
-    from vaebench.reproduce import planning
+    from vaebench.reproduce import planning, race
 
     store = Store(store_root(cfg.store))
     try:
         wanted = planning.make(cfg)
         todo = wanted.todo(store)
         planning.show(wanted, todo, planning.learnt(store, todo), cfg, console)
+        if planning.raced(cfg):
+            race.outlook(cfg, store, console)
     except planning.NothingToRun as error:
         if cfg.scale != "paper":
             raise

@@ -2,6 +2,7 @@
 
 from vaebench.contracts.capabilities import Classifies as Classifies
 from vaebench.contracts.capabilities import Completes as Completes
+from vaebench.contracts.capabilities import DrawsCodes as DrawsCodes
 from vaebench.contracts.capabilities import Encodes as Encodes
 from vaebench.contracts.capabilities import EncodesContinuously as EncodesContinuously
 from vaebench.contracts.capabilities import Generates as Generates

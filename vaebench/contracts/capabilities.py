@@ -38,6 +38,13 @@ class Reconstructs(Protocol):
 
 
 @runtime_checkable
+class DrawsCodes(Protocol):
+    """``encode_drawn``: images -> a draw of each one's posterior ``[b l]``, in place of the test-time code."""
+
+    def encode_drawn(self, x: Tensor, generator: torch.Generator) -> Tensor: ...
+
+
+@runtime_checkable
 class Encodes(Protocol):
     """``encode``: images -> a code ``[b l]`` or ``[b l *grid]``, deterministic."""
 

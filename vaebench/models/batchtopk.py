@@ -33,7 +33,8 @@ class BatchTopK(FlatVAE):
 
     ``importance``: abs_z, abs_mu, var_mu (variance of mu over the batch; per entry its squared distance from the
     batch mean) or kl. ``ema_decay``: a of ``I <- a I + (1 - a) s``. ``ema_start``: first (the first step copies s) or
-    debiased (starts at zero, divided by 1 - a^t). The other options are those of `FlatVAE`.
+    debiased (starts at zero, divided by 1 - a^t). ``rescale=training``: kept codes times ``latent_dim / k`` in training
+    only, as dropout has it; null: as they are. The other options are those of `FlatVAE`.
     """
 
     k: Count
@@ -41,6 +42,7 @@ class BatchTopK(FlatVAE):
     granularity: Literal["dimension", "entry"]
     ema_decay: Fraction
     ema_start: latents.Start
+    rescale: Literal["training"] | None
 
     def __post_init__(self, importance: latents.Importance) -> None:
         require(whole("model.k", self.k, 1, self.latent_dim, "model.latent_dim"))
@@ -57,7 +59,8 @@ class BatchTopK(FlatVAE):
         mu, logvar = self.posterior(batch.x)
         z = latents.reparameterise(mu, logvar)
         mask = self._training_mask(mu, logvar, z)
-        return self.elbo(z * mask, mu, logvar, batch.x, mask)
+        scale = 1.0 if self.rescale is None else self.latent_dim / self.k
+        return self.elbo(z * mask * scale, mu, logvar, batch.x, mask)
 
     @torch.no_grad()
     def _training_mask(self, mu: Tensor, logvar: Tensor, z: Tensor) -> Tensor:
@@ -73,16 +76,17 @@ class BatchTopK(FlatVAE):
         self.center.update(center)
         return mask
 
-    def _masked(self, mu: Tensor, logvar: Tensor) -> Tensor:
-        """Test-time codes ``[b l]``: ``mu`` where the moving average keeps it, 0 elsewhere."""
+    def masked(self, z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+        """Test-time codes ``[b l]``: ``z`` where the moving average keeps it, 0 elsewhere."""
         if self.granularity == "dimension":
-            return mu * self.ema_mask()
-        entries = latents.importance(self.kind, z=mu, mu=mu, logvar=logvar, center=self.center.read())
-        return mu * (entries >= self.threshold.read())
+            return z * self.ema_mask()
+        entries = latents.importance(self.kind, z=z, mu=mu, logvar=logvar, center=self.center.read())
+        return z * (entries >= self.threshold.read())
 
     def encode(self, x: Tensor) -> Tensor:
         """Images -> means ``[b l]``, always masked as at test time. Raises `UserError` before the first step."""
-        return self._masked(*self.posterior(x))
+        mu, logvar = self.posterior(x)
+        return self.masked(mu, mu, logvar)
 
     def encode_masked(self, x: Tensor, mask: Tensor) -> Tensor:
         """Images ``[b c h w]`` -> posterior means ``[b l]`` under a given ``mask``, bool ``[l]``."""
@@ -95,7 +99,7 @@ class BatchTopK(FlatVAE):
         average mu, or by z^2 / 2.
         """
         z = self.prior_codes(count, generator)
-        return self.decode(self._masked(z, torch.zeros_like(z)))
+        return self.decode(self.masked(z, z, torch.zeros_like(z)))
 
     def batch_mask(self, x: Tensor) -> Tensor:
         """The mask that the images ``[b c h w]`` alone would choose: bool ``[l]``, by the training rule with z = mu.

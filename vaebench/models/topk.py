@@ -37,11 +37,15 @@ class TopK(FlatVAE):
 
     def encode(self, x: Tensor) -> Tensor:
         """Images ``[b c h w]`` -> posterior means ``[b l]``, zero but for the K largest magnitudes of each image."""
-        return self._masked(self.posterior(x)[0])
+        mu, logvar = self.posterior(x)
+        return self.masked(mu, mu, logvar)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
         """``count`` images ``[count c h w]`` in [0, 1] from z ~ N(0, I), each with its K largest magnitudes."""
-        return self.decode(self._masked(self.prior_codes(count, generator)))
+        z = self.prior_codes(count, generator)
+        return self.decode(self.masked(z, z, torch.zeros_like(z)))
 
-    def _masked(self, z: Tensor) -> Tensor:
+    def masked(self, z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+        """Test-time codes ``z`` ``[b l]``, 0 but for the K largest magnitudes of each image."""
+        del mu, logvar
         return z * top_mask(z.abs(), self.k)

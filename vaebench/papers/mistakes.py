@@ -16,7 +16,8 @@ from vaebench.config.signatures import mistake
 from vaebench.errors import shown, unknown
 from vaebench.papers.cells import no_name
 from vaebench.papers.changes import Change, scales
-from vaebench.papers.records import Claim, Column, Paper, Readings, Row, Table
+from vaebench.papers.records import Claim, Column, Paper, Race, Readings, Row, Table
+from vaebench.papers.study import trained
 from vaebench.papers.verdicts import RELATIONS, WITHIN
 
 
@@ -37,7 +38,12 @@ _CLAIMS.append((_CLAIM, _CLAIMS))
 _TABLE = {"dataset": (str, {EACH: _NAMES}), "takes": _NAMES, "reported": str, "claims": _CLAIMS}
 _TABLE |= {"every_row": _ENTRY, "rows": _ENTRIES, "every_column": _ENTRY, "columns": (_ENTRIES, [str])}
 _TABLE |= {"protocol": {}, "reading": {}, "set": {}, "stages": {}, "options": {EACH: {}}}
-_TABLE |= {"axes": {EACH: {EACH: {}}}, "of": [{"table": str, "row": str, "axes": [str], "columns": [str]}]}
+_ANSWER = {"options": {EACH: {}}, "columns": {EACH: str}}
+_TABLE |= {
+    "axes": {EACH: {EACH: _ANSWER}},
+    "race": {},
+    "of": [{"table": str, "row": str, "axes": [str], "columns": [str]}],
+}
 PAPER = {"every_table": _TABLE, "quantities": {EACH: _ENTRY}, "parts": {EACH: _TABLE}, "tables": {EACH: _TABLE}}
 _CALLED = {dict: "a mapping", list: "a list", str: "a text"}
 _MADE = {"study", "datasets", "stand_ins"}  # of a table's dataset and axes
@@ -46,7 +52,7 @@ _KEYS = {
     Paper: _fields(Paper) - {"name"} | {"every_table", "quantities", "parts"},
     Table: _fields(Table) - _MADE | {"takes", "every_row", "every_column", "protocol", "reading"},
     Readings: _fields(Readings) | _fields(Table) - _MADE - {"rows", "columns", "reported", "claims"} | {"takes"},
-    Row: _fields(Row) - {"point", "written", "failed", "reading", "of"} | {"grid"},
+    Row: _fields(Row) - {"point", "written", "failed", "reading", "of", "suites"} | {"grid"},
     Column: _fields(Column) - {"point", "written"} | {"grid"},
     Claim: _fields(Claim) - {"id", "column", "holds"} | {"grid", "pairs", "remark", *RELATIONS},
 }
@@ -181,6 +187,28 @@ def in_table(where: str, table: Table) -> list[str]:
     return lines + [f"{where}: claim {name} stands twice" for name in sorted({i for i in ids if ids.count(i) > 1})]
 
 
+def in_axes(where: str, study: Readings) -> Iterator[str]:
+    """One line for each part of an answer that is no change, or of a suite that there is none of."""
+    suites = choices("suite")
+    for axis, answers in study.axes.items():
+        for name, answer in answers.items():
+            at, answer = f"{where}, axes, {axis}.{name}", answer or {}
+            yield from (f"{at}: {line}" for line in of_change(trained(answer)))
+            for suite, options in (answer.get("options") or {}).items():
+                yield from (f"{at}: {line}" for line in of_change(options or {}))
+                if suite not in suites:
+                    yield f"{at}, options: {unknown('suite', suite, suites)}"
+            if answer.get("columns") and answer.keys() != {"columns"}:
+                yield f"{at}: chooses columns and changes runs; make two axes of it"
+
+
+def in_race(where: str, races: Mapping[str, Race]) -> Iterator[str]:
+    """One line for each scale at which the lengths do not rise."""
+    for scale, race in races.items():
+        if list(race.lengths) != sorted(set(race.lengths)):
+            yield f"{where}, race at scale={scale}: lengths={list(race.lengths)}: expected steps, the fewest first"
+
+
 def in_study(at: str, entry: Mapping[str, Any], readings: Readings, earlier: Mapping[str, Table]) -> list[str]:
     """The same of a printed row that a study reads anew."""
     missing = [key for key in ("table", "row", "axes", "columns") if entry.get(key) is None]
@@ -194,4 +222,7 @@ def in_study(at: str, entry: Mapping[str, Any], readings: Readings, earlier: Map
     there = {name: value for name, value in table.reported.get(entry["row"], {}).items() if name in table.columns}
     lines = [f"{at}: {unknown('axis', axis, readings.axes)}" for axis in entry["axes"] if axis not in readings.axes]
     lines += [f"{at}: no number is reported for {name}" for name in entry["columns"] if name not in there]
+    answers = [answer or {} for axis in entry["axes"] for answer in readings.axes.get(axis, {}).values()]
+    renamed = {new for answer in answers for new in (answer.get("columns") or {}).values()}
+    lines += [f"{at}: {unknown('column', name, table.columns)}" for name in sorted(renamed - table.columns.keys())]
     return lines + [f"{at}: units has no {name}" for name in entry["columns"] if name not in readings.units]

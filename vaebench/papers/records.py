@@ -10,16 +10,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from annotated_types import Interval
+from annotated_types import Interval, Len
 
 from vaebench.config.choices import choices
-from vaebench.config.signatures import Count, NonNegative, OneOf, Positive
+from vaebench.config.signatures import AtLeast2, Count, NonNegative, OneOf, Positive, Seed
 from vaebench.papers.changes import Change, at_scale, merged, scales, words
 from vaebench.papers.verdicts import RELATIONS
 
 Scale = Annotated[str, OneOf(scales)]
 Set = Annotated[str, OneOf(partial(choices, "dataset"))]
 Suite = Annotated[str, OneOf(partial(choices, "suite"))]
+Entry = Mapping[str, Any]  # a printed row that a study reads: table, row, axes, columns
 Digits = Annotated[int, Interval(ge=0, le=15)]
 
 
@@ -29,7 +30,7 @@ class Row:
 
     ``experiment``: empty where the paper quotes another work's numbers; such a row is never run, and claims compare
     with what is printed. ``set`` changes it, ``on_stand_in`` where the table runs on its stand-in; ``options`` are
-    those of the suites that measure it.
+    those of the suites that measure it; ``suites``: the same by suite.
     ``scales``: at which it is run (empty: all). ``failed``: columns in which the paper says that the training failed.
     ``measures`` fills the ``{measures}`` of a column's measurement (which selector picks); with ``optional`` a
     measurement that the data cannot give is left empty. ``short``: what a claim's sentence calls it. ``point``: where
@@ -42,6 +43,7 @@ class Row:
     set: Change = field(default_factory=dict)
     on_stand_in: Change = field(default_factory=dict)
     options: Change = field(default_factory=dict)
+    suites: Mapping[str, Change] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
     scales: tuple[Scale, ...] = ()
     failed: tuple[str, ...] = ()
@@ -120,18 +122,36 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Readings:
-    """What the paper leaves open: ``axes`` maps each question to its answers, each a change of the training.
+class Race:
+    """Successive halving (Jamieson and Talwalkar 2016) of ``drawn`` readings, chosen with ``seed``.
 
+    Those that are left are trained for the next of the ``lengths`` (steps); the nearest of them, the share ``keep``, go
+    on. At the end the nearest of all get so many ``seeds``.
+    """
+
+    drawn: AtLeast2
+    lengths: Annotated[tuple[Count, ...], Len(1)]
+    keep: Annotated[float, Interval(gt=0, lt=1)]
+    seeds: Count
+    seed: Seed = 0
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the paper leaves open: ``axes`` maps each question to its answers.
+
+    An answer is a change of the training; ``options`` in it, by suite, are of what measures it. Or it only says by
+    ``columns`` which measured column stands for a printed one.
     ``of``: the printed rows that are measured again, with the axes they depend on and the columns that count;
     ``units``: per column, the difference that weighs as one; ``must_match``: protocol fields that must be as the
-    paper's for a cell to count at all.
+    paper's for a cell to count at all; ``race``: by scale, where not every combination is trained.
     """
 
     axes: Mapping[str, Mapping[str, Change]]
-    of: tuple[Mapping[str, Any], ...]
+    of: tuple[Entry, ...]
     units: Mapping[str, Positive]
     must_match: tuple[str, ...] = ()
+    race: Mapping[Scale, Race] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -183,13 +203,19 @@ class Table:
         return self.stand_in if not self.stand_ins or scale in self.stand_ins else ""
 
     @property
+    def race(self) -> bool:
+        """Whether it is a study whose readings are raced."""
+        return bool(self.study and self.study.race)
+
+    @property
     def printed(self) -> tuple[str, ...]:
         """The rows that the paper has, with numbers or with failed trainings."""
         return tuple(key for key, row in self.rows.items() if key in self.reported or row.failed)
 
     def only(self, rows: Iterable[str]) -> Table:
         """The table without its other rows, their numbers and the claims about them."""
-        kept = {key: entry for key, entry in self.rows.items() if key in set(rows)}
+        wanted = set(rows)
+        kept = {key: entry for key, entry in self.rows.items() if key in wanted}
         return replace(
             self,
             rows=kept,
@@ -218,7 +244,8 @@ class Table:
 
     def suite(self, column: Column, row: Row, scale: str) -> tuple[str, ...]:
         """The suite that measures a cell, and its options, as overrides."""
-        here = (self.options.get(column.suite, {}), column.options, row.options)
+        own = row.suites.get(column.suite, {})
+        here = (self.options.get(column.suite, {}), column.options, row.options, own)
         return (f"suite={column.suite}", *words(merged(*(at_scale(one, scale) for one in here)), within="suite"))
 
     def trained_on(self, dataset: str) -> str:

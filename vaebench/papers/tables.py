@@ -7,31 +7,32 @@ printed numbers are written say `grid`, `claims` and `printed`.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from vaebench.config.choices import choices, leaf
 from vaebench.errors import UserError, unknown
 from vaebench.papers import grid, printed
-from vaebench.papers.changes import merged
+from vaebench.papers.changes import at_scale, merged, scales
 from vaebench.papers.claims import Claims, short
 from vaebench.papers.mistakes import (
     PAPER,
+    in_axes,
     in_changes,
     in_names,
+    in_race,
     in_study,
     in_table,
-    of_change,
     of_field,
     of_keys,
     of_shape,
 )
-from vaebench.papers.records import Claim, Column, Paper, Readings, Row, Table
+from vaebench.papers.records import Claim, Column, Paper, Race, Readings, Row, Table
+from vaebench.papers.study import Made, columns_of, row, rows_of, study_row
 
-__all__ = ["Claim", "Column", "Paper", "Readings", "Row", "Table", "load", "names", "parse", "study_row"]
+__all__ = ["Claim", "Column", "Paper", "Race", "Readings", "Row", "Table", "load", "names", "parse", "study_row"]
 
 Record = TypeVar("Record")
 
@@ -147,47 +148,48 @@ def _given(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _study(where: str, data: dict[str, Any], earlier: Mapping[str, Table], mistakes: list[str]) -> Table:
-    """A study of earlier tables: of each printed row it re-reads, every combination of the axes it depends on."""
+    """A study of earlier tables: of each printed row it re-reads, a row for every reading that may be measured."""
     own: dict[str, Any] = {key: data.pop(key) for key in ("axes", "of", "units", "must_match") if key in data}
     before = len(mistakes)
-    readings = _record(Readings, own, where, mistakes)
-    changes = [change or {} for answers in own.get("axes", {}).values() for change in (answers or {}).values()]
-    mistakes += (f"{where}, axes: {line}" for change in changes for line in of_change(change))
-    rows: dict[str, Row] = {}
+    race = _race(where, data.pop("race", {}), mistakes)
+    study = _record(Readings, {**own, "race": race}, where, mistakes)
+    if len(mistakes) == before:
+        mistakes += in_axes(where, study)
+        mistakes += in_race(where, race)
+    entries = study.of if len(mistakes) == before else ()
     columns: dict[str, Column] = {}
+    for entry in entries:
+        mistakes += in_study(f"{where}, of {entry.get('table')}.{entry.get('row')}", entry, study, earlier)
+        if len(mistakes) == before:
+            columns |= {key: earlier[entry["table"]].columns[key] for key in columns_of(study, entry)}
+    made: dict[str, Callable[[], Row]] = {}
     reported: dict[str, Mapping[str, float]] = {}
-    for entry in readings.of if len(mistakes) == before else ():
-        lines = in_study(f"{where}, of {entry.get('table')}.{entry.get('row')}", entry, readings, earlier)
-        mistakes += lines
-        if lines:
-            continue
+    for entry in entries if len(mistakes) == before else ():
         there = earlier[entry["table"]]
-        source = there.rows[entry["row"]]
-        columns |= {key: there.columns[key] for key in entry["columns"]}
-        for answers in itertools.product(*(readings.axes[axis] for axis in entry["axes"])):
-            reading = dict(zip(entry["axes"], answers, strict=True))
-            key = study_row(entry["table"], entry["row"], reading)
-            rows[key] = replace(
-                source,
-                label=f"{source.label}: {', '.join(answers)}",
-                set=merged(source.set, *(readings.axes[axis][answer] for axis, answer in reading.items())),
-                columns=tuple(entry["columns"]),
-                reading=reading,
-                of=(entry["table"], entry["row"]),
-            )
-            reported[key] = {name: there.reported[entry["row"]][name] for name in entry["columns"]}
+        numbers = {name: there.reported[entry["row"]][name] for name in entry["columns"]}
+        for key, (reading, places) in rows_of(study, entry).items():
+            made[key] = partial(row, there.rows[entry["row"]], study, entry, reading, places)
+            reported[key] = numbers
+    rows = Made(made) if race else {key: make() for key, make in made.items()}
     stated = {name for column in columns.values() for name in column.protocol}
-    odd = [name for name in readings.must_match if name not in stated] if len(mistakes) == before else []
+    odd = [name for name in study.must_match if name not in stated] if len(mistakes) == before else []
     mistakes += (f"{where}, must_match: {unknown('field', name, stated)}" for name in odd)
-    parts = {"rows": rows, "columns": columns, "reported": reported, "study": readings}
-    table = _record(Table, {**data, **_sets(data.get("dataset")), **parts}, where, mistakes)
-    mistakes += in_changes(where, table)
+    parts = {"rows": {}, "columns": columns, "reported": reported, "study": study}
+    table = replace(_record(Table, {**data, **_sets(data.get("dataset")), **parts}, where, mistakes), rows=rows)
+    mistakes += in_changes(where, replace(table, rows={}))
     return table
 
 
-def study_row(table: str, row: str, reading: Mapping[str, str]) -> str:
-    """The name of a study's row: ``table1.batchtopk.abs_z.dimension.mse_sum.mlp``."""
-    return ".".join((table, row, *reading.values()))
+def _race(where: str, written: Mapping[str, Any], mistakes: list[str]) -> dict[str, Race]:
+    """A race at each scale."""
+    if not written:
+        return {}
+    known = [one.name for one in fields(Race)]
+    mistakes += (
+        f"{where}, race: {unknown('key', str(name), known)}" for name in written if name not in {*known, *scales()}
+    )
+    places = {scale: f"{where}, race at scale={scale}" for scale in sorted(scales())}
+    return {scale: _record(Race, at_scale(written, scale), at, mistakes) for scale, at in places.items()}
 
 
 def _record(kind: type[Record], data: Mapping[str, Any], where: str, mistakes: list[str]) -> Record:

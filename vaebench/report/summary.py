@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from vaebench.config.choices import about
 from vaebench.papers.cells import Cells
-from vaebench.papers.readings import Ranking, rank
+from vaebench.papers.readings import Ranking, Rung, looks, rank, rungs
+from vaebench.papers.study import row_name
 from vaebench.papers.tables import Paper, Table
 from vaebench.papers.verdicts import DECIDED, plain
 from vaebench.report.judged import Cell, JudgedClaim, cells_of, claims_of, dataset_name
@@ -37,6 +38,7 @@ class Moved:
 class Section:
     """One table measured under one scale on one dataset. ``headings`` by column; ``ranking`` only for a study.
 
+    ``rungs``: of a study that is a race, what was run of it.
     ``moved``: by cell, how far a study of what the paper leaves open moves its number, where there is such a study.
     """
 
@@ -51,6 +53,7 @@ class Section:
     commits: tuple[str, ...]
     devices: tuple[str, ...]
     ranking: Ranking | None = None
+    rungs: tuple[Rung, ...] = ()
     moved: Mapping[tuple[str, str], Moved] = field(default_factory=dict)
 
     @property
@@ -87,6 +90,8 @@ def sections(paper: Paper, cells: Cells) -> list[Section]:
         frame = frame[frame["row"].isin(list(table.rows)) & frame["column"].isin(list(table.columns))]
         for (scale, dataset), part in frame.groupby(["scale", "dataset"]):
             shown = table.only([*table.run_at(str(scale)), *table.quoted])
+            here = cells.frame[(cells.frame["scale"] == scale) & (cells.frame["dataset"] == dataset)]
+            shown, part = _with_nearest(paper, key, shown, part, here[here["paper"] == paper.name])
             found.append(_section(key, shown, str(scale), str(dataset), part))
         left = [row for row in table.printed if row not in {*frame["row"], *table.quoted}]
         if left and not table.study:
@@ -96,6 +101,28 @@ def sections(paper: Paper, cells: Cells) -> list[Section]:
     found = [replace(section, moved=_moved(section, found)) for section in found]
     first = {section.dataset: number for number, section in reversed(list(enumerate(found)))}
     return sorted(found, key=lambda s: (order.get(s.scale, len(order)), s.dataset not in s.table.own, first[s.dataset]))
+
+
+def _with_nearest(paper: Paper, key: str, table: Table, part: DataFrame, here: DataFrame) -> tuple[Table, DataFrame]:
+    """A table, and its cells, with rows of the nearest reading of each race that reads its rows anew.
+
+    ``here``: all cells of the paper at that scale on that set.
+    """
+    import pandas as pd
+
+    rows, parts = dict(table.rows), [part]
+    for name, study in paper.tables.items():
+        raced = here[(here["table"] == name) & here["row"].isin(list(study.rows))]
+        if table.study or not (study.race and study.study) or raced.empty:
+            continue
+        ranking = rank(study, raced, str(raced["scale"].iloc[0]))
+        for look in looks(study, ranking)[:1]:
+            for entry in (one for one in study.study.of if one["table"] == key and one["row"] in rows):
+                source, own = row_name(study.study, entry, look.line), f"{entry['row']}.{name}"
+                label = f"{rows[entry['row']].label}, nearest of {len(ranking.ranked)} readings ({name}: a fit)"
+                rows[own] = replace(study.rows[source], label=label)
+                parts.append(raced[raced["row"] == source].assign(table=key, row=own))
+    return replace(table, rows=rows), pd.concat(parts) if len(parts) > 1 else part
 
 
 def _moved(section: Section, found: list[Section]) -> dict[tuple[str, str], Moved]:
@@ -141,7 +168,8 @@ def _section(key: str, table: Table, scale: str, dataset: str, frame: DataFrame)
         claims=claims_of(table, found, dataset, headings),
         commits=tuple(sorted(set(frame["commit"]) - {""})),
         devices=tuple(sorted(set(frame["device"]) - {""})),
-        ranking=rank(table, frame) if table.study else None,
+        ranking=rank(table, frame, scale) if table.study else None,
+        rungs=tuple(rungs(table, frame, scale)) if table.race else (),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import astuple
 from vaebench.config.choices import leaf
 from vaebench.papers.evidence import LEVEL
 from vaebench.papers.readings import Ranking
+from vaebench.papers.study import STEPS
 from vaebench.papers.tables import Column
 from vaebench.papers.verdicts import DIRECTED, Interval
 from vaebench.report.judged import Cell, JudgedClaim
@@ -223,7 +224,9 @@ def overview(section: Section) -> str:
     """The verdicts on the paper's numbers and on its claims, counted; of a study the nearest reading."""
     if section.ranking is not None:
         study, best = section.table.study, section.ranking.ranked.head(1).to_dict("records")
-        return "".join(f"nearest: {', '.join(line[axis] for axis in study.axes)}" for line in best if study)
+        steps = [STEPS] if section.rungs else []
+        many = f" of {len(section.ranking.ranked)} (a fit)" if section.rungs else ""
+        return "".join(f"nearest{many}: {', '.join(line[a] for a in (*study.axes, *steps))}" for line in best if study)
     found = counts(section)
     parts = {"numbers": found["cells"], "claims": found["claims"]}
     return "; ".join(f"{what}: {summary(kinds)}" for what, kinds in parts.items() if kinds)
@@ -252,6 +255,7 @@ def command(paper: str, section: Section) -> str:
         scales = [scale for scale in SCALES if section.table.sets(scale)]
         return " ".join([*words, f"scale={scales[0]}"])
     usual = section.table.seeds.get(section.scale) or leaf("scale", section.scale)["seeds"]
-    seeds = max((len(cell.values) for cell in section.cells.values()), default=0) or usual  # a design has no seeds
+    own = [cell for cell in section.cells.values() if not section.table.rows[cell.row].of[0]]
+    seeds = max((len(cell.values) for cell in own), default=0) or usual  # a design has no seeds
     words += [f"scale={section.scale}", f"dataset={section.dataset}"]
     return " ".join([*words, *([f"seeds={seeds}"] if seeds != usual else [])])

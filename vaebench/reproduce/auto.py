@@ -89,11 +89,11 @@ class _Auto:
         while steps := [step for step in self._steps(first) if step.rows not in given_up]:
             fitting = [step for step in steps if self._fits(step.seconds)]
             if not fitting:
-                self._say(f"budget={self.cfg.budget} is spent: the next look takes {_minutes(steps[0].seconds)}")
+                self._say(f"budget={self.cfg.budget} is spent: the next look takes {minutes(steps[0].seconds)}")
                 break
             step = max(fitting, key=lambda one: one.worth)
             what = f"{step.place.table}, {', '.join(sorted(step.rows))}: {len(step.verdicts)} open"
-            self._say(f"{what}, on to {step.seeds} seeds ({_minutes(step.seconds)})")
+            self._say(f"{what}, on to {step.seeds} seeds ({minutes(step.seconds)})")
             if self._do(self._plan(step.place, step.rows, step.seeds)):
                 given_up.add(step.rows)
                 status = 1
@@ -126,14 +126,15 @@ class _Auto:
             table = load(item.paper).tables[item.table]
             where = f"seeds=auto: {item.paper} {item.table}"
             if table.study:
-                lines.append(f"{where} ranks readings and decides nothing; give seeds=N")
+                advice = "leave seeds out" if table.race else "give seeds=N"
+                lines.append(f"{where} ranks readings and decides nothing; {advice}")
             elif not table.reported and not any(claim.asserted for claim in table.claims):
                 lines.append(f"{where} has no printed numbers and no claims of the paper to decide; give seeds=N")
         if self.cfg.budget and not lines:
             todo = self._left(plan).todo(self.store)
             one = min(map(planning.learnt(self.store, todo), todo), default=0.0)
             if not self._fits(one):
-                lines.append(f"budget={self.cfg.budget}: is over before the first seed is done ({_minutes(one)})")
+                lines.append(f"budget={self.cfg.budget}: is over before the first seed is done ({minutes(one)})")
         if lines:
             raise UserError(*lines)
 
@@ -172,7 +173,7 @@ class _Auto:
 
         rows: dict[Place, set[str]] = {}
         for item in first.items:
-            rows.setdefault(_place(item), set()).add(item.row)
+            rows.setdefault(place_of(item), set()).add(item.row)
         for paper in dict.fromkeys(place.paper for place in rows):
             cells = Cells.read(cells_path(Path(self.cfg.results), paper))
             for section in sections(load(paper), cells):
@@ -193,7 +194,7 @@ class _Auto:
 
     def _summary(self, first: Plan) -> str:
         left = list(self._open(first))
-        spent = _minutes(time.monotonic() - self.began)
+        spent = minutes(time.monotonic() - self.began)
         needs = sorted(one.verdict.needs for one in left if one.verdict.needs)
         more = f"; they would probably take {needs[0]} to {needs[-1]} seeds" if needs else ""
         return f"{len(left)} verdicts are open after {spent}{more}" if left else f"all is decided after {spent}"
@@ -208,9 +209,11 @@ def _tables(plan: Plan) -> list[Item]:
     return list({(item.paper, item.table): item for item in plan.items}.values())
 
 
-def _place(item: Item) -> Place:
+def place_of(item: Item) -> Place:
+    """Where an item belongs."""
     return Place(item.paper, item.table, item.setting.scale, item.setting.dataset)
 
 
-def _minutes(seconds: float) -> str:
+def minutes(seconds: float) -> str:
+    """A time, in words."""
     return f"about {max(1, round(seconds / 60))} min"

@@ -35,12 +35,17 @@ from vaebench.runs.store import Run, Store, store_root
 def run(cfg: ReproduceConfig, console: Console) -> int:
     """``vaebench reproduce``: plan, train, evaluate, collect, report. Returns 1 if some job failed, else 0."""
     store = Store(store_root(cfg.store))
-    if cfg.budget and not cfg.seeds.auto:
-        raise UserError(f"budget={cfg.budget}: is for seeds=auto; add it, or leave budget out")
+    raced = planning.raced(cfg)
+    if cfg.budget and not (cfg.seeds.auto or raced):
+        raise UserError(f"budget={cfg.budget}: is for seeds=auto and for races; add it, or leave budget out")
     if cfg.seeds.auto:
         from vaebench.reproduce import auto
 
         return auto.run(cfg, store, console)
+    if raced:
+        from vaebench.reproduce import race
+
+        return race.run(cfg, store, console)
     return Work(planning.make(cfg), store, cfg, console).run()
 
 

@@ -20,6 +20,7 @@ from vaebench.data.contents import one_look
 from vaebench.data.fetch import at_hand, available
 from vaebench.errors import UserError, unknown
 from vaebench.papers.evidence import LOOKS
+from vaebench.papers.readings import begins
 from vaebench.papers.tables import Paper, Table, load, names
 from vaebench.reproduce.rows import Item, RowHere, Setting, of_design
 from vaebench.runs import executors, kinds
@@ -75,7 +76,7 @@ def make(cfg: ReproduceConfig) -> Plan:
             if not settings:
                 left_out.append(_why_not(cfg, paper.name, key, table, scale))
             for setting in settings:
-                for row_name in (name for name in table.run_at(setting.scale) if name in rows):
+                for row_name in _run_at(cfg, table, setting.scale, rows):
                     new, behind = RowHere(paper.name, key, table, row_name, setting).planned(left_out)
                     items += new
                     found |= {request.key: request for request in behind}
@@ -114,7 +115,7 @@ def trainings(cfg: ReproduceConfig, scale: str) -> tuple[list[tuple[str, Request
             table = paper.tables[key]
             if of_design(table) or kind_of(table.dataset) != "images":
                 continue
-            for name in (one for one in table.run_at(scale) if one in rows):
+            for name in _run_at(cfg, table, scale, rows):
                 dataset = next(iter(table.sets(scale)), table.dataset)
                 setting = Setting(scale, dataset, dataset not in table.own, "", 1)
                 chain = RowHere(paper.name, key, table, name, setting).trainings()
@@ -146,6 +147,26 @@ def _selected(cfg: ReproduceConfig) -> tuple[list[tuple[Paper, list[str]]], set[
     tables = [(paper, _tables(paper, cfg.table)) for paper in papers]
     there = dict.fromkeys(row for paper, keys in tables for key in keys for row in paper.tables[key].rows)
     return tables, set(chosen("row", cfg.row, list(there)))
+
+
+def raced(cfg: ReproduceConfig) -> bool:
+    """Whether the command races readings. Raises `UserError` if it names tables beside them, or other seeds."""
+    tables = [(f"{paper.name} {key}", paper.tables[key]) for paper, keys in _selected(cfg)[0] for key in keys]
+    races = [name for name, table in tables if table.race]
+    if not races or cfg.row != "all" or cfg.seeds.auto:
+        return False
+    if len(tables) > 1:
+        raise UserError(f"table={cfg.table}: {races[0]} is a race and run by itself; give it a command of its own")
+    if cfg.seeds.count:
+        raise UserError(f"seeds={cfg.seeds.count}: {races[0]} says how many seeds its readings get; leave seeds out")
+    return True
+
+
+def _run_at(cfg: ReproduceConfig, table: Table, scale: str, rows: set[str]) -> list[str]:
+    """Those of the ``rows`` that are run at a scale; of a race that none were chosen of, those it begins with."""
+    if table.race and cfg.row == "all":
+        rows = set(begins(table, scale))
+    return [name for name in table.run_at(scale) if name in rows]
 
 
 def _scale(cfg: ReproduceConfig, tables: list[Table]) -> str:

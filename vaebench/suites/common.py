@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vaebench.contracts import GivesLatents, SuiteInputs
+from vaebench.contracts import DrawsCodes, GivesLatents, Reconstructs, SuiteInputs
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics.two_samples import require_finite
 
 EightBits = Literal["cut", "round"]
+Code = Literal["draw"]  # at test time, in place of the model's own: a draw of the posterior
+_CODE_SEED = 1  # not that of a suite's noise: the two would be the same numbers
 
 
 def image_data(inputs: SuiteInputs, suite: str) -> ImageData:
@@ -80,6 +82,25 @@ def eight_bits(images: Tensor, how: EightBits | None) -> Tensor:
 def in_eight_bits(how: EightBits | None) -> dict[str, str]:
     """What a protocol has to say of `eight_bits`."""
     return {} if how is None else {"eight_bits": how}
+
+
+def coded_by(code: Code | None) -> tuple[type, ...]:
+    """What a suite asks of a model that reconstructs from such codes."""
+    return (Reconstructs,) if code is None else (Reconstructs, DrawsCodes)
+
+
+def encoder(model: Any, code: Code | None) -> Callable[[Tensor], Tensor]:
+    """What turns images into codes: the model's own, or draws of its posterior."""
+    if code is None:
+        found: Callable[[Tensor], Tensor] = model.encode
+        return found
+    random = seeded(_CODE_SEED)
+    return lambda x: model.encode_drawn(x, random)
+
+
+def in_code(code: Code | None) -> dict[str, Any]:
+    """What a protocol has to say of `encoder`."""
+    return {} if code is None else {"code": code, "code_seed": _CODE_SEED}
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from vaebench.config.signatures import Count, NonNegative, Seed
-from vaebench.contracts import Measurement, Reconstructs, SuiteInputs, SuiteResult
+from vaebench.contracts import Measurement, SuiteInputs, SuiteResult
 from vaebench.errors import UserError
-from vaebench.suites.common import batches, image_data, one_per_class, picture, seeded
+from vaebench.suites.common import Code, batches, coded_by, encoder, image_data, in_code, one_per_class, picture, seeded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,19 +21,25 @@ class Noise:
     """Accuracy of a classifier, trained on clean images only, on ``decode(encode(x + sigma * n))``.
 
     The unit noise ``n`` is drawn once from ``noise_seed``: it is the same for every model and every sigma. ``clip``:
-    whether the noisy image is clipped to [0, 1] before it is encoded. ``accuracy@clean`` is the accuracy without noise,
+    whether the noisy image is clipped to [0, 1] before it is encoded. ``code``: ``draw`` has a draw of the posterior in
+    place of the model's own code. ``accuracy@clean`` is the accuracy without noise,
     ``accuracy@classifier`` the classifier's own on the test images.
 
     Raises `UserError` for no sigma at all, or two that are printed alike.
     """
 
-    requires = (Reconstructs,)
     needs_classifier = True
 
     sigmas: Sequence[NonNegative]
     clip: bool
     noise_seed: Seed
     batch_size: Count
+    code: Code | None
+
+    @property
+    def requires(self) -> tuple[type, ...]:
+        """Encoding and decoding."""
+        return coded_by(self.code)
 
     def __post_init__(self) -> None:
         if not self.sigmas or len({f"{sigma:g}" for sigma in self.sigmas}) < len(self.sigmas):
@@ -47,7 +53,7 @@ class Noise:
                 f"suite noise measures accuracies: {data.name} has no classes; put the images of each in a folder"
             )
         assert classifier is not None, "the caller provides what needs_classifier asks for"
-        random = seeded(self.noise_seed)
+        random, encode = seeded(self.noise_seed), encoder(model, self.code)
         right: dict[str, float] = dict.fromkeys([*(f"{sigma:g}" for sigma in self.sigmas), "clean", "classifier"], 0)
         shown: dict[str, list[Tensor]] = {}
         rows, start = one_per_class(data), 0
@@ -56,19 +62,19 @@ class Noise:
             mine = rows[(rows >= start) & (rows < start + len(x))] - start
             noise = torch.randn(x.shape, generator=random).to(x.device)
             right["classifier"] += _right(classifier, x, labels)
-            right["clean"] += _right(classifier, model.decode(model.encode(x)), labels)
+            right["clean"] += _right(classifier, model.decode(encode(x)), labels)
             shown.setdefault("inputs", []).append(x[mine])
             for sigma in self.sigmas:
                 noisy = x + sigma * noise
                 noisy = noisy.clamp(0, 1) if self.clip else noisy
-                y = model.decode(model.encode(noisy))
+                y = model.decode(encode(noisy))
                 right[f"{sigma:g}"] += _right(classifier, y, labels)
                 shown.setdefault(f"noisy@{sigma:g}", []).append(noisy[mine])
                 shown.setdefault(f"reconstructions@{sigma:g}", []).append(y[mine])
             start += len(x)
             inputs.track(start, len(data.test_x))
         protocol: dict[str, Any] = {"clip": self.clip, "noise_seed": self.noise_seed}
-        protocol |= {"classifier": inputs.classifier_key, "split": "test"}
+        protocol |= {"classifier": inputs.classifier_key, "split": "test", **in_code(self.code)}
         found = [Measurement(f"accuracy@{name}", count / start, start, "", protocol) for name, count in right.items()]
         return SuiteResult(tuple(found), {name: picture(torch.cat(parts)) for name, parts in shown.items()})
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vaebench.config.signatures import Count
-from vaebench.contracts import Reconstructs, SuiteInputs, SuiteResult
-from vaebench.suites.common import EightBits, image_data, one_per_class, reconstructed, walk
+from vaebench.contracts import SuiteInputs, SuiteResult
+from vaebench.suites.common import (
+    Code,
+    EightBits,
+    coded_by,
+    encoder,
+    image_data,
+    in_code,
+    one_per_class,
+    reconstructed,
+    walk,
+)
 from vaebench.suites.quality import ImageQuality, perceptual_distance
 
 
@@ -19,21 +29,26 @@ class Reconstruction:
     image only (Wang et al.; scikit-image). ``ssim_reflect``: the image padded by reflection (torchmetrics since 1.5).
     Both are left out of smaller images. ``l1``: mean absolute difference. ``lpips`` where its weights are at hand and
     the images have at least 16 x 16 pixels. ``eight_bits``: whether and how reconstructions are brought to 8 bits for
-    the squared error and PSNR.
+    the squared error and PSNR. ``code``: ``draw`` has a draw of the posterior in place of the model's own code.
     """
 
-    requires = (Reconstructs,)
     needs_classifier = False
 
     batch_size: Count
     eight_bits: EightBits | None
+    code: Code | None
+
+    @property
+    def requires(self) -> tuple[type, ...]:
+        """Encoding and decoding."""
+        return coded_by(self.code)
 
     def run(self, inputs: SuiteInputs) -> SuiteResult:
         """Measure ``inputs.model``."""
         model, data = inputs.model, image_data(inputs, "reconstruction")
+        encode = encoder(model, self.code)
         quality = ImageQuality(perceptual=perceptual_distance(data, inputs.device), stored=self.eight_bits)
         for x in walk(inputs, data.test_x, self.batch_size):
-            quality.add(x, model.decode(model.encode(x)))
-        return SuiteResult(
-            quality.measurements(), reconstructed(inputs, data.test_x, one_per_class(data)), quality.left_out
-        )
+            quality.add(x, model.decode(encode(x)))
+        found = (replace(one, protocol={**one.protocol, **in_code(self.code)}) for one in quality.measurements())
+        return SuiteResult(tuple(found), reconstructed(inputs, data.test_x, one_per_class(data)), quality.left_out)

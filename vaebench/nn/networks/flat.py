@@ -21,6 +21,7 @@ from vaebench.nn import latents
 Network = Literal["mlp", "conv"]
 Hidden = Annotated[Sequence[Count], Len(1)] | None
 ReconLoss = Literal["bce", "mse"]
+Output = Literal["clamp"]
 Reduction = Literal["mean", "sum"]
 _HIDDEN: dict[Network, Sequence[int]] = {"mlp": (512, 256), "conv": (256,)}  # where ``hidden`` is null
 CHANNELS = (32, 64)  # of the convolutions, each with kernel 4, stride 2, padding 1
@@ -33,7 +34,8 @@ class FlatAutoencoder(nn.Module):
 
     ``input_shape`` (c, h, w); ``latent_dim`` l; ``network`` mlp or conv; ``hidden`` widths of the fully connected
     layers, from image to code, which the decoder has in reverse (null: the network's own); ``recon_loss`` mse or bce;
-    ``reduction`` over pixels and over latent dimensions, sum or mean.
+    ``reduction`` over pixels and over latent dimensions, sum or mean; ``output`` null or clamp: images are the sigmoid
+    of what the decoder gives, or that itself, cut to [0, 1] after training.
     """
 
     moments: ClassVar[int] = 1  # what the encoder gives for each latent dimension
@@ -43,8 +45,11 @@ class FlatAutoencoder(nn.Module):
     hidden: Hidden
     recon_loss: ReconLoss
     reduction: Reduction
+    output: Output | None
 
     def __post_init__(self) -> None:
+        if self.output == "clamp" and self.recon_loss == "bce":
+            raise UserError("model.output=clamp: recon_loss=bce needs probabilities; use mse, or output=null")
         super().__init__()
         self.encoder, self.decoder = pair(
             self.network,
@@ -65,11 +70,13 @@ class FlatAutoencoder(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Codes ``[b l]``, masked already where the method masks them -> images ``[b c h w]`` in [0, 1]."""
-        return self.decoder(z).float().sigmoid()
+        found = self.decoder(z).float()
+        return found.sigmoid() if self.output is None else found.clamp(0, 1)
 
     def reconstruction(self, z: Tensor, x: Tensor) -> Tensor:
         """The error of what the decoder makes of codes ``z`` of the images ``x``, a scalar."""
-        return reconstruction(self.decoder(z), x, recon_loss=self.recon_loss, reduction=self.reduction)
+        loss = self.recon_loss if self.output is None else "linear"
+        return reconstruction(self.decoder(z), x, recon_loss=loss, reduction=self.reduction)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -82,6 +89,17 @@ class FlatVAE(FlatAutoencoder):
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images ``[b c h w]`` -> mean and log-variance, float32 ``[b l]`` each."""
         return latents.posterior(self.encoder(x))
+
+    def encode_drawn(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Images ``[b c h w]`` -> a draw of each one's posterior ``[b l]``, masked where the method masks its means."""
+        mu, logvar = self.posterior(x)
+        noise = torch.randn(mu.shape, generator=generator, device=generator.device).to(mu.device)
+        return self.masked(torch.addcmul(mu, (logvar / 2).exp(), noise), mu, logvar)
+
+    def masked(self, z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+        """Test-time codes ``z`` ``[b l]`` of a posterior, 0 where the method keeps nothing; here it keeps all."""
+        del mu, logvar
+        return z
 
     def elbo(self, z: Tensor, mu: Tensor, logvar: Tensor, x: Tensor, mask: Tensor | None = None) -> LossOutput:
         """``recon + beta kl``: of codes ``z`` ``[b l]``, masked already, and of all of the posterior.
@@ -101,15 +119,17 @@ class FlatVAE(FlatAutoencoder):
         return latents.prior_sample(count, self.latent_dim, generator, next(self.parameters()).device)
 
 
-def reconstruction(logits: Tensor, x: Tensor, *, recon_loss: ReconLoss, reduction: Reduction) -> Tensor:
+def reconstruction(
+    logits: Tensor, x: Tensor, *, recon_loss: ReconLoss | Literal["linear"], reduction: Reduction
+) -> Tensor:
     """Mean over the batch of each image's error, a scalar; ``logits`` and ``x`` (in [0, 1]) ``[b c h w]``.
 
-    ``mse``: squared error of sigmoid(logits). ``bce``: Bernoulli negative log-likelihood, in nats. ``reduction`` is
-    over the pixels and channels of an image.
+    ``mse``: squared error of sigmoid(logits); ``linear``: of ``logits`` themselves. ``bce``: Bernoulli negative
+    log-likelihood, in nats. ``reduction`` is over the pixels and channels of an image.
     """
     logits = logits.float()
-    if recon_loss == "mse":
-        error = F.mse_loss(logits.sigmoid(), x, reduction=reduction)
+    if recon_loss != "bce":
+        error = F.mse_loss(logits.sigmoid() if recon_loss == "mse" else logits, x, reduction=reduction)
     else:
         error = F.binary_cross_entropy_with_logits(logits, x, reduction=reduction)
     return error / len(x) if reduction == "sum" else error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from vaebench.contracts.pictures import Axis, Line, Panel, Panels, Picture, curves
+from vaebench.contracts.pictures import GREY, Axis, Line, Panel, Panels, Picture, curves
+from vaebench.papers.readings import DISTANCE
+from vaebench.papers.study import STEPS, of_runs
 from vaebench.report.stored import Log, Shown
 from vaebench.report.summary import Section
 
@@ -64,7 +66,7 @@ def _steps(shown: Shown) -> Panels | None:
 def _readings(shown: Shown) -> Panels | None:
     """Every ranked reading: its distance above, its answers below (one dot per axis)."""
     ranking, study = shown.section.ranking, shown.section.table.study
-    if ranking is None or study is None or ranking.ranked.empty:
+    if ranking is None or study is None or shown.section.rungs or ranking.ranked.empty:
         return None
     frame = ranking.ranked
     ranks, distance = (0.0, len(frame) + 1.0), Axis(label="distance", limits=(0, 1.05 * frame["distance"].max()))
@@ -79,6 +81,26 @@ def _readings(shown: Shown) -> Panels | None:
     names = {float(-place): f"{axis}: {answer}" for place, (_, axis, answer) in enumerate(answers)}
     below = Panel(marks=dots, x=Axis(label="readings, nearest first", limits=ranks), y=Axis(ticks=names))
     return Panels(panels=(above, below), height=(2.0, 0.8 + 0.19 * len(answers)))
+
+
+def _race(shown: Shown) -> Panels | None:
+    """A line for each reading of a race along its lengths; those that went on have a colour."""
+    ranking, study, rungs = shown.section.ranking, shown.section.table.study, shown.section.rungs
+    if ranking is None or study is None or not rungs or ranking.ranked.empty:
+        return None
+    frame = ranking.ranked
+    frame = frame.assign(**{STEPS: frame[STEPS].astype(int)})
+    marks = []
+    for _, those in frame.groupby(of_runs(study, study.axes), sort=False):
+        by_length = those.groupby(STEPS)[DISTANCE].min()
+        stayed = len(by_length) - 1
+        style = {"colour": stayed - 1, "label": f"to {by_length.index[-1]:,} steps"} if stayed else {"colour": GREY}
+        line = Line(x=list(by_length.index), y=list(by_length), marker="o", size=3, width=1.1, **style)
+        marks.append((stayed, line))
+    steps = {float(rung.steps): f"{rung.steps:,}" for rung in rungs}
+    x, y = Axis(label="steps of training", scale="log", ticks=steps), Axis(label="distance to the paper's numbers")
+    drawn = [line for _, line in sorted(marks, key=lambda one: one[0])]
+    return Panels(panels=[Panel(marks=drawn, title=shown.section.place, x=x, y=y)], height=3.4)
 
 
 PICTURES = (
@@ -99,6 +121,13 @@ PICTURES = (
         kind="readings",
         caption="All measured readings by their distance to the paper's numbers, nearest first",
         draw=_readings,
+        of_numbers=True,
+        place=90,
+    ),
+    Picture(
+        kind="race",
+        caption="Readings by their distance to the paper's numbers along the race; grey: those of the first rung only",
+        draw=_race,
         of_numbers=True,
         place=90,
     ),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from vaebench.contracts.infinite import spelled
-from vaebench.papers.readings import main_effects
+from vaebench.papers.readings import looks, main_effects, numbers
 from vaebench.papers.tables import Paper
 from vaebench.papers.verdicts import Interval
 from vaebench.report import words
@@ -34,6 +35,7 @@ def _section(section: Section) -> dict[str, Any]:
     if section.ranking is None:
         cells = [_cell(section, cell) for cell in section.cells.values()]
         return {**facts, "cells": cells, "claims": [_claim(judged) for judged in section.claims]}
+    facts |= {"race": _race(section)} if section.rungs else {}
     return {
         **facts,
         "cells_of_the_paper": section.ranking.wanted,
@@ -41,6 +43,19 @@ def _section(section: Section) -> dict[str, Any]:
         "readings": _lines(section.ranking.frame),
         "main_effects": _lines(main_effects(section.table, section.ranking)),
     }
+
+
+def _race(section: Section) -> dict[str, Any]:
+    """The rungs, and for each fit its nearest reading, looked at everywhere, number by number."""
+    ranking, nearest = section.ranking, []
+    assert ranking is not None
+    for look in looks(section.table, ranking):
+        found = [asdict(one) | {"ours": _interval(one.ours)} for one in numbers(section.table, ranking, look.line)]
+        places = {name: {"distance": away, "place": place} for name, (away, place) in look.away.items()}
+        facts = {"reading": look.line, "distance": look.distance, "by_table": places, "numbers": found}
+        nearest.append({"fitted_to": look.fitted, **facts})
+    rungs = [asdict(rung) for rung in section.rungs]
+    return {"readings": len(ranking.ranked), "rungs": rungs, "nearest": nearest}
 
 
 def _cell(section: Section, cell: Cell) -> dict[str, Any]:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from vaebench.papers.readings import main_effects
+from vaebench.papers.readings import Ranking, main_effects
 from vaebench.papers.tables import Paper
-from vaebench.report import words
+from vaebench.report import raced, words
 from vaebench.report.judged import dataset_name
 from vaebench.report.summary import NOT_RUN, Score, Section, counts, protocol_lines
 
@@ -128,7 +128,7 @@ def _rows(section: Section) -> Iterable[list[str]]:
             continue
         ours = words.ours(section, row)
         if printed or any(ours):
-            control = " (control)" if table.printed else ""
+            control = " (control)" if table.printed and not entry.of[0] else ""
             yield [f"{label}, **ours**" if printed else f"{label}{control}", *ours]
 
 
@@ -151,6 +151,8 @@ def _study(section: Section) -> list[str]:
     ranked = ranking.ranked
     if ranked.empty:
         return ["No reading has been measured yet.", ""]
+    if section.rungs:
+        return _raced(section)
     lines = [words.measured_readings(ranking), ""]
     shown = ranked if len(ranked) <= _SHOWN_READINGS + 1 else ranked.head(_SHOWN_READINGS)
     numbers = [name for name in ranked.columns if "." in name and ranked[name].notna().any()]
@@ -168,10 +170,22 @@ def _study(section: Section) -> list[str]:
     lines += _grid(["rank", *study.axes, "distance", *names], [printed, *body])
     if len(shown) < len(ranked):
         lines += [f"The nearest {len(shown)} of {len(ranked)}; all are in table.json.", ""]
+    return [*lines, *_effects(section, ranking, "all ranked readings")]
+
+
+def _effects(section: Section, ranking: Ranking, which: str) -> list[str]:
     effects = main_effects(section.table, ranking).to_dict("records")
-    lines += ["Mean distance over all ranked readings with this answer:", ""]
     rows = ([e["axis"], e["answer"], words.number(e["distance"], 2), str(e["readings"])] for e in effects)
+    lines = [f"Mean distance over {which} with this answer:", ""]
     return [*lines, *_grid(["question", "answer", "distance", "readings"], rows)]
+
+
+def _raced(section: Section) -> list[str]:
+    assert section.ranking is not None
+    lines = [_escape(raced.count(section)), "", *_items(raced.findings(section)), ""]
+    for grid in raced.grids(section):
+        lines += [f"**{_escape(grid.title)}**", "", *_grid(grid.header, grid.rows)]
+    return [*lines, *_effects(section, section.ranking, f"the readings of {section.rungs[0].steps:,} steps")]
 
 
 def _column(name: str) -> str:

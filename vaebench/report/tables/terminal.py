@@ -8,7 +8,7 @@ from rich.text import Text
 
 from vaebench.errors import printable
 from vaebench.papers.verdicts import Verdict
-from vaebench.report import words
+from vaebench.report import raced, words
 from vaebench.report.summary import Section
 
 _STYLES = {"good": "green", "bad": "red", "open": "yellow"}
@@ -67,6 +67,9 @@ def _show_readings(section: Section, console: Console) -> None:
     assert ranking is not None
     assert study is not None
     ranked = ranking.ranked
+    if section.rungs:
+        _show_race(section, console)
+        return
     grid = Grid("rank", *study.axes, "distance", "cells", title="the nearest readings", title_justify="left")
     for line in ranked.head(_SHOWN_READINGS).to_dict("records"):
         answers = (line[axis] for axis in study.axes)
@@ -74,6 +77,16 @@ def _show_readings(section: Section, console: Console) -> None:
     console.print(grid)
     left_out = f"; left out: {', '.join(ranking.left_out)}" if ranking.left_out else ""
     console.print(Text(printable(f"  {len(ranked)} of {len(ranking.frame)} readings measured{left_out}")))
+
+
+def _show_race(section: Section, console: Console) -> None:
+    for one in raced.grids(section):
+        grid = Grid(*one.header, title=one.title, title_justify="left")
+        for row in one.rows:
+            grid.add_row(*row)
+        console.print(grid)
+    for line in (raced.count(section), *raced.findings(section)):
+        console.print(Text(printable(f"  {line}")))
 
 
 def _verdict(verdict: Verdict, text: str) -> Text:
