@@ -97,8 +97,8 @@ def test_a_reading_that_fails_is_out_and_the_others_go_on(made, run, tmp_path, m
     assert not [row for step in made.steps[1:] for row in step if f"batchtopk.{plain}" in row]
 
 
-def test_the_plan_says_how_long_it_is(made, run, tmp_path):
-    out = run.done("plan", *WORDS, f"results={tmp_path}", "executor.workers=1")
+def test_the_plan_says_how_long_it_is(made, run):
+    out = run.done("plan", *WORDS, "executor.workers=1")
     assert "race (digits): readings by steps: 4 to 20, 2 to 60; then 2 seeds for the nearest; the race is about" in out
 
 

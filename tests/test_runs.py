@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chains import stamps
-from commands import VAEBENCH, begin, ended, until
+from commands import ROOT, VAEBENCH, begin, ended, python, until
 
 OVERRIDES = "model=batchtopk model.hidden=[16] dataset=digits train.max_steps=400 train.epochs=60 train.log_every=20"
 COMMAND = [*VAEBENCH, "train", *OVERRIDES.split(), "runtime.checkpoint_seconds=0"]
@@ -75,3 +76,17 @@ def test_two_processes_make_one_run(tmp_path, whole):
     assert ended(second).code == 0
     assert stamps(tmp_path).items() >= files.items()
     assert digests(tmp_path) == whole
+
+
+def test_a_checkout_is_named_by_its_commit(tmp_path):
+    """The code that measured a number, not the version it will become; ``+`` for what is not committed."""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    shutil.copytree(ROOT / "vaebench", tmp_path / "vaebench", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "all"]):
+        subprocess.run([*git, *words], check=True)
+    head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+    asked = ("-c", "from vaebench.engine.runtime import commit; print(commit())")
+    assert python(*asked, path=tmp_path, cwd=tmp_path).stdout == head.stdout
+    (tmp_path / "conf" / "more.yaml").touch()
+    assert python(*asked, path=tmp_path, cwd=tmp_path).stdout == head.stdout.strip() + "+\n"

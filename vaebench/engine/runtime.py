@@ -76,7 +76,7 @@ def _processor() -> str:
 @lru_cache
 def commit() -> str:
     """The commit of the checkout vaebench runs from, ``+`` after it for uncommitted changes; else its version."""
-    here = Path(__file__).resolve().parent.parent
+    here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return f"v{__version__}"
     try:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
-from vaebench.config.choices import called, choices, kind_of, leaf
+from vaebench.config.choices import called, kind_of, leaf
 from vaebench.config.compose import compose
 from vaebench.config.request import Request
 from vaebench.config.spine import ReproduceConfig
@@ -22,6 +22,7 @@ from vaebench.errors import UserError, unknown
 from vaebench.papers.evidence import LOOKS
 from vaebench.papers.readings import begins
 from vaebench.papers.tables import Paper, Table, load, names
+from vaebench.reproduce.absent import absent, why_not, why_not_on
 from vaebench.reproduce.rows import Item, RowHere, Setting, of_design
 from vaebench.runs import executors, kinds
 from vaebench.runs.store import Run, Store
@@ -74,7 +75,7 @@ def make(cfg: ReproduceConfig) -> Plan:
                 what = f"{paper.name} {key}: {', '.join(quoted)}"
                 left_out.append(f"{what}: printed numbers only, nothing of ours to run")
             if not settings:
-                left_out.append(_why_not(cfg, paper.name, key, table, scale))
+                left_out.append(why_not(cfg.dataset, paper.name, key, table, scale))
             for setting in settings:
                 for row_name in _run_at(cfg, table, setting.scale, rows):
                     new, behind = RowHere(paper.name, key, table, row_name, setting).planned(left_out)
@@ -181,7 +182,7 @@ def _settings(cfg: ReproduceConfig, table: Table, scale: str) -> list[Setting]:
     if of_design(table):
         return [Setting(scale, table.dataset, False, "-", 1)]
     if cfg.dataset:
-        if _why_not_on(cfg.dataset, table):
+        if why_not_on(cfg.dataset, table):
             return []
         wanted = (cfg.dataset,)
         if not at_hand(cfg.dataset):
@@ -213,41 +214,7 @@ def _seeds(cfg: ReproduceConfig, dataset: str) -> int | None:
 
 def _there(table: Table, names: Iterable[str]) -> list[str]:
     """Those that are at hand, and so is what their models are trained on."""
-    return [name for name in names if not _absent(table, name)]
-
-
-def _absent(table: Table, name: str) -> list[str]:
-    needed = dict.fromkeys((name, table.trained_on(name)))
-    return [one for one in needed if not at_hand(one)]
-
-
-def _why_not_on(dataset: str, table: Table) -> str:
-    """Why the table is not measured on this set, if it is not."""
-    held, wanted = kind_of(dataset), kind_of(table.dataset)
-    if held != wanted:
-        return f"is measured on {wanted}, and dataset={dataset} holds {held}"
-    if table.train_on and dataset not in table.train_on:
-        return f"is measured out of domain, on one of {', '.join(table.train_on)}; not on dataset={dataset}"
-    if not table.stand_in and dataset not in table.own:
-        return f"is not measured on dataset={dataset}; its own: {', '.join(table.own)}"
-    return ""
-
-
-def _why_not(cfg: ReproduceConfig, paper: str, key: str, table: Table, scale: str) -> str:
-    name = f"{paper} {key}"
-    if cfg.dataset and not _why_not_on(cfg.dataset, table):
-        return f"{name} on {cfg.dataset} needs models trained on {table.trained_on(cfg.dataset)}, which is not here"
-    if cfg.dataset:
-        held = {kind_of(other.dataset) for other in load(paper).tables.values()}
-        of_another_kind = kind_of(cfg.dataset) not in held  # one line then, not one for each table
-        return f"{paper if of_another_kind else name} {_why_not_on(cfg.dataset, table)}"
-    absent = [one for dataset in table.sets(scale) for one in _absent(table, dataset)]
-    if absent and not (table.stand_ins and scale != "paper"):  # else: this scale has no stand-in for the paper's sets
-        return (
-            f"{name} is run on {', '.join(absent)}, neither here nor downloadable (vaebench data status; VAEBENCH_DATA)"
-        )
-    scales = [*table.stand_ins, "paper"] if table.stand_ins else [one for one in choices("scale") if table.sets(one)]
-    return f"{name} is run at scale={' or '.join(scales)} only"
+    return [name for name in names if not absent(table, name)]
 
 
 @cache
