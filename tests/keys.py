@@ -19,7 +19,7 @@ from vaebench.config.choices import choices
 from vaebench.config.compose import compose, configurations, session
 from vaebench.config.request import Request
 from vaebench.papers.tables import load, names
-from vaebench.reproduce import planning
+from vaebench.reproduce import absent, planning
 from vaebench.reproduce import rows as items
 
 FILE = Path(__file__).with_name("keys.json")
@@ -32,7 +32,8 @@ def anywhere() -> Iterator[None]:
 
     cached = (planning._features, items._chain, items._suite_leaf)
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(planning, "at_hand", return_value=True))
+        for module in (planning, absent):
+            stack.enter_context(mock.patch.object(module, "at_hand", return_value=True))
         stack.enter_context(mock.patch("vaebench.reproduce.rows.missing", return_value=[]))
         stack.enter_context(mock.patch("vaebench.data.contents.contents", return_value="the same files"))
         stack.enter_context(mock.patch("vaebench.metrics.features.inception_available", return_value=True))
