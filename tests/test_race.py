@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import pytest
+from drawn import Drawn
 
-from seen import cell_line
-from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.study import drawn
 from vaebench.papers.tables import load
 from vaebench.reproduce import planning, race
+from vaebench.reproduce.rows import Item
 
 TABLE = load("batchtopk").tables["race"]
 WORDS = ["paper=batchtopk", "table=race", "scale=smoke", "dataset=digits"]
 
 
-@dataclass(frozen=True)
-class Made:
-    """Stands for a reproduction: every number is the paper's and some noise, less of it in longer trainings."""
+class Made(Drawn):
+    """Every number is the paper's and some noise, less of it in longer trainings."""
 
-    plan: planning.Plan
-    store: Any
-    cfg: Any
-    console: Any
-    brief: bool = False
-    steps: ClassVar[list[dict[str, int]]] = []
     fails: ClassVar[str] = "nothing"
 
+    def value(self, item: Item, column: str, noise: float) -> float:
+        printed = TABLE.reported[item.row].get(column, 1.0)
+        return printed + noise / int(TABLE.rows[item.row].reading["steps"])
+
     def run(self) -> int:
-        self.steps.append({item.row: item.setting.seeds for item in self.plan.items})
-        path, lines = cells_path(Path(self.cfg.results), "batchtopk"), []
-        for item in (item for item in self.plan.items if self.fails not in item.row):
-            row = TABLE.rows[item.row]
-            for column in item.evaluations:
-                noise = np.random.default_rng([item.seed, *map(ord, item.row + column)]).normal()
-                printed = TABLE.reported[item.row].get(column, 1.0)
-                facts = {"seed": item.seed, "value": printed + noise / int(row.reading["steps"]), "run": "r"}
-                facts |= {"scale": "smoke", "dataset": "digits", "stand_in": 1, "eval": "e"}
-                lines.append(cell_line("batchtopk", "race", item.row, column, protocol={}, **facts))
-        Cells.read(path).merged(lines).write(path)
+        self.began()
+        self.measure(item for item in self.plan.items if self.fails not in item.row)
         return int(self.fails != "nothing")
 
 

@@ -64,7 +64,7 @@ def evidence(values: Sequence[float], low: float, high: float, *, strict: bool) 
     found = []
     for share, seeds in zip(_SHARES, looks(len(values)), strict=False):
         price = (STRICT if strict else 1.0) / share
-        holds, reversed_ = _two_sided(values[:seeds], low, high)
+        holds, reversed_ = _tails(*moments(values[:seeds]), seeds - 1, low, high)
         found.append(Look(seeds, min(1.0, holds * price), min(1.0, reversed_ * price)))
     return Evidence(tuple(found))
 
@@ -86,7 +86,7 @@ def one_of_ours(values: Sequence[float], number: float) -> bool:
     """Whether ``number`` could be one more run: it lies in the 99.7 % prediction interval for a single new one."""
     from scipy.special import stdtrit
 
-    mean, error = _moments(values)
+    mean, error = moments(values)
     reach = float(stdtrit(len(values) - 1, 1 - _NEW_RUN / 2)) * error * math.sqrt(len(values) + 1)
     return number == mean or abs(number - mean) <= reach
 
@@ -109,6 +109,18 @@ def apart(values: Sequence[float]) -> list[float]:
     return []
 
 
+def moments(values: Sequence[float]) -> tuple[float, float]:
+    """The mean of two values or more and its standard error: 0 for equal ones, infinite where some are infinite."""
+    count = len(values)
+    if min(values) == max(values):
+        return values[0], 0.0
+    if not all(map(math.isfinite, values)):
+        return sum(values) / count, math.inf
+    mean = math.fsum(values) / count
+    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
+    return mean, math.sqrt(variance / count)
+
+
 def needed(values: Sequence[float], low: float, high: float, *, strict: bool) -> int | None:
     """How many seeds would probably decide, were their mean and spread as now; None: more than a thousand.
 
@@ -116,7 +128,9 @@ def needed(values: Sequence[float], low: float, high: float, *, strict: bool) ->
     """
     from scipy.special import ndtri, stdtrit
 
-    mean, error = _moments(values)
+    mean, error = moments(values)
+    if math.isinf(error):
+        return None
     spread = error * math.sqrt(len(values))
     distance = min(abs(mean - edge) for edge in (low, high))
     level = LEVEL * _SHARES[-1] / (STRICT if strict else 1.0)
@@ -128,10 +142,6 @@ def needed(values: Sequence[float], low: float, high: float, *, strict: bool) ->
     counts = range(max(LOOKS[0], len(values) + 1), _MOST + 1)
     found = bisect_left(counts, True, key=enough)
     return counts[found] if found < len(counts) else None
-
-
-def _two_sided(values: Sequence[float], low: float, high: float) -> tuple[float, float]:
-    return _tails(*_moments(values), len(values) - 1, low, high)
 
 
 def _tails(mean: float, error: float, freedom: float, low: float, high: float) -> tuple[float, float]:
@@ -154,15 +164,3 @@ def _tail(distance: float, error: float, freedom: float) -> float:
         return 0.0 if distance > 0 else 1.0
     z = -distance / error
     return float(ndtr(z) if math.isinf(freedom) else stdtr(freedom, z))
-
-
-def _moments(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and its standard error: 0 for equal values, infinite where some are infinite."""
-    count = len(values)
-    if min(values) == max(values):
-        return values[0], 0.0
-    if not all(map(math.isfinite, values)):
-        return math.nan, math.inf
-    mean = math.fsum(values) / count
-    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
-    return mean, math.sqrt(variance / count)

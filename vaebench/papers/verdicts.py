@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vaebench.contracts.infinite import difference
-from vaebench.papers.evidence import LEVEL, LOOKS, Evidence, apart, evidence, needed, of_interval, one_of_ours
+from vaebench.papers.evidence import LEVEL, LOOKS, Evidence, apart, evidence, moments, needed, of_interval, one_of_ours
 
 # One run in ten that collapses would look better or worse than ours in more than 5 % of tables with fewer seeds.
 DIRECTED = 8
@@ -65,17 +65,16 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
     count = len(values)
     if count == 0:
         return None
-    if count > 1 and min(values) == max(values):
-        return Interval(values[0], values[0], values[0], count)
-    mean = sum(values) / count if math.inf in map(abs, values) else math.fsum(values) / count
     if count == 1:
-        return Interval(mean, None, None, 1)
-    if not math.isfinite(mean):
+        return Interval(values[0], None, None, 1)
+    mean, error = moments(values)
+    if error == 0:
+        return Interval(mean, mean, mean, count)
+    if math.isinf(error):
         return Interval(mean, -math.inf, math.inf, count)
     from scipy.special import stdtrit
 
-    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
-    half = float(stdtrit(count - 1, (1 + level) / 2)) * math.sqrt(variance / count)
+    half = float(stdtrit(count - 1, (1 + level) / 2)) * error
     return Interval(mean, mean - half, mean + half, count)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vaebench.papers.readings import DISTANCE, REACHED, Look, Number, looks, numbers
+from vaebench.papers.readings import DISTANCE, REACHED, Look, Number, Ranking, looks, numbers
 from vaebench.papers.study import STEPS, drawn, of_report, of_runs
 from vaebench.report import words
 from vaebench.report.summary import Section
@@ -58,8 +58,8 @@ def findings(section: Section) -> list[str]:
     lines = [f"Nearest of {total}: {reading(section, nearest.line)} (distance {nearest.distance:.2f})."]
     for look in found[1:]:
         lines += [_elsewhere(look, name, total) for name in look.away if name not in look.fitted]
-    lines.append(_together(section, nearest))
-    return [*lines, *_out_of_reach(section, nearest)]
+    counted = numbers(section.table, ranking, nearest.line)
+    return [*lines, _together(ranking, list(nearest.away), counted), *_out_of_reach(section, counted, total)]
 
 
 def _elsewhere(look: Look, table: str, total: int) -> str:
@@ -70,13 +70,11 @@ def _elsewhere(look: Look, table: str, total: int) -> str:
     )
 
 
-def _together(section: Section, nearest: Look) -> str:
+def _together(ranking: Ranking, tables: list[str], counted: list[Number]) -> str:
     """Whether one reading reaches all printed numbers."""
-    assert section.ranking is not None
-    frame, total = section.ranking.ranked, len(section.ranking.ranked)
-    counted = numbers(section.table, section.ranking, nearest.line)
+    frame, total = ranking.ranked, len(ranking.ranked)
     whole = []
-    for name in nearest.away:
+    for name in tables:
         most = sum(one.table == name for one in counted)
         whole.append(f"All {most} of {name}: {int((frame[f'{REACHED}_{name}'] == most).sum())} readings.")
     every = int((frame[REACHED] == len(counted)).sum())
@@ -85,13 +83,11 @@ def _together(section: Section, nearest: Look) -> str:
     return f"{answer} all {len(counted)} printed numbers, tolerance included{best}. {' '.join(whole)}"
 
 
-def _out_of_reach(section: Section, nearest: Look) -> list[str]:
+def _out_of_reach(section: Section, counted: list[Number], total: int) -> list[str]:
     """The printed numbers beyond all readings, and those between readings that none of them reaches."""
-    assert section.ranking is not None
-    counted = [one for one in numbers(section.table, section.ranking, nearest.line) if not one.reached]
-    beyond = [one for one in counted if not one.low <= one.printed <= one.high]
-    between = [one for one in counted if one not in beyond]
-    total = len(section.ranking.ranked)
+    missed = [one for one in counted if not one.reached]
+    beyond = [one for one in missed if not one.low <= one.printed <= one.high]
+    between = [one for one in missed if one not in beyond]
     parts = {f"Beyond all {total} readings": beyond, f"Between readings, but reached by none of {total}": between}
     return [
         f"{what}: {'; '.join(f'{_name(section, one)} {one.printed:g} ({_range(section, one)})' for one in those)}."

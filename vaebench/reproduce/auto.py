@@ -9,13 +9,13 @@ taken.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
-from vaebench.config.spine import ReproduceConfig, SeedsSpec, duration
+from vaebench.config.spine import ReproduceConfig
 from vaebench.disk import locked
 from vaebench.errors import UserError
 from vaebench.papers.cells import Cells, cells_path
@@ -26,17 +26,8 @@ from vaebench.reproduce import planning
 from vaebench.reproduce.collect import Work
 from vaebench.reproduce.planning import Plan
 from vaebench.reproduce.rows import Item, of_design
+from vaebench.reproduce.steps import Place, fits, minutes, place_of, plan_of
 from vaebench.runs.store import Store
-
-
-@dataclass(frozen=True)
-class Place:
-    """A table under a setting."""
-
-    paper: str
-    table: str
-    scale: str
-    dataset: str
 
 
 @dataclass(frozen=True)
@@ -80,16 +71,17 @@ class _Auto:
     store: Store
     console: Console
     began: float
+    plans: dict[tuple[Place, frozenset[str], int], Plan] = field(default_factory=dict)
 
     def run(self) -> int:
         first = planning.make(self.cfg)
         self._check(first)
         status = self._do(first)
         given_up: set[frozenset[str]] = set()
-        while steps := [step for step in self._steps(first) if step.rows not in given_up]:
-            fitting = [step for step in steps if self._fits(step.seconds)]
+        while left := [step for step in self._steps(first) if step.rows not in given_up]:
+            fitting = [step for step in left if fits(self.cfg, self.began, step.seconds)]
             if not fitting:
-                self._say(f"budget={self.cfg.budget} is spent: the next look takes {minutes(steps[0].seconds)}")
+                self._say(f"budget={self.cfg.budget} is spent: the next look takes {minutes(left[0].seconds)}")
                 break
             step = max(fitting, key=lambda one: one.worth)
             what = f"{step.place.table}, {', '.join(sorted(step.rows))}: {len(step.verdicts)} open"
@@ -107,15 +99,12 @@ class _Auto:
 
     def _left(self, plan: Plan) -> Plan:
         """The plan without what ``cells.csv`` has already: its runs may be gone, or on another machine."""
-        known = {
-            paper: set(Cells.read(cells_path(Path(self.cfg.results), paper)).frame["eval"])
-            for paper in dict.fromkeys(item.paper for item in plan.items)
-        }
-        return plan.only(
-            item
-            for item in plan.items
-            if any(request.key not in known[item.paper] for request in item.evaluations.values())
-        )
+        return _without(plan, self._known(item.paper for item in plan.items))
+
+    def _known(self, papers: Iterable[str]) -> dict[str, set[str]]:
+        """By paper, the evaluations whose numbers ``cells.csv`` has."""
+        paths = {paper: cells_path(Path(self.cfg.results), paper) for paper in dict.fromkeys(papers)}
+        return {paper: set(Cells.read(path).frame["eval"]) for paper, path in paths.items()}
 
     def _check(self, plan: Plan) -> None:
         """Raise `UserError` before anything is run."""
@@ -133,34 +122,34 @@ class _Auto:
         if self.cfg.budget and not lines:
             todo = self._left(plan).todo(self.store)
             one = min(map(planning.learnt(self.store, todo), todo), default=0.0)
-            if not self._fits(one):
+            if not fits(self.cfg, self.began, one):
                 lines.append(f"budget={self.cfg.budget}: is over before the first seed is done ({minutes(one)})")
         if lines:
             raise UserError(*lines)
 
-    def _fits(self, seconds: float) -> bool:
-        """Whether so much work is done within the budget."""
-        spent = time.monotonic() - self.began
-        return self.cfg.budget is None or spent + seconds / planning.workers(self.cfg) <= duration(self.cfg.budget)
-
-    def _plan(self, place: Place, rows: Iterable[str], seeds: int) -> Plan:
-        spec = SeedsSpec(count=seeds)
-        only = replace(self.cfg, paper=place.paper, table=place.table, scale=place.scale, dataset=place.dataset)
-        return planning.make(replace(only, row=",".join(sorted(rows)), seeds=spec))
+    def _plan(self, place: Place, rows: frozenset[str], seeds: int) -> Plan:
+        """Composed once: what is open is looked at after every step."""
+        asked = (place, rows, seeds)
+        if asked not in self.plans:
+            self.plans[asked] = plan_of(self.cfg, place, sorted(rows), seeds)
+        return self.plans[asked]
 
     def _steps(self, first: Plan) -> list[Step]:
-        """What may be done next, for each set of rows that some open verdict is about."""
+        """What may be done next, for each set of rows that some open verdict is about; the shortest first."""
         found = list(self._open(first))
+        known = self._known(one.place.paper for one in found)
         sets = dict.fromkeys((one.place, one.rows, self._next(one.seeds)) for one in found)
-        steps = []
-        for place, rows, seeds in sets:
-            if seeds is None:
-                continue
+        todo = {
+            (place, rows, seeds): _without(self._plan(place, rows, seeds), known).todo(self.store)
+            for place, rows, seeds in sets
+            if seeds is not None
+        }
+        seconds = planning.learnt(self.store, [request for requests in todo.values() for request in requests])
+        next_ones = []
+        for (place, rows, seeds), requests in todo.items():
             covered = [one for one in found if one.place == place and one.rows <= rows and one.seeds < seeds]
-            todo = self._left(self._plan(place, rows, seeds)).todo(self.store)
-            seconds = sum(map(planning.learnt(self.store, todo), todo))
-            steps.append(Step(place, rows, seeds, tuple(covered), seconds))
-        return sorted(steps, key=lambda one: one.seconds)
+            next_ones.append(Step(place, rows, seeds, tuple(covered), sum(map(seconds, requests))))
+        return sorted(next_ones, key=lambda one: one.seconds)
 
     def _next(self, seeds: int) -> int | None:
         """The look after ``seeds``; the last one is at ``seeds.max``."""
@@ -209,11 +198,10 @@ def _tables(plan: Plan) -> list[Item]:
     return list({(item.paper, item.table): item for item in plan.items}.values())
 
 
-def place_of(item: Item) -> Place:
-    """Where an item belongs."""
-    return Place(item.paper, item.table, item.setting.scale, item.setting.dataset)
-
-
-def minutes(seconds: float) -> str:
-    """A time, in words."""
-    return f"about {max(1, round(seconds / 60))} min"
+def _without(plan: Plan, known: Mapping[str, set[str]]) -> Plan:
+    """The plan without items whose evaluations are all known, by paper."""
+    return plan.only(
+        item
+        for item in plan.items
+        if any(request.key not in known[item.paper] for request in item.evaluations.values())
+    )

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from vaebench.config.spine import ReproduceConfig, SeedsSpec, duration
+from vaebench.config.spine import ReproduceConfig
 from vaebench.errors import UserError
 from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.readings import few_seeds, kept, rank
@@ -23,9 +23,9 @@ from vaebench.papers.records import Race, Readings
 from vaebench.papers.study import at_length, drawn, row_names
 from vaebench.papers.tables import Table, load
 from vaebench.reproduce import planning
-from vaebench.reproduce.auto import Place, minutes, place_of
 from vaebench.reproduce.collect import Work
 from vaebench.reproduce.planning import Plan
+from vaebench.reproduce.steps import Place, fits, minutes, place_of, plan_of
 from vaebench.runs.store import Store
 
 
@@ -114,8 +114,8 @@ class _Race:
     def _begins(self, what: str, plan: Plan, *, first: bool = False) -> bool:
         """Say what comes next; False if it does not fit into the budget."""
         seconds = self._seconds(plan)
-        spent, needs = time.monotonic() - self.began, seconds / planning.workers(self.cfg)
-        if seconds and self.cfg.budget and spent + needs > duration(self.cfg.budget):
+        needs = seconds / planning.workers(self.cfg)
+        if seconds and not fits(self.cfg, self.began, seconds):
             if first:
                 raise UserError(f"budget={self.cfg.budget}: is over before the first rung is done ({minutes(needs)})")
             self._say(f"budget={self.cfg.budget} is spent: {what} takes {minutes(needs)}")
@@ -128,9 +128,7 @@ class _Race:
         return sum(map(planning.learnt(self.store, todo), todo))
 
     def _plan(self, rows: Iterable[str], seeds: int) -> Plan:
-        here = self.place
-        only = replace(self.cfg, paper=here.paper, table=here.table, scale=here.scale, dataset=here.dataset)
-        return planning.make(replace(only, row=",".join(rows), seeds=SeedsSpec(count=seeds)))
+        return plan_of(self.cfg, self.place, rows, seeds)
 
     def _do(self, plan: Plan) -> int:
         return Work(plan, self.store, self.cfg, self.console, brief=True).run()
