@@ -92,7 +92,7 @@ def test_yaml_lists_exactly_the_constructors_options(path):
         ("batchtopk", {Reconstructs, Samples, MasksLatents}),
         ("pca", {Reconstructs, FitsInClosedForm}),
         ("identity", {Reconstructs}),
-        ("classifier", {Classifies, HasLayers, LooksAtData}),
+        ("classifier", {Adopts, Classifies, HasLayers, LooksAtData}),
         *((name, {GivesLatents, HasEncoder, Adopts, Reconstructs}) for name in GRIDS[:-1]),
         ("vmae", {Completes, GivesLatents, HasEncoder, Adopts, Reconstructs}),
         *((name, {Finishes, LooksAtData, Reconstructs, Tokenizes, Watches}) for name in TOKENIZERS),

@@ -14,6 +14,7 @@ from vaebench.config import compose
 from vaebench.config.choices import LATENTS, choices
 from vaebench.config.request import Request
 from vaebench.config.spine import LinkSpec, ParentSpec, TrainConfig
+from vaebench.contracts import Suite
 from vaebench.errors import UserError, unknown
 from vaebench.runs import build, kinds
 from vaebench.runs.kinds import embed, latents, reference, title, train
@@ -319,7 +320,22 @@ def classifier(cfg: TrainConfig, seed: int = 0) -> Request:
     return train.request(judging(cfg, seed), {})
 
 
-def judging(cfg: TrainConfig, seed: int) -> TrainConfig:
-    """The configuration of `classifier`."""
-    scale = compose.compose("train", ["experiment=classifier"]).scale
-    return replace(compose.behind("classifier", (), "experiment", scale, cfg.dataset), seed=seed)
+def judge(cfg: TrainConfig, suite: Suite, run: Request, snapshot: int | None) -> Request | None:
+    """The classifier that ``suite`` looks at ``run`` with, if it needs one: the dataset's, or the run's own.
+
+    Raises `UserError` for a ``snapshot`` and a classifier of the run's own, which knows the last weights only.
+    """
+    if not suite.needs_classifier:
+        return None
+    if not getattr(suite, "own_classifier", False):
+        return classifier(cfg)
+    if snapshot is not None:
+        line = "a classifier of its own is trained on what the last weights make; leave one of the two out"
+        raise UserError(f"snapshot={snapshot}: {line}")
+    return train.request(judging(cfg, 0, "classifier_of_reconstructions"), {"seen_through": run})
+
+
+def judging(cfg: TrainConfig, seed: int, experiment: str = "classifier") -> TrainConfig:
+    """The configuration of a classifier."""
+    scale = compose.compose("train", [f"experiment={experiment}"]).scale
+    return replace(compose.behind(experiment, (), "experiment", scale, cfg.dataset), seed=seed)

@@ -45,7 +45,8 @@ def evaluation(cfg: TrainConfig, seeds: Iterable[int] | None = None) -> tuple[li
             f"dataset@test_on={cfg.test_on['name']}: this suite's judge is a classifier of the training set; "
             "use suite=tokens or suite=reconstruction"
         )
-    looked_at = {"run": run} | ({"classifier": chain.classifier(cfg)} if suite.needs_classifier else {})
+    judge = chain.judge(cfg, suite, run, cfg.snapshot)
+    looked_at = {"run": run} | ({"classifier": judge} if judge else {})
     return [*before, *looked_at.values(), evaluations.request(cfg, looked_at)], suite
 
 

@@ -103,7 +103,8 @@ class ChecksModel(Protocol):
 class Suite(Protocol):
     """An evaluation protocol.
 
-    ``requires``: capabilities the model must have. ``needs_classifier``: whether a trained classifier is a parent.
+    ``requires``: capabilities the model must have. ``needs_classifier``: whether a trained classifier is a parent;
+    with ``own_classifier`` one that is trained on the model's reconstructions.
     On answers `run` takes `AnswerInputs`, of a design alone (``of_design = True``) a `metrics.cost.Design`.
     """
 

@@ -18,7 +18,7 @@ class Autoencoder(FlatAutoencoder):
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """Reconstruction error; term ``recon``."""
-        recon = self.reconstruction(self.encoder(batch.x), batch.x)
+        recon = self.reconstruction(self.encoder(self.noisy(batch.x)), batch.x)
         return LossOutput(recon, {"recon": recon.detach()})
 
     def encode(self, x: Tensor) -> Tensor:

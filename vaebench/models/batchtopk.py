@@ -56,7 +56,7 @@ class BatchTopK(FlatVAE):
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """``recon + beta kl``, and a step of the averages; terms ``recon``, ``kl``, ``kl_kept`` (kept latents)."""
-        mu, logvar = self.posterior(batch.x)
+        mu, logvar = self.posterior(self.noisy(batch.x))
         z = latents.reparameterise(mu, logvar)
         mask = self._training_mask(mu, logvar, z)
         scale = 1.0 if self.rescale is None else self.latent_dim / self.k

@@ -20,7 +20,7 @@ class BetaVAE(FlatVAE):
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """``recon + beta kl``; terms ``recon`` and ``kl``, unweighted."""
-        mu, logvar = self.posterior(batch.x)
+        mu, logvar = self.posterior(self.noisy(batch.x))
         return self.elbo(reparameterise(mu, logvar), mu, logvar, batch.x)
 
     def encode(self, x: Tensor) -> Tensor:

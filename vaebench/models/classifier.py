@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebench.config.signatures import AtLeast2, Fraction, checked, require, whole
-from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
+from vaebench.contracts import Batch, LossOutput, Phase, Reconstructs, TrainingData
+from vaebench.errors import UserError
 from vaebench.nn.sampling import highest_label
 
 CHANNELS = (32, 64)  # of the convolutions, each with kernel 5, stride 2, padding 2
@@ -25,8 +26,12 @@ class Classifier(nn.Module):
     fails on such images by itself would flatter every model it is compared with.
 
     ``input_shape`` (c, h, w), sides of at least 4; ``classes``: how many it tells apart, more where the data has more;
-    ``dropout`` the probability of dropping one of the 128 features.
+    ``dropout`` the probability of dropping one of the 128 features. In the role ``seen_through`` it adopts a model that
+    reconstructs, and is trained on its reconstructions in place of the images.
     """
+
+    adopts = ("seen_through",)
+    keeps = ()
 
     @checked("model")
     def __init__(self, *, input_shape: Sequence[int], classes: AtLeast2, dropout: Fraction) -> None:
@@ -39,6 +44,7 @@ class Classifier(nn.Module):
             height, width = (height + 1) // 2, (width + 1) // 2
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(CHANNELS[-1] * height * width, FEATURES), nn.ReLU())
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(FEATURES, classes))
+        self._seen: Callable[[Tensor], Tensor] = lambda x: x
         self.register_load_state_dict_pre_hook(_as_wide)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster convolutions on a CPU
 
@@ -47,9 +53,19 @@ class Classifier(nn.Module):
         """One phase over all parameters."""
         return (Phase("classifier", tuple(self.parameters()), self.loss),)
 
+    def adopt(self, role: str, parent: nn.Module) -> None:
+        """Be trained on the reconstructions of ``parent``. Raises `UserError` if it makes none."""
+        if not isinstance(parent, Reconstructs):
+            raise UserError(
+                f"{role}: {type(parent).__name__} reconstructs nothing that a classifier could be trained on"
+            )
+        self._seen = lambda x: parent.decode(parent.encode(x))
+
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """Cross-entropy in nats; terms ``cross_entropy`` and ``accuracy`` in [0, 1], of the batch under dropout."""
-        logits = self.logits(batch.x)
+        with torch.no_grad():
+            seen = self._seen(batch.x)
+        logits = self.logits(seen)
         loss = F.cross_entropy(logits, batch.y)
         accuracy = (logits.detach().argmax(dim=1) == batch.y).float().mean()
         return LossOutput(loss, {"cross_entropy": loss.detach(), "accuracy": accuracy})

@@ -30,7 +30,7 @@ class TopK(FlatVAE):
 
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """``recon + beta kl``; terms ``recon``, ``kl`` and ``kl_kept``, the part of ``kl`` in the kept latents."""
-        mu, logvar = self.posterior(batch.x)
+        mu, logvar = self.posterior(self.noisy(batch.x))
         z = reparameterise(mu, logvar)
         mask = top_mask(z.abs(), self.k)
         return self.elbo(z * mask, mu, logvar, batch.x, mask)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from vaebench.chains.chain import classifier, needed, on, training
+from vaebench.chains.chain import judge, needed, on, training
 from vaebench.chains.check import inside
 from vaebench.chains.evaluation import design, evaluation
 from vaebench.compat import install, missing
@@ -131,17 +131,19 @@ class RowHere:
         tested = self.setting.dataset
         other = None if cfg.dataset["name"] == tested else dataset_leaf(dataset(tested))
         suites = {name: self._suite(column) for name, column in self.columns.items()}
-        judge = classifier(cfg) if any(built.needs_classifier for _, built in suites.values()) else None
-        items, behind = [], [judge] if judge else []
+        items: list[Item] = []
+        behind: list[Request] = []
         for seed in range(self.setting.seeds):
             chains = _chains(cfg, stages, seed)
+            behind += [request for chain in chains.values() for request in chain]
             evaluations = {}
             for name, column in self.columns.items():
                 suite, built = suites[name]
-                judged_by = judge if built.needs_classifier else None
-                evaluations[name] = of_run(suite, chains[column.stage][-1], judged_by, other, column.snapshot)
+                run = chains[column.stage][-1]
+                judged_by = judge(cfg, built, run, column.snapshot)
+                evaluations[name] = of_run(suite, run, judged_by, other, column.snapshot)
+                behind += [*([judged_by] if judged_by else []), evaluations[name]]
             items.append(self._item(seed, chains[""][-1], evaluations))
-            behind += [*(request for chain in chains.values() for request in chain), *evaluations.values()]
         return items, behind
 
     def _on_design(self) -> tuple[list[Item], list[Request]]:

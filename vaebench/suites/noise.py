@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,12 +18,13 @@ from vaebench.suites.common import Code, batches, coded_by, encoder, image_data,
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """Accuracy of a classifier, trained on clean images only, on ``decode(encode(x + sigma * n))``.
+    """Accuracy of a classifier, trained without noise, on ``decode(encode(x + sigma * n))``.
 
     The unit noise ``n`` is drawn once from ``noise_seed``: it is the same for every model and every sigma. ``clip``:
     whether the noisy image is clipped to [0, 1] before it is encoded. ``code``: ``draw`` has a draw of the posterior in
-    place of the model's own code. ``accuracy@clean`` is the accuracy without noise,
-    ``accuracy@classifier`` the classifier's own on the test images.
+    place of the model's own code. ``classifier``: null for one that is trained on the images and is the same for every
+    model; ``reconstructions`` for one of this model, trained on what it makes of the training images.
+    ``accuracy@clean`` is the accuracy without noise, ``accuracy@classifier`` the classifier's on the test images.
 
     Raises `UserError` for no sigma at all, or two that are printed alike.
     """
@@ -35,6 +36,12 @@ class Noise:
     noise_seed: Seed
     batch_size: Count
     code: Code | None
+    classifier: Literal["reconstructions"] | None
+
+    @property
+    def own_classifier(self) -> bool:
+        """Whether each model is judged by a classifier of its own."""
+        return self.classifier is not None
 
     @property
     def requires(self) -> tuple[type, ...]:
@@ -74,7 +81,8 @@ class Noise:
             start += len(x)
             inputs.track(start, len(data.test_x))
         protocol: dict[str, Any] = {"clip": self.clip, "noise_seed": self.noise_seed}
-        protocol |= {"classifier": inputs.classifier_key, "split": "test", **in_code(self.code)}
+        seen = f"its own, of {self.classifier}" if self.classifier else inputs.classifier_key
+        protocol |= {"classifier": seen, "split": "test", **in_code(self.code)}
         found = [Measurement(f"accuracy@{name}", count / start, start, "", protocol) for name, count in right.items()]
         return SuiteResult(tuple(found), {name: picture(torch.cat(parts)) for name, parts in shown.items()})
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from annotated_types import Len
 from torch import Tensor, nn
 
-from vaebench.config.signatures import Count, NonNegative
+from vaebench.config.signatures import Count, NonNegative, Positive
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
 from vaebench.nn import latents
@@ -35,7 +35,8 @@ class FlatAutoencoder(nn.Module):
     ``input_shape`` (c, h, w); ``latent_dim`` l; ``network`` mlp or conv; ``hidden`` widths of the fully connected
     layers, from image to code, which the decoder has in reverse (null: the network's own); ``recon_loss`` mse or bce;
     ``reduction`` over pixels and over latent dimensions, sum or mean; ``output`` null or clamp: images are the sigmoid
-    of what the decoder gives, or that itself, cut to [0, 1] after training.
+    of what the decoder gives, or that itself, cut to [0, 1] after training. ``input_noise``: standard deviation of the
+    Gaussian noise on what the encoder sees in training, not cut to [0, 1]; the target stays clean (null: no noise).
     """
 
     moments: ClassVar[int] = 1  # what the encoder gives for each latent dimension
@@ -46,6 +47,7 @@ class FlatAutoencoder(nn.Module):
     recon_loss: ReconLoss
     reduction: Reduction
     output: Output | None
+    input_noise: Positive | None
 
     def __post_init__(self) -> None:
         if self.output == "clamp" and self.recon_loss == "bce":
@@ -67,6 +69,10 @@ class FlatAutoencoder(nn.Module):
     def loss(self, batch: Batch, step: int) -> LossOutput:
         """The method's own."""
         raise NotImplementedError
+
+    def noisy(self, x: Tensor) -> Tensor:
+        """Images ``[b c h w]`` as the encoder sees them in training."""
+        return x if self.input_noise is None else x + self.input_noise * torch.randn_like(x)
 
     def decode(self, z: Tensor) -> Tensor:
         """Codes ``[b l]``, masked already where the method masks them -> images ``[b c h w]`` in [0, 1]."""
