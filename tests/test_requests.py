@@ -246,3 +246,22 @@ def test_a_run_is_called_by_what_it_builds_on():
     assert title(latents) == f"latents of {parent.key}"
     assert title(diffusion) == f"ldm on digits, latents of {parent.key} seed=0"
     assert f"on digits, from {parent.key} seed=0" in title(tuned)
+
+
+def test_a_suite_may_have_a_classifier_of_every_model_and_else_one_of_the_dataset():
+    with session():
+        shared, own = (
+            [
+                evaluation.evaluation(compose("eval", ["dataset=digits", "suite=noise", f"model={model}", *options]))[0]
+                for model in ("ae", "beta_vae")
+            ]
+            for options in ([], ["suite.classifier=reconstructions"])
+        )
+    assert [len(found) for found in (*shared, *own)] == [3, 3, 3, 3]
+    assert shared[0][1].key == shared[1][1].key
+    for run, judge, evaluated in own:
+        assert judge["parents"] == {"seen_through": run.key}
+        assert evaluated["parents"] == {"run": run.key, "classifier": judge.key}
+    with session(), pytest.raises(UserError, match="snapshot=2: a classifier of its own .* leave one of the two out"):
+        options = ["suite=noise", "suite.classifier=reconstructions", "train.snapshots=4", "snapshot=2"]
+        evaluation.evaluation(compose("eval", ["dataset=digits", "model=ae", *options]))

@@ -310,3 +310,18 @@ def test_without_a_sigmoid_images_are_cut_and_the_loss_is_of_what_is_decoded(mak
     assert torch.equal(plain.decode(z), plain.decoder(z).sigmoid())
     with pytest.raises(UserError, match="recon_loss=bce needs probabilities; use mse, or output=null"):
         make(name, output="clamp", recon_loss="bce")
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_input_noise_is_seen_in_training_alone_and_the_target_stays_clean(make, batch, name):
+    model, seen, targets = make(name, input_noise=0.3), [], []
+    model.encoder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    wanted = model.reconstruction
+    model.reconstruction = lambda z, x: targets.append(x) or wanted(z, x)
+    model.loss(batch, 0)
+    noise = seen[0] - batch.x
+    assert float(noise.std()) == pytest.approx(0.3, rel=0.05)
+    assert float(seen[0].min()) < 0  # not cut
+    assert torch.equal(targets[0], batch.x)
+    model.eval().encode(batch.x)
+    assert torch.equal(seen[1], batch.x)

@@ -104,6 +104,22 @@ def test_logits_are_linear_in_the_features(make, batch):
     torch.testing.assert_close(model.logits(batch.x), features @ linear.weight.T + linear.bias)
 
 
+def test_a_classifier_is_trained_on_what_another_model_makes_of_the_images(make, batch):
+    model, other = make("classifier").eval(), make("ae").eval()
+    plain = model.loss(batch, 0).total
+    model.adopt("seen_through", other)
+    made = other.decode(other.encode(batch.x)).detach()
+    assert float(model.loss(batch, 0).total.detach()) == float(
+        torch.nn.functional.cross_entropy(model.logits(made), batch.y).detach()
+    )
+    assert float(model.loss(batch, 0).total.detach()) != float(plain.detach())
+    model.loss(batch, 0).total.backward()
+    assert all(parameter.grad is None for parameter in other.parameters())
+    assert model.state_dict().keys() == make("classifier").state_dict().keys()
+    with pytest.raises(UserError, match="seen_through: Classifier reconstructs nothing"):
+        model.adopt("seen_through", make("classifier"))
+
+
 def many(classes: int) -> ImageData:
     """One image of each class, thrice, over two splits; the last class is in the test split alone."""
     random = torch.Generator().manual_seed(0)

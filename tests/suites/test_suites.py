@@ -154,7 +154,7 @@ def test_a_diverged_reconstruction_names_itself_and_is_no_number(tmp_path):
         assert result.measurements == ()
         assert set(result.left_out.values()) == {"2 of 20 reconstructions hold NaN or infinity; the model has diverged"}
         assert {"psnr", "ssim_valid", "l1"} <= set(result.left_out)
-        accuracies = Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10, code=None).run(
+        accuracies = Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10, code=None, classifier=None).run(
             inputs(Diverged(value), tmp_path)
         )
         if not math.isinf(value):  # the toy classifier's mean of infinity is a number to compare
@@ -183,7 +183,7 @@ def test_without_classes_there_is_no_accuracy(tmp_path):
     one = replace(data, train_y=torch.zeros_like(data.train_y), test_y=torch.zeros_like(data.test_y))
     given = replace(inputs(Identity(), tmp_path), data=one)
     with pytest.raises(UserError, match="suite noise measures accuracies: toy has no classes"):
-        Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10, code=None).run(given)
+        Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10, code=None, classifier=None).run(given)
     with pytest.raises(UserError, match=r"suite\.features=classifier: toy has no classes that one could be trained on"):
         judge("classifier", given)
 
@@ -210,7 +210,7 @@ def test_reconstruction_has_lpips_where_its_weights_are(tmp_path, monkeypatch):
 
 
 def test_noise_of_an_identity_is_the_classifier_on_noisy_images(tmp_path):
-    result = Noise(sigmas=[0.0, 8.0], clip=False, noise_seed=3, batch_size=6, code=None).run(
+    result = Noise(sigmas=[0.0, 8.0], clip=False, noise_seed=3, batch_size=6, code=None, classifier=None).run(
         inputs(Identity(), tmp_path)
     )
     found = values(result)
@@ -226,8 +226,19 @@ def test_noise_of_an_identity_is_the_classifier_on_noisy_images(tmp_path):
     assert 0.25 < found["accuracy@8"] < 1.0
 
 
+def test_a_classifier_of_its_own_is_named_in_the_protocol(tmp_path):
+    found = [
+        Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10, code=None, classifier=which).run(
+            inputs(Identity(), tmp_path)
+        )
+        for which in (None, "reconstructions")
+    ]
+    said = [{one.protocol["classifier"] for one in each.measurements} for each in found]
+    assert said == [{"corners"}, {"its own, of reconstructions"}]
+
+
 def test_noise_is_the_same_for_every_model_and_clipping_changes_it(tmp_path):
-    suite = Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10, code=None)
+    suite = Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=10, code=None, classifier=None)
     one = suite.run(inputs(Identity(), tmp_path)).arrays["noisy@0.5"]
     other = suite.run(inputs(Dimming(), tmp_path)).arrays["noisy@0.5"]
     np.testing.assert_array_equal(one, other)
@@ -238,7 +249,9 @@ def test_noise_is_the_same_for_every_model_and_clipping_changes_it(tmp_path):
             seen.append(x)
             return super().encode(x)
 
-    Noise(sigmas=[0.5], clip=True, noise_seed=0, batch_size=20, code=None).run(inputs(Watching(), tmp_path))
+    Noise(sigmas=[0.5], clip=True, noise_seed=0, batch_size=20, code=None, classifier=None).run(
+        inputs(Watching(), tmp_path)
+    )
     assert float(seen[-1].min()) >= 0
     assert float(seen[-1].max()) <= 1
 
@@ -329,7 +342,7 @@ def test_codes_may_be_drawn_with_noise_of_their_own(tmp_path):
         noisy = x + 0.5 * torch.randn(x.shape, generator=noise)
         y = noisy + 0.3 * torch.randn(x.shape, generator=codes)
         right += int((Quarters().logits(y).argmax(1) == data.test_y[start : start + 7]).sum())
-    suite = Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=7, code="draw")
+    suite = Noise(sigmas=[0.5], clip=False, noise_seed=0, batch_size=7, code="draw", classifier=None)
     found = suite.run(inputs(Shaky(), tmp_path))
     assert values(found)["accuracy@0.5"] == pytest.approx(right / 20)
     assert {one.protocol["code"] for one in found.measurements} == {"draw"}
