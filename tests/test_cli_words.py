@@ -171,6 +171,23 @@ def test_a_network_of_another_kind_takes_some_time(tmp_path):
     assert planning.learnt(Store(tmp_path), [request])(request) > 0
 
 
+def test_a_run_takes_as_long_as_those_of_its_length_did(tmp_path):
+    def trained(steps: int, seed: int = 0) -> Request:
+        options = ["model=ae", "dataset=digits", "train.epochs=null", f"train.max_steps={steps}", f"seed={seed}"]
+        return trainings.request(configured("train", *options), {})
+
+    store = Store(tmp_path)
+    for seed in range(40):  # a short run is mostly its start
+        store.open(trained(20, seed)).finish(spent=9.0)
+    for seed in range(5):
+        store.open(trained(20_000, seed)).finish(spent=[300.0, 310.0, 320.0, 5000.0, 290.0][seed])
+    asked = [trained(20, 99), trained(20_000, 99), trained(40_000, 99)]
+    seconds = planning.learnt(store, asked)
+    assert seconds(asked[0]) == pytest.approx(9)
+    assert seconds(asked[1]) == pytest.approx(310)
+    assert 600 < seconds(asked[2]) < 620
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

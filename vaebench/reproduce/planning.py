@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import math
 import statistics
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
@@ -28,6 +30,7 @@ from vaebench.runs import executors, kinds
 from vaebench.runs.store import Run, Store
 
 _LOOKED_AT = 400  # finished runs, the newest
+_NEAREST = 5  # of them, in length
 
 
 @dataclass(frozen=True)
@@ -241,21 +244,31 @@ def _features(scale: str, device: str, wanted: str, dataset: str) -> str:
 def learnt(store: Store, wanted: Iterable[Request]) -> Callable[[Request], float]:
     """A function that says how many seconds a request will take on one worker of this machine.
 
-    Runs are alike if they are of one kind, make the same thing and work on the same data; of each sort the median of
-    what they took is kept, as a multiple of the kind's own guess, in which their lengths are.
+    Runs are alike if they are of one kind, make the same thing and work on the same data. What they took is a multiple
+    of the kind's own guess, in which their lengths are; the median of those of nearest length counts, since a short run
+    is mostly its start.
     """
     sorts = {_sort(request) for request in wanted}
-    taken: dict[Hashable, list[float]] = {}
+    taken: dict[Hashable, list[tuple[float, float]]] = {}  # by sort: guessed and spent seconds
     for run in store.runs()[-_LOOKED_AT:] if sorts else ():
         for one in (run, *_evaluations(run)):
             with suppress(UserError, KeyError):  # it cannot be read, or nothing says how long it took
                 request = one.request()
                 sort = _sort(request)
                 if sort in sorts and (status := one.status())["status"] == "done":
-                    spent = float(status["spent"])
-                    taken.setdefault(sort, []).append(spent / kinds.of(request["verb"]).seconds(request))
-    factors = {sort: statistics.median(found) for sort, found in taken.items()}
-    return lambda request: factors.get(_sort(request), 1.0) * kinds.of(request["verb"]).seconds(request)
+                    guess = kinds.of(request["verb"]).seconds(request)
+                    taken.setdefault(sort, []).append((guess, float(status["spent"])))
+
+    @cache
+    def factor(sort: Hashable, guess: float) -> float:
+        near = heapq.nsmallest(_NEAREST, taken.get(sort, ()), key=lambda one: abs(math.log(one[0] / guess)))
+        return statistics.median(spent / guessed for guessed, spent in near) if near else 1.0
+
+    def seconds(request: Request) -> float:
+        guess = kinds.of(request["verb"]).seconds(request)
+        return factor(_sort(request), guess) * guess
+
+    return seconds
 
 
 def _evaluations(run: Run) -> Iterable[Run]:
