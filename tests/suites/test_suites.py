@@ -350,6 +350,8 @@ def test_codes_may_be_drawn_with_noise_of_their_own(tmp_path):
     assert values(rebuilt)["mse"] == pytest.approx(sum(squares) / 20, rel=1e-5)
     assert {one.protocol["code_seed"] for one in rebuilt.measurements} == {1}
     plain = Reconstruction(batch_size=7, eight_bits=None, code=None).run(inputs(Shaky(), tmp_path))
+    assert (rebuilt.arrays["reconstructions"] != plain.arrays["reconstructions"]).any()  # pictures of such codes, too
+    plain = Reconstruction(batch_size=7, eight_bits=None, code=None).run(inputs(Shaky(), tmp_path))
     assert not any("code" in one.protocol for one in plain.measurements)
 
 

@@ -61,10 +61,11 @@ def picture(images: Tensor) -> np.ndarray:
     return images.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def reconstructed(inputs: SuiteInputs, images: Tensor, rows: Tensor) -> dict[str, np.ndarray]:
-    """Pictures of the images ``rows`` of a uint8 split, and of what the model makes of them."""
+def reconstructed(inputs: SuiteInputs, images: Tensor, rows: Tensor, code: Code | None = None) -> dict[str, np.ndarray]:
+    """Pictures of the images ``rows`` of a uint8 split, and of what the model makes of them through such codes."""
     x = images[rows.to(images.device)].float().div(255).to(inputs.device)
-    return {"inputs": picture(x), "reconstructions": picture(inputs.model.decode(inputs.model.encode(x)))}
+    codes = encoder(inputs.model, code)(x)
+    return {"inputs": picture(x), "reconstructions": picture(inputs.model.decode(codes))}
 
 
 def eight_bits(images: Tensor, how: EightBits | None) -> Tensor:

@@ -51,4 +51,5 @@ class Reconstruction:
         for x in walk(inputs, data.test_x, self.batch_size):
             quality.add(x, model.decode(encode(x)))
         found = (replace(one, protocol={**one.protocol, **in_code(self.code)}) for one in quality.measurements())
-        return SuiteResult(tuple(found), reconstructed(inputs, data.test_x, one_per_class(data)), quality.left_out)
+        pictures = reconstructed(inputs, data.test_x, one_per_class(data), self.code)
+        return SuiteResult(tuple(found), pictures, quality.left_out)
