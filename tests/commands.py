@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,6 +62,15 @@ def python(*words: str, path: Path = ROOT, **options: Any) -> subprocess.Complet
     env = {**os.environ, "PYTHONPATH": str(path), **options.pop("env", {})}
     options = {"capture_output": True, "text": True, "timeout": DEADLINE, "check": False, **options}
     return subprocess.run([sys.executable, *words], env=env, **options)
+
+
+def site(source: Path, folder: Path) -> Path:
+    """A folder that holds what `pip install SOURCE` would put into site-packages."""
+    python("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=source, check=True)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
 
 
 def begin(*words: str, **options: Any) -> subprocess.Popen[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from commands import Command
+from commands import ROOT, Command, site
 from vaebench.config.compose import session
 
 torch.set_num_threads(1)
@@ -22,6 +22,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("VAEBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("VAEBENCH_WEIGHTS", raising=False)
     return store
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """vaebench as it is installed from its wheel."""
+    return site(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -34,17 +33,6 @@ EXTRAS = {
 }
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
-    """A folder that holds what `pip install .` would put into site-packages."""
-    folder = tmp_path_factory.mktemp("wheel")
-    python("-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=ROOT, check=True)
-    (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder / "site")
-    return folder / "site"
-
-
 def test_the_wheel_holds_the_whole_configuration_and_all_code(installed):
     def tree(folder: Path, pattern: str) -> set[Path]:
         return {path.relative_to(folder) for path in folder.rglob(pattern)}
@@ -54,6 +42,8 @@ def test_the_wheel_holds_the_whole_configuration_and_all_code(installed):
     assert (installed / "vaebench" / "py.typed").exists()
     pages = Path("vaebench", "report", "templates")
     assert tree(installed / pages, "*.*") == tree(ROOT / pages, "*.*") > {Path("index.html.j2"), Path("page.css")}
+    packages = Path("vaebench", "cli", "templates")
+    assert tree(installed / packages, "*.*") == tree(ROOT / packages, "*.*") > {Path("every", "pyproject.toml.j2")}
 
 
 def test_an_installed_vaebench_lists_its_choices(installed, tmp_path):

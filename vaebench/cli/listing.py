@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from rich.table import Column, Table
 
 from vaebench.cli.terminal import Terminal
+from vaebench.config import origins
 from vaebench.config.choices import called, choices, leaf
 from vaebench.config.spine import LinkSpec
 from vaebench.data.places import DatasetStatus, FileStatus
@@ -57,7 +58,7 @@ def _leaves(group: str, choose: str = "") -> Table:
     """A group's choices with the options each takes; ``choose``: how, where the group's name is not enough."""
     options = choose.partition("@")[2] or group
     found = {name: [one for one in leaf(group, name).items() if one[0] not in _NO_OPTIONS] for name in choices(group)}
-    rows = ((name, ", ".join(f"{key}={value}" for key, value in given)) for name, given in found.items())
+    rows = ((_from(group, name), ", ".join(f"{key}={value}" for key, value in given)) for name, given in found.items())
     return _table(f"{group}s: {choose or group}=NAME, {options}.OPTION=VALUE", (group, "options (defaults)"), rows)
 
 
@@ -67,18 +68,26 @@ def _chains() -> Table:
     for name in choices("chain"):
         for link, about in leaf("chain", name).items():
             on = ", ".join(f"{role} {parent}" for role, parent in about.get("parents", {}).items())
-            rows.append((name, link, about.get("experiment") or about.get("kind", LinkSpec.kind), on))
+            rows.append((_from("chain", name), link, about.get("experiment") or about.get("kind", LinkSpec.kind), on))
     return _table("chains: chain=NAME link=LINK, chain.LINK.OPTION=VALUE", ("chain", "link", "run", "on"), rows)
 
 
 def _named(group: str, title: str) -> Table:
-    return _table(title, (group,), ((name,) for name in choices(group)))
+    return _table(title, (group,), ((_from(group, name),) for name in choices(group)))
+
+
+def _from(group: str, name: str) -> str:
+    """A choice, with the plug-in that it comes from."""
+    origin = origins.of(group, name)
+    if origin is None or origin.name == origins.OWN:
+        return name
+    return f"{name} ({' '.join(filter(None, [origin.name, origin.version]))})"
 
 
 def _datasets() -> Table:
     from vaebench.data.fetch import available
 
-    rows = ((name, _holds(name), available(name)) for name in choices("dataset"))
+    rows = ((_from("dataset", name), _holds(name), available(name)) for name in choices("dataset"))
     return _table("datasets: dataset=NAME", ("dataset", "holds", "here"), rows)
 
 
@@ -97,7 +106,9 @@ def _holds(name: str) -> str:
 def _papers() -> Table:
     from vaebench.papers.tables import load
 
-    rows = [(name, key, one.caption) for name in choices("paper") for key, one in load(name).tables.items()]
+    rows = [
+        (_from("paper", name), key, one.caption) for name in choices("paper") for key, one in load(name).tables.items()
+    ]
     return _table("papers: vaebench reproduce paper=NAME table=TABLE", ("paper", "table", "caption"), rows)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any
 
 from vaebench.errors import UserError, printable, shown, unknown
@@ -24,6 +26,7 @@ vaebench: reproduces the tables of papers on variational autoencoders and says, 
   vaebench list [models|chains|networks|autoencoders|datasets|embedders|answers|suites|papers|scales|experiments|runs]
                                                   what can be chosen, what has been run
   vaebench data status|fetch|verify [dataset ...]              where the datasets are
+  vaebench new model|dataset|suite|paper NAME     a package of your own that works, to be changed
 
   vaebench eval model=fsp dataset=cifar10 dataset@test_on=mnist_32     test on another set than the model's own
   vaebench train model=fsp autoencoder@model.autoencoder=conv          a choice inside another choice
@@ -31,11 +34,12 @@ vaebench: reproduces the tables of papers on variational autoencoders and says, 
 Options of train, eval, answers, prompt, reproduce, plan and report are Hydra overrides (key=value); besides
   -q            quiet                 -m            sweep: vaebench train -m model.k=4,8 seed=0,1,2
   --cfg job     show the configuration and stop     --help        this text
-Environment: VAEBENCH_DATA (datasets), VAEBENCH_WEIGHTS (weights of Inception and VGG-16), VAEBENCH_HOME (runs,
-default ./runs), VAEBENCH_CACHE (downloads and decoded folders, default ~/.cache/vaebench).
+  --conf DIR    a folder of choices of your own (DIR/model/mine.yaml), or a package; those installed are found
+Environment: VAEBENCH_DATA (datasets), VAEBENCH_WEIGHTS (weights of Inception and VGG-16), VAEBENCH_HOME (runs, default
+./runs), VAEBENCH_CACHE (downloads and decoded folders, default ~/.cache/vaebench), VAEBENCH_CONF (as --conf).
 """
 
-VERBS = ("train", "eval", "answers", "prompt", "reproduce", "plan", "report", "list", "data")
+VERBS = ("train", "eval", "answers", "prompt", "reproduce", "plan", "report", "list", "data", "new")
 _UNWRITABLE = {
     errno.ENOSPC: "the disk is full",
     errno.EROFS: "read-only",
@@ -58,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _never_fail_to_print()
     try:
-        return _dispatch(arguments)
+        return _dispatch(_without_folders(arguments))
     except (UserError, OSError) as error:
         for line in _lines(error):
             _say(f"error: {line}")
@@ -92,6 +96,26 @@ def _say(line: str) -> None:
     print(printable(line)[:_LONGEST_LINE], file=sys.stderr)  # noqa: T201
 
 
+def _without_folders(arguments: list[str]) -> list[str]:
+    """The arguments without ``--conf DIR``; the folders go into the environment, for workers have need of them too."""
+    from vaebench.config.origins import FOLDERS
+
+    words, folders, others = list(arguments), [], []
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if name != "--conf":
+            others.append(word)
+        elif equals or words:
+            folders.append(value if equals else words.pop(0))
+        else:
+            raise UserError("--conf: name a folder of your own choices (--conf DIR)")
+    if folders:
+        given = [str(Path(folder).expanduser().resolve()) for folder in folders]
+        os.environ[FOLDERS] = os.pathsep.join([*given, *filter(None, [os.environ.get(FOLDERS)])])
+    return others
+
+
 def _dispatch(arguments: list[str]) -> int:
     verb, *rest = arguments or ["help"]
     if verb == "--version":
@@ -104,6 +128,11 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if verb not in VERBS:
         raise UserError(unknown("command", verb, VERBS))
+    if verb == "new":
+        from vaebench.cli.new import new
+
+        sys.stdout.write(new(rest))
+        return 0
     if verb in ("list", "data"):
         from vaebench.cli import listing
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from vaebench.errors import UserError, printable, unknown
+from vaebench.config import origins
+from vaebench.errors import UserError, printable, shown, unknown
 
 if TYPE_CHECKING:
     from vaebench.contracts.pictures import Picture
@@ -28,19 +29,9 @@ DESCRIPTION = frozenset({"version", "data", "needs", "extra", "builds_on", "abou
 _GROUPS = {"dataset.problems": "problems", "dataset.answers": "answers", "test_on": "dataset"}
 
 
-def conf_dir() -> Path:
-    """The folder of the YAML files: inside an installed package, beside it in a checkout."""
-    here = Path(__file__).resolve().parents[1]
-    for folder in (here / "conf", here.parent / "conf"):
-        if (folder / "train.yaml").is_file():
-            return folder
-    raise UserError(f"the configuration folder is missing: neither {here / 'conf'} nor {here.parent / 'conf'} exists")
-
-
 def choices(group: str) -> list[str]:
-    """What can be chosen of a group: its YAML files, subfolders with a slash."""
-    folder = conf_dir() / group
-    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+    """What can be chosen of a group: the YAML files that it has anywhere, subfolders with a slash."""
+    return sorted(name for origin in origins.origins() for name in origin.choices(group))
 
 
 class _Loader(LOADER):
@@ -64,23 +55,37 @@ class _Loader(LOADER):
         super().flatten_mapping(node)
 
 
-def read(name: str) -> Any:
-    """What a YAML file of conf/ says, ``usual.yaml``. Raises `OSError`, `YAMLError`, `UnicodeDecodeError`."""
-    path = conf_dir() / name
+def read(path: Path) -> Any:
+    """What a YAML file says. Raises `OSError`, `YAMLError`, `UnicodeDecodeError`."""
     return _Loader(path.read_text(encoding="utf-8")).get_single_data()
 
 
+def settings(name: str) -> Any:
+    """What a YAML file of vaebench's own ``conf/`` says that stands in no group: ``usual``, ``train``."""
+    return read(origins.conf_dir() / f"{name}.yaml")
+
+
 def leaf(group: str, name: str) -> dict[str, Any]:
-    """What a choice's YAML says, before composition.
+    """What a choice's YAML says, and those of its group that it is a variant of, before composition.
 
     Raises:
         UserError: there is no such choice, or its file is no YAML or no mapping.
     """
-    where = f"conf/{group}/{name}.yaml"
+    origin = origins.of(group, name)
+    if origin is None:
+        raise UserError(unknown(group, name, choices(group)))
+    plugin = "" if origin.name == origins.OWN else f"{origin.name}: "
+    found = mapping(origin.file(group, name), f"{plugin}conf/{group}/{name}.yaml")
+    bases = [base for base in found.get("defaults") or () if isinstance(base, str) and base not in ("_self_", name)]
+    for base in reversed(bases):  # a variant of other choices of the group
+        found = {**leaf(group, base), **found}
+    return found
+
+
+def mapping(path: Path, where: str) -> dict[str, Any]:
+    """What a YAML file says; ``where``: what to call it. Raises `UserError` if it is no YAML or no mapping."""
     try:
-        found = read(f"{group}/{name}.yaml")
-    except FileNotFoundError:
-        raise UserError(unknown(group, name, choices(group))) from None
+        found = read(path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -127,7 +132,7 @@ def usual(name: str, words: Iterable[str], images: Callable[[], str] | None = No
     about = leaf("model", model) if model else {}
     of_model = kinds(about.get("data")) if model else ()
     kind = kind_of(dataset) if dataset else (*of_model, "images")[0]
-    by_kind: dict[str, dict[str, str]] = read("usual.yaml")
+    by_kind: dict[str, dict[str, str]] = settings("usual")
     found = dict(by_kind.get(LATENTS if about.get("data") == LATENTS else kind, {}))
     if kind == "images" and "audio" in of_model:
         found = {"suite": by_kind["audio"]["suite"]}
@@ -164,16 +169,17 @@ def find(where: str, target: Any) -> Callable[..., Any]:
     group = _GROUPS.get(where, where)
     if group == "optim" and isinstance(target, str) and target in _optimizers():
         return _optimizers()[target]
-    if not isinstance(target, str) or target not in _named(conf_dir() / group):
-        raise UserError(
-            f"{where}._target_={shortened(target)}: is not built, no file of conf/{group} names it; valid is what "
-            f"these name: {', '.join(choices(group))}; choose one, or remove the stored run that asks for it"
-        )
+    if not isinstance(target, str) or not _is_named(target, group):
+        named = repr(shown(target)) if isinstance(target, str) else shortened(target)
+        raise UserError(f"{where}._target_={named}: {_refusal(target, group)}")
     module, _, name = target.rpartition(".")
+    if plugin := origins.owner(target):
+        origins.importable(plugin)
     try:
         found = vars(import_module(module)).get(name)
     except Exception as error:
-        raise UserError(f"{where}._target_={target!r}: cannot be imported ({type(error).__name__})") from error
+        reason = f"{type(error).__name__}: {printable(str(error))}" if plugin else type(error).__name__
+        raise UserError(f"{where}._target_={target!r}: cannot be imported ({reason})") from error
     if not (inspect.isclass(found) or inspect.isfunction(found)) or (found.__module__, found.__qualname__) != (
         module,
         name,
@@ -190,8 +196,9 @@ def pictures(suite: str) -> tuple[Picture, ...]:
     """
     if suite not in choices("suite"):
         return ()
-    package, module, _ = leaf("suite", suite)["_target_"].rsplit(".", 2)
-    if find_spec(f"{package}.pictures") is None:
+    package, module, _ = f".{leaf('suite', suite)['_target_']}".rsplit(".", 2)
+    package = package.removeprefix(".")
+    if not package or find_spec(f"{package}.pictures") is None:
         return ()
     found: list[Picture] = []
     for name in (one.name for one in iter_modules(import_module(f"{package}.pictures").__path__)):
@@ -203,21 +210,39 @@ def pictures(suite: str) -> tuple[Picture, ...]:
 def called(leaf: Mapping[str, Any]) -> str:
     """What to call what a leaf makes, by its target: ``vaebench.models.NAME.CLASS`` is NAME. Any leaf has a name."""
     target = leaf.get("_target_") if isinstance(leaf, Mapping) else None
-    named = re.fullmatch(r"\w+\.\w+\.(\w+)(\.\w+)*", target) if isinstance(target, str) else None
-    return named[1] if named else "unknown"
+    named = re.fullmatch(r"\w+\.(\w+\.)?(\w+)(\.\w+)*", target) if isinstance(target, str) else None
+    return named[2] if named else "unknown"
 
 
 @cache
-def _named(folder: Path) -> frozenset[str]:
-    """The targets that the files of a group name."""
+def _targets(origin: origins.Origin, group: str) -> frozenset[str]:
+    """What an origin's files of a group name."""
     found = set()
-    for name in choices(folder.name):
+    for name in origin.choices(group):
         try:
-            target = leaf(folder.name, name).get("_target_")
+            target = mapping(origin.file(group, name), name).get("_target_")
         except UserError:
             continue  # a file with a mistake names nothing; who chooses it hears of it
         found |= {target} if isinstance(target, str) else set()
     return frozenset(found)
+
+
+def _is_named(target: str, group: str) -> bool:
+    """Whether a file names this code, and it is that of the file's own plug-in, or of vaebench."""
+    top = target.partition(".")[0]
+    return any(top in one.packages and target in _targets(one, group) for one in origins.origins())
+
+
+def _refusal(target: Any, group: str) -> str:
+    """Why what a ``_target_`` names is not built."""
+    for plugin in origins.origins()[1:]:
+        if isinstance(target, str) and target in _targets(plugin, group):
+            return f"is not built, it is no code of {plugin.name}, whose file names it; a plug-in names its own"
+    return (
+        f"is not built, no file of conf/{group} names it; valid is what these name: {', '.join(choices(group))}; "
+        "choose one, install the plug-in it comes from (or name its folder: --conf DIR), or remove the stored run "
+        "that asks for it"
+    )
 
 
 @cache

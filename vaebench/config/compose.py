@@ -18,8 +18,11 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -28,13 +31,13 @@ from vaebench.config.choices import (
     DESCRIPTION,
     called,
     choices,
-    conf_dir,
     experiment_choices,
     kind_of,
     kinds,
-    read,
+    settings,
     usual,
 )
+from vaebench.config.origins import conf_dir, groups, origins
 from vaebench.config.overrides import MOST_POINTS, axes_of, parse, whole
 from vaebench.config.spine import ReproduceConfig, ScaleSpec, TrainConfig, first_line
 from vaebench.errors import UserError, shown, unknown
@@ -54,8 +57,18 @@ def session() -> Iterator[None]:
         function.cache_clear()
     store = ConfigStore.instance()
     store.store(name="spine_train", node=TrainConfig)
+    Plugins.instance().register(_SearchPath)
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         yield
+
+
+class _SearchPath(SearchPathPlugin):
+    """Lets Hydra find what plug-ins have beside what vaebench has."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Add the folders of all plug-ins."""
+        for origin in origins()[1:]:
+            search_path.append(origin.name, f"file://{origin.conf}")
 
 
 def compose(name: str, overrides: Iterable[str] = ()) -> TrainConfig:
@@ -231,7 +244,7 @@ def _without_nulls(point: Sequence[str]) -> list[str]:
 @cache
 def _null_choices() -> frozenset[str]:
     """``GROUP=null`` for each group of which nothing may be chosen: those that are null in conf/train.yaml."""
-    groups = (one for entry in read("train.yaml")["defaults"] if isinstance(entry, dict) for one in entry.items())
+    groups = (one for entry in settings("train")["defaults"] if isinstance(entry, dict) for one in entry.items())
     return frozenset(f"{group}=null" for group, choice in groups if choice is None)
 
 
@@ -243,7 +256,7 @@ def _is_choice(option: str) -> bool:
 @cache
 def _groups() -> frozenset[str]:
     """The folders of conf/, without the papers, which are reproduce's own."""
-    return frozenset(path.name for path in conf_dir().iterdir() if path.is_dir()) - {"paper"}
+    return frozenset(groups()) - {"paper"}
 
 
 def _is_counted(base: DictConfig, option: str) -> bool:

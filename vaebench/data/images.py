@@ -117,7 +117,7 @@ def idx(
     if pad:
         train, test = _padded(train, shape), _padded(test, shape)
     train_split, test_split = (train, arrays["train_labels"]), (test, arrays["test_labels"])
-    return _assemble(name, shape, train_split, test_split, source=located.source)
+    return assembled(name, shape, train_split, test_split, source=located.source)
 
 
 def _padded(images: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -189,7 +189,7 @@ def digits(*, name: str, shape: Sequence[int]) -> ImageData:
     labels = scans.target.astype(np.uint8)
     splits = train_test_split(np.arange(len(labels)), test_size=_DIGITS_TEST, stratify=labels, random_state=0)
     train, test = ((images[rows], labels[rows]) for rows in splits)
-    return _assemble(name, shape, train, test, source="embedded", stand_in=True)
+    return assembled(name, shape, train, test, source="embedded", stand_in=True)
 
 
 @checked("dataset")
@@ -216,7 +216,7 @@ def photos(*, name: str, shape: Sequence[int], train: AtLeast2, test: AtLeast2) 
     taken, tested = cells[:, _spread(there, each)], _spread(each, test // 2)
     parts = np.delete(taken, tested, axis=1), taken[:, tested]
     splits = [(part.reshape(-1, *shape), np.repeat([0, 1], part.shape[1])) for part in parts]
-    return _assemble(name, shape, splits[0], splits[1], source="embedded", stand_in=True)
+    return assembled(name, shape, splits[0], splits[1], source="embedded", stand_in=True)
 
 
 def _cells(photo: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -258,7 +258,7 @@ def cifar10(
     splits = (np.concatenate([records[role] for role in batches]), records["test"])
     train, test = ((each[:, 1:].reshape(-1, 3, 32, 32), each[:, 0]) for each in splits)
     note = _partial_note([role.removeprefix("batch_") for role in batches], len(splits[1])) if part else ""
-    return _assemble(name, shape, train, test, source=located.source, note=note)
+    return assembled(name, shape, train, test, source=located.source, note=note)
 
 
 def _cifar_records(where: Path | str, content: bytes) -> np.ndarray:
@@ -296,10 +296,14 @@ def _partial_note(batches: Sequence[str], test_images: int) -> str:
     return note if test_images == _CIFAR_TEST_IMAGES else f"{note}, first {test_images:,} test images"
 
 
-def _assemble(
+def assembled(
     name: str, shape: Sequence[int], train: _Split, test: _Split, *, source: str, note: str = "", stand_in: bool = False
 ) -> ImageData:
-    """Both splits, checked."""
+    """Images uint8 ``[n c h w]`` and labels ``[n]`` of both splits, checked; ``note``: which part of a set this is.
+
+    ``source``, ``stand_in``: as `vaebench.contracts.TrainingData` has them. Raises `UserError` for images of another
+    shape, and for a split without images or with another number of labels.
+    """
     content = hashlib.sha256()
     for split, (images, labels) in {"train": train, "test": test}.items():
         if images.shape[1:] != tuple(shape):

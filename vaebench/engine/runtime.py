@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import socket
-import subprocess
 import sys
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from vaebench import __version__
+from vaebench.config import origins
 from vaebench.errors import UserError, shown, unknown
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -77,18 +77,9 @@ def _processor() -> str:
 def commit() -> str:
     """The commit of the checkout vaebench runs from, ``+`` after it for uncommitted changes; else its version."""
     here = Path(__file__).resolve().parents[2]
-    if not (here / ".git").exists():
-        return f"v{__version__}"
-    try:
-        git = ["git", "-C", str(here)]
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        # Results are what a run writes: they do not make the code that wrote them another code.
-        changes = subprocess.run(
-            [*git, "status", "--porcelain", "--", "vaebench", "conf"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return f"v{__version__}"
-    return head.stdout.strip() + ("+" if changes.stdout.strip() else "")
+    # Results are what a run writes: they do not make the code that wrote them another code.
+    found = origins.commit(here, "vaebench", "conf") if (here / ".git").exists() else ""
+    return found or f"v{__version__}"
 
 
 def provenance(device: torch.device) -> dict[str, Any]:

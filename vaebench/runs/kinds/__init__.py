@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from vaebench.config.origins import behind
 from vaebench.config.request import Request
 from vaebench.errors import Interrupted, UserError, unknown
 from vaebench.runs import records
@@ -78,11 +79,12 @@ class Setup:
         return paths
 
     def finish(self, run: Run, result: Mapping[str, Any], **about: Any) -> None:
-        """Write ``result.json`` and ``provenance.json``; ``about`` is added to that."""
+        """Write ``result.json`` and ``provenance.json``; plug-ins that made it and ``about`` are added to that."""
         from vaebench.engine.runtime import provenance
 
         run.write_json("result.json", dict(result))
-        run.write_json("provenance.json", provenance(self.device) | about)
+        plugins = run.request().data.get("plugins")
+        run.write_json("provenance.json", provenance(self.device) | ({"plugins": plugins} if plugins else {}) | about)
 
 
 def _written(run: Run) -> dict[str, str] | None:
@@ -130,9 +132,13 @@ class Kind(Protocol):
 
 
 def asked(verb: str, parents: Mapping[str, Request] | None, **parts: Any) -> Request:
-    """The request with that verb and these parts, on its parents by role; None: it says nothing of parents."""
+    """The request with that verb and these parts, on its parents by role; None: it says nothing of parents.
+
+    The plug-ins whose code it asks for are a part of it: another version of one makes other runs.
+    """
     keys = {} if parents is None else {"parents": {role: parent.key for role, parent in parents.items()}}
-    return Request({"verb": verb, **parts, **keys})
+    plugins = behind(parts)
+    return Request({"verb": verb, **parts, **keys, **({"plugins": plugins} if plugins else {})})
 
 
 def verbs() -> list[str]:
