@@ -8,8 +8,9 @@ import torch
 import chains
 from vaebench.chains import check
 from vaebench.chains.chain import training
-from vaebench.config.choices import choices, conf_dir, kinds, leaf
+from vaebench.config.choices import choices, kinds, leaf
 from vaebench.config.compose import compose, configurations, session
+from vaebench.config.origins import conf_dir
 from vaebench.config.request import Request
 from vaebench.config.spine import TrainSpec
 from vaebench.data.embeddings import Pairs

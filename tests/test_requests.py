@@ -262,6 +262,8 @@ def test_a_suite_may_have_a_classifier_of_every_model_and_else_one_of_the_datase
     for run, judge, evaluated in own:
         assert judge["parents"] == {"seen_through": run.key}
         assert evaluated["parents"] == {"run": run.key, "classifier": judge.key}
-    with session(), pytest.raises(UserError, match="snapshot=2: a classifier of its own is trained on what"):
-        options = ["suite=noise", "suite.classifier=reconstructions", "train.snapshots=4", "snapshot=2"]
-        evaluation.evaluation(compose("eval", ["dataset=digits", "model=ae", *options]))
+    options = ["model=ae", "suite=noise", "suite.classifier=reconstructions", "train.snapshots=4", "snapshot=2"]
+    with session():
+        cfg = compose("eval", ["dataset=digits", *options])
+        with pytest.raises(UserError, match="snapshot=2: a classifier of its own is trained on what"):
+            evaluation.evaluation(cfg)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vaebench.config import choices
+from vaebench.config import choices, origins
 from vaebench.errors import UserError
 
 
@@ -19,7 +19,7 @@ from vaebench.errors import UserError
     ],
 )
 def test_a_mistake_in_a_file_is_shown_with_its_line(tmp_path, monkeypatch, text, message):
-    monkeypatch.setattr(choices, "conf_dir", lambda: tmp_path)
+    monkeypatch.setattr(origins, "conf_dir", lambda: tmp_path)
     (tmp_path / "paper").mkdir()
     (tmp_path / "paper" / "x.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(UserError) as caught:
@@ -30,7 +30,7 @@ def test_a_mistake_in_a_file_is_shown_with_its_line(tmp_path, monkeypatch, text,
 
 
 def test_what_is_merged_may_be_written_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr(choices, "conf_dir", lambda: tmp_path)
+    monkeypatch.setattr(origins, "conf_dir", lambda: tmp_path)
     (tmp_path / "paper").mkdir()
     text = "a: &a {<<: &b {x: 1, y: 2}, x: 3}\nc: {x: 4, <<: *a, <<: *b}\nd: *a\n1: 0\n'1': 0"
     (tmp_path / "paper" / "x.yaml").write_text(text, encoding="utf-8")

@@ -11,7 +11,7 @@ from threading import Thread
 
 import pytest
 
-from vaebench.config import choices as config
+from vaebench.config import origins
 from vaebench.data import fetch
 
 
@@ -104,5 +104,5 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "conf"
     (folder / "dataset").mkdir(parents=True)
     (folder / "dataset" / "own.yaml").write_text("{_target_: vaebench.data.images.digits, name: own, shape: [1, 8, 8]}")
-    monkeypatch.setattr(config, "conf_dir", lambda: folder)
+    monkeypatch.setattr(origins, "conf_dir", lambda: folder)
     return folder / "dataset"

@@ -14,7 +14,7 @@ import torch
 import yaml
 from scipy.io import wavfile
 
-from vaebench.config.choices import conf_dir
+from vaebench.config.origins import conf_dir
 from vaebench.config.request import Request
 from vaebench.contracts import TrainingData
 from vaebench.data import waves

@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from vaebench.config.choices import conf_dir
+from vaebench.config.origins import conf_dir
 from vaebench.config.request import Request
 from vaebench.data.images import cifar10, digits, idx, photos, read_idx
 from vaebench.errors import UserError

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from papers import dump
 
-from vaebench.config.choices import conf_dir
+from vaebench.config.origins import conf_dir
 from vaebench.papers.tables import load, names
 
 KEPT = json.loads(dump.FILE.read_text(encoding="utf-8"))

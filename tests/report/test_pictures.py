@@ -43,7 +43,7 @@ def test_a_new_picture_is_one_file_beside_its_suite(beside, tmp_path):
     assert config.pictures("cost") == ()
     config.pictures.cache_clear()
     (beside / "cost.py").write_text(MINE)
-    from vaebench.config.choices import conf_dir
+    from vaebench.config.origins import conf_dir
     from vaebench.papers.cells import Cells, cells_path
 
     results = tmp_path / "results"

@@ -132,7 +132,7 @@ def test_every_character_has_its_command():
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
 def test_what_is_written_compiles(hostile, measure, results, tmp_path):
-    from vaebench.config.choices import conf_dir
+    from vaebench.config.origins import conf_dir
 
     committed = conf_dir().parent / "results"
     report.write("batchtopk", hostile, tmp_path)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,14 +116,28 @@ def reproduce(cfg: ReproduceConfig) -> int:
     """``vaebench reproduce``: a paper's tables."""
     from vaebench.reproduce import collect
 
-    return collect.run(cfg, console)
+    return collect.run(_opened(cfg), console)
+
+
+def compare(cfg: ReproduceConfig, added: Sequence[str]) -> int:
+    """``vaebench compare``: a table of a paper, with rows of one's own in it."""
+    from vaebench.reproduce import compare as comparison
+
+    return comparison.run(_opened(cfg), added, console)
+
+
+def _opened(cfg: ReproduceConfig) -> ReproduceConfig:
+    """The configuration with the name of a paper that it names by its file."""
+    from vaebench.papers import tables
+
+    return replace(cfg, paper=tables.opened(cfg.paper)) if cfg.paper.endswith((".yaml", ".yml")) else cfg
 
 
 def plan(cfg: ReproduceConfig) -> int:
     """``vaebench plan``: what `reproduce` would do; at ``scale=paper`` also what each training costs on this device."""
     from vaebench.reproduce import planning, race
 
-    store = Store(store_root(cfg.store))
+    cfg, store = _opened(cfg), Store(store_root(cfg.store))
     try:
         wanted = planning.make(cfg)
         todo = wanted.todo(store)
@@ -159,7 +174,7 @@ def report(cfg: ReproduceConfig) -> int:
     """``vaebench report``: tables and pictures from what is stored."""
     from vaebench.reproduce import collect
 
-    return collect.write_report(cfg, console)
+    return collect.write_report(_opened(cfg), console)
 
 
 def _try_out(cfg: TrainConfig, requests: list[Request]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ _UNREAD = {
     ),
     "plan": {"results": "nothing is written"},
     "reproduce": {"measure": _COUNTED},
+    "compare": {"measure": _COUNTED},
 }
 
 

@@ -21,6 +21,7 @@ vaebench: reproduces the tables of papers on variational autoencoders and says, 
   vaebench answers dataset=tiny                   what language models answered, asked now or recorded
   vaebench prompt dataset=gsm8k                   the exact prompt and sampling parameters; asks nobody
   vaebench reproduce paper=batchtopk scale=small  a paper's tables, beside the reported numbers
+  vaebench compare paper=batchtopk table=table1 row=batchtopk with='model=mine'   rows of your own beside a table's
   vaebench plan                                   what `reproduce` would do here, and how long it takes
   vaebench report                                 write tables and pictures again from what is stored
   vaebench list [models|chains|networks|autoencoders|datasets|embedders|answers|suites|papers|scales|experiments|runs]
@@ -31,7 +32,7 @@ vaebench: reproduces the tables of papers on variational autoencoders and says, 
   vaebench eval model=fsp dataset=cifar10 dataset@test_on=mnist_32     test on another set than the model's own
   vaebench train model=fsp autoencoder@model.autoencoder=conv          a choice inside another choice
 
-Options of train, eval, answers, prompt, reproduce, plan and report are Hydra overrides (key=value); besides
+Options of train, eval, answers, prompt, reproduce, compare, plan and report are Hydra overrides (key=value); besides
   -q            quiet                 -m            sweep: vaebench train -m model.k=4,8 seed=0,1,2
   --cfg job     show the configuration and stop     --help        this text
   --conf DIR    a folder of choices of your own (DIR/model/mine.yaml), or a package; those installed are found
@@ -39,7 +40,7 @@ Environment: VAEBENCH_DATA (datasets), VAEBENCH_WEIGHTS (weights of Inception an
 ./runs), VAEBENCH_CACHE (downloads and decoded folders, default ~/.cache/vaebench), VAEBENCH_CONF (as --conf).
 """
 
-VERBS = ("train", "eval", "answers", "prompt", "reproduce", "plan", "report", "list", "data", "new")
+VERBS = ("train", "eval", "answers", "prompt", "reproduce", "compare", "plan", "report", "list", "data", "new")
 _UNWRITABLE = {
     errno.ENOSPC: "the disk is full",
     errno.EROFS: "read-only",
@@ -147,7 +148,8 @@ def _configured(verb: str, rest: list[str]) -> int:
     from vaebench.config.spine import TrainConfig
     from vaebench.data.fetch import usual_images
 
-    overrides, sweep, show = _options(rest)
+    added = [word.removeprefix("with=") for word in rest if verb == "compare" and word.startswith("with=")]
+    overrides, sweep, show = _options([word for word in rest if not (verb == "compare" and word.startswith("with="))])
     name = {"train": "train", "eval": "eval", "answers": "train", "prompt": "train"}.get(verb, "reproduce")
     composed = partial(compose.configurations, name, sweep=sweep)
     with compose.session():
@@ -162,6 +164,8 @@ def _configured(verb: str, rest: list[str]) -> int:
         else:
             again = partial(composed, images=partial(usual_images, quiet=True))
             idle.of_runs(overrides, configurations, again, partial(commands.asked_for, verb), verb)
+        if verb == "compare":
+            return commands.compare(configurations[0], added)
         function: Callable[[Any], int] = getattr(commands, {"eval": "evaluate"}.get(verb, verb))
         if len(configurations) > 1:
             commands.check_all(configurations)

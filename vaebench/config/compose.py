@@ -18,15 +18,12 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vaebench.config import spine
+from vaebench.config import search, spine
 from vaebench.config.choices import (
     DESCRIPTION,
     called,
@@ -37,7 +34,7 @@ from vaebench.config.choices import (
     settings,
     usual,
 )
-from vaebench.config.origins import conf_dir, groups, origins
+from vaebench.config.origins import conf_dir, groups
 from vaebench.config.overrides import MOST_POINTS, axes_of, parse, whole
 from vaebench.config.spine import ReproduceConfig, ScaleSpec, TrainConfig, first_line
 from vaebench.errors import UserError, shown, unknown
@@ -57,18 +54,9 @@ def session() -> Iterator[None]:
         function.cache_clear()
     store = ConfigStore.instance()
     store.store(name="spine_train", node=TrainConfig)
-    Plugins.instance().register(_SearchPath)
+    search.extend()
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         yield
-
-
-class _SearchPath(SearchPathPlugin):
-    """Lets Hydra find what plug-ins have beside what vaebench has."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Add the folders of all plug-ins."""
-        for origin in origins()[1:]:
-            search_path.append(origin.name, f"file://{origin.conf}")
 
 
 def compose(name: str, overrides: Iterable[str] = ()) -> TrainConfig:

@@ -29,8 +29,8 @@ class Row:
     """One row: the training it stands for. ``columns``: only these are measured (empty: all).
 
     ``experiment``: empty where the paper quotes another work's numbers; such a row is never run, and claims compare
-    with what is printed. ``set`` changes it, ``on_stand_in`` where the table runs on its stand-in; ``options`` are
-    those of the suites that measure it; ``suites``: the same by suite.
+    with what is printed. ``words``: overrides that make a row of one's own. ``set`` changes it, ``on_stand_in`` where
+    the table runs on its stand-in; ``options`` are those of the suites that measure it; ``suites``: the same by suite.
     ``scales``: at which it is run (empty: all). ``failed``: columns in which the paper says that the training failed.
     ``measures`` fills the ``{measures}`` of a column's measurement (which selector picks); with ``optional`` a
     measurement that the data cannot give is left empty. ``short``: what a claim's sentence calls it. ``point``: where
@@ -40,6 +40,7 @@ class Row:
 
     label: str
     experiment: str
+    words: tuple[str, ...] = ()
     set: Change = field(default_factory=dict)
     on_stand_in: Change = field(default_factory=dict)
     options: Change = field(default_factory=dict)
@@ -55,6 +56,11 @@ class Row:
     written: str = ""
     reading: Mapping[str, str] = field(default_factory=dict)
     of: tuple[str, str] = ("", "")
+
+    @property
+    def made(self) -> bool:
+        """Whether it is trained here."""
+        return bool(self.experiment or self.words)
 
 
 @dataclass(frozen=True)
@@ -226,11 +232,11 @@ class Table:
     @property
     def quoted(self) -> tuple[str, ...]:
         """The rows that are printed numbers and nothing to run."""
-        return tuple(key for key, row in self.rows.items() if not row.experiment)
+        return tuple(key for key, row in self.rows.items() if not row.made)
 
     def run_at(self, scale: str) -> list[str]:
         """The rows that are run at a scale."""
-        rows = {key: row for key, row in self.rows.items() if row.experiment}
+        rows = {key: row for key, row in self.rows.items() if row.made}
         return [key for key, row in rows.items() if not row.scales or scale in row.scales]
 
     def training(self, row: Row, scale: str, *, stand_in: bool = False) -> tuple[str, ...]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, replace
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, TypeVar
 
-from vaebench.config.choices import choices, leaf
-from vaebench.errors import UserError, unknown
+from vaebench.config.choices import choices, leaf, mapping
+from vaebench.errors import UserError, shown, unknown
 from vaebench.papers import grid, printed
 from vaebench.papers.changes import at_scale, merged, scales
 from vaebench.papers.claims import Claims, short
@@ -37,14 +38,40 @@ __all__ = ["Claim", "Column", "Paper", "Race", "Readings", "Row", "Table", "load
 Record = TypeVar("Record")
 
 
+_added: dict[str, Paper] = {}  # papers of this command that no choice names: of a file, or with rows of one's own
+
+
 def names() -> list[str]:
     """The papers there are."""
-    return choices("paper")
+    return sorted({*choices("paper"), *_added})
+
+
+def load(name: str) -> Paper:
+    """The paper ``conf/paper/<name>.yaml``. Raises `UserError` with one line per mistake in it."""
+    return _added.get(name) or _chosen(name)
+
+
+def add(paper: Paper) -> None:
+    """Let this command know a paper that no choice names. Raises `UserError` if one is called so."""
+    if paper.name in choices("paper"):
+        raise UserError(f"paper {paper.name}: there is a paper of that name; give yours another")
+    _added[paper.name] = paper
+
+
+def opened(path: str) -> str:
+    """The name of the paper in a YAML file, which this command knows from now on.
+
+    Raises `UserError` if there is no such file, for mistakes in it, and if another paper is called so.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UserError(f"paper={shown(path)}: there is no such file")
+    add(parse(file.stem, mapping(file, str(file))))
+    return file.stem
 
 
 @cache
-def load(name: str) -> Paper:
-    """The paper ``conf/paper/<name>.yaml``. Raises `UserError` with one line per mistake in it."""
+def _chosen(name: str) -> Paper:
     return parse(name, leaf("paper", name))
 
 

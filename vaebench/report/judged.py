@@ -114,7 +114,7 @@ def cells_of(table: Table, frame: DataFrame) -> dict[tuple[str, str], Cell]:
                 continue
             if part is not None or reported is not None or name in entry.failed:
                 cell = _cell(row, name, column, part, reported, name in entry.failed)
-                found[row, name] = cell if entry.experiment else replace(cell, verdict=None)
+                found[row, name] = cell if entry.made else replace(cell, verdict=None)
     return found
 
 

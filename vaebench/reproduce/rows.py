@@ -11,7 +11,7 @@ from vaebench.chains.chain import judge, needed, on, training
 from vaebench.chains.check import inside
 from vaebench.chains.evaluation import design, evaluation
 from vaebench.compat import install, missing
-from vaebench.config.choices import kind_of, leaf
+from vaebench.config.choices import kind_of, leaf, usual
 from vaebench.config.compose import compose, dataset
 from vaebench.config.request import Request
 from vaebench.config.signatures import require
@@ -98,11 +98,11 @@ class RowHere:
 
     def overrides(self) -> list[str]:
         """What makes the row's configuration."""
-        return [
-            f"experiment={self.row.experiment}",
-            *self._here(),
-            *self.table.training(self.row, self.setting.scale, stand_in=self.setting.stand_in),
-        ]
+        changed = self.table.training(self.row, self.setting.scale, stand_in=self.setting.stand_in)
+        if not self.row.words:
+            return [f"experiment={self.row.experiment}", *self._here(), *changed]
+        words = [*self._here(), *changed, *self.row.words]
+        return [*usual("train", words), *words]
 
     def _here(self) -> list[str]:
         return [f"dataset={self.table.trained_on(self.setting.dataset)}", f"scale={self.setting.scale}"]
@@ -207,7 +207,12 @@ def _lacking(leaf: Mapping[str, Any]) -> str:
 def of_design(table: Table) -> bool:
     """Whether all of the table is measured on designs, without training and data."""
     suites = {column.suite for column in table.columns.values()}
-    return all(getattr(_suite_leaf((f"suite={name}",))[1], "of_design", False) for name in suites)
+    return all(getattr(suite_of((f"suite={name}",)), "of_design", False) for name in suites)
+
+
+def suite_of(overrides: tuple[str, ...]) -> Suite:
+    """The suite that measures a cell, built. Raises `UserError` for options it refuses."""
+    return _suite_leaf(overrides)[1]
 
 
 @cache

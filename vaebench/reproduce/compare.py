@@ -1,0 +1,120 @@
+"""Rows of one's own in a paper's table: the same set, scale, seeds and suites, and claims about how they compare."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from rich.console import Console
+
+from vaebench.config.spine import ReproduceConfig
+from vaebench.errors import UserError, shown
+from vaebench.papers import tables
+from vaebench.papers.records import Claim, Paper, Row, Table
+from vaebench.reproduce import collect, planning
+from vaebench.reproduce.rows import RowHere, Setting, suite_of
+from vaebench.runs import build
+
+_HOW = "with='model=mine model.k=16', or with='LABEL: model=mine'"
+
+
+def run(cfg: ReproduceConfig, added: Sequence[str], console: Console) -> int:
+    """``vaebench compare``: reproduce a table's rows with others beside them. Returns 1 if some job failed, else 0.
+
+    ``added``: of each row what makes it, overrides in one text, perhaps after a label and a colon.
+
+    Raises:
+        UserError: not one paper and one table of it, nothing that is added, or a row that nothing can measure.
+    """
+    paper, key = _table(cfg)
+    rows = planning.chosen("row", cfg.row, list(paper.tables[key].rows))
+    table = paper.tables[key].only(rows)
+    own = dict(_row(text, number) for number, text in enumerate(added, 1)) if added else {}
+    if not own:
+        raise UserError(f"compare: which row is added? {_HOW}")
+    if taken := own.keys() & paper.tables[key].rows.keys():
+        raise UserError(f"with: the table has a row {', '.join(sorted(taken))}; give yours a label ({_HOW})")
+    name = f"{paper.name}-{key}-{'-'.join(own)}"
+    left_out: list[str] = []
+    found = {one: _measurable(cfg, key, table, one, row, left_out) for one, row in own.items()}
+    tables.add(replace(paper, name=name, tables={key: _with(table, found, left_out)}))
+    return collect.run(replace(cfg, paper=name, table=key, row="all"), console)
+
+
+def _table(cfg: ReproduceConfig) -> tuple[Paper, str]:
+    """The paper and the name of its table."""
+    if cfg.paper == "all" or "," in cfg.paper:
+        raise UserError(f"paper={cfg.paper}: compare takes one; valid: {', '.join(tables.names())}")
+    (name,) = planning.chosen("paper", cfg.paper, tables.names())
+    paper = tables.load(name)
+    keys = [key for key, table in paper.tables.items() if not table.study]
+    if cfg.table == "all" or "," in cfg.table:
+        raise UserError(f"table={cfg.table}: compare takes one; valid: {', '.join(keys)}")
+    return paper, planning.chosen("table", cfg.table, keys)[0]
+
+
+def _row(text: str, number: int) -> tuple[str, Row]:
+    """A row by its name, from what ``with`` says of it."""
+    label, colon, rest = text.partition(": ")
+    try:
+        words = shlex.split(rest if colon else text)
+    except ValueError as error:
+        raise UserError(f"with={shown(text)}: cannot be read ({error}); {_HOW}") from error
+    given = dict(word.partition("=")[::2] for word in words)
+    if strays := [word for word in words if "=" not in word]:
+        raise UserError(f"with={shown(text)}: {shown(strays[0])!r} is no option; {_HOW}")
+    if not given.keys() & {"model", "experiment"}:
+        raise UserError(f"with={shown(text)}: names neither model nor experiment; {_HOW}")
+    if unfit := given.keys() & {"dataset", "scale", "seed"}:
+        raise UserError(f"with={shown(text)}: {', '.join(sorted(unfit))} is the table's, the same for all its rows")
+    label = label.strip() if colon else " ".join(words)
+    name = "".join(c if c.isalnum() else "_" for c in label.lower()).strip("_") or f"row{number}"
+    return name, Row(label=label, experiment="", words=tuple(words), short=label)
+
+
+def _with(table: Table, own: Mapping[str, Row], notes: Sequence[str]) -> Table:
+    """The table with rows of one's own, and a claim for each number of theirs beside each of the others'."""
+    rows = {**table.rows, **own}
+    relation = {"higher": "above", "lower": "below"}
+    claims = [
+        Claim(
+            id=f"{row}.{column}.{than}",
+            text=f"{entry.label}: {own[row].label} {relation[entry.better]} {rows[than].label}",
+            row=row,
+            column=column,
+            holds=entry.better,
+            than=than,
+            than_column=column,
+            kind="control",
+        )
+        for row, (column, entry), than in itertools.product(own, table.columns.items(), table.rows)
+        if entry.better != "none" and _in(own[row], column) and _in(rows[than], column)
+    ]
+    return replace(table, rows=rows, claims=(*table.claims, *claims), notes=(*table.notes, *notes))
+
+
+def _in(row: Row, column: str) -> bool:
+    return not row.columns or column in row.columns
+
+
+def _measurable(cfg: ReproduceConfig, key: str, table: Table, name: str, row: Row, left_out: list[str]) -> Row:
+    """A row with the columns that its model can be measured in; why not in others goes into ``left_out``.
+
+    Raises `UserError` for a row that can be measured in none.
+    """
+    scale = cfg.scale or "small"
+    setting = Setting(scale, cfg.dataset or table.stand_in or table.dataset, False, "classifier", 1)
+    whole = replace(table, rows={name: row})
+    model = build.model(RowHere(cfg.paper, key, whole, name, setting).trainings()[-1])
+    why = {}
+    for column, entry in table.columns.items():
+        try:
+            build.check_capabilities(entry.suite, suite_of(table.suite(entry, row, scale)), model)
+        except UserError as error:
+            why[column] = error.lines[0]
+    if len(why) == len(table.columns):
+        raise UserError(*(f"with: {row.label}: {line}" for line in dict.fromkeys(why.values())))
+    left_out += (f"{row.label}, {table.columns[column].label}: {line}" for column, line in why.items())
+    return replace(row, columns=tuple(column for column in table.columns if column not in why)) if why else row
