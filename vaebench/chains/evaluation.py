@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from vaebench.chains import chain, check
+from vaebench.config.choices import called
 from vaebench.config.compose import compose
 from vaebench.config.request import Request
 from vaebench.config.spine import TrainConfig
@@ -39,6 +40,26 @@ def evaluation(cfg: TrainConfig, seeds: Iterable[int] | None = None) -> tuple[li
     if getattr(suite, "of_design", False):
         return [design(cfg, cfg.suite)], suite
     *before, run = chain.training(cfg)
+    return [*before, *_of_training(cfg, suite, run)], suite
+
+
+def of_stored(cfg: TrainConfig, run: Request) -> tuple[list[Request], Suite]:
+    """The evaluation of ``cfg.suite`` on a finished training, after what it needs besides, and the suite itself.
+
+    Raises `UserError` for a training on texts, which the suites look at together with others.
+    """
+    suite = build.suite(Request({"suite": cfg.suite}))
+    if "_target_" not in run["dataset"] or getattr(suite, "of_design", False):
+        what = "is for designs" if getattr(suite, "of_design", False) else "looks at all seeds on texts together"
+        raise UserError(
+            f"run={run.key}: suite {called(cfg.suite)} {what}; give the command the options of the training"
+        )
+    spec = replace(cfg.train, snapshots=run["train"].get("snapshots"))
+    return _of_training(replace(cfg, dataset=dict(run["dataset"]), train=spec), suite, run), suite
+
+
+def _of_training(cfg: TrainConfig, suite: Suite, run: Request) -> list[Request]:
+    """The evaluation of a run of such a configuration, after the run and the judge that it needs."""
     _check_snapshot(cfg)
     if cfg.test_on is not None and suite.needs_classifier:
         raise UserError(
@@ -47,7 +68,7 @@ def evaluation(cfg: TrainConfig, seeds: Iterable[int] | None = None) -> tuple[li
         )
     judge = chain.judge(cfg, suite, run, cfg.snapshot)
     looked_at = {"run": run} | ({"classifier": judge} if judge else {})
-    return [*before, *looked_at.values(), evaluations.request(cfg, looked_at)], suite
+    return [*looked_at.values(), evaluations.request(cfg, looked_at)]
 
 
 def _check_snapshot(cfg: TrainConfig) -> None:

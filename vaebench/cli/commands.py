@@ -13,17 +13,18 @@ from rich.table import Table
 
 from vaebench.chains import chain, check, evaluation
 from vaebench.cli.terminal import Terminal
-from vaebench.config.choices import called
+from vaebench.config.choices import called, choices
 from vaebench.config.request import Request
 from vaebench.config.signatures import require
 from vaebench.config.spine import Common, ReproduceConfig, TrainConfig
-from vaebench.contracts import Job
+from vaebench.contracts import Job, Suite
 from vaebench.errors import UserError, shown
 from vaebench.runs import build, executors, kinds
 from vaebench.runs.kinds import title
 from vaebench.runs.store import Run, Store, store_root
 
 _SHOWN_LINES = 5
+_OF_STORED = ("suite", "snapshot", "runtime", "store", "quiet")  # what an evaluation of a finished run is told
 _OF_LINK = re.compile(r"chain\.([^.=]+)\.overrides=")
 
 console = Terminal(soft_wrap=True)
@@ -46,10 +47,38 @@ def train(cfg: TrainConfig) -> int:
     return 0
 
 
-def evaluate(cfg: TrainConfig) -> int:
+def evaluate(cfg: TrainConfig, *, shown: bool = True) -> int:
     """``vaebench eval``: evaluate the run that ``vaebench train`` makes of the same configuration."""
     trained = chain.checked(cfg)[-1]
-    (*before, wanted), suite = evaluation.evaluation(cfg)
+    return _evaluate(cfg, trained, *evaluation.evaluation(cfg), shown=shown)
+
+
+def words_for(key: str, words: list[str]) -> list[str]:
+    """The words of ``vaebench eval run=KEY``, with the data of that run.
+
+    Raises `UserError` if no such run is there, or for options of a training.
+    """
+    store = next((word.partition("=")[2] for word in words if word.startswith("store=")), None)
+    dataset = Store(store_root(store)).named(key).request().data.get("dataset", {}).get("name")
+    idle = [word for word in words if re.split(r"[.=@]", word)[0] not in _OF_STORED and "test_on" not in word]
+    require(*(f"{shown(word)}: run {key} is trained already; leave it out" for word in idle))
+    return [*([f"dataset={dataset}"] if dataset in choices("dataset") else []), *words]
+
+
+def evaluate_stored(cfg: TrainConfig, key: str, *, shown: bool = True) -> int:
+    """``vaebench eval run=KEY``: evaluate a finished run. Raises `UserError` if it is none."""
+    run = Store(store_root(cfg.store)).named(key)
+    trained = run.request()
+    if trained["verb"] != "train":
+        raise UserError(f"run={key}: is no training but {title(trained)}; `vaebench list runs` shows the runs")
+    if not run.done:
+        raise UserError(f"run={key}: is {run.state()}, not finished; the command that started it goes on")
+    return _evaluate(cfg, trained, *evaluation.of_stored(cfg, trained), shown=shown)
+
+
+def _evaluate(cfg: TrainConfig, trained: Request, requests: list[Request], suite: Suite, *, shown: bool) -> int:
+    """Make an evaluation of a training after what it needs, and show the measurements if they are to be ``shown``."""
+    *before, wanted = requests
     models = _try_out(cfg, before)
     name = called(wanted["suite"])
     build.check_capabilities(name, suite, models.get(trained.key) or build.model(trained))
@@ -61,7 +90,8 @@ def evaluate(cfg: TrainConfig) -> int:
     _say(cfg, f"evaluation {run.key} of run {trained.key}: {name} on {title(trained)}{kept}{tested}")
     if not run.done:
         _make(cfg, store, wanted)
-    _show_measurements(run)
+    if shown:
+        _show_measurements(run)
     return 0
 
 

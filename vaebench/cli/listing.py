@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from rich.table import Column, Table
 
 from vaebench.cli.terminal import Terminal
 from vaebench.config import origins
-from vaebench.config.choices import called, choices, leaf
+from vaebench.config.choices import choices, leaf
 from vaebench.config.spine import LinkSpec
 from vaebench.data.places import DatasetStatus, FileStatus
 from vaebench.errors import UserError, unknown
-from vaebench.runs.store import Run, Store, store_root
+from vaebench.runs.store import Store, store_root
 
 _NO_OPTIONS = frozenset({"_target_", "version", "input_shape", "sample_rate", "data", "needs", "extra", "defaults"})
 _NO_OPTIONS |= {"name", "about", "parents", "embedded", "law", "builds_on", "templates", "fillers"}
 
 
 def show(words: list[str]) -> int:
-    """Print the named sections, or all of them."""
+    """Print the named sections, or all of them; with ``--json`` as a list of objects each.
+
+    ``where=FIELD=VALUE`` (several), ``sort=FIELD`` and ``columns=A,B`` are for the runs.
+    """
+    given = [word.partition("=")[::2] for word in words if "=" in word]
+    if odd := [name for name, _ in given if name not in ("where", "sort", "columns")]:
+        raise UserError(*(unknown("option", name, ("where", "sort", "columns")) for name in odd))
+    as_json, words = "--json" in words, [word for word in words if "=" not in word and word != "--json"]
+    if given and words != ["runs"]:
+        raise UserError(f"{given[0][0]}=...: is for `vaebench list runs`; leave it out")
+    options = dict(given)
+    where = [value for name, value in given if name == "where"]
     sections: dict[str, Callable[[], Table]] = {
         "models": lambda: _leaves("model"),
         "datasets": _datasets,
@@ -36,15 +50,25 @@ def show(words: list[str]) -> int:
         "papers": _papers,
         "scales": _scales,
         "experiments": lambda: _named("experiment", "experiments: vaebench train experiment=NAME"),
-        "runs": _runs,
+        "runs": lambda: _runs(where, options.get("sort", ""), options.get("columns", "")),
     }
     bad = [word for word in words if word not in sections]
     if bad:
         raise UserError(*(unknown("section", word, sections) for word in bad))
+    chosen = words or [name for name in sections if name not in ("experiments", "answers", "problems")]
+    if as_json:
+        sys.stdout.write(json.dumps({name: _objects(sections[name]()) for name in chosen}, indent=1) + "\n")
+        return 0
     console = Terminal()
-    for name in words or [name for name in sections if name not in ("experiments", "answers", "problems")]:
+    for name in chosen:
         console.print(sections[name]())
     return 0
+
+
+def _objects(table: Table) -> list[dict[str, str]]:
+    """The rows of a table, by its headings."""
+    names = [str(column.header) for column in table.columns]
+    return [dict(zip(names, map(str, row), strict=True)) for row in zip(*(c.cells for c in table.columns), strict=True)]
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -118,32 +142,18 @@ def _scales() -> Table:
     return _table("scales: scale=NAME", ("scale", "seeds", "epochs", "at most steps"), rows)
 
 
-def _runs() -> Table:
-    from vaebench.runs.kinds import title
+def _runs(where: Sequence[str] = (), sort: str = "", columns: str = "") -> Table:
+    from vaebench.runs import listed
 
     store = Store(store_root())
-    table = Table("run", "verb", "what", "status", "evaluations", title=f"runs in {store.root.name}/")
-    for run in store.runs():
-        try:
-            request = run.request()
-            state, evaluations = run.state(), _evaluations(run)
-        except UserError as error:
-            table.add_row(run.key, "?", " ".join(error.lines), "damaged", "")
-            continue
-        what = run.status()["reason"] if state == "damaged" else title(request)
-        table.add_row(run.key, request["verb"], what, state, evaluations)
-    return table
+    rows = listed.rows(store, where, sort)
+    shown = listed.columns(rows, columns or ",".join(listed.USUAL))
+    lines = ([_written(row.get(name)) for name in shown] for row in rows)
+    return _table(f"runs in {store.root.name}/", shown, lines)
 
 
-def _evaluations(run: Run) -> str:
-    """The suites that were run on a training; one whose request cannot be read is named."""
-    names = []
-    for path in sorted(run.path("evals").glob("*/request.yaml")):
-        try:
-            names.append(called(Run(path.parent).request()["suite"]))
-        except UserError:
-            names.append(f"{path.parent.name} (damaged)")
-    return " ".join(dict.fromkeys(sorted(names)))
+def _written(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 def data(words: list[str]) -> int:

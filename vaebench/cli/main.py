@@ -18,6 +18,7 @@ vaebench: reproduces the tables of papers on variational autoencoders and says, 
 
   vaebench train model=batchtopk model.k=4 dataset=fashion_mnist seed=1     train one model
   vaebench eval suite=noise                       evaluate the run `train` makes with the same overrides
+  vaebench eval run=KEY suite=noise               evaluate a run that is there, named by the beginning of its key
   vaebench answers dataset=tiny                   what language models answered, asked now or recorded
   vaebench prompt dataset=gsm8k                   the exact prompt and sampling parameters; asks nobody
   vaebench reproduce paper=batchtopk scale=small  a paper's tables, beside the reported numbers
@@ -25,7 +26,8 @@ vaebench: reproduces the tables of papers on variational autoencoders and says, 
   vaebench plan                                   what `reproduce` would do here, and how long it takes
   vaebench report                                 write tables and pictures again from what is stored
   vaebench list [models|chains|networks|autoencoders|datasets|embedders|answers|suites|papers|scales|experiments|runs]
-                                                  what can be chosen, what has been run
+                                                  what can be chosen, what has been run; runs: where='model=vae'
+  vaebench runs show|remove|pack|unpack KEY       a run, named by the beginning of its key (unpack: a file)
   vaebench data status|fetch|verify [dataset ...]              where the datasets are
   vaebench new model|dataset|suite|paper NAME     a package of your own that works, to be changed
 
@@ -40,7 +42,7 @@ Environment: VAEBENCH_DATA (datasets), VAEBENCH_WEIGHTS (weights of Inception an
 ./runs), VAEBENCH_CACHE (downloads and decoded folders, default ~/.cache/vaebench), VAEBENCH_CONF (as --conf).
 """
 
-VERBS = ("train", "eval", "answers", "prompt", "reproduce", "compare", "plan", "report", "list", "data", "new")
+VERBS = ("train", "eval", "answers", "prompt", "reproduce", "compare", "plan", "report", "list", "runs", "data", "new")
 _UNWRITABLE = {
     errno.ENOSPC: "the disk is full",
     errno.EROFS: "read-only",
@@ -134,6 +136,10 @@ def _dispatch(arguments: list[str]) -> int:
 
         sys.stdout.write(new(rest))
         return 0
+    if verb == "runs":
+        from vaebench.cli.stored import runs
+
+        return runs(rest)
     if verb in ("list", "data"):
         from vaebench.cli import listing
 
@@ -149,10 +155,17 @@ def _configured(verb: str, rest: list[str]) -> int:
     from vaebench.data.fetch import usual_images
 
     added = [word.removeprefix("with=") for word in rest if verb == "compare" and word.startswith("with=")]
+    key = next((word.removeprefix("run=") for word in rest if verb == "eval" and word.startswith("run=")), None)
+    rest = [word for word in rest if key is None or not word.startswith("run=")]
     overrides, sweep, show = _options([word for word in rest if not (verb == "compare" and word.startswith("with="))])
     name = {"train": "train", "eval": "eval", "answers": "train", "prompt": "train"}.get(verb, "reproduce")
     composed = partial(compose.configurations, name, sweep=sweep)
     with compose.session():
+        if key is not None:
+            from vaebench.cli import commands
+
+            (cfg,) = compose.configurations("eval", commands.words_for(key, overrides), sweep=False)
+            return commands.evaluate_stored(cfg, key)
         configurations = composed(overrides, images=usual_images)
         if show:
             sys.stdout.write("\n---\n".join(map(compose.as_yaml, configurations)))

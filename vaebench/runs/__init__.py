@@ -1,1 +1,22 @@
 """Runs: where they are stored, how they are made and opened again."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+# `vaebench.runs()` lists the runs (`vaebench.api.runs`). Importing this package puts it where that function was, under
+# the same name; so it can be called, too.
+class _Called(ModuleType):
+    def __call__(self, *where: str, **options: Any) -> DataFrame:
+        from vaebench.api import runs
+
+        return runs(*where, **options)
+
+
+sys.modules[__name__].__class__ = _Called

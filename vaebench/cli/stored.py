@@ -1,0 +1,75 @@
+"""``vaebench runs show|remove|pack|unpack``: single runs of the store."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.table import Table
+
+from vaebench.cli.terminal import Terminal
+from vaebench.errors import UserError, unknown
+from vaebench.runs import packed
+from vaebench.runs.kinds import title
+from vaebench.runs.store import Run, Store, store_root
+
+VERBS = {"show": "KEY", "remove": "KEY", "pack": "KEY [FILE.zip]", "unpack": "FILE.zip"}
+
+
+def runs(words: list[str]) -> int:
+    """Act on a run, which the beginning of its key names. Raises `UserError` if there is none, or several."""
+    as_json, words = "--json" in words, [word for word in words if word != "--json"]
+    verb, *rest = words or [""]
+    if verb not in VERBS:
+        raise UserError(unknown("runs command", verb, VERBS) if verb else f"vaebench runs: which? {', '.join(VERBS)}")
+    if not 1 <= len(rest) <= 1 + (verb == "pack"):
+        raise UserError(f"vaebench runs {verb} {VERBS[verb]}: expected these words")
+    store = Store(store_root())
+    if verb == "unpack":
+        new, there = packed.unpack(Path(rest[0]).expanduser(), store)
+        _say(f"unpacked: {', '.join(new) or 'nothing new'}" + (f"; here already: {', '.join(there)}" if there else ""))
+        return 0
+    run = store.named(rest[0])
+    if verb == "show":
+        _show(run, as_json)
+    elif verb == "remove":
+        packed.remove(run, store)
+        _say(f"removed: {run.key}")
+    else:
+        target = Path(rest[1] if rest[1:] else f"{run.key}.zip").expanduser()
+        _say(f"packed: {', '.join(packed.pack(run, target))} into {target} ({target.stat().st_size:,} bytes)")
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+def _show(run: Run, as_json: bool) -> None:
+    """All that is known of a run: what it is, how it stands, on what it builds, where and with what it was made."""
+    request, status = run.request(), run.status()
+    facts: dict[str, Any] = {
+        "run": run.key,
+        "what": title(request),
+        "status": run.state(),
+        "reason": status.get("reason"),
+        "seconds": status.get("spent"),
+        "folder": str(run.folder),
+        "parents": dict(request.data.get("parents", {})),
+        "evaluations": {path.parent.name: Run(path.parent).state() for path in run.path("evals").glob("*/status.json")},
+        "provenance": run.provenance() if run.done and run.path("provenance.json").exists() else {},
+        "result": run.result() if run.done else {},
+    }
+    if as_json:
+        _say(json.dumps({**facts, "request": dict(request.data)}, indent=1, default=str))
+        return
+    table = Table("", "", show_header=False)
+    for name, value in facts.items():
+        if value not in (None, {}, ""):
+            nested = isinstance(value, dict | list)
+            table.add_row(name, yaml.safe_dump(value, sort_keys=False).strip() if nested else str(value))
+    Terminal().print(table)
+    _say(yaml.safe_dump(dict(request.data), sort_keys=False).rstrip())
