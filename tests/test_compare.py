@@ -23,12 +23,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_row_of_ones_own_stands_beside_the_papers(run, here):
-    run.done(*TABLE, *FAST, f"with=mine: model=ae model.latent_dim=4 {SHORT}", f"with=model=beta_vae {SHORT}")
+    run.done(*TABLE, *FAST, f"with=mine: model=ae model.latent_dim=4 {SHORT}", f"with=model=identity {SHORT}")
     (folder,) = (path for path in (here / "results").iterdir() if path.is_dir())
-    assert folder.name == f"batchtopk-table1-mine-model_beta_vae_{SHORT.replace('.', '_').replace('=', '_')}"
+    assert folder.name == f"batchtopk-table1-mine-model_identity_{SHORT.replace('.', '_').replace('=', '_')}"
     assert {path.name for path in folder.iterdir()} >= {"cells.csv", "table.md", "table.tex", "table.json"}
     text = (folder / "table.md").read_text()
-    assert "\n| mine |" in text
+    assert "\n| mine (added) |" in text
+    assert "with rows added" in text
     assert "| PSNR: mine above PCA 8 | ours |" in text
     assert "mine, FID: suite generation cannot run on Autoencoder: it needs a model that Samples" in text
     board = (here / "results" / "scoreboard.md").read_text()

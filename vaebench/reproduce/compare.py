@@ -39,7 +39,8 @@ def run(cfg: ReproduceConfig, added: Sequence[str], console: Console) -> int:
     name = f"{paper.name}-{key}-{'-'.join(own)}"
     left_out: list[str] = []
     found = {one: _measurable(cfg, key, table, one, row, left_out) for one, row in own.items()}
-    tables.add(replace(paper, name=name, tables={key: _with(table, found, left_out)}))
+    title = f"{paper.title}, with rows added"
+    tables.add(replace(paper, name=name, title=title, tables={key: _with(table, found, left_out)}))
     return collect.run(replace(cfg, paper=name, table=key, row="all"), console)
 
 
