@@ -34,24 +34,7 @@ def show(words: list[str]) -> int:
         raise UserError(f"{given[0][0]}=...: is for `vaebench list runs`; leave it out")
     options = dict(given)
     where = [value for name, value in given if name == "where"]
-    sections: dict[str, Callable[[], Table]] = {
-        "models": lambda: _leaves("model"),
-        "datasets": _datasets,
-        "references": lambda: _leaves("reference"),
-        "chains": _chains,
-        "networks": lambda: _leaves("network", "network@model.network"),
-        "encoders": lambda: _leaves("encoder", "encoder@model.encoder"),
-        "decoders": lambda: _leaves("decoder", "decoder@model.decoder"),
-        "autoencoders": lambda: _leaves("autoencoder", "autoencoder@model.autoencoder"),
-        "suites": lambda: _leaves("suite"),
-        "embedders": lambda: _leaves("embedder"),
-        "answers": lambda: _named("answers", "who answers: answers@dataset.answers=NAME with dataset=gsm8k or math"),
-        "problems": lambda: _named("problems", "sets of problems: problems@dataset.problems=NAME"),
-        "papers": _papers,
-        "scales": _scales,
-        "experiments": lambda: _named("experiment", "experiments: vaebench train experiment=NAME"),
-        "runs": lambda: _runs(where, options.get("sort", ""), options.get("columns", "")),
-    }
+    sections = {**_CHOICES, "runs": lambda: _runs(where, options.get("sort", ""), options.get("columns", ""))}
     bad = [word for word in words if word not in sections]
     if bad:
         raise UserError(*(unknown("section", word, sections) for word in bad))
@@ -154,6 +137,26 @@ def _runs(where: Sequence[str] = (), sort: str = "", columns: str = "") -> Table
 
 def _written(value: Any) -> str:
     return "" if value is None else str(value)
+
+
+_CHOICES: dict[str, Callable[[], Table]] = {
+    "models": lambda: _leaves("model"),
+    "datasets": _datasets,
+    "references": lambda: _leaves("reference"),
+    "chains": _chains,
+    "networks": lambda: _leaves("network", "network@model.network"),
+    "encoders": lambda: _leaves("encoder", "encoder@model.encoder"),
+    "decoders": lambda: _leaves("decoder", "decoder@model.decoder"),
+    "autoencoders": lambda: _leaves("autoencoder", "autoencoder@model.autoencoder"),
+    "suites": lambda: _leaves("suite"),
+    "embedders": lambda: _leaves("embedder"),
+    "answers": lambda: _named("answers", "who answers: answers@dataset.answers=NAME with dataset=gsm8k or math"),
+    "problems": lambda: _named("problems", "sets of problems: problems@dataset.problems=NAME"),
+    "papers": _papers,
+    "scales": _scales,
+    "experiments": lambda: _named("experiment", "experiments: vaebench train experiment=NAME"),
+}
+SECTIONS = (*_CHOICES, "runs")
 
 
 def data(words: list[str]) -> int:

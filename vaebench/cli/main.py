@@ -30,19 +30,34 @@ vaebench: reproduces the tables of papers on variational autoencoders and says, 
   vaebench runs show|remove|pack|unpack KEY       a run, named by the beginning of its key (unpack: a file)
   vaebench data status|fetch|verify [dataset ...]              where the datasets are
   vaebench new model|dataset|suite|paper NAME     a package of your own that works, to be changed
+  vaebench completion bash|zsh|fish               completion of commands, choices and options in your shell
 
   vaebench eval model=fsp dataset=cifar10 dataset@test_on=mnist_32     test on another set than the model's own
   vaebench train model=fsp autoencoder@model.autoencoder=conv          a choice inside another choice
 
 Options of train, eval, answers, prompt, reproduce, compare, plan and report are Hydra overrides (key=value); besides
   -q            quiet                 -m            sweep: vaebench train -m model.k=4,8 seed=0,1,2
-  --cfg job     show the configuration and stop     --help        this text
+  --cfg job     show the configuration and stop     --help        this text, or a verb's
   --conf DIR    a folder of choices of your own (DIR/model/mine.yaml), or a package; those installed are found
 Environment: VAEBENCH_DATA (datasets), VAEBENCH_WEIGHTS (weights of Inception and VGG-16), VAEBENCH_HOME (runs, default
 ./runs), VAEBENCH_CACHE (downloads and decoded folders, default ~/.cache/vaebench), VAEBENCH_CONF (as --conf).
 """
 
-VERBS = ("train", "eval", "answers", "prompt", "reproduce", "compare", "plan", "report", "list", "runs", "data", "new")
+VERBS = (
+    "train",
+    "eval",
+    "answers",
+    "prompt",
+    "reproduce",
+    "compare",
+    "plan",
+    "report",
+    "list",
+    "runs",
+    "data",
+    "new",
+    "completion",
+)
 _UNWRITABLE = {
     errno.ENOSPC: "the disk is full",
     errno.EROFS: "read-only",
@@ -126,15 +141,26 @@ def _dispatch(arguments: list[str]) -> int:
 
         sys.stdout.write(f"vaebench {__version__}\n")
         return 0
-    if verb in ("-h", "--help", "help") or (verb in VERBS and {"-h", "--help"} & set(rest)):
+    if verb in VERBS and {"-h", "--help"} & set(rest):
+        from vaebench.cli import help as helps
+
+        sys.stdout.write(helps.of(verb))
+        return 0
+    if verb in ("-h", "--help", "help"):
         sys.stdout.write(HELP)
         return 0
-    if verb not in VERBS:
+    if verb not in (*VERBS, "complete"):
         raise UserError(unknown("command", verb, VERBS))
     if verb == "new":
         from vaebench.cli.new import new
 
         sys.stdout.write(new(rest))
+        return 0
+    if verb in ("completion", "complete"):
+        from vaebench.cli import completion
+
+        found = completion.completion(rest) if verb == "completion" else completion.complete(" ".join(rest), VERBS)
+        sys.stdout.write(found if isinstance(found, str) else "".join(f"{word}\n" for word in found))
         return 0
     if verb == "runs":
         from vaebench.cli.stored import runs
