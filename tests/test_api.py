@@ -13,7 +13,10 @@ import torch
 
 import vaebench
 from commands import VAEBENCH, holding, python
+from vaebench.chains import evaluation
+from vaebench.config.compose import compose, session
 from vaebench.papers.cells import Cells
+from vaebench.runs.listed import named
 from vaebench.runs.load import load_model
 from vaebench.runs.store import Run, Store
 
@@ -52,7 +55,7 @@ def test_importing_is_quick_and_brings_no_torch(tmp_path):
 def test_a_trained_model_works_with_images(store):
     found = vaebench.load(key_of(store, 4)[:7])
     x = found.dataset.test_x[:5].float() / 255
-    module = load_model(Store(store).named(found.key), torch.device("cpu"))
+    module = load_model(named(Store(store), found.key), torch.device("cpu"))
     assert torch.equal(found.model.encode(x), module.encode(x))
     assert torch.equal(found.model.reconstruct(x), module.decode(module.encode(x)))
     assert torch.equal(found.model.sample(3, seed=5), found.model.sample(3, seed=5))
@@ -95,12 +98,14 @@ def test_training_and_evaluating_are_those_of_the_command_line(store, run):
     )
 
 
-def test_a_classifier_of_the_runs_own_is_found_by_its_key_too(store):
-    key = key_of(store, 8)
-    words = ("suite=noise", "suite.classifier=reconstructions")
-    by_key = vaebench.evaluate(*words, run=key)
-    by_words = vaebench.evaluate(*words, "model=batchtopk", "model.k=8", *WORDS)
-    pd.testing.assert_frame_equal(by_key, by_words)
+def test_what_a_stored_run_is_evaluated_with_is_what_its_options_ask_for(store):
+    trained = named(Store(store), key_of(store, 8)).request()
+    for suite in ("suite=noise", "suite=noise suite.classifier=reconstructions", "suite=generation", "suite=masks"):
+        with session():
+            by_words = compose("eval", ["model=batchtopk", "model.k=8", *WORDS, *suite.split()])
+            by_key = compose("eval", ["dataset=digits", *suite.split()])
+            wanted, found = evaluation.evaluation(by_words)[0], evaluation.of_stored(by_key, trained)[0]
+        assert [one.key for one in found] == [one.key for one in wanted]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +144,7 @@ def test_runs_are_filtered_sorted_and_shown_by_what_they_differ_in(store, run):
 
 
 def test_a_failure_is_listed_with_its_reason(store, run):
-    broken = Store(store).named(key_of(store, 8))
+    broken = named(Store(store), key_of(store, 8))
     broken.set_status("failed", reason="RuntimeError: out of memory")
     (row,) = json.loads(run.done("list", "runs", "where=status=failed", "columns=run,reason", "--json"))["runs"]
     assert row == {"run": broken.key, "reason": "RuntimeError: out of memory"}
@@ -211,9 +216,10 @@ def test_a_packed_file_that_was_changed_is_refused_and_nothing_is_put_anywhere(
 
 
 def test_what_others_build_on_and_what_is_at_work_stays(store, run):
-    judge = vaebench.runs("model=classifier", store=store)
-    assert judge.empty
-    vaebench.evaluate("suite=noise", "suite.classifier=reconstructions", run=key_of(store, 8))
+    with session():
+        cfg = compose("eval", ["dataset=digits", "suite=noise", "suite.classifier=reconstructions"])
+        trained = named(Store(store), key_of(store, 8)).request()
+        Store(store).open(evaluation.of_stored(cfg, trained)[0][1])  # its classifier, begun
     said = run.refused("runs", "remove", key_of(store, 8))
     assert "build on it; remove them first" in said
     key = key_of(store, 4)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from commands import VAEBENCH, python
 from vaebench.cli import commands
+from vaebench.cli import help as helps
 from vaebench.cli.main import HELP
 from vaebench.cli.terminal import Terminal
 from vaebench.config import compose
@@ -126,6 +127,8 @@ def test_names_are_added_where_they_are_data():
 
 def test_help_anywhere_helps(run):
     for words in ("train model=x --help", "plan a b -h", "list --help", "data fetch -h"):
+        assert run.done(*words.split()) == helps.of(words.split()[0])
+    for words in ("--help", "-h", "help", ""):
         assert run.done(*words.split()) == HELP
 
 

@@ -139,8 +139,9 @@ def load(key: str, *, store: Folder | None = None, device: str = "cpu") -> Train
         UserError: there is none, or several; it is no training, or not finished.
     """
     from vaebench.runs.kinds import title
+    from vaebench.runs.listed import named
 
-    run = _store(store).named(key)
+    run = named(_store(store), key)
     request = run.request()
     if request["verb"] != "train":
         raise UserError(f"run {run.key}: is no training but {title(request)}; `vaebench list runs` shows the runs")
@@ -187,11 +188,9 @@ def evaluate(*overrides: str, run: str | None = None, store: Folder | None = Non
 
 def runs(*where: str, store: Folder | None = None) -> DataFrame:
     """``vaebench list runs``: a line for each run, its options by their dotted names; ``where``: ``"model=vae"``."""
-    import pandas as pd
-
     from vaebench.runs import listed
 
-    return pd.DataFrame(listed.rows(_store(store), where))
+    return listed.frame(where, store)
 
 
 def table(paper: str, table: str, *, results: Folder = "results") -> DataFrame:

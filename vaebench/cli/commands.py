@@ -21,6 +21,7 @@ from vaebench.contracts import Job, Suite
 from vaebench.errors import UserError, shown
 from vaebench.runs import build, executors, kinds
 from vaebench.runs.kinds import title
+from vaebench.runs.listed import named
 from vaebench.runs.store import Run, Store, store_root
 
 _SHOWN_LINES = 5
@@ -59,7 +60,7 @@ def words_for(key: str, words: list[str]) -> list[str]:
     Raises `UserError` if no such run is there, or for options of a training.
     """
     store = next((word.partition("=")[2] for word in words if word.startswith("store=")), None)
-    dataset = Store(store_root(store)).named(key).request().data.get("dataset", {}).get("name")
+    dataset = named(Store(store_root(store)), key).request().data.get("dataset", {}).get("name")
     idle = [word for word in words if re.split(r"[.=@]", word)[0] not in _OF_STORED and "test_on" not in word]
     require(*(f"{shown(word)}: run {key} is trained already; leave it out" for word in idle))
     return [*([f"dataset={dataset}"] if dataset in choices("dataset") else []), *words]
@@ -67,7 +68,7 @@ def words_for(key: str, words: list[str]) -> list[str]:
 
 def evaluate_stored(cfg: TrainConfig, key: str, *, shown: bool = True) -> int:
     """``vaebench eval run=KEY``: evaluate a finished run. Raises `UserError` if it is none."""
-    run = Store(store_root(cfg.store)).named(key)
+    run = named(Store(store_root(cfg.store)), key)
     trained = run.request()
     if trained["verb"] != "train":
         raise UserError(f"run={key}: is no training but {title(trained)}; `vaebench list runs` shows the runs")

@@ -14,6 +14,7 @@ from vaebench.cli.terminal import Terminal
 from vaebench.errors import UserError, unknown
 from vaebench.runs import packed
 from vaebench.runs.kinds import title
+from vaebench.runs.listed import named
 from vaebench.runs.store import Run, Store, store_root
 
 VERBS = {"show": "KEY", "remove": "KEY", "pack": "KEY [FILE.zip]", "unpack": "FILE.zip"}
@@ -32,7 +33,7 @@ def runs(words: list[str]) -> int:
         new, there = packed.unpack(Path(rest[0]).expanduser(), store)
         _say(f"unpacked: {', '.join(new) or 'nothing new'}" + (f"; here already: {', '.join(there)}" if there else ""))
         return 0
-    run = store.named(rest[0])
+    run = named(store, rest[0])
     if verb == "show":
         _show(run, as_json)
     elif verb == "remove":

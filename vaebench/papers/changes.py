@@ -46,7 +46,8 @@ def at_scale(change: Change, scale: str) -> dict[str, Any]:
             found[name] = value[scale]
         elif here := at_scale(value, scale):
             found[name] = here
-    return merged(found, at_scale(change.get(scale) or {}, scale))
+    inside = change.get(scale)
+    return merged(found, at_scale(inside, scale)) if isinstance(inside, Mapping) else found
 
 
 def words(change: Change, *, within: str = "") -> tuple[str, ...]:

@@ -1,17 +1,21 @@
-"""The runs of a store as rows: what each is, how it stands, in which options it differs from the others."""
+"""The runs of a store, by the beginning of their keys and as rows: what each is, how it stands, how it differs."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vaebench.config.choices import called
 from vaebench.errors import UserError, shown, unknown
 from vaebench.runs.kinds import title
-from vaebench.runs.store import Run, Store
+from vaebench.runs.store import Run, Store, store_root
 
-USUAL = ("run", "verb", "what", "status", "evaluations", "differs")
-_SHOWN = 4  # options of a run in which it differs from those listed with it
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+USUAL = ("run", "verb", "what", "status", "evaluations")
+_SHOWN = 4  # options of a run in which it differs from those listed with it, keys that begin alike
 _NO_OPTION = frozenset({"_target_", "version", "name", "input_shape", "about", "needs", "extra", "data"})
 
 
@@ -19,7 +23,7 @@ def rows(store: Store, where: Sequence[str] = (), sort: str = "") -> list[dict[s
     """All runs of which ``where`` holds, oldest first or by ``sort``: what to call a field, and what it is.
 
     ``where``: ``FIELD=VALUE``, all of them; a field is one of a row's, or an option by its dotted name
-    (``model=vp_vae``, ``model.k=4``, ``status=failed``). ``sort``: a field, ``-`` in front for the other way round.
+    (``model.k=4``, ``status=failed``). ``sort``: a field, ``-`` in front for the other way round.
 
     Raises:
         UserError: a field that no run has, or no ``FIELD=VALUE``.
@@ -40,10 +44,35 @@ def rows(store: Store, where: Sequence[str] = (), sort: str = "") -> list[dict[s
     return [{**row, "differs": _differences(row, differing)} for row in found]
 
 
-def columns(found: Iterable[Mapping[str, Any]], wanted: str) -> list[str]:
-    """The fields to show: those of a comma-separated list. Raises `UserError` for one that no run has."""
+def frame(where: Sequence[str], store: str | os.PathLike[str] | None) -> DataFrame:
+    """`rows` of the store in a folder."""
+    import pandas as pd
+
+    return pd.DataFrame(rows(Store(store_root(None if store is None else os.fspath(store))), where))
+
+
+def named(store: Store, key: str) -> Run:
+    """The run whose key begins so, an evaluation too. Raises `UserError` if there is none, or several."""
+    places = [*store.root.glob("*/request.yaml"), *store.root.glob("*/evals/*/request.yaml")]
+    found = sorted(path.parent for path in places if key and path.parent.name.startswith(key))
+    if len(found) == 1:
+        return Run(found[0])
+    if found:
+        names = ", ".join(path.name for path in found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
+        raise UserError(f"run {shown(key)}: {len(found)} runs begin so ({names}); write more of the key")
+    raise UserError(f"run {shown(key)}: there is no such run in {store.root}; `vaebench list runs` shows them")
+
+
+def columns(found: Sequence[Mapping[str, Any]], wanted: str) -> list[str]:
+    """The fields to show: those of a comma-separated list, or the usual ones.
+
+    Why a run failed is usual where one did; in what runs differ, where some were picked. Raises `UserError` for a field
+    that no run has.
+    """
+    if not wanted:
+        return [*USUAL, *(["reason"] if any(row["status"] == "failed" for row in found) else [])]
     names = [name.strip() for name in wanted.split(",")]
-    known = dict.fromkeys((*USUAL, *(field for row in found for field in row)))
+    known = dict.fromkeys((*USUAL, "reason", "differs", *(field for row in found for field in row)))
     for name in names:
         _check_field("columns", name, known)
     return names

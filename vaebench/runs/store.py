@@ -23,7 +23,7 @@ import yaml
 
 from vaebench.config.request import Request
 from vaebench.disk import as_json, hold, remove_unfinished, write_bytes
-from vaebench.errors import UserError, printable, shown
+from vaebench.errors import UserError, printable
 from vaebench.runs import kinds, records
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHECKPOINT = "checkpoint.pt"
-_SHOWN = 5  # keys, of those that begin alike
 _NOT_STORED = frozenset({"status.json", CHECKPOINT})  # of a folder's files, those that no checksum is kept of
 
 
@@ -306,17 +305,6 @@ class Store:
         """The run of that key, if it is there."""
         folder = self.root / key
         return Run(folder) if records.is_key(key) and (folder / "request.yaml").is_file() else None
-
-    def named(self, key: str) -> Run:
-        """The run whose key begins so, an evaluation too. Raises `UserError` if there is none, or several."""
-        places = [*self.root.glob("*/request.yaml"), *self.root.glob("*/evals/*/request.yaml")]
-        found = sorted(path.parent for path in places if key and path.parent.name.startswith(key))
-        if len(found) == 1:
-            return Run(found[0])
-        if found:
-            names = ", ".join(path.name for path in found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
-            raise UserError(f"run {shown(key)}: {len(found)} runs begin so ({names}); write more of the key")
-        raise UserError(f"run {shown(key)}: there is no such run in {self.root}; `vaebench list runs` shows them")
 
     def open(self, request: Request) -> Run:
         """The request's run, made if it is new. Raises `UserError` if it cannot be."""

@@ -128,8 +128,8 @@ def _rows(section: Section) -> Iterable[list[str]]:
             continue
         ours = words.ours(section, row)
         if printed or any(ours):
-            kind = "added" if entry.words else "control"
-            control = f" ({kind})" if table.printed and not entry.of[0] else ""
+            kind = "added" if entry.words else "control" if table.printed and not entry.of[0] else ""
+            control = f" ({kind})" if kind else ""
             yield [f"{label}, **ours**" if printed else f"{label}{control}", *ours]
 
 
