@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from vaebench.chains import check
 from vaebench.config.spine import ReproduceConfig
 from vaebench.errors import UserError, shown
 from vaebench.papers import tables
@@ -17,6 +18,7 @@ from vaebench.reproduce import collect, planning
 from vaebench.reproduce.rows import RowHere, Setting, suite_of
 from vaebench.runs import build
 
+_LONGEST = 40  # characters of a label, in the name of a row: it is a part of a folder's
 _HOW = "with='model=mine model.k=16', or with='LABEL: model=mine'"
 
 
@@ -31,11 +33,14 @@ def run(cfg: ReproduceConfig, added: Sequence[str], console: Console) -> int:
     paper, key = _table(cfg)
     rows = planning.chosen("row", cfg.row, list(paper.tables[key].rows))
     table = paper.tables[key].only(rows)
-    own = dict(_row(text, number) for number, text in enumerate(added, 1)) if added else {}
+    own: dict[str, Row] = {}
+    for text in added:
+        name, row = _row(text)
+        if name in {*own, *paper.tables[key].rows}:
+            raise UserError(f"with={shown(text)}: there is a row {name} already; give this one a label ({_HOW})")
+        own[name] = row
     if not own:
         raise UserError(f"compare: which row is added? {_HOW}")
-    if taken := own.keys() & paper.tables[key].rows.keys():
-        raise UserError(f"with: the table has a row {', '.join(sorted(taken))}; give yours a label ({_HOW})")
     name = f"{paper.name}-{key}-{'-'.join(own)}"
     left_out: list[str] = []
     found = {one: _measurable(cfg, key, table, one, row, left_out) for one, row in own.items()}
@@ -56,7 +61,7 @@ def _table(cfg: ReproduceConfig) -> tuple[Paper, str]:
     return paper, planning.chosen("table", cfg.table, keys)[0]
 
 
-def _row(text: str, number: int) -> tuple[str, Row]:
+def _row(text: str) -> tuple[str, Row]:
     """A row by its name, from what ``with`` says of it."""
     label, colon, rest = text.partition(": ")
     try:
@@ -71,8 +76,8 @@ def _row(text: str, number: int) -> tuple[str, Row]:
     if unfit := given.keys() & {"dataset", "scale", "seed"}:
         raise UserError(f"with={shown(text)}: {', '.join(sorted(unfit))} is the table's, the same for all its rows")
     label = label.strip() if colon else " ".join(words)
-    name = "".join(c if c.isalnum() else "_" for c in label.lower()).strip("_") or f"row{number}"
-    return name, Row(label=label, experiment="", words=tuple(words), short=label)
+    name = "".join(c if c.isalnum() else "_" for c in label.lower()[:_LONGEST]).strip("_")
+    return name or "added", Row(label=label, experiment="", words=tuple(words), short=label)
 
 
 def _with(table: Table, own: Mapping[str, Row], notes: Sequence[str]) -> Table:
@@ -106,9 +111,10 @@ def _measurable(cfg: ReproduceConfig, key: str, table: Table, name: str, row: Ro
     Raises `UserError` for a row that can be measured in none.
     """
     scale = cfg.scale or "small"
-    setting = Setting(scale, cfg.dataset or table.stand_in or table.dataset, False, "classifier", 1)
-    whole = replace(table, rows={name: row})
-    model = build.model(RowHere(cfg.paper, key, whole, name, setting).trainings()[-1])
+    dataset = cfg.dataset or next(iter(table.sets(scale)), table.dataset)
+    setting = Setting(scale, dataset, False, "classifier", 1)
+    trainings = RowHere(cfg.paper, key, replace(table, rows={name: row}), name, setting).trainings()
+    model = check.try_out(trainings, remote_code=cfg.runtime.trust_remote_code)[trainings[-1].key]
     why = {}
     for column, entry in table.columns.items():
         try:
