@@ -158,6 +158,14 @@ def test_code_that_cannot_be_imported_is_one_line(run, here):
     assert "cannot be imported (ModuleNotFoundError: No module named 'a_package_that_is_not_there')" in said
 
 
+def test_a_module_that_another_package_has_is_not_taken_for_ones_own(run, here):
+    folder(here / "mine", "shadowed", "_target_: colorsys.Model\nversion: 1\n")
+    (here / "mine" / "colorsys.py").write_text("class Model: ...\n")
+    said = run.refused("train", "--conf", "mine", "model=shadowed", *FAST)
+    assert "colorsys is " in said
+    assert f"and not of {here / 'mine'}; rename yours" in said
+
+
 def test_two_plug_ins_with_one_name_are_refused(run, here):
     for place in ("one", "other"):
         folder(here / place / "mine", "same", "defaults: [ae]\n")

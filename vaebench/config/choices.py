@@ -176,10 +176,14 @@ def find(where: str, target: Any) -> Callable[..., Any]:
     if plugin := origins.owner(target):
         origins.importable(plugin)
     try:
-        found = vars(import_module(module)).get(name)
+        there = import_module(module)
+        found = vars(there).get(name)
     except Exception as error:
         reason = f"{type(error).__name__}: {printable(str(error))}" if plugin else type(error).__name__
         raise UserError(f"{where}._target_={target!r}: cannot be imported ({reason})") from error
+    file = Path(getattr(there, "__file__", None) or "")
+    if plugin and not file.is_relative_to(plugin.code):
+        raise UserError(f"{where}._target_={target!r}: {module} is {file}, and not of {plugin.code}; rename yours")
     if not (inspect.isclass(found) or inspect.isfunction(found)) or (found.__module__, found.__qualname__) != (
         module,
         name,
