@@ -59,14 +59,14 @@ class Model:
         """``count`` new images, the same for the same seed. Raises `UserError` for a model that does not sample."""
         import torch
 
-        with torch.inference_mode():
+        with torch.no_grad():
             found: Tensor = self._method("sample")(count, torch.Generator().manual_seed(seed))
             return found
 
     def _call(self, name: str, given: Tensor) -> Tensor:
         import torch
 
-        with torch.inference_mode():
+        with torch.no_grad():
             found: Tensor = self._method(name)(given.to(self.device))
             return found
 

@@ -74,6 +74,12 @@ ABOUT = {
         "vaebench runs pack 4f1c beta.zip",
         "vaebench runs unpack beta.zip",
     ),
+    "export": (
+        "Write a trained model into a folder that others load: diffusers where the network is one of its own.",
+        "vaebench export 4f1c --to beta-vae",
+        "vaebench export 4f1c --to=~/models/beta-vae",
+        "vaebench export --to models/vae 0ccf8f52",
+    ),
     "data": (
         "Where the datasets are: look, download, compare checksums.",
         "vaebench data status",

@@ -28,6 +28,7 @@ vaebench: reproduces the tables of papers on variational autoencoders and says, 
   vaebench list [models|chains|networks|autoencoders|datasets|embedders|answers|suites|papers|scales|experiments|runs]
                                                   what can be chosen, what has been run; runs: where='model=vae'
   vaebench runs show|remove|pack|unpack KEY       a run, named by the beginning of its key (unpack: a file)
+  vaebench export KEY --to DIR                    a trained model for other libraries: diffusers, safetensors
   vaebench data status|fetch|verify [dataset ...]              where the datasets are
   vaebench new model|dataset|suite|paper NAME     a package of your own that works, to be changed
   vaebench completion bash|zsh|fish               completion of commands, choices and options in your shell
@@ -44,19 +45,8 @@ Environment: VAEBENCH_DATA (datasets), VAEBENCH_WEIGHTS (weights of Inception an
 """
 
 VERBS = (
-    "train",
-    "eval",
-    "answers",
-    "prompt",
-    "reproduce",
-    "compare",
-    "plan",
-    "report",
-    "list",
-    "runs",
-    "data",
-    "new",
-    "completion",
+    *("train", "eval", "answers", "prompt", "reproduce", "compare", "plan", "report"),
+    *("list", "runs", "export", "data", "new", "completion"),
 )
 _UNWRITABLE = {
     errno.ENOSPC: "the disk is full",
@@ -162,10 +152,10 @@ def _dispatch(arguments: list[str]) -> int:
         found = completion.completion(rest) if verb == "completion" else completion.complete(" ".join(rest), VERBS)
         sys.stdout.write(found if isinstance(found, str) else "".join(f"{word}\n" for word in found))
         return 0
-    if verb == "runs":
-        from vaebench.cli.stored import runs
+    if verb in ("runs", "export"):
+        from vaebench.cli import stored
 
-        return runs(rest)
+        return stored.runs(rest) if verb == "runs" else stored.export(rest)
     if verb in ("list", "data"):
         from vaebench.cli import listing
 

@@ -1,4 +1,4 @@
-"""``vaebench runs show|remove|pack|unpack``: single runs of the store."""
+"""``vaebench runs show|remove|pack|unpack`` and ``vaebench export``: single runs of the store."""
 
 from __future__ import annotations
 
@@ -42,6 +42,22 @@ def runs(words: list[str]) -> int:
     else:
         target = Path(rest[1] if rest[1:] else f"{run.key}.zip").expanduser()
         _say(f"packed: {', '.join(packed.pack(run, target))} into {target} ({target.stat().st_size:,} bytes)")
+    return 0
+
+
+def export(words: list[str]) -> int:
+    """``vaebench export KEY --to DIR``. Raises `UserError` for other words, and as `vaebench.runs.exported.export`."""
+    from vaebench.runs import exported
+
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--to=") else [word])]
+    if len(words) != 3 or "--to" not in words[:2]:
+        raise UserError("vaebench export: expected KEY --to DIR")
+    place = words.index("--to")
+    target = Path(words.pop(place + 1)).expanduser()
+    (key,) = (word for word in words if word != "--to")
+    run = named(Store(store_root()), key)
+    kind = exported.export(run, target)
+    _say(f"exported: run {run.key} into {target}, for {kind} ({target / 'README.md'} says how to load it)")
     return 0
 
 

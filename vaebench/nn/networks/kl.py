@@ -95,6 +95,28 @@ class KLNetwork(KLLevels, nn.Module):
         """Latents ``[b l h/s w/s]`` -> images ``[b c h w]`` in about [-1, 1]."""
         return self.decoder(z)
 
+    def as_diffusers(self) -> Any:
+        """The same network as diffusers' ``AutoencoderKL``, with these weights: on [-1, 1], latents unscaled."""
+        from diffusers import AutoencoderKL
+
+        levels = len(self.multipliers)
+        found: Any = AutoencoderKL(
+            in_channels=self.input_shape[0],
+            out_channels=self.input_shape[0],
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            block_out_channels=tuple(self.channels * multiplier for multiplier in self.multipliers),
+            layers_per_block=self.blocks,
+            latent_channels=self.latent_channels,
+            norm_num_groups=self.groups,
+            sample_size=self.input_shape[1],
+            scaling_factor=1.0,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        )
+        found.load_state_dict(self.state_dict())
+        return found.eval()
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class KLDecoder(KLLevels, nn.Module):
