@@ -10,12 +10,14 @@ import torch
 from safetensors.torch import load_file
 
 import vaebench
+from vaebench.compat import ensure_torchvision
 from vaebench.runs.store import Run
 
 WORDS = ("dataset=digits", "train.max_steps=2", "train.batch_size=8", "quiet=true")
 
 
 def test_a_network_of_diffusers_is_exact_there(run, tmp_path):
+    ensure_torchvision()
     diffusers = pytest.importorskip("diffusers")
     trained = vaebench.train("model=vae", "network@model.network=kl", *WORDS)
     target = tmp_path / "kl"

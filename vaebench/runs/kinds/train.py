@@ -19,6 +19,7 @@ from vaebench.data.contents import dataset_leaf
 from vaebench.errors import UserError
 from vaebench.runs import build, records
 from vaebench.runs.kinds import LEAF, NUMBER, Setup, asked, embed, latents
+from vaebench.runs.kinds.answers import folder_digest
 from vaebench.runs.load import fresh_model, snapshot_name
 from vaebench.runs.store import CHECKPOINT, Run
 
@@ -53,6 +54,8 @@ def request(cfg: TrainConfig, parents: Mapping[str, Request]) -> Request:
     """All that decides a training's numbers, and nothing of the machine. ``parents``: by role."""
     dataset = {"name": cfg.dataset["problems"]["name"]} if cfg.on_texts else dataset_leaf(cfg.dataset)
     parts = {"model": cfg.model, "optim": cfg.optim, "train": asdict(cfg.train), "dataset": dataset}
+    if path := cfg.model.get("path"):  # is no part of the key: what lies there is, or what it is called on the hub
+        parts["model_digest"] = folder_digest(path) or f"{path}@{cfg.model.get('revision') or 'main'}"
     return asked(VERB, parents or None, **parts, seed=int(cfg.seed))
 
 
