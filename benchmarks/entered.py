@@ -50,6 +50,8 @@ def entered(words: list[str]) -> tuple[set[str], set[str]]:
 
 def run(words: list[str]) -> None:
     """Print both numbers, and the files that are called into."""
+    if not words:
+        sys.exit("which command? python -m benchmarks.entered train model=batchtopk dataset=digits")
     if words[0] == "reproduce":
         words = [*words, "executor.kind=inline", f"results={tempfile.mkdtemp()}"]
     imported, called = entered([*words, "quiet=true"])
