@@ -56,7 +56,7 @@ def rows() -> Iterator[Row]:
         data = images(steps * BATCH)
         ours = BetaVAE(
             input_shape=(1, 28, 28), latent_dim=LATENT, beta=BETA, network=network, hidden=None, recon_loss="mse",
-            reduction="sum", output=None,
+            reduction="sum", output=None, input_noise=None,
         )  # fmt: skip
         plain = Plain(network)
         copy_weights(ours, plain)
