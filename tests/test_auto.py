@@ -114,6 +114,7 @@ def test_what_the_results_have_is_not_measured_again_though_its_runs_are_gone(ru
     assert cells_path(tmp_path, "batchtopk").read_bytes() == before
 
 
+@pytest.mark.slow  # a minute; the test below runs one for real, too
 def test_it_runs_for_real_and_resumes(run, tmp_path):
     words = [*WORDS[:-1], "seeds=auto", "seeds.max=3", f"results={tmp_path}", "executor.kind=inline"]
     first = run.done("reproduce", *words)
