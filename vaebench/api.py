@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vaebench.config.spine import TrainConfig
     from vaebench.contracts import TrainingData
-    from vaebench.runs.store import Run, Store
+    from vaebench.runs.store import Run
 
 Folder = str | os.PathLike[str]
 __all__ = ["Model", "Trained", "UserError", "evaluate", "load", "runs", "table", "train"]
@@ -138,27 +138,20 @@ def load(key: str, *, store: Folder | None = None, device: str = "cpu") -> Train
     Raises:
         UserError: there is none, or several; it is no training, or not finished.
     """
-    from vaebench.runs.kinds import title
-    from vaebench.runs.listed import named
+    from vaebench.runs.listed import named, training
+    from vaebench.runs.store import Store, store_root
 
-    run = named(_store(store), key)
-    request = run.request()
-    if request["verb"] != "train":
-        raise UserError(f"run {run.key}: is no training but {title(request)}; `vaebench list runs` shows the runs")
-    if not run.done:
-        raise UserError(f"run {run.key}: is {run.state()}, not finished; the command that started it goes on")
-    return Trained(run.key, dict(request.data), run.folder, device)
+    run = named(Store(store_root(None if store is None else os.fspath(store))), key)
+    return Trained(run.key, dict(training(run, f"run {run.key}").data), run.folder, device)
 
 
 def train(*overrides: str, store: Folder | None = None, device: str = "cpu") -> Trained:
     """``vaebench train``: the run of these overrides, which is made if it is not there."""
-    from vaebench.chains import chain
     from vaebench.cli import commands
 
-    with _configured("train", overrides, store, device) as cfg:
-        commands.train(cfg)
-        key = chain.checked(cfg)[-1].key
-    return load(key, store=store, device=device)
+    with _configured("train", _words(overrides, store, device)) as cfg:
+        run = commands.trained(cfg)
+    return Trained(run.key, dict(run.request().data), run.folder, device)
 
 
 def evaluate(*overrides: str, run: str | None = None, store: Folder | None = None, device: str = "cpu") -> DataFrame:
@@ -168,20 +161,12 @@ def evaluate(*overrides: str, run: str | None = None, store: Folder | None = Non
     """
     import pandas as pd
 
-    from vaebench.chains import evaluation
-    from vaebench.cli import commands
-    from vaebench.config.request import Request
+    from vaebench.cli import commands, stored
 
-    words = list(overrides)
-    stored = None if run is None else Request(load(run, store=store).request)
-    with _configured("eval", words if run is None else commands.words_for(run, words), store, device) as cfg:
-        if stored is None:
-            commands.evaluate(cfg, shown=False)
-            wanted = evaluation.evaluation(cfg)[0][-1]
-        else:
-            commands.evaluate_stored(cfg, stored.key, shown=False)
-            wanted = evaluation.of_stored(cfg, stored)[0][-1]
-    found = _store(store).find(wanted).result()["measurements"]
+    words = _words(overrides, store, device)
+    with _configured("eval", words if run is None else stored.words_for(run, words)) as cfg:
+        evaluated = commands.evaluated(cfg) if run is None else commands.evaluated_stored(cfg, run)
+    found = evaluated.result()["measurements"]
     columns = ("value", "count", "unit", "protocol")
     return pd.DataFrame([{"measurement": one["name"], **{name: one[name] for name in columns}} for one in found])
 
@@ -237,19 +222,17 @@ def _lines(sections: Iterable[Any]) -> Iterable[dict[str, Any]]:
             }
 
 
-def _store(folder: Folder | None) -> Store:
-    from vaebench.runs.store import Store, store_root
-
-    return Store(store_root(None if folder is None else os.fspath(folder)))
+def _words(overrides: Iterable[str], store: Folder | None, device: str) -> list[str]:
+    """The overrides as a command has them."""
+    where = [] if store is None else [f"store={os.fspath(store)}"]
+    return [*overrides, *where, f"runtime.device={device}", "quiet=true"]
 
 
 @contextmanager
-def _configured(name: str, words: Iterable[str], store: Folder | None, device: str) -> Iterator[TrainConfig]:
+def _configured(name: str, words: list[str]) -> Iterator[TrainConfig]:
     """The configuration of a command, while configurations can be composed."""
     from vaebench.config.compose import configurations, session
     from vaebench.data.fetch import usual_images
 
-    where = [] if store is None else [f"store={os.fspath(store)}"]
     with session():
-        words = [*words, *where, f"runtime.device={device}", "quiet=true"]
         yield configurations(name, words, sweep=False, images=usual_images)[0]

@@ -263,8 +263,7 @@ class _Chain:
             wanted = "a training" if kind == train.VERB else f"of the kind {kind}"
             raise UserError(f"{where}: is not {wanted} but {title(request)}; `vaebench list runs` shows the runs")
         run = self.store.find(request)
-        if not run.done:
-            raise UserError(f"{where}: is {run.state()}, not finished; the command that started it goes on")
+        run.check_done(where)
         if overrides:
             option = f"{where.rpartition('.run=')[0]}.overrides"
             raise UserError(f"{where}: is trained already, so {option}={list(overrides)} cannot apply")

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from vaebench.chains import chain, check, evaluation
 from vaebench.cli.terminal import Terminal
-from vaebench.config.choices import called, choices
+from vaebench.config.choices import called
 from vaebench.config.request import Request
 from vaebench.config.signatures import require
 from vaebench.config.spine import Common, ReproduceConfig, TrainConfig
@@ -21,11 +21,10 @@ from vaebench.contracts import Job, Suite
 from vaebench.errors import UserError, shown
 from vaebench.runs import build, executors, kinds
 from vaebench.runs.kinds import title
-from vaebench.runs.listed import named
+from vaebench.runs.listed import named, training
 from vaebench.runs.store import Run, Store, store_root
 
 _SHOWN_LINES = 5
-_OF_STORED = ("suite", "snapshot", "runtime", "store", "quiet")  # what an evaluation of a finished run is told
 _OF_LINK = re.compile(r"chain\.([^.=]+)\.overrides=")
 
 console = Terminal(soft_wrap=True)
@@ -33,6 +32,14 @@ console = Terminal(soft_wrap=True)
 
 def train(cfg: TrainConfig) -> int:
     """``vaebench train``: make the run of this configuration, or show it if it is there."""
+    run = trained(cfg)
+    if not cfg.quiet:
+        _show_training(run)
+    return 0
+
+
+def trained(cfg: TrainConfig) -> Run:
+    """The run of this configuration, made if it is not there."""
     requests = chain.checked(cfg)
     _try_out(cfg, requests)
     store = Store(store_root(cfg.store))
@@ -43,42 +50,34 @@ def train(cfg: TrainConfig) -> int:
     else:
         _make_first(cfg, store, requests[:-1])
         _make(cfg, store, requests[-1])
-    if not cfg.quiet:
-        _show_training(run)
+    return run
+
+
+def evaluate(cfg: TrainConfig) -> int:
+    """``vaebench eval``: evaluate the run that ``vaebench train`` makes of the same configuration."""
+    _show_measurements(evaluated(cfg))
     return 0
 
 
-def evaluate(cfg: TrainConfig, *, shown: bool = True) -> int:
-    """``vaebench eval``: evaluate the run that ``vaebench train`` makes of the same configuration."""
-    trained = chain.checked(cfg)[-1]
-    return _evaluate(cfg, trained, *evaluation.evaluation(cfg), shown=shown)
+def evaluated(cfg: TrainConfig) -> Run:
+    """The evaluation of the run of this configuration, made if it is not there."""
+    return _evaluated(cfg, chain.checked(cfg)[-1], *evaluation.evaluation(cfg))
 
 
-def words_for(key: str, words: list[str]) -> list[str]:
-    """The words of ``vaebench eval run=KEY``, with the data of that run.
-
-    Raises `UserError` if no such run is there, or for options of a training.
-    """
-    store = next((word.partition("=")[2] for word in words if word.startswith("store=")), None)
-    dataset = named(Store(store_root(store)), key).request().data.get("dataset", {}).get("name")
-    idle = [word for word in words if re.split(r"[.=@]", word)[0] not in _OF_STORED and "test_on" not in word]
-    require(*(f"{shown(word)}: run {key} is trained already; leave it out" for word in idle))
-    return [*([f"dataset={dataset}"] if dataset in choices("dataset") else []), *words]
-
-
-def evaluate_stored(cfg: TrainConfig, key: str, *, shown: bool = True) -> int:
+def evaluate_stored(cfg: TrainConfig, key: str) -> int:
     """``vaebench eval run=KEY``: evaluate a finished run. Raises `UserError` if it is none."""
-    run = named(Store(store_root(cfg.store)), key)
-    trained = run.request()
-    if trained["verb"] != "train":
-        raise UserError(f"run={key}: is no training but {title(trained)}; `vaebench list runs` shows the runs")
-    if not run.done:
-        raise UserError(f"run={key}: is {run.state()}, not finished; the command that started it goes on")
-    return _evaluate(cfg, trained, *evaluation.of_stored(cfg, trained), shown=shown)
+    _show_measurements(evaluated_stored(cfg, key))
+    return 0
 
 
-def _evaluate(cfg: TrainConfig, trained: Request, requests: list[Request], suite: Suite, *, shown: bool) -> int:
-    """Make an evaluation of a training after what it needs, and show the measurements if they are to be ``shown``."""
+def evaluated_stored(cfg: TrainConfig, key: str) -> Run:
+    """The evaluation of a finished run, made if it is not there. Raises `UserError` if that is no training."""
+    request = training(named(Store(store_root(cfg.store)), key), f"run={key}")
+    return _evaluated(cfg, request, *evaluation.of_stored(cfg, request))
+
+
+def _evaluated(cfg: TrainConfig, trained: Request, requests: list[Request], suite: Suite) -> Run:
+    """An evaluation of a training, made after what it needs if it is not there."""
     *before, wanted = requests
     models = _try_out(cfg, before)
     name = called(wanted["suite"])
@@ -91,9 +90,7 @@ def _evaluate(cfg: TrainConfig, trained: Request, requests: list[Request], suite
     _say(cfg, f"evaluation {run.key} of run {trained.key}: {name} on {title(trained)}{kept}{tested}")
     if not run.done:
         _make(cfg, store, wanted)
-    if shown:
-        _show_measurements(run)
-    return 0
+    return run
 
 
 def asked_for(verb: str, cfg: TrainConfig) -> list[Request]:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import is_dataclass
-from typing import Any
 
 from vaebench.config import origins
 from vaebench.config.choices import DESCRIPTION, choices, leaf, usual
-from vaebench.config.spine import ReproduceConfig, TrainConfig, typed_fields
+from vaebench.config.spine import ReproduceConfig, TrainConfig, options
 from vaebench.errors import UserError, unknown
 from vaebench.runs.store import Store, store_root
 
@@ -126,14 +124,9 @@ def _of_tables(words: Sequence[str], last: str) -> Iterable[str]:
     return [f"{name}={value}" for value in values]
 
 
-def _fields(spec: Any, inside: str = "") -> Iterable[str]:
-    """The options of a command by their dotted names."""
-    for one, hint in typed_fields(spec):
-        name = f"{inside}{one.name}"
-        if is_dataclass(hint) and not hasattr(hint, "short"):
-            yield from _fields(hint, f"{name}.")
-        elif one.name not in ("chain", "link"):
-            yield name
+def _fields(spec: type) -> list[str]:
+    """The options of a command; what a chain has is not one's to type."""
+    return [name for name, _ in options(spec) if name not in ("chain", "link")]
 
 
 def _keys() -> list[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
-from dataclasses import MISSING, is_dataclass
+from dataclasses import MISSING
 from typing import Any
 
-from vaebench.config.spine import ReproduceConfig, TrainConfig, typed_fields
+from vaebench.config.spine import ReproduceConfig, TrainConfig, options
 
 _CHOSEN = "model dataset optim scale experiment reference embedder".split()
 _WIDTH = 100
@@ -120,13 +120,9 @@ def _wrapped(title: str, words: Iterable[str]) -> list[str]:
     return [title, *textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)]
 
 
-def _defaults(spec: Any, inside: str = "") -> Iterable[str]:
+def _defaults(spec: type) -> Iterable[str]:
     """``option=default`` of every typed field."""
-    for one, hint in typed_fields(spec):
-        name = f"{inside}{one.name}"
-        if is_dataclass(hint) and not hasattr(hint, "short"):
-            yield from _defaults(hint, f"{name}.")
-            continue
+    for name, one in options(spec):
         made = one.default if one.default_factory is MISSING else ""
         word = _WORDS.get(made, made) if made is None or isinstance(made, str | bool) else made
         yield f"{name}={word if isinstance(word, str | int | float) else ''}"

@@ -130,7 +130,7 @@ def _runs(where: Sequence[str] = (), sort: str = "", columns: str = "") -> Table
 
     store = Store(store_root())
     rows = listed.rows(store, where, sort)
-    shown = listed.columns(rows, columns) + (["differs"] if where and not columns else [])
+    shown = listed.columns(rows, columns, picked=bool(where))
     lines = ([_written(row.get(name)) for name in shown] for row in rows)
     return _table(f"runs in {store.root.name}/", shown, lines)
 

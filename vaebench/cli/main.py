@@ -106,8 +106,6 @@ def _say(line: str) -> None:
 
 def _without_folders(arguments: list[str]) -> list[str]:
     """The arguments without ``--conf DIR``; the folders go into the environment, for workers have need of them too."""
-    from vaebench.config.origins import FOLDERS
-
     words, folders, others = list(arguments), [], []
     while words:
         word = words.pop(0)
@@ -119,6 +117,8 @@ def _without_folders(arguments: list[str]) -> list[str]:
         else:
             raise UserError("--conf: name a folder of your own choices (--conf DIR)")
     if folders:
+        from vaebench.config.origins import FOLDERS
+
         given = [str(Path(folder).expanduser().resolve()) for folder in folders]
         os.environ[FOLDERS] = os.pathsep.join([*given, *filter(None, [os.environ.get(FOLDERS)])])
     return others
@@ -178,9 +178,9 @@ def _configured(verb: str, rest: list[str]) -> int:
     composed = partial(compose.configurations, name, sweep=sweep)
     with compose.session():
         if key is not None:
-            from vaebench.cli import commands
+            from vaebench.cli import commands, stored
 
-            (cfg,) = compose.configurations("eval", commands.words_for(key, overrides), sweep=False)
+            (cfg,) = compose.configurations("eval", stored.words_for(key, overrides), sweep=False)
             return commands.evaluate_stored(cfg, key)
         configurations = composed(overrides, images=usual_images)
         if show:

@@ -39,10 +39,11 @@ def new(words: list[str]) -> str:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{name}: there is something of that name here; choose another name, or an empty folder")
     command = KINDS[kind].format(name=name)
-    for path, text in _rendered(kind, name, command).items():
+    files = _rendered(kind, name, command)
+    for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(folder / path, text.encode())
-    written = ", ".join(sorted(str(folder / path) for path in _rendered(kind, name, command)))
+    written = ", ".join(sorted(str(folder / path) for path in files))
     return f"written: {written}\nnow: cd {name} && pip install -e . && {command}\ntest: pytest\n"
 
 
@@ -59,7 +60,7 @@ def _rendered(kind: str, name: str, command: str) -> dict[str, str]:
     """The files by their path in the package's folder."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    found = {}
+    found, camel = {}, "".join(part.capitalize() for part in name.split("_"))
     for folder in (_TEMPLATES / "every", _TEMPLATES / kind):
         templates = Environment(
             loader=FileSystemLoader(folder), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
@@ -68,7 +69,6 @@ def _rendered(kind: str, name: str, command: str) -> dict[str, str]:
             path = template.removesuffix(".j2").replace("package", name, 1).replace("choice", name)
             if path.startswith(f"{name}/conf/experiment/"):
                 path = path.replace("experiment/", f"experiment/{name}/", 1)
-            camel = "".join(part.capitalize() for part in name.split("_"))
             found[path] = templates.get_template(template).render(
                 name=name, camel=camel, kind=kind, command=command, version=__version__
             )

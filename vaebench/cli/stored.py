@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ import yaml
 from rich.table import Table
 
 from vaebench.cli.terminal import Terminal
-from vaebench.errors import UserError, unknown
+from vaebench.config.choices import choices
+from vaebench.config.signatures import require
+from vaebench.errors import UserError, shown, unknown
 from vaebench.runs import packed
 from vaebench.runs.kinds import title
 from vaebench.runs.listed import named
 from vaebench.runs.store import Run, Store, store_root
 
+_OF_STORED = ("suite", "snapshot", "runtime", "store", "quiet")  # what an evaluation of a finished run is told
 VERBS = {"show": "KEY", "remove": "KEY", "pack": "KEY [FILE.zip]", "unpack": "FILE.zip"}
 
 
@@ -43,6 +47,18 @@ def runs(words: list[str]) -> int:
         target = Path(rest[1] if rest[1:] else f"{run.key}.zip").expanduser()
         _say(f"packed: {', '.join(packed.pack(run, target))} into {target} ({target.stat().st_size:,} bytes)")
     return 0
+
+
+def words_for(key: str, words: list[str]) -> list[str]:
+    """The words of ``vaebench eval run=KEY``, with the data of that run.
+
+    Raises `UserError` if no such run is there, or for options of a training.
+    """
+    store = next((word.partition("=")[2] for word in words if word.startswith("store=")), None)
+    dataset = named(Store(store_root(store)), key).request().data.get("dataset", {}).get("name")
+    idle = [word for word in words if re.split(r"[.=@]", word)[0] not in _OF_STORED and "test_on" not in word]
+    require(*(f"{shown(word)}: run {key} is trained already; leave it out" for word in idle))
+    return [*([f"dataset={dataset}"] if dataset in choices("dataset") else []), *words]
 
 
 def export(words: list[str]) -> int:

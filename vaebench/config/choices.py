@@ -200,8 +200,7 @@ def pictures(suite: str) -> tuple[Picture, ...]:
     """
     if suite not in choices("suite"):
         return ()
-    package, module, _ = f".{leaf('suite', suite)['_target_']}".rsplit(".", 2)
-    package = package.removeprefix(".")
+    package, _, module = leaf("suite", suite)["_target_"].rpartition(".")[0].rpartition(".")
     if not package or find_spec(f"{package}.pictures") is None:
         return ()
     found: list[Picture] = []

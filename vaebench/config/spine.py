@@ -269,6 +269,15 @@ def typed_fields(spec: Any) -> Iterator[tuple[Field[Any], Any]]:
             yield one, hints[one.name]
 
 
+def options(spec: Any, inside: str = "") -> Iterator[tuple[str, Field[Any]]]:
+    """The typed fields of a dataclass and of those in it by their dotted names; what has a short form counts as one."""
+    for one, hint in typed_fields(spec):
+        if is_dataclass(hint) and not hasattr(hint, "short"):
+            yield from options(hint, f"{inside}{one.name}.")
+        else:
+            yield f"{inside}{one.name}", one
+
+
 def is_text(spec: type, key: str) -> bool:
     """Whether the dotted ``key`` is a typed field that holds a text."""
     return str in _kinds(spec, key)

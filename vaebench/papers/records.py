@@ -57,6 +57,10 @@ class Row:
     reading: Mapping[str, str] = field(default_factory=dict)
     of: tuple[str, str] = ("", "")
 
+    def has(self, column: str) -> bool:
+        """Whether it has a number in a column."""
+        return not self.columns or column in self.columns
+
     @property
     def made(self) -> bool:
         """Whether it is trained here."""

@@ -110,7 +110,7 @@ def cells_of(table: Table, frame: DataFrame) -> dict[tuple[str, str], Cell]:
     for row, entry in table.rows.items():
         for name, column in table.columns.items():
             part, reported = groups.get((row, name)), table.reported.get(row, {}).get(name)
-            if entry.columns and name not in entry.columns:
+            if not entry.has(name):
                 continue
             if part is not None or reported is not None or name in entry.failed:
                 cell = _cell(row, name, column, part, reported, name in entry.failed)

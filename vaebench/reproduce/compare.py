@@ -96,13 +96,9 @@ def _with(table: Table, own: Mapping[str, Row], notes: Sequence[str]) -> Table:
             kind="control",
         )
         for row, (column, entry), than in itertools.product(own, table.columns.items(), table.rows)
-        if entry.better != "none" and _in(own[row], column) and _in(rows[than], column)
+        if entry.better != "none" and own[row].has(column) and rows[than].has(column)
     ]
     return replace(table, rows=rows, claims=(*table.claims, *claims), notes=(*table.notes, *notes))
-
-
-def _in(row: Row, column: str) -> bool:
-    return not row.columns or column in row.columns
 
 
 def _measurable(cfg: ReproduceConfig, key: str, table: Table, name: str, row: Row, left_out: list[str]) -> Row:

@@ -93,8 +93,7 @@ class RowHere:
     @property
     def columns(self) -> dict[str, Column]:
         """Those of the table's columns that are measured for this row."""
-        columns, own = self.table.columns, self.row.columns
-        return {name: column for name, column in columns.items() if not own or name in own}
+        return {name: column for name, column in self.table.columns.items() if self.row.has(name)}
 
     def overrides(self) -> list[str]:
         """What makes the row's configuration."""

@@ -5,16 +5,16 @@ Plain is ``model.safetensors`` with ``config.json``, the run's request. A model 
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vaebench import __version__
-from vaebench.disk import as_json, write_bytes
+from vaebench.disk import write_bytes, write_json
 from vaebench.errors import UserError
 from vaebench.runs.kinds import title
+from vaebench.runs.listed import training
 from vaebench.runs.store import Run
 
 _WEIGHTS = "model.safetensors"
@@ -38,11 +38,7 @@ def export(run: Run, target: Path) -> str:
     Raises:
         UserError: it is no training, or not finished; the folder has something in it.
     """
-    request = run.request()
-    if request["verb"] != "train":
-        raise UserError(f"run {run.key}: is no training but {title(request)}; name one (`vaebench list runs`)")
-    if not run.done:
-        raise UserError(f"run {run.key}: is {run.state()}, not finished; the command that started it goes on")
+    request = training(run, f"run {run.key}")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target}: there is something of that name here; name another folder")
     partial = target.with_name(f".{target.name}.partial")
@@ -50,7 +46,7 @@ def export(run: Run, target: Path) -> str:
     partial.mkdir(parents=True)
     try:
         kind = _weights(run, partial)
-        write_bytes(partial / "vaebench.json", as_json({"key": run.key, "request": dict(request.data)}))
+        write_json(partial / "vaebench.json", {"key": run.key, "request": dict(request.data)})
         write_bytes(partial / "README.md", _card(run, kind, target.name).encode())
         if target.exists():
             target.rmdir()
@@ -72,8 +68,8 @@ def _weights(run: Run, folder: Path) -> str:
         convert().save_pretrained(folder)
         return "diffusers"
     shutil.copyfile(run.intact(_WEIGHTS), folder / _WEIGHTS)
-    config = {"library": "vaebench", "version": __version__, "model": dict(run.request()["model"])}
-    write_bytes(folder / "config.json", json.dumps(config, indent=1).encode())
+    model_leaf = dict(run.request()["model"])
+    write_json(folder / "config.json", {"library": "vaebench", "version": __version__, "model": model_leaf})
     return "safetensors"
 
 

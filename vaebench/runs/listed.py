@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vaebench.config.choices import called
+from vaebench.config.request import Request
 from vaebench.errors import UserError, shown, unknown
 from vaebench.runs.kinds import title
 from vaebench.runs.store import Run, Store, store_root
@@ -63,14 +64,24 @@ def named(store: Store, key: str) -> Run:
     raise UserError(f"run {shown(key)}: there is no such run in {store.root}; `vaebench list runs` shows them")
 
 
-def columns(found: Sequence[Mapping[str, Any]], wanted: str) -> list[str]:
-    """The fields to show: those of a comma-separated list, or the usual ones.
+def training(run: Run, where: str) -> Request:
+    """The request of a finished training. Raises `UserError`, beginning with ``where``, if the run is none."""
+    request = run.request()
+    if request["verb"] != "train":
+        raise UserError(f"{where}: is no training but {title(request)}; `vaebench list runs` shows the runs")
+    run.check_done(where)
+    return request
+
+
+def columns(found: Sequence[Mapping[str, Any]], wanted: str, *, picked: bool) -> list[str]:
+    """The fields to show: those of a comma-separated list, or the usual ones. ``picked``: whether not all are listed.
 
     Why a run failed is usual where one did; in what runs differ, where some were picked. Raises `UserError` for a field
     that no run has.
     """
     if not wanted:
-        return [*USUAL, *(["reason"] if any(row["status"] == "failed" for row in found) else [])]
+        failed = any(row["status"] == "failed" for row in found)
+        return [*USUAL, *(["reason"] if failed else []), *(["differs"] if picked else [])]
     names = [name.strip() for name in wanted.split(",")]
     known = dict.fromkeys((*USUAL, "reason", "differs", *(field for row in found for field in row)))
     for name in names:

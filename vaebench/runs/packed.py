@@ -32,8 +32,7 @@ def pack(run: Run, target: Path) -> list[str]:
     Raises:
         UserError: the run or one that it builds on is not finished, a file of theirs is damaged, ``target`` exists.
     """
-    if not run.done:
-        raise UserError(f"run {run.key}: is {run.state()}, not finished; the command that started it goes on")
+    run.check_done(f"run {run.key}")
     if target.exists():
         raise UserError(f"{target}: exists; remove it, or name another file")
     runs = behind(run)

@@ -108,6 +108,11 @@ class Run:
         """Whether all of the run is on disk."""
         return self.status()["status"] == "done"
 
+    def check_done(self, where: str) -> None:
+        """Raise `UserError`, beginning with ``where``, if the run is not finished."""
+        if not self.done:
+            raise UserError(f"{where}: is {self.state()}, not finished; the command that started it goes on")
+
     def set_status(self, status: str, **facts: Any) -> None:
         """Replace the status."""
         self.write_json("status.json", {"status": status, **facts})
