@@ -108,6 +108,18 @@ def test_what_a_stored_run_is_evaluated_with_is_what_its_options_ask_for(store):
         assert [one.key for one in found] == [one.key for one in wanted]
 
 
+def test_the_configuration_of_a_stored_runs_evaluation_is_only_shown(store, run):
+    before = sorted(store.rglob("*"))
+    assert "jaccard" not in run.done("eval", f"run={key_of(store, 8)}", "suite=masks", "--cfg", "job")
+    assert sorted(store.rglob("*")) == before
+
+
+def test_a_store_is_named_by_its_folder(made, home):
+    found = vaebench.evaluate("suite=reconstruction", run=key_of(made, 4), store=made)
+    assert len(found)
+    assert not home.exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -117,6 +129,7 @@ def test_what_a_stored_run_is_evaluated_with_is_what_its_options_ask_for(store):
         (("run=KEY", "suite=masks", "snapshot=2"), "snapshot=2: train.snapshots=None keeps none"),
         (("run=KEY", "suite=selection"), "suite selection"),
         (("run=KEY", "suite=cost"), "suite cost is for designs"),
+        (("-m", "run=KEY", "suite=masks,noise"), "-m: run=KEY is one run, evaluated once; leave -m out"),
     ],
 )
 def test_mistakes_are_one_line(store, run, words, message):

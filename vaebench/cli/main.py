@@ -178,16 +178,19 @@ def _configured(verb: str, rest: list[str]) -> int:
     composed = partial(compose.configurations, name, sweep=sweep)
     with compose.session():
         if key is not None:
-            from vaebench.cli import commands, stored
+            from vaebench.cli import stored
 
-            (cfg,) = compose.configurations("eval", stored.words_for(key, overrides), sweep=False)
-            return commands.evaluate_stored(cfg, key)
+            if sweep:
+                raise UserError(f"-m: run={shown(key)} is one run, evaluated once; leave -m out")
+            overrides = stored.words_for(key, overrides)
         configurations = composed(overrides, images=usual_images)
         if show:
             sys.stdout.write("\n---\n".join(map(compose.as_yaml, configurations)))
             return 0
         from vaebench.cli import commands, idle
 
+        if key is not None:
+            return commands.evaluate_stored(configurations[0], key)
         if name == "reproduce":
             idle.of_tables(overrides, configurations[0], verb)
         else:

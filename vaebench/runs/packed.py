@@ -65,8 +65,8 @@ def unpack(source: Path, store: Store) -> tuple[list[str], list[str]]:
     """
     try:
         with zipfile.ZipFile(source) as archive:
-            _check_names(source, archive)
             store.root.mkdir(parents=True, exist_ok=True)
+            _check_names(source, archive, store.root)
             with tempfile.TemporaryDirectory(dir=store.root, prefix=".unpacked-") as folder:
                 archive.extractall(folder)
                 return _moved(source, Store(Path(folder)), store)
@@ -74,8 +74,8 @@ def unpack(source: Path, store: Store) -> tuple[list[str], list[str]]:
         raise UserError(f"{source}: cannot be unpacked ({error})") from error
 
 
-def _check_names(source: Path, archive: zipfile.ZipFile) -> None:
-    """Raise `UserError` for names that lead out of a run's folder, links, or more bytes than there is room for."""
+def _check_names(source: Path, archive: zipfile.ZipFile, target: Path) -> None:
+    """Raise `UserError` for names that lead out of a run's folder, links, more bytes than ``target`` has room for."""
     for entry in archive.infolist():
         path = PurePosixPath(entry.filename)
         is_link = entry.external_attr >> 28 == 0o12
@@ -83,7 +83,7 @@ def _check_names(source: Path, archive: zipfile.ZipFile) -> None:
             raise UserError(f"{source}: holds {shown(entry.filename)!r}, which is no file of a run")
         if not records.is_key(path.parts[0]) or path.name in _MADE_ANEW:
             raise UserError(f"{source}: holds {shown(entry.filename)!r}, and is no packed run")
-    size, room = sum(entry.file_size for entry in archive.infolist()), shutil.disk_usage(source.parent).free
+    size, room = sum(entry.file_size for entry in archive.infolist()), shutil.disk_usage(target).free
     if size > room:
         raise UserError(f"{source}: holds {size:,} bytes, and there is room for {room:,}")
 
