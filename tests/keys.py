@@ -48,10 +48,10 @@ def anywhere() -> Iterator[None]:
 def of_paper(paper: str, scale: str) -> dict[str, str]:
     """Of every table: the keys of all its requests, and of every row a digest of those it is made of, in order.
 
-    Of a race the first rung of the smallest scale: its rows are of the same axes at all of them.
+    Of a study the first rung of the smallest scale: its rows are of the same axes at all of them.
     """
     found: dict[str, str] = {}
-    for table in (name for name, one in load(paper).tables.items() if scale == "smoke" or not one.race):
+    for table in (name for name, one in load(paper).tables.items() if scale == "smoke" or not one.study):
         words = [f"paper={paper}", f"table={table}", f"scale={scale}", "runtime.device=cpu"]
         try:
             plan = planning.make(configurations("reproduce", words, sweep=False)[0])

@@ -81,7 +81,7 @@ def test_rows_whose_jobs_fail_are_not_tried_again(made, run, tmp_path, monkeypat
             "table=masks seeds=auto",
             "batchtopk masks has no printed numbers and no claims of the paper to decide; give seeds=N",
         ),
-        ("table=readings seeds=auto", "batchtopk readings ranks readings and decides nothing; give seeds=N"),
+        ("table=race seeds=auto", "batchtopk race ranks readings and decides nothing; leave seeds out"),
         ("table=table2 seeds=auto seeds.max=2", "seeds.max=2: a first look takes 3 seeds"),
         ("table=table2 seeds=auto budget=1s", "budget=1s: is over before the first seed is done (about 1 min)"),
         ("table=table2 seeds=3 budget=2h", "budget=2h: is for seeds=auto and for races; add it, or leave budget out"),

@@ -88,7 +88,7 @@ def test_plan_names_what_it_would_do_and_makes_nothing(run, home):
     out = run.done("plan", "dataset=digits")
     for word in ("batchtopk table1", "batchtopk table2", "smoke, 2 seeds", "classifier", "cpu:", "min on a CPU core"):
         assert word in out
-    assert "batchtopk readings" not in out  # a study runs when it is named
+    assert "batchtopk race" not in out  # a study runs when it is named
     assert not home.exists()
 
 

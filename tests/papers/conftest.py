@@ -36,6 +36,7 @@ GOOD = {
                 {"table": "one", "row": "b", "axes": ["y"], "columns": ["fid"]},
             ],
             "units": {"fid": 5, "psnr": 1},
+            "race": {"drawn": 4, "lengths": [10], "keep": 0.5, "seeds": 2},
         },
     },
 }

@@ -29,10 +29,10 @@ def expansion(paper: Paper) -> dict[str, Any]:
 
 def _table(table: Table) -> dict[str, Any]:
     facts = ("caption", "dataset", "seeds", "features", "notes", "datasets", "stand_ins", "stand_in")
-    scales, rows = choices("scale"), {} if table.race else table.rows  # a race draws its rows from the axes
+    scales, rows = choices("scale"), {} if table.study else table.rows  # a study draws its rows from the axes
     return {
         **{name: getattr(table, name) for name in (*facts, "train_on")},
-        "reported": {} if table.race else table.reported,
+        "reported": {} if table.study else table.reported,
         "study": {**asdict(table.study), "axes": _each(table.study.axes, _words)} if table.study else None,
         "rows": {name: _row(table, row) for name, row in rows.items()},
         "columns": _each(table.columns, _column),

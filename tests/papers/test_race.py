@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pandas as pd
 import pytest
 
@@ -19,7 +17,6 @@ RACE = {"drawn": 4, "lengths": [10, 40], "keep": 0.5, "seeds": 3}
 def raced(good):
     """The small paper, its study a race with a second way to measure ``psnr``, its rows in two tables."""
     tables = good["tables"]
-    tables["one"]["columns"]["fid"]["protocol"] = {}
     tables["one"]["columns"]["psnr_set"] = {**tables["one"]["columns"]["psnr"], "measurement": "psnr_set"}
     tables["two"] = {
         **tables["one"],
@@ -44,8 +41,8 @@ def table(raced):
 
 def cells(*lines: tuple) -> pd.DataFrame:
     named = ("row", "column", "value", "seed")
-    found = [dict(zip(named, (*line, 0)[:4], strict=True)) | {"protocol": json.dumps({})} for line in lines]
-    return pd.DataFrame(found, columns=[*named, "protocol"])
+    found = [dict(zip(named, (*line, 0)[:4], strict=True)) for line in lines]
+    return pd.DataFrame(found, columns=named)
 
 
 def measured(steps: int, **values: float) -> list[tuple]:

@@ -187,26 +187,6 @@ def test_without_any_cells_there_is_a_page_that_says_so(tmp_path):
     assert "Nothing has been measured yet" in text
 
 
-def test_the_readings_are_ranked_in_every_format(measure, results, store):
-    lines = measure("readings", scale="small", features="classifier", seeds=1)
-    for line in lines:
-        if ".kl." in line["row"]:
-            line["value"] += 0.5
-    folder = results(lines)
-    names = [path.name for path in report.write("batchtopk", folder, store([]))]
-    assert "readings-small-mnist.png" in names
-    text = (folder / "batchtopk" / "table.md").read_text(encoding="utf-8")
-    assert "64 of 64 readings measured; 10 of 12 cells count; left out: FID (features classifier != inception)." in text
-    assert re.search(r"\| 1 \| abs_z \| dimension \| mse_sum \| mlp \| 0\.00 \|", text)
-    content = json.loads((folder / "batchtopk" / "table.json").read_text(encoding="utf-8"))
-    study = content["sections"][0]
-    assert len(study["readings"]) == 64
-    effects = {(e["axis"], e["answer"]): e["distance"] for e in study["main_effects"]}
-    assert effects["importance", "kl"] > effects["importance", "abs_z"]
-    report.write_index(folder)
-    parsed((folder / "index.html").read_text(encoding="utf-8"))
-
-
 @pytest.fixture(scope="module")
 def raced(measure, results, store):
     """A race whose plain reading has the paper's numbers but for one, with two seeds; and the first table beside it."""
@@ -247,6 +227,9 @@ def test_a_race_is_told_in_every_format(raced):
     both, one, two = race["race"]["nearest"]
     assert (both["fitted_to"], one["fitted_to"], two["fitted_to"]) == (["table1", "table2"], ["table1"], ["table2"])
     assert two["by_table"]["table2"] == {"distance": pytest.approx(0, abs=0.01), "place": 1}
+    effects = {(one["axis"], one["answer"]): one["distance"] for one in race["main_effects"]}
+    assert effects["granularity", "entry"] > effects["granularity", "dimension"]
+    assert re.search(r"\| granularity \| entry \| [\d.]+ \| \d+ \|", text)
     psnr = next(one for one in both["numbers"] if (one["row"], one["printed_in"]) == ("batchtopk", "psnr"))
     assert (psnr["reached"], psnr["ours"]["seeds"]) == (0, 2)
 
@@ -259,9 +242,9 @@ def test_the_nearest_reading_stands_beside_the_rows_it_reads(raced):
     assert "dataset=digits seeds=1`" in table1, "its seeds are not the table's"
 
 
-@pytest.mark.parametrize("table", ["table1", "table2", "masks", "readings"])
+@pytest.mark.parametrize("table", ["table1", "table2", "masks"])
 def test_the_terminal_shows_what_was_asked_for(table, measure, results):
-    folder = results(measure("table1", "table2", "masks", "readings", jitter=1e-6))
+    folder = results(measure("table1", "table2", "masks", jitter=1e-6))
     cells = Cells.read(cells_path(folder, "batchtopk"))
     out = Console(file=io.StringIO(), width=160)
     report.console(load("batchtopk"), cells, {(table, "paper", "mnist")}, out)
@@ -272,7 +255,6 @@ def test_the_terminal_shows_what_was_asked_for(table, measure, results):
         "table1": "FID of Batch Top-K below Beta-VAE's: holds; also after correction",
         "table2": "reproduced",
         "masks": "batches of 128",
-        "readings": "64 of 64 readings measured",
     }[table] in text
 
 

@@ -188,9 +188,11 @@ def in_table(where: str, table: Table) -> list[str]:
 
 
 def in_axes(where: str, study: Readings) -> Iterator[str]:
-    """One line for each part of an answer that is no change, or of a suite that there is none of."""
+    """One line for each axis without answers, and each part of an answer that is no change or of an unknown suite."""
     suites = choices("suite")
     for axis, answers in study.axes.items():
+        if not answers:
+            yield f"{where}, axes: {axis} has no answers"
         for name, answer in answers.items():
             at, answer = f"{where}, axes, {axis}.{name}", answer or {}
             yield from (f"{at}: {line}" for line in of_change(trained(answer)))

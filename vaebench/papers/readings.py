@@ -1,4 +1,4 @@
-"""Which reading of what a paper leaves open comes nearest to its numbers: distances, ranking, main effects; races.
+"""Which reading of what a paper leaves open comes nearest to its numbers: distances, ranking, main effects, races.
 
 The nearest of many readings is a fit to the printed numbers and confirms nothing. What can be learnt of it: how it does
 on a table that it was not fitted to (`looks`), and which numbers no reading reaches (`numbers`).
@@ -6,7 +6,6 @@ on a table that it was not fitted to (`looks`), and which numbers no reading rea
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,18 +27,15 @@ Line = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Ranking:
-    """``frame``: one line per reading with its answers, ``table.row.column`` means, ``distance``, ``cells``, ``rank``.
+    """``frame``: a line per reading with its answers, ``table.row.column`` means, ``distance``, ``cells``, ``rank``.
 
     ``rank`` counts from 1 and is 0 for a reading with fewer cells than the best covered ones; ``cells`` of ``wanted``
     numbers entered the distance, with so many ``seeds`` at least; ``reached`` of them are within reach (`reaches`).
-    Distances and what is reached stand there for each table too. Of a race only what is measured is there.
-    ``left_out``: printed cells that no reading could be compared in, with the reason. ``values``: by row and column,
-    what counts, one per seed.
+    Distances and what is reached stand there for each table too. ``values``: by row and column, one per seed.
     """
 
     frame: DataFrame
     wanted: int
-    left_out: tuple[str, ...]
     values: Values
 
     @property
@@ -86,7 +82,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Rung:
-    """A length of a race: how many ``readings`` were measured there, the nearest one's ``distance`` with one seed."""
+    """A length of training: how many ``readings`` were measured there, the nearest one's ``distance`` with one seed."""
 
     steps: int
     readings: int
@@ -98,13 +94,13 @@ def rank(table: Table, cells: DataFrame, scale: str) -> Ranking:
     """Rank the readings of a study by their distance to the printed numbers.
 
     ``cells``: the study's measured cells of one scale and dataset. The distance is the root mean square of
-    (mean over seeds - printed) / unit over the cells whose ``must_match`` protocol fields are the paper's.
+    (mean over seeds - printed) / unit.
     """
     import pandas as pd
 
     study = _study(table)
-    usable, reasons = _usable(table, study, cells)
-    values = {key: tuple(part) for key, part in usable.groupby(["row", "column"], sort=False)["value"]}
+    known = cells[cells["row"].isin(list(table.rows))]
+    values = {key: tuple(part) for key, part in known.groupby(["row", "column"], sort=False)["value"]}
     lines = [_line(table, study, reading, values) for reading in readings(study, scale)]
     frame = pd.DataFrame(lines)
     frame = frame.astype({name: "float64" for name in frame if str(name).startswith(DISTANCE)})
@@ -112,9 +108,8 @@ def rank(table: Table, cells: DataFrame, scale: str) -> Ranking:
     complete = (frame["cells"] == most) & (most > 0)
     frame["rank"] = frame["distance"].where(complete).rank(method="first").fillna(0).astype(int)
     frame = frame.sort_values("rank", key=lambda r: r.where(r > 0, len(frame) + 1), kind="stable")
-    if study.race:
-        frame = frame[frame["cells"] > 0]
-    return Ranking(frame.reset_index(drop=True), sum(len(e["columns"]) for e in study.of), reasons, values)
+    frame = frame[frame["cells"] > 0].reset_index(drop=True)
+    return Ranking(frame, sum(len(entry["columns"]) for entry in study.of), values)
 
 
 def _line(table: Table, study: Readings, reading: Mapping[str, str], values: Values) -> dict[str, Any]:
@@ -149,15 +144,14 @@ def reaches(values: Sequence[float], printed: float, tolerance: float) -> bool:
 
 
 def main_effects(table: Table, ranking: Ranking) -> DataFrame:
-    """Mean distance over all ranked readings with a given answer: ``axis``, ``answer``, ``distance``, ``readings``.
+    """Mean distance over the ranked readings of the first length: ``axis``, ``answer``, ``distance``, ``readings``.
 
-    Of a race, over those of the first length: later ones were chosen.
+    Those of later lengths were chosen.
     """
     import pandas as pd
 
     frame = ranking.ranked
-    if _study(table).race:
-        frame = frame[frame[STEPS] == str(min(map(int, frame[STEPS]), default=0))]
+    frame = frame[frame[STEPS] == str(min(map(int, frame[STEPS]), default=0))]
     lines = []
     for axis, answers in _study(table).axes.items():
         for answer in answers:
@@ -170,7 +164,7 @@ def main_effects(table: Table, ranking: Ranking) -> DataFrame:
 def kept(
     table: Table, cells: DataFrame, scale: str, steps: int, left: Sequence[dict[str, str]]
 ) -> list[dict[str, str]]:
-    """Of the readings ``left`` in a race, those that go on after ``steps``, nearest first; what failed is out.
+    """Of the readings ``left``, those that go on after ``steps``, nearest first; what failed is out.
 
     Judged by the first seed alone, so that seeds that are added later change no race that was run.
     """
@@ -181,7 +175,7 @@ def kept(
 
 
 def rungs(table: Table, cells: DataFrame, scale: str) -> list[Rung]:
-    """What was run of a race."""
+    """What was run, by length."""
     study, found = _study(table), []
     frame = rank(table, cells[cells["seed"] == 0], scale).ranked
     axes = list(drawn(study, scale)[0])
@@ -241,7 +235,7 @@ def numbers(table: Table, ranking: Ranking, line: Line) -> list[Number]:
 
 
 def few_seeds(table: Table, ranking: Ranking, scale: str) -> list[str]:
-    """The rows of the nearest readings of a race, if they have fewer seeds than the nearest shall have."""
+    """The rows of the nearest readings, if they have fewer seeds than the nearest shall have."""
     study = _study(table)
     lines = [look.line for look in looks(table, ranking) if look.line["seeds"] < study.race[scale].seeds]
     return row_names(study, lines)
@@ -264,18 +258,3 @@ def _name(entry: Entry, column: str) -> str:
 
 def _root_mean(squares: Sequence[float]) -> float | None:
     return (sum(squares) / len(squares)) ** 0.5 if squares else None
-
-
-def _usable(table: Table, study: Readings, cells: DataFrame) -> tuple[DataFrame, tuple[str, ...]]:
-    """The cells that count, and for each column that never does the reason."""
-    cells = cells[cells["row"].isin(list(table.rows))]
-    keep, reasons = [], {}
-    for column, text in zip(cells["column"], cells["protocol"], strict=True):
-        measured, wanted = json.loads(text), table.columns[column].protocol
-        odd = [f for f in study.must_match if f in wanted and measured.get(f) != wanted[f]]
-        keep.append(not odd)
-        if odd:
-            phrases = (f"{f} {measured.get(f, 'unknown')} != {wanted[f]}" for f in odd)
-            reasons[column] = f"{table.columns[column].label} ({', '.join(phrases)})"
-    usable = cells.iloc[[i for i, kept in enumerate(keep) if kept]]
-    return usable, tuple(reason for column, reason in reasons.items() if column not in set(usable["column"]))

@@ -153,15 +153,13 @@ class Readings:
     An answer is a change of the training; ``options`` in it, by suite, are of what measures it. Or it only says by
     ``columns`` which measured column stands for a printed one.
     ``of``: the printed rows that are measured again, with the axes they depend on and the columns that count;
-    ``units``: per column, the difference that weighs as one; ``must_match``: protocol fields that must be as the
-    paper's for a cell to count at all; ``race``: by scale, where not every combination is trained.
+    ``units``: per column, the difference that weighs as one; ``race``: by scale.
     """
 
     axes: Mapping[str, Mapping[str, Change]]
     of: tuple[Entry, ...]
     units: Mapping[str, Positive]
-    must_match: tuple[str, ...] = ()
-    race: Mapping[Scale, Race] = field(default_factory=dict)
+    race: Mapping[Scale, Race]
 
 
 @dataclass(frozen=True)
@@ -211,11 +209,6 @@ class Table:
         Where a scale has stand-ins of its own, the others keep to the paper's sets: their networks fit nothing else.
         """
         return self.stand_in if not self.stand_ins or scale in self.stand_ins else ""
-
-    @property
-    def race(self) -> bool:
-        """Whether it is a study whose readings are raced."""
-        return bool(self.study and self.study.race)
 
     @property
     def printed(self) -> tuple[str, ...]:

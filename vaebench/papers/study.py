@@ -1,8 +1,8 @@
 """The readings of a study: which there are, and the rows that measure them.
 
-A study has every combination of its answers, or it is a *race* (`Race`): some readings are drawn, all of them are
-trained shortly, and the nearest go on to longer trainings. A reading of a race has one more axis, `STEPS`. The first
-answers of all axes are the reading taken elsewhere; it is always among those drawn.
+A study is a race (`Race`): some readings are drawn, all of them are trained shortly, and the nearest go on to longer
+trainings. A reading has an answer on every axis and, once it is trained, one on `STEPS`. The first answers of all axes
+are the reading taken elsewhere; it is always among those drawn.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import replace
 from vaebench.papers.changes import Change, merged
 from vaebench.papers.records import Entry, Readings, Row
 
-STEPS = "steps"  # how long the trainings of a raced reading are
+STEPS = "steps"  # how long the trainings of a reading are
 Reading = Mapping[str, str]  # axis -> answer
 
 
@@ -57,7 +57,7 @@ def combinations(study: Readings, axes: Iterable[str]) -> Iterator[dict[str, str
 
 
 def drawn(study: Readings, scale: str) -> list[dict[str, str]]:
-    """The readings that start in a race at a scale, without a length; the first one has all first answers."""
+    """The readings that start at a scale, without a length; the first one has all first answers."""
     race, axes = study.race[scale], of_runs(study, study.axes)
     sizes = [len(study.axes[axis]) for axis in axes]
     most = math.prod(sizes)
@@ -73,15 +73,12 @@ def drawn(study: Readings, scale: str) -> list[dict[str, str]]:
 
 
 def at_length(readings: Iterable[Reading], steps: int) -> list[dict[str, str]]:
-    """Readings of a race, trained for so many steps."""
+    """Readings, trained for so many steps."""
     return [{**reading, STEPS: str(steps)} for reading in readings]
 
 
 def readings(study: Readings, scale: str) -> Iterator[dict[str, str]]:
-    """All readings at a scale: of a race, those that were drawn at every length."""
-    if not study.race:
-        yield from combinations(study, study.axes)
-        return
+    """All readings at a scale: those that were drawn, at every length."""
     started, conventions = drawn(study, scale), list(combinations(study, of_report(study)))
     for steps in study.race[scale].lengths:
         for reading, convention in itertools.product(at_length(started, steps), conventions):
@@ -94,9 +91,7 @@ def row_name(study: Readings, entry: Entry, reading: Reading) -> str:
 
 
 def rows_of(study: Readings, entry: Entry) -> dict[str, tuple[Reading, list[str]]]:
-    """The rows that may measure a printed one: by name, what they read, and in a race at which scales."""
-    if not study.race:
-        return {row_name(study, entry, one): (one, []) for one in combinations(study, of_runs(study, entry["axes"]))}
+    """The rows that may measure a printed one: by name, what they read, and at which scales."""
     found: dict[str, tuple[Reading, list[str]]] = {}
     for scale, race in study.race.items():
         started = drawn(study, scale)
@@ -107,7 +102,7 @@ def rows_of(study: Readings, entry: Entry) -> dict[str, tuple[Reading, list[str]
 
 
 def study_row(table: str, row: str, reading: Reading) -> str:
-    """The name of a study's row: ``table1.batchtopk.abs_z.dimension.mse_sum.mlp``."""
+    """The name of a study's row: ``table1.batchtopk.abs_z.dimension.mse.mlp.3000``."""
     return ".".join((table, row, *reading.values()))
 
 
@@ -130,11 +125,11 @@ def columns_of(study: Readings, entry: Entry) -> tuple[str, ...]:
     return tuple(dict.fromkeys(column_of(study, entry, convention, column) for column, convention in pairs))
 
 
-def row(source: Row, study: Readings, entry: Entry, reading: Reading, scales: Iterable[str] = ()) -> Row:
+def row(source: Row, study: Readings, entry: Entry, reading: Reading, scales: Iterable[str]) -> Row:
     """A printed row as a reading has it."""
     own = _own(study, entry, reading)
     answers = [study.axes[axis][answer] or {} for axis, answer in own.items() if axis != STEPS]
-    length = {"train.max_steps": int(own[STEPS]), "train.epochs": None} if STEPS in own else {}
+    length = {"train.max_steps": int(own[STEPS]), "train.epochs": None}
     return replace(
         source,
         label=f"{source.label}: {', '.join(own.values())}",
@@ -154,8 +149,7 @@ def trained(answer: Change) -> Change:
 
 def _own(study: Readings, entry: Entry, reading: Reading) -> dict[str, str]:
     """The answers on the axes that the runs of a printed row depend on."""
-    axes = [*of_runs(study, entry["axes"]), *([STEPS] if STEPS in reading else [])]
-    return {axis: reading[axis] for axis in axes}
+    return {axis: reading[axis] for axis in [*of_runs(study, entry["axes"]), STEPS]}
 
 
 def _part(answer: Change, name: str) -> Mapping[str, str]:

@@ -176,7 +176,7 @@ def _given(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _study(where: str, data: dict[str, Any], earlier: Mapping[str, Table], mistakes: list[str]) -> Table:
     """A study of earlier tables: of each printed row it re-reads, a row for every reading that may be measured."""
-    own: dict[str, Any] = {key: data.pop(key) for key in ("axes", "of", "units", "must_match") if key in data}
+    own: dict[str, Any] = {key: data.pop(key) for key in ("axes", "of", "units") if key in data}
     before = len(mistakes)
     race = _race(where, data.pop("race", {}), mistakes)
     study = _record(Readings, {**own, "race": race}, where, mistakes)
@@ -197,12 +197,8 @@ def _study(where: str, data: dict[str, Any], earlier: Mapping[str, Table], mista
         for key, (reading, places) in rows_of(study, entry).items():
             made[key] = partial(row, there.rows[entry["row"]], study, entry, reading, places)
             reported[key] = numbers
-    rows = Made(made) if race else {key: make() for key, make in made.items()}
-    stated = {name for column in columns.values() for name in column.protocol}
-    odd = [name for name in study.must_match if name not in stated] if len(mistakes) == before else []
-    mistakes += (f"{where}, must_match: {unknown('field', name, stated)}" for name in odd)
     parts = {"rows": {}, "columns": columns, "reported": reported, "study": study}
-    table = replace(_record(Table, {**data, **_sets(data.get("dataset")), **parts}, where, mistakes), rows=rows)
+    table = replace(_record(Table, {**data, **_sets(data.get("dataset")), **parts}, where, mistakes), rows=Made(made))
     mistakes += in_changes(where, replace(table, rows={}))
     return table
 
@@ -210,6 +206,7 @@ def _study(where: str, data: dict[str, Any], earlier: Mapping[str, Table], mista
 def _race(where: str, written: Mapping[str, Any], mistakes: list[str]) -> dict[str, Race]:
     """A race at each scale."""
     if not written:
+        mistakes.append(f"{where}: race is missing")
         return {}
     known = [one.name for one in fields(Race)]
     mistakes += (

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vaebench.papers.readings import DISTANCE, REACHED, Look, Number, Ranking, looks, numbers
+from vaebench.papers.readings import DISTANCE, REACHED, Look, Number, Ranking, looks, main_effects, numbers
 from vaebench.papers.study import STEPS, drawn, of_report, of_runs
 from vaebench.report import words
 from vaebench.report.summary import Section
@@ -39,10 +39,9 @@ def count(section: Section) -> str:
     most = math.prod(len(study.axes[axis]) for axis in of_runs(study, study.axes))
     ways = math.prod(len(study.axes[axis]) for axis in of_report(study))
     by = f", each compared in {ways} ways ({', '.join(of_report(study))})" if ways > 1 else ""
-    left_out = f"; left out: {', '.join(ranking.left_out)}" if ranking.left_out else ""
     return (
         f"N = {len(ranking.ranked)} readings measured: {started} of {most:,} drawn, at up to {len(section.rungs)} "
-        f"lengths of training{by}; {int(ranking.ranked['cells'].max())} of {ranking.wanted} cells count{left_out}. "
+        f"lengths of training{by}; {int(ranking.ranked['cells'].max())} of {ranking.wanted} cells count. "
         f"The nearest of N is a fit to the printed numbers and confirms nothing."
     )
 
@@ -118,6 +117,17 @@ def grids(section: Section) -> list[Grid]:
             [_number(section, one, total) for one in numbers(section.table, ranking, found[0].line)],
         ),
     ]
+
+
+def effects(section: Section) -> Grid:
+    """How near readings with this answer are on average, in the first rung."""
+    assert section.ranking is not None
+    found = main_effects(section.table, section.ranking).to_dict("records")
+    return Grid(
+        f"Mean distance over the readings of {section.rungs[0].steps:,} steps with this answer",
+        ["question", "answer", "distance", "readings"],
+        [[one["axis"], one["answer"], words.number(one["distance"], 2), str(one["readings"])] for one in found],
+    )
 
 
 def _look(section: Section, look: Look) -> list[str]:

@@ -36,9 +36,8 @@ class Moved:
 
 @dataclass(frozen=True)
 class Section:
-    """One table measured under one scale on one dataset. ``headings`` by column; ``ranking`` only for a study.
+    """One table measured under one scale on one dataset. ``headings`` by column; of a study, ``ranking`` and ``rungs``.
 
-    ``rungs``: of a study that is a race, what was run of it.
     ``moved``: by cell, how far a study of what the paper leaves open moves its number, where there is such a study.
     """
 
@@ -113,7 +112,7 @@ def _with_nearest(paper: Paper, key: str, table: Table, part: DataFrame, here: D
     rows, parts = dict(table.rows), [part]
     for name, study in paper.tables.items():
         raced = here[(here["table"] == name) & here["row"].isin(list(study.rows))]
-        if table.study or not (study.race and study.study) or raced.empty:
+        if table.study or not study.study or raced.empty:
             continue
         ranking = rank(study, raced, str(raced["scale"].iloc[0]))
         for look in looks(study, ranking)[:1]:
@@ -169,7 +168,7 @@ def _section(key: str, table: Table, scale: str, dataset: str, frame: DataFrame)
         commits=tuple(sorted(set(frame["commit"]) - {""})),
         devices=tuple(sorted(set(frame["device"]) - {""})),
         ranking=rank(table, frame, scale) if table.study else None,
-        rungs=tuple(rungs(table, frame, scale)) if table.race else (),
+        rungs=tuple(rungs(table, frame, scale)) if table.study else (),
     )
 
 

@@ -8,7 +8,6 @@ from dataclasses import astuple
 
 from vaebench.config.choices import leaf
 from vaebench.papers.evidence import LEVEL
-from vaebench.papers.readings import Ranking
 from vaebench.papers.study import STEPS
 from vaebench.papers.tables import Column
 from vaebench.papers.verdicts import DIRECTED, Interval
@@ -200,14 +199,6 @@ def remarks(section: Section, judged: JudgedClaim) -> list[str]:
     return [*(() if judged.claim.asserted else ("not claimed by the paper",)), *own_notes(section, judged)]
 
 
-def measured_readings(ranking: Ranking) -> str:
-    """How many readings of a study have been measured, and in how many cells."""
-    left_out = f"; left out: {', '.join(ranking.left_out)}" if ranking.left_out else ""
-    most = int(ranking.ranked["cells"].max())
-    measured = f"{len(ranking.ranked)} of {len(ranking.frame)} readings measured"
-    return f"{measured}; {most} of {ranking.wanted} cells count{left_out}."
-
-
 def summary(kinds: dict[str, int]) -> str:
     """``3 reproduced, 1 worse``."""
     return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda item: -item[1])) or "none"
@@ -224,9 +215,9 @@ def overview(section: Section) -> str:
     """The verdicts on the paper's numbers and on its claims, counted; of a study the nearest reading."""
     if section.ranking is not None:
         study, best = section.table.study, section.ranking.ranked.head(1).to_dict("records")
-        steps = [STEPS] if section.rungs else []
-        many = f" of {len(section.ranking.ranked)} (a fit)" if section.rungs else ""
-        return "".join(f"nearest{many}: {', '.join(line[a] for a in (*study.axes, *steps))}" for line in best if study)
+        many = len(section.ranking.ranked)
+        answers = (", ".join(line[axis] for axis in (*study.axes, STEPS)) for line in best if study)
+        return "".join(f"nearest of {many} (a fit): {one}" for one in answers)
     found = counts(section)
     parts = {"numbers": found["cells"], "claims": found["claims"]}
     return "; ".join(f"{what}: {summary(kinds)}" for what, kinds in parts.items() if kinds)

@@ -115,8 +115,7 @@ class _Auto:
             table = load(item.paper).tables[item.table]
             where = f"seeds=auto: {item.paper} {item.table}"
             if table.study:
-                advice = "leave seeds out" if table.race else "give seeds=N"
-                lines.append(f"{where} ranks readings and decides nothing; {advice}")
+                lines.append(f"{where} ranks readings and decides nothing; leave seeds out")
             elif not table.reported and not any(claim.asserted for claim in table.claims):
                 lines.append(f"{where} has no printed numbers and no claims of the paper to decide; give seeds=N")
         if self.cfg.budget and not lines:

@@ -139,7 +139,7 @@ def chosen(kind: str, value: str, valid: list[str]) -> list[str]:
 
 
 def _tables(paper: Paper, value: str) -> list[str]:
-    """The tables to run: ``all`` means those the paper prints; a study (readings) is run when it is named."""
+    """The tables to run: ``all`` means those the paper prints; a study of readings is run when it is named."""
     if value == "all":
         return [key for key, table in paper.tables.items() if not table.study]
     return chosen("table", value, list(paper.tables))
@@ -156,7 +156,7 @@ def _selected(cfg: ReproduceConfig) -> tuple[list[tuple[Paper, list[str]]], set[
 def raced(cfg: ReproduceConfig) -> bool:
     """Whether the command races readings. Raises `UserError` if it names tables beside them, or other seeds."""
     tables = [(f"{paper.name} {key}", paper.tables[key]) for paper, keys in _selected(cfg)[0] for key in keys]
-    races = [name for name, table in tables if table.race]
+    races = [name for name, table in tables if table.study]
     if not races or cfg.row != "all" or cfg.seeds.auto:
         return False
     if len(tables) > 1:
@@ -168,7 +168,7 @@ def raced(cfg: ReproduceConfig) -> bool:
 
 def _run_at(cfg: ReproduceConfig, table: Table, scale: str, rows: set[str]) -> list[str]:
     """Those of the ``rows`` that are run at a scale; of a race that none were chosen of, those it begins with."""
-    if table.race and cfg.row == "all":
+    if table.study and cfg.row == "all":
         rows = set(begins(table, scale))
     return [name for name in table.run_at(scale) if name in rows]
 

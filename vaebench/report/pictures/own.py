@@ -63,26 +63,6 @@ def _steps(shown: Shown) -> Panels | None:
     return Panels(panels=found, across=len(found), height=2.8)
 
 
-def _readings(shown: Shown) -> Panels | None:
-    """Every ranked reading: its distance above, its answers below (one dot per axis)."""
-    ranking, study = shown.section.ranking, shown.section.table.study
-    if ranking is None or study is None or shown.section.rungs or ranking.ranked.empty:
-        return None
-    frame = ranking.ranked
-    ranks, distance = (0.0, len(frame) + 1.0), Axis(label="distance", limits=(0, 1.05 * frame["distance"].max()))
-    marks = [Line(x=frame["rank"], y=frame["distance"], colour=1, size=3.5, width=0.8, marker="o")]
-    above = Panel(marks=marks, title=shown.section.place, x=Axis(limits=ranks), y=distance)
-    answers = [(number, axis, answer) for number, axis in enumerate(study.axes) for answer in study.axes[axis]]
-    dots = [
-        Line(x=those, y=[-place] * len(those), colour=number, dash="", marker="s", size=3)
-        for place, (number, axis, answer) in enumerate(answers)
-        if len(those := frame[frame[axis] == answer]["rank"])
-    ]
-    names = {float(-place): f"{axis}: {answer}" for place, (_, axis, answer) in enumerate(answers)}
-    below = Panel(marks=dots, x=Axis(label="readings, nearest first", limits=ranks), y=Axis(ticks=names))
-    return Panels(panels=(above, below), height=(2.0, 0.8 + 0.19 * len(answers)))
-
-
 def _race(shown: Shown) -> Panels | None:
     """A line for each reading of a race along its lengths; those that went on have a colour."""
     ranking, study, rungs = shown.section.ranking, shown.section.table.study, shown.section.rungs
@@ -116,13 +96,6 @@ PICTURES = (
         caption="Training, means over the steps of each log entry; one line per seed",
         draw=_curves,
         place=80,
-    ),
-    Picture(
-        kind="readings",
-        caption="All measured readings by their distance to the paper's numbers, nearest first",
-        draw=_readings,
-        of_numbers=True,
-        place=90,
     ),
     Picture(
         kind="race",

@@ -35,11 +35,10 @@ def _section(section: Section) -> dict[str, Any]:
     if section.ranking is None:
         cells = [_cell(section, cell) for cell in section.cells.values()]
         return {**facts, "cells": cells, "claims": [_claim(judged) for judged in section.claims]}
-    facts |= {"race": _race(section)} if section.rungs else {}
     return {
         **facts,
+        "race": _race(section),
         "cells_of_the_paper": section.ranking.wanted,
-        "left_out": section.ranking.left_out,
         "readings": _lines(section.ranking.frame),
         "main_effects": _lines(main_effects(section.table, section.ranking)),
     }

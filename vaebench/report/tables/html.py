@@ -10,7 +10,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from vaebench.papers.readings import main_effects
 from vaebench.papers.tables import Paper
 from vaebench.report import raced, summary, words
 from vaebench.report.summary import Score, Section
@@ -23,7 +22,7 @@ def render(
     scores: Mapping[str, Score],
 ) -> str:
     """The page. Of each paper: it, its sections, and by section name the pictures and the pages to listen to."""
-    values = {"words": words, "raced": raced, "summary": summary, "main_effects": main_effects}
+    values = {"words": words, "raced": raced, "summary": summary}
     return fill("index.html.j2", papers=papers, scores=scores, **values)
 
 

@@ -6,14 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from vaebench.papers.readings import Ranking, main_effects
 from vaebench.papers.tables import Paper
 from vaebench.report import raced, words
 from vaebench.report.judged import dataset_name
 from vaebench.report.summary import NOT_RUN, Score, Section, counts, protocol_lines
-
-_SHOWN_READINGS = 10
-
 
 Files = Sequence[tuple[str, str]]
 
@@ -56,7 +52,7 @@ def _section(paper: Paper, section: Section, figures: Files, pages: Files) -> li
     lines = [f"### {_escape(f'{section.key}: {section.table.caption}')}", ""]
     if section.stand_ins:
         lines += [f"**Stand-ins:** {_escape('; '.join(section.stand_ins))}.", ""]
-    lines += _study(section) if section.ranking else _printed(section)
+    lines += _race(section) if section.ranking else _printed(section)
     for file, caption in figures:
         lines += [f"![{_escape(caption)}]({file})", "", f"*{_escape(caption)}*", ""]
     for file, caption in pages:
@@ -145,59 +141,13 @@ def _claims(section: Section) -> Iterable[list[str]]:
         ]
 
 
-def _study(section: Section) -> list[str]:
-    ranking, study = section.ranking, section.table.study
-    assert ranking is not None
-    assert study is not None
-    ranked = ranking.ranked
-    if ranked.empty:
+def _race(section: Section) -> list[str]:
+    if not section.rungs:
         return ["No reading has been measured yet.", ""]
-    if section.rungs:
-        return _raced(section)
-    lines = [words.measured_readings(ranking), ""]
-    shown = ranked if len(ranked) <= _SHOWN_READINGS + 1 else ranked.head(_SHOWN_READINGS)
-    numbers = [name for name in ranked.columns if "." in name and ranked[name].notna().any()]
-    body = [
-        [
-            str(line["rank"]),
-            *(line[axis] for axis in study.axes),
-            f"{line['distance']:.2f}",
-            *(words.number(line[name], section.table.columns[_column(name)].digits) for name in numbers),
-        ]
-        for line in shown.to_dict("records")
-    ]
-    printed = ["paper", *("" for _ in study.axes), "0", *(f"{_printed_number(section, name):g}" for name in numbers)]
-    names = [f"{name.split('.', 2)[1]} {section.headings[_column(name)]}" for name in numbers]
-    lines += _grid(["rank", *study.axes, "distance", *names], [printed, *body])
-    if len(shown) < len(ranked):
-        lines += [f"The nearest {len(shown)} of {len(ranked)}; all are in table.json.", ""]
-    return [*lines, *_effects(section, ranking, "all ranked readings")]
-
-
-def _effects(section: Section, ranking: Ranking, which: str) -> list[str]:
-    effects = main_effects(section.table, ranking).to_dict("records")
-    rows = ([e["axis"], e["answer"], words.number(e["distance"], 2), str(e["readings"])] for e in effects)
-    lines = [f"Mean distance over {which} with this answer:", ""]
-    return [*lines, *_grid(["question", "answer", "distance", "readings"], rows)]
-
-
-def _raced(section: Section) -> list[str]:
-    assert section.ranking is not None
     lines = [_escape(raced.count(section)), "", *_items(raced.findings(section)), ""]
-    for grid in raced.grids(section):
+    for grid in (*raced.grids(section), raced.effects(section)):
         lines += [f"**{_escape(grid.title)}**", "", *_grid(grid.header, grid.rows)]
-    return [*lines, *_effects(section, section.ranking, f"the readings of {section.rungs[0].steps:,} steps")]
-
-
-def _column(name: str) -> str:
-    """``table2.row.accuracy@0.3`` -> ``accuracy@0.3``."""
-    return name.split(".", 2)[2]
-
-
-def _printed_number(section: Section, name: str) -> float:
-    table, row, column = name.split(".", 2)
-    rows = section.table.rows
-    return next(section.table.reported[key][column] for key, entry in rows.items() if entry.of == (table, row))
+    return lines
 
 
 def _grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

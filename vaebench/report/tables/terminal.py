@@ -12,7 +12,6 @@ from vaebench.report import raced, words
 from vaebench.report.summary import Section
 
 _STYLES = {"good": "green", "bad": "red", "open": "yellow"}
-_SHOWN_READINGS = 5
 
 
 def show(section: Section, console: Console) -> None:
@@ -21,7 +20,7 @@ def show(section: Section, console: Console) -> None:
     console.print(Text(printable(f"{section.key}: {section.table.caption}"), style="bold"))
     console.print(Text(printable("; ".join((section.place, *section.stand_ins))), style="dim"))
     if section.ranking is not None:
-        _show_readings(section, console)
+        _show_race(section, console)
         return
     _show_printed(section, console)
     _show_controls(section, console)
@@ -60,23 +59,6 @@ def _show_controls(section: Section, console: Console) -> None:
         grid.add_row(section.table.rows[row].label, *words.ours(section, row))
     if rows:
         console.print(grid)
-
-
-def _show_readings(section: Section, console: Console) -> None:
-    ranking, study = section.ranking, section.table.study
-    assert ranking is not None
-    assert study is not None
-    ranked = ranking.ranked
-    if section.rungs:
-        _show_race(section, console)
-        return
-    grid = Grid("rank", *study.axes, "distance", "cells", title="the nearest readings", title_justify="left")
-    for line in ranked.head(_SHOWN_READINGS).to_dict("records"):
-        answers = (line[axis] for axis in study.axes)
-        grid.add_row(str(line["rank"]), *answers, f"{line['distance']:.2f}", f"{line['cells']} of {ranking.wanted}")
-    console.print(grid)
-    left_out = f"; left out: {', '.join(ranking.left_out)}" if ranking.left_out else ""
-    console.print(Text(printable(f"  {len(ranked)} of {len(ranking.frame)} readings measured{left_out}")))
 
 
 def _show_race(section: Section, console: Console) -> None:
