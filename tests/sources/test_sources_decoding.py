@@ -8,7 +8,7 @@ import transformers
 from transformers import GenerationConfig
 
 from vaebench.sources import decoding
-from vaebench.sources.decoding import decode, picked, prepare
+from vaebench.sources.decoding import circles, decode, picked, prepare
 
 MOST = 40  # more than two rounds of room
 ENDS = (3, 11)
@@ -147,3 +147,30 @@ def test_the_largest_number_draws_the_last_token_that_may_be_drawn():
     assert picked(scores, largest, {"temperature": 1.0, "top_p": 0.8}).item() == 1
     assert picked(scores, torch.zeros(1), {"temperature": 1.0, "top_p": 0.8}).item() == 0
     assert picked(scores, largest, {}).item() == 0
+
+
+@torch.inference_mode()
+def test_an_answer_that_repeats_itself_ends_and_is_the_beginning_of_the_same_answer(networks, prompts):
+    _, ours = networks
+    drawn, drawing = uniforms(5, 40), {"temperature": 0.3, "top_k": 3}
+    whole = decode(ours, prompts, drawn, drawing, ())[0]
+    tokens, logprobs = decode(ours, prompts, drawn, drawing, (), loop=1)
+    lengths = (~logprobs.isnan()).sum(dim=1).tolist()
+    assert len(set(lengths)) > 1
+    for before, found, length in zip(whole, tokens, lengths, strict=True):
+        assert found[:length].tolist() == before[:length].tolist()
+        ended = [place for place in range(1, MOST, 16) if circles(before[None, :place], 1).item()]
+        assert length == (ended[0] if ended else MOST)
+
+
+def test_circles_are_found_as_a_slow_loop_finds_them():
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(3, (400, 11), generator=generator)
+    for loop in (2, 4, 6):
+        slow = [
+            any(line[-loop:] == line[-loop - by : -by] for by in range(1, min(loop, 11 - loop) + 1))
+            for line in tokens.tolist()
+        ]
+        assert circles(tokens, loop).tolist() == slow
+        assert 0 < sum(slow) < len(slow)
+    assert not circles(tokens, 11).any()

@@ -27,7 +27,7 @@ OPTIONS = {
     "model": None, "revision": None, "dtype": "float32", "decoding": "top_p", "temperature": 0.7, "top_k": 32,
     "top_p": 0.9, "k": 3, "max_new_tokens": 8, "shots": 0, "system": None, "instruction": None, "chat_template": None,
     "date_string": None, "limit": None, "batch_size": 64, "seed": 0, "shard": 4, "trust_remote_code": False,
-    "distribution": None, "gguf_file": None, "sha256": None, "draws": None,
+    "distribution": None, "gguf_file": None, "sha256": None, "draws": None, "loop": None,
 }  # fmt: skip
 CPU = torch.device("cpu")
 

@@ -40,13 +40,19 @@ def prepare(network: Any) -> None:
 
 
 def decode(
-    network: Any, prompts: list[Tensor], uniforms: Tensor, drawing: Mapping[str, float], ends: Collection[int]
+    network: Any,
+    prompts: list[Tensor],
+    uniforms: Tensor,
+    drawing: Mapping[str, float],
+    ends: Collection[int],
+    loop: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """``k`` answers to each of n prompts: tokens and their log-probabilities in nats ``[n*k t]``, float32.
 
     ``uniforms``: float32 ``[n k t]`` in [0, 1), what every token is drawn by, on the model's device; ``t`` is the most
-    tokens of an answer. ``drawing`` as `picked` takes it. An answer ends with the first of ``ends``; what stands behind
-    it is no part of it. Log-probabilities are the model's own: at temperature 1, nothing cut off.
+    tokens of an answer. ``drawing`` as `picked` takes it. An answer ends with the first of ``ends``, and soon after
+    it `circles` with this ``loop``; behind its end log-probabilities are NaN. They are the model's own: at temperature
+    1, nothing cut off.
     """
     n, k, most = uniforms.shape
     uniforms, device = uniforms.flatten(0, 1), uniforms.device
@@ -61,7 +67,7 @@ def decode(
     staying = torch.arange(n, device=device).repeat_interleave(k)  # rows of the batch of before
     asked = torch.arange(n * k, device=device)  # the answers in the batch
     logits, last = logits[staying], position[staying, -1:]
-    tokens, logprobs = torch.zeros_like(uniforms, dtype=torch.int64), torch.zeros_like(uniforms)
+    tokens, logprobs = torch.zeros_like(uniforms, dtype=torch.int64), torch.full_like(uniforms, torch.nan)
     ending = torch.tensor(sorted(ends), dtype=torch.int64, device=device)
     ended = torch.zeros_like(asked, dtype=torch.bool)
     for place in range(most):
@@ -73,6 +79,10 @@ def decode(
         if place + 1 == most or bool(ended.all()):
             break
         if place % _ROOM == 0:
+            if loop:
+                ended |= circles(tokens[asked, : place + 1], loop)
+                if bool(ended.all()):
+                    break
             going = (~ended).nonzero().squeeze(1)
             staying = staying[going] if place == 0 else going
             seen = F.pad(seen[staying][:, : ids.shape[1] + place], (0, _ROOM))
@@ -83,6 +93,17 @@ def decode(
         last = last + 1
         logits = step(input_ids=chosen[:, None], attention_mask=seen, position_ids=last).logits
     return tokens, logprobs
+
+
+def circles(tokens: Tensor, loop: int) -> Tensor:
+    """Whether the last ``loop`` tokens of an answer stood in it before, at most ``loop`` earlier; ``[b t]`` -> ``[b]``.
+
+    A small language model that has begun to repeat itself does so until it is stopped.
+    """
+    earlier = range(1, min(loop, tokens.shape[1] - loop) + 1)
+    last = tokens[:, -loop:]
+    found = [(last == tokens[:, -loop - by : -by]).all(dim=1) for by in earlier]
+    return torch.stack(found).any(dim=0) if found else torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
 
 
 def picked(scores: Tensor, uniform: Tensor, drawing: Mapping[str, float]) -> Tensor:

@@ -38,7 +38,8 @@ class Generate(Asking):
     The prompts of a shard are sorted by length, so that little is padded (on the left), and go through the model
     ``batch_size`` answers at a time. ``draws``: ``problem`` gives every problem random numbers of its own, from
     ``seed`` and its row, and decodes with `vaebench.sources.decoding`, several times as fast; None draws one sequence
-    for a shard, from ``seed`` and its first problem, in the order of transformers' own ``generate``.
+    for a shard, from ``seed`` and its first problem, in the order of transformers' own ``generate``. ``loop``: an
+    answer that repeats itself ends (`vaebench.sources.decoding.circles`); None: it goes on to ``max_new_tokens``.
 
     ``logprob`` of an answer is the mean over its tokens, the closing one included, of the log-probability that the
     model itself gives them: at temperature 1, nothing cut off. ``tokens`` counts the closing one, too.
@@ -49,12 +50,15 @@ class Generate(Asking):
     gguf_file: str | None
     sha256: str | None
     draws: Literal["problem"] | None
+    loop: Count | None
 
     def _clashes(self) -> Iterable[str | None]:
         yield from super()._clashes()
         packed = (self.distribution, self.gguf_file, self.sha256)
         if any(packed) and not (all(packed) and self.model is None):
             yield "dataset.answers.distribution, gguf_file and sha256 go together, and with dataset.answers.model=null"
+        if self.loop and not self.draws:
+            yield f"dataset.answers.loop={self.loop} is for dataset.answers.draws=problem; set it, or loop=null"
 
     def open(self, problems: Problems, work: Work) -> None:
         """Load the model and make the prompts.
@@ -102,7 +106,7 @@ class Generate(Asking):
         found = []
         for number, (tokens, picked) in enumerate(zip(generated, logprobs, strict=True)):
             closing = torch.isin(tokens, torch.tensor(self._ends, dtype=tokens.dtype)).nonzero()
-            length = int(closing[0]) + 1 if len(closing) else len(tokens)
+            length = int(closing[0]) + 1 if len(closing) else int((~picked.isnan()).sum())
             text = self._tokenizer.decode(
                 tokens[:length].tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
@@ -118,7 +122,7 @@ class Generate(Asking):
         seeds = ((self.seed * 1_000_003 + row) % 2**63 for row in rows)
         drawn = [torch.rand(self.k, self.max_new_tokens, generator=torch.Generator().manual_seed(n)) for n in seeds]
         uniforms = torch.stack(drawn).to(self._device)
-        tokens, logprobs = decode(self._network, prompts, uniforms, self.active(), self._ends)
+        tokens, logprobs = decode(self._network, prompts, uniforms, self.active(), self._ends, self.loop)
         return tokens.cpu(), logprobs.cpu()
 
     def _generated(self, prompts: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -114,7 +114,7 @@ def work(run: Run, setup: Setup) -> None:
     if "language_model" in parents:
         parents["language_model"].check_folder("pretrained")
     source.open(problems, Work({role: parent.folder for role, parent in parents.items()}, setup.device))
-    name, count = "answers-{:05d}.parquet", len(problems.test)
+    name, count = "answers-{:05d}.parquet", len(problems.test[: request["answers"].get("limit")])
     shards = setup.write_shards(run, name, count, source.shard, lambda rows: to_parquet(source.answer(rows)))
     found = read_answers(shards, run.folder)
     finish(
