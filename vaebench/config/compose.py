@@ -10,8 +10,9 @@ import copy
 import itertools
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from functools import cache
 from typing import Any
@@ -44,6 +45,7 @@ _OF_EVALUATIONS = ("suite", "snapshot", "test_on")
 # Groups whose choices go inside another group's choice.
 _INSIDE = {"answers": "dataset", "problems": "dataset"}
 _INSIDE |= dict.fromkeys(("autoencoder", "network", "encoder", "decoder"), "model")
+_OPTION = re.compile(r"[A-Za-z_][\w.]*=")  # neither added, taken out, nor of another package
 _PARENTS = ("parent.experiment", "parent.run", "parent.link")  # of which a command names one
 
 
@@ -79,10 +81,25 @@ def _resolved(name: str, overrides: tuple[str, ...]) -> TrainConfig:
 
 @cache
 def _composed(name: str, overrides: tuple[str, ...]) -> DictConfig:
+    options = [word for word in overrides if _OPTION.match(word) and not _is_choice(word)]
+    chosen = tuple(word for word in overrides if word not in options)
+    if options and all(map(_is_choice, chosen)):
+        with suppress(UserError, OmegaConfBaseException):  # Hydra says it in its own words
+            return _changed(_composed(name, chosen), options)
     try:
         return hydra_compose(name, list(overrides))
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a choice that is no text
         raise UserError(shown(first_line(error))) from error
+
+
+# Hydra reads and merges a dozen files, then sets the options one by one on what came of them. A command asks for the
+# same choices with other options several times, a plan hundreds of times; so what they compose to is kept and copied.
+def _changed(chosen: DictConfig, options: Iterable[str]) -> DictConfig:
+    """A copy of a configuration with these options set, as Hydra sets them."""
+    found = copy.deepcopy(chosen)
+    for override in map(parse, options):
+        OmegaConf.update(found, override.key_or_group, override.value(), merge=True)
+    return found
 
 
 # Here every `${dataset.shape}` is looked up, once, and nothing behind this function knows that there was one. A
