@@ -153,6 +153,10 @@ def test_ours_comes_back_from_diffusers_as_it_went(run, tmp_path):
     x = ours.dataset.test_x[:4].float() / 255
     assert torch.equal(theirs.model.encode(x), ours.model.encode(x))
     assert torch.equal(theirs.model.reconstruct(x), ours.model.reconstruct(x))
+    run.done("export", theirs.key, "--to", str(tmp_path / "again"))
+    texts = [path.read_text() for path in (tmp_path / "again").iterdir() if path.suffix in (".json", ".md")]
+    assert any('"path": "given"' in text for text in texts)
+    assert not any(str(tmp_path) in text for text in texts), "others have no use for where a folder lies here"
 
 
 @pytest.mark.parametrize(
