@@ -286,5 +286,15 @@ def test_a_table_is_a_frame(tmp_path):
         vaebench.table("batchtopk", "table2", results=tmp_path)
 
 
+def test_a_table_is_there_as_it_is_printed():
+    frame = vaebench.reported("batchtopk", "table2").set_index(["row", "column"])["paper"]
+    assert frame["batchtopk", "accuracy@0.7"] == 0.7841
+    assert len(frame) == 6
+    assert list(vaebench.reported("batchtopk", "masks")) == ["row", "column", "paper"]
+    for words, message in ((("nope", "table2"), "unknown paper 'nope'"), (("batchtopk", "t"), "unknown table 't'")):
+        with pytest.raises(vaebench.UserError, match=message):
+            vaebench.reported(*words)
+
+
 def test_the_command_line_says_how(run):
     assert python(*VAEBENCH, "runs").returncode == 2
