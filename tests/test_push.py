@@ -211,7 +211,7 @@ def test_large_files_and_a_push_that_failed_and_is_repeated(hub, key, run, tmp_p
     (tmp_path / "beta" / "README.md").write_text("# Ours\n")
     hub.refuses = {}
     assert run.done(*words).splitlines() == [
-        f"exported before: run {key} into {tmp_path / 'beta'}, which is pushed as it stands",
+        f"exported before: run {key} into {tmp_path / 'beta'}, to be pushed as it stands",
         f"pushed: {hub.url}/{NAME}",
     ]
     assert hub.repositories == {NAME: written(tmp_path / "beta")}

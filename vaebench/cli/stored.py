@@ -76,7 +76,7 @@ def export(words: list[str]) -> int:
     run = named(Store(store_root()), key)
     training(run, f"run {run.key}")
     if name is not None and exported.holds(target, run):
-        _say(f"exported before: run {run.key} into {target}, which is pushed as it stands")
+        _say(f"exported before: run {run.key} into {target}, to be pushed as it stands")
     else:
         kind = exported.export(run, target, name or target.name)
         _say(f"exported: run {run.key} into {target}, for {kind} ({target / 'README.md'} says how to load it)")
