@@ -14,6 +14,7 @@ import torch
 import vaebench
 from commands import VAEBENCH, holding, python
 from vaebench.chains import evaluation
+from vaebench.cli import main as cli
 from vaebench.config.compose import compose, session
 from vaebench.papers.cells import Cells
 from vaebench.runs.listed import named
@@ -284,6 +285,24 @@ def test_a_table_is_a_frame(tmp_path):
             vaebench.table(*words)
     with pytest.raises(vaebench.UserError, match="nothing of batchtopk is measured there"):
         vaebench.table("batchtopk", "table2", results=tmp_path)
+
+
+def test_a_busy_machine_is_no_news_in_python(store, capsys, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (1000.0, 0.0, 0.0))
+    vaebench.train("model=batchtopk", "model.k=4", *WORDS)
+    assert capsys.readouterr() == ("", "")
+    assert cli.main(["train", "model=batchtopk", "model.k=4", *WORDS[:2]]) == 0
+    assert "expect it to be slow" in capsys.readouterr().err
+
+
+def test_a_table_is_there_as_it_is_printed():
+    frame = vaebench.reported("batchtopk", "table2").set_index(["row", "column"])["paper"]
+    assert frame["batchtopk", "accuracy@0.7"] == 0.7841
+    assert len(frame) == 6
+    assert list(vaebench.reported("batchtopk", "masks")) == ["row", "column", "paper"]
+    for words, message in ((("nope", "table2"), "unknown paper 'nope'"), (("batchtopk", "t"), "unknown table 't'")):
+        with pytest.raises(vaebench.UserError, match=message):
+            vaebench.reported(*words)
 
 
 def test_the_command_line_says_how(run):

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
     from vaebench.config.spine import TrainConfig
     from vaebench.contracts import TrainingData
+    from vaebench.papers.tables import Paper
     from vaebench.runs.store import Run
 
 Folder = str | os.PathLike[str]
-__all__ = ["Model", "Trained", "UserError", "evaluate", "load", "runs", "table", "train"]
+__all__ = ["Model", "Trained", "UserError", "evaluate", "load", "reported", "runs", "table", "train"]
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,18 @@ def runs(*where: str, store: Folder | None = None) -> DataFrame:
     return listed.frame(where, store)
 
 
+def reported(paper: str, table: str) -> DataFrame:
+    """A paper's table as it is printed: ``row``, ``column`` and ``paper``, the number.
+
+    Raises `UserError` for an unknown paper or table.
+    """
+    import pandas as pd
+
+    printed = _paper_with(paper, table).tables[table].reported
+    found = [(row, column, number) for row, numbers in printed.items() for column, number in numbers.items()]
+    return pd.DataFrame(found, columns=["row", "column", "paper"])
+
+
 def table(paper: str, table: str, *, results: Folder = "results") -> DataFrame:
     """A paper's table as it was measured: a line for each number, ours beside the paper's, with its verdict.
 
@@ -186,22 +199,30 @@ def table(paper: str, table: str, *, results: Folder = "results") -> DataFrame:
     """
     import pandas as pd
 
-    from vaebench.errors import unknown
     from vaebench.papers.cells import Cells, cells_path
+    from vaebench.report.summary import sections
+
+    asked = _paper_with(paper, table)
+    path = cells_path(Path(results), paper)
+    if not path.exists():
+        raise UserError(f"{path}: nothing of {paper} is measured there; run vaebench reproduce paper={paper}")
+    found = [one for one in sections(asked, Cells.read(path)) if one.key == table]
+    return pd.DataFrame(_lines(found))
+
+
+def _paper_with(paper: str, table: str) -> Paper:
+    """A paper that has such a table. Raises `UserError` for one that there is not, or that has none."""
+    from vaebench.errors import unknown
     from vaebench.papers.tables import load as paper_of
     from vaebench.papers.tables import names
-    from vaebench.report.summary import sections
 
     known = names()
     if paper not in known:
         raise UserError(unknown("paper", paper, known))
-    if table not in paper_of(paper).tables:
-        raise UserError(unknown("table", table, paper_of(paper).tables))
-    path = cells_path(Path(results), paper)
-    if not path.exists():
-        raise UserError(f"{path}: nothing of {paper} is measured there; run vaebench reproduce paper={paper}")
-    found = [one for one in sections(paper_of(paper), Cells.read(path)) if one.key == table]
-    return pd.DataFrame(_lines(found))
+    found = paper_of(paper)
+    if table not in found.tables:
+        raise UserError(unknown("table", table, found.tables))
+    return found
 
 
 def _lines(sections: Iterable[Any]) -> Iterable[dict[str, Any]]:

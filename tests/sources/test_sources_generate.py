@@ -283,7 +283,7 @@ def test_offline_by_choice(found, nobody, monkeypatch):
         ("HfHubHTTPError", 401, "accept its licence on its page and set HF_TOKEN ("),
         ("RepositoryNotFoundError", 401, "there is no such model on the hub (or it is private: HF_TOKEN) ("),
         ("RevisionNotFoundError", 404, "the hub has no such revision of it; see dataset.answers.revision ("),
-        ("RemoteEntryNotFoundError", 404, "it is no model in transformers' format ("),
+        ("RemoteEntryNotFoundError", 404, "it is no model in the format of transformers ("),
         ("HfHubHTTPError", 503, "the hub cannot be reached; "),
     ],
 )

@@ -210,7 +210,7 @@ def _try_out(cfg: TrainConfig, requests: list[Request]) -> dict[str, Any]:
     from vaebench.engine import runtime
 
     runtime.setup(device=cfg.runtime.device, threads=cfg.runtime.threads)
-    if warning := runtime.overload_warning(1, cfg.runtime.threads):
+    if not cfg.quiet and (warning := runtime.overload_warning(1, cfg.runtime.threads)):
         Terminal(stderr=True, soft_wrap=True).print(warning)
     return check.try_out(requests, remote_code=cfg.runtime.trust_remote_code)
 

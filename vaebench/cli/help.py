@@ -75,10 +75,10 @@ ABOUT = {
         "vaebench runs unpack beta.zip",
     ),
     "export": (
-        "Write a trained model into a folder that others load: diffusers where the network is one of its own.",
+        "Write a trained model into a folder that others load, and push it to the Hugging Face hub if asked to.",
         "vaebench export 4f1c --to beta-vae",
         "vaebench export 4f1c --to=~/models/beta-vae",
-        "vaebench export --to models/vae 0ccf8f52",
+        "vaebench export 4f1c --to beta-vae --push my-group/beta-vae --private",
     ),
     "data": (
         "Where the datasets are: look, download, compare checksums.",

@@ -29,6 +29,7 @@ vaebench: reproduces the tables of papers on variational autoencoders and says, 
                                                   what can be chosen, what has been run; runs: where='model=vae'
   vaebench runs show|remove|pack|unpack KEY       a run, named by the beginning of its key (unpack: a file)
   vaebench export KEY --to DIR                    a trained model for other libraries: diffusers, safetensors
+                       [--push ORG/NAME [--private]]   and on the Hugging Face hub
   vaebench data status|fetch|verify [dataset ...]              where the datasets are
   vaebench new model|dataset|suite|paper NAME     a package of your own that works, to be changed
   vaebench completion bash|zsh|fish               completion of commands, choices and options in your shell

@@ -11,13 +11,14 @@ from typing import Any
 import yaml
 from rich.table import Table
 
+from vaebench import __version__
 from vaebench.cli.terminal import Terminal
 from vaebench.config.choices import choices
 from vaebench.config.signatures import require
 from vaebench.errors import UserError, shown, unknown
 from vaebench.runs import packed
 from vaebench.runs.kinds import title
-from vaebench.runs.listed import named
+from vaebench.runs.listed import named, training
 from vaebench.runs.store import Run, Store, store_root
 
 _OF_STORED = ("suite", "snapshot", "runtime", "store", "quiet")  # what an evaluation of a finished run is told
@@ -62,19 +63,44 @@ def words_for(key: str, words: list[str]) -> list[str]:
 
 
 def export(words: list[str]) -> int:
-    """``vaebench export KEY --to DIR``. Raises `UserError` for other words, and as `vaebench.runs.exported.export`."""
-    from vaebench.runs import exported
+    """``vaebench export KEY --to DIR [--push ORG/NAME [--private]]``.
 
-    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--to=") else [word])]
-    if len(words) != 3 or "--to" not in words[:2]:
-        raise UserError("vaebench export: expected KEY --to DIR")
-    place = words.index("--to")
-    target = Path(words.pop(place + 1)).expanduser()
-    (key,) = (word for word in words if word != "--to")
+    Raises `UserError` for other words, and as `vaebench.runs.exported.export` and `vaebench.runs.pushed.push`.
+    """
+    from vaebench.runs import exported, pushed
+
+    key, options = _options_of_export(words)
+    target, name = Path(options["--to"]).expanduser(), options.get("--push")
+    if name is not None:
+        pushed.check(name)
     run = named(Store(store_root()), key)
-    kind = exported.export(run, target)
-    _say(f"exported: run {run.key} into {target}, for {kind} ({target / 'README.md'} says how to load it)")
+    training(run, f"run {run.key}")
+    if name is not None and exported.holds(target, run):
+        _say(f"exported before: run {run.key} into {target}, to be pushed as it stands")
+    else:
+        kind = exported.export(run, target, name or target.name)
+        _say(f"exported: run {run.key} into {target}, for {kind} ({target / 'README.md'} says how to load it)")
+    if name is not None:
+        message = f"Run {run.key} of vaebench {__version__}"
+        _say(f"pushed: {pushed.push(target, name, private='--private' in options, message=message)}")
     return 0
+
+
+def _options_of_export(words: list[str]) -> tuple[str, dict[str, str]]:
+    """The run's key, and the options with their values. Raises `UserError` for other words."""
+    keys, options, left = [], {}, list(words)
+    while left:
+        name, equals, value = left.pop(0).partition("=")
+        if name in ("--to", "--push") and name not in options and (equals or left):
+            options[name] = value if equals else left.pop(0)
+        elif name == "--private" and not equals:
+            options[name] = ""
+        else:
+            keys.append(name + equals + value)
+    fits = len(keys) == 1 and not keys[0].startswith("--") and options.get("--to")
+    if not fits or ("--private" in options and "--push" not in options):
+        raise UserError("vaebench export: expected KEY --to DIR [--push ORG/NAME [--private]]")
+    return keys[0], options
 
 
 def _say(line: str) -> None:

@@ -18,6 +18,7 @@ from vaebench.config.signatures import checked
 from vaebench.contracts import Phase
 from vaebench.errors import UserError, shown, unknown
 from vaebench.nn.networks.grid import in_range
+from vaebench.nn.pretrained import hub
 
 KINDS = ("AutoencoderKL", "VQModel", "AutoencoderDC", "AutoencoderTiny")
 _OFFLINE = "the hub cannot be reached; model.path=FOLDER takes a downloaded copy"
@@ -86,35 +87,30 @@ def _loaded(path: str | None, revision: str | None) -> Any:
     import diffusers
     from safetensors import SafetensorError
 
+    failures = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError)
     folder = Path(path).expanduser()
     if not folder.is_dir() and path.startswith(("/", ".", "~")):
         raise UserError(f"model.path={shown(path)}: there is no such folder")
-    place = str(folder) if folder.is_dir() else path
-    try:
-        config = _config(folder) if folder.is_dir() else diffusers.AutoencoderKL.load_config(path, revision=revision)
+
+    def read(local: bool) -> Any:
+        given = {"revision": revision, "local_files_only": local}
+        config = _config(folder) if folder.is_dir() else diffusers.AutoencoderKL.load_config(path, **given)
         kind = str(config.get("_class_name"))
         if kind not in KINDS:
             raise UserError(f"model.path={shown(path)}: {unknown('class', kind, KINDS)}")
         cls = getattr(diffusers, kind)
         if torch.get_default_device().type == "meta":
             return cls.from_config(config)
-        return cls.from_pretrained(place, revision=revision)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise UserError(f"model.path={shown(path)}: cannot be loaded: {_why(error, folder.is_dir())}") from error
+        return cls.from_pretrained(str(folder) if folder.is_dir() else path, **given)
+
+    with hub.quiet():
+        try:
+            return read(True) if folder.is_dir() else hub.cached_or_given(read, path, revision, failures)
+        except failures as error:
+            why = hub.why(error, option="model", offline=_OFFLINE, library="diffusers")
+            raise UserError(f"model.path={shown(path)}: cannot be loaded: {why}") from error
 
 
 def _config(folder: Path) -> dict[str, Any]:
     found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return found if isinstance(found, dict) else {}
-
-
-def _why(error: Exception, local: bool) -> str:
-    """The cause in a line, with what to do where the hub gave nothing."""
-    lines = str(error).strip().splitlines()
-    reason = f"{type(error).__name__}: {lines[0] if lines else ''}"
-    if local:
-        return reason
-    from vaebench.nn.pretrained import hub
-
-    remedy = hub.remedy(error, option="model", offline=_OFFLINE)
-    return f"{remedy} ({reason})" if remedy else reason

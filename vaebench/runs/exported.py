@@ -6,18 +6,18 @@ Plain is ``model.safetensors`` with ``config.json``, the run's request. A model 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from vaebench import __version__
-from vaebench.disk import write_bytes, write_json
+from vaebench.disk import json_object, write_bytes, write_json
 from vaebench.errors import UserError
 from vaebench.runs.kinds import title
 from vaebench.runs.listed import training
 from vaebench.runs.store import Run
 
-_WEIGHTS = "model.safetensors"
+_WEIGHTS, _ABOUT = "model.safetensors", "vaebench.json"
 _PLAIN = """\
 from safetensors.torch import load_file
 
@@ -26,14 +26,22 @@ weights = load_file("model.safetensors")  # by the names of vaebench's modules; 
 _DIFFUSERS = """\
 from diffusers import AutoencoderKL
 
-vae = AutoencoderKL.from_pretrained("{folder}")
+vae = AutoencoderKL.from_pretrained("{place}")  # the folder, or its name on the hub
 latents = vae.encode(2 * images - 1).latent_dist.mean  # images in [0, 1], [b, c, h, w]
 images = (vae.decode(latents).sample + 1) / 2
 """
 
 
-def export(run: Run, target: Path) -> str:
+def holds(target: Path, run: Run) -> bool:
+    """Whether a folder is what `export` wrote of a run. Raises `UserError` if what says so is damaged."""
+    path = target / _ABOUT
+    return path.is_file() and json_object(path, {"key": str})["key"] == run.key
+
+
+def export(run: Run, target: Path, place: str) -> str:
     """Write a finished training into a new folder. Returns the format: ``diffusers`` or ``safetensors``.
+
+    ``place``: where the model card is to say that the model is: the folder, or a name on the hub.
 
     Raises:
         UserError: it is no training, or not finished; the folder has something in it.
@@ -46,8 +54,8 @@ def export(run: Run, target: Path) -> str:
     partial.mkdir(parents=True)
     try:
         kind = _weights(run, partial)
-        write_json(partial / "vaebench.json", {"key": run.key, "request": dict(request.data)})
-        write_bytes(partial / "README.md", _card(run, kind, target.name).encode())
+        write_json(partial / _ABOUT, {"key": run.key, "request": _without_folders(dict(request.data))})
+        write_bytes(partial / "README.md", _card(run, kind, place).encode())
         if target.exists():
             target.rmdir()
         partial.rename(target)
@@ -68,17 +76,28 @@ def _weights(run: Run, folder: Path) -> str:
         convert().save_pretrained(folder)
         return "diffusers"
     shutil.copyfile(run.intact(_WEIGHTS), folder / _WEIGHTS)
-    model_leaf = dict(run.request()["model"])
+    model_leaf = _without_folders(dict(run.request()["model"]))
     write_json(folder / "config.json", {"library": "vaebench", "version": __version__, "model": model_leaf})
     return "safetensors"
 
 
-def _card(run: Run, kind: str, folder: str) -> str:
+def _without_folders(value: Any) -> Any:
+    """Plain data in which a ``path`` on this machine is a name only: others have no use for the rest of it."""
+    if isinstance(value, Mapping):
+        return {name: _named(one) if name == "path" else _without_folders(one) for name, one in value.items()}
+    return [_without_folders(one) for one in value] if isinstance(value, list) else value
+
+
+def _named(path: Any) -> Any:
+    return Path(path).name if isinstance(path, str) and path.startswith(("/", "~", ".")) else path
+
+
+def _card(run: Run, kind: str, place: str) -> str:
     """The model card: what it is, how it is loaded, what it measured."""
     request, result = run.request(), run.result()
     dataset = request["dataset"].get("name", "")
     library = "diffusers" if kind == "diffusers" else "vaebench"
-    code = (_DIFFUSERS if kind == "diffusers" else _PLAIN).format(folder=folder)
+    code = (_DIFFUSERS if kind == "diffusers" else _PLAIN).format(place=place)
     facts = [
         f"{result['steps']:,} steps, {result['parameters']:,} parameters",
         f"vaebench {__version__}, run {run.key}",

@@ -88,35 +88,29 @@ def load(place: str, revision: str | None, dtype: str | None, trust_remote_code:
         need("language models in GGUF", ["gguf", "accelerate"], "smollm")
         folder, asked["gguf_file"] = str(Path(place).parent), Path(place).name
 
-    def take(**options: Any) -> tuple[Any, Any]:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
-        model = transformers.AutoModelForCausalLM
-        return tokenizer, None if dtype is None else model.from_pretrained(folder, dtype=dtype, **options)
+    def read(local: bool) -> tuple[Any, Any]:
+        options = {**asked, "local_files_only": local}
+        # The bar of the reader of GGUF knows no setting.
+        with redirect_stderr(io.StringIO()) if "gguf_file" in asked else nullcontext():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
+            model = transformers.AutoModelForCausalLM
+            return tokenizer, None if dtype is None else model.from_pretrained(folder, dtype=dtype, **options)
 
     with hub.quiet():
         try:
-            # The bar of the reader of GGUF knows no setting.
-            with redirect_stderr(io.StringIO()) if "gguf_file" in asked else nullcontext():
-                return take(**asked, local_files_only=True)
-        except failures as error:
             if Path(place).exists():
-                raise cannot_load(place, error) from error
-        if (refused := hub.refusal(place, asked["revision"])) is not None:
-            raise cannot_load(place, refused) from refused
-        try:
-            return take(**asked)
+                return read(True)
+            return hub.cached_or_given(read, place, asked["revision"], failures)
         except failures as error:
             raise cannot_load(place, error) from error
 
 
 def cannot_load(place: str, error: Exception) -> UserError:
     """The one line for a model that is not there, may not be read, or is not whole."""
-    lines = str(error).strip().splitlines()
-    reason = f"{type(error).__name__}: {lines[0] if lines else ''}"
     if Path(place).is_dir():
-        return UserError(f"the folder {place} holds no complete model ({_lack(Path(place)) or reason})")
-    remedy = hub.remedy(error, option="dataset.answers", offline=_OFFLINE) or _OTHER
-    return UserError(f"the language model {place} cannot be loaded: {remedy} ({reason})")
+        return UserError(f"the folder {place} holds no complete model ({_lack(Path(place)) or hub.reason(error)})")
+    why = hub.why(error, option="dataset.answers", offline=_OFFLINE, otherwise=_OTHER)
+    return UserError(f"the language model {place} cannot be loaded: {why}")
 
 
 def _lack(place: Path) -> str:
