@@ -20,6 +20,7 @@ from vaebench.config.request import Request
 from vaebench.config.spine import ReproduceConfig
 from vaebench.data.contents import one_look
 from vaebench.data.fetch import at_hand, available
+from vaebench.data.places import NAMED
 from vaebench.errors import UserError, unknown
 from vaebench.papers.evidence import LOOKS
 from vaebench.papers.readings import begins
@@ -188,6 +189,8 @@ def _settings(cfg: ReproduceConfig, table: Table, scale: str) -> list[Setting]:
         if why_not_on(cfg.dataset, table):
             return []
         wanted = (cfg.dataset,)
+        if available(cfg.dataset) == NAMED:
+            raise UserError(f"dataset={cfg.dataset}: is data of your own, which no table is measured on")
         if not at_hand(cfg.dataset):
             raise UserError(
                 f"dataset={cfg.dataset} is neither here nor can it be downloaded; "
