@@ -177,10 +177,10 @@ def _configured(verb: str, rest: list[str]) -> int:
     from vaebench.config.spine import TrainConfig
     from vaebench.data.fetch import usual_images
 
-    added = [word.removeprefix("with=") for word in rest if verb == "compare" and word.startswith("with=")]
+    added = [word for word in rest if verb == "compare" and word.startswith(("with=", "dataset."))]
     key = next((word.removeprefix("run=") for word in rest if verb == "eval" and word.startswith("run=")), None)
     rest = [word for word in rest if key is None or not word.startswith("run=")]
-    overrides, sweep, show = _options([word for word in rest if not (verb == "compare" and word.startswith("with="))])
+    overrides, sweep, show = _options([word for word in rest if word not in added])
     name = {"train": "train", "eval": "eval", "answers": "train", "prompt": "train"}.get(verb, "reproduce")
     composed = partial(compose.configurations, name, sweep=sweep)
     with compose.session():

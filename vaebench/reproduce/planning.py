@@ -189,8 +189,11 @@ def _settings(cfg: ReproduceConfig, table: Table, scale: str) -> list[Setting]:
         if why_not_on(cfg.dataset, table):
             return []
         wanted = (cfg.dataset,)
-        if available(cfg.dataset) == NAMED:
-            raise UserError(f"dataset={cfg.dataset}: is data of your own, which no table is measured on")
+        if available(cfg.dataset) == NAMED and NAMED not in table.set:
+            raise UserError(
+                f"dataset={cfg.dataset}: is data of your own; `vaebench compare` measures a table's rows on them, with "
+                f"{NAMED}=DIR"
+            )
         if not at_hand(cfg.dataset):
             raise UserError(
                 f"dataset={cfg.dataset} is neither here nor can it be downloaded; "
