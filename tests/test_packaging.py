@@ -28,7 +28,7 @@ IMPORT_NAMES = {
 }
 EXTRAS = {
     IMPORT_NAMES.get(Requirement(line).name, Requirement(line).name.replace("-", "_"))
-    for extra in ("reasoning", "jina", "vllm", "audio", "speech", "diffusers", "umap", "language", "quantisers")
+    for extra in ("reasoning", "jina", "vllm", "audio", "speech", "diffusers", "umap", "language", "quantisers", "hf")
     for line in PROJECT["project"]["optional-dependencies"][extra]
 }
 

@@ -13,7 +13,7 @@ from PIL import Image
 from vaebench.config.compose import compose, session
 from vaebench.config.request import Request
 from vaebench.data import hub
-from vaebench.data.contents import dataset_leaf
+from vaebench.data.leaves import dataset_leaf
 from vaebench.errors import UserError
 from vaebench.runs import build
 
@@ -24,6 +24,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (14, 8, 8, 3), np.uint8)
 @pytest.fixture(autouse=True)
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is written outside, nobody is asked."""
+    hub.commit.cache_clear()
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "hf"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -192,6 +193,7 @@ def test_a_name_on_the_hub_is_known_by_its_commit(tmp_path, monkeypatch):
     assert leaf("some/pets", f"dataset.revision={commits[0]}") == found
     assert leaf("some/pets", "dataset.revision=v2")["contents"] == f"some/pets@{commits[1]}"
     (refs / "main").write_text("no commit")
+    hub.commit.cache_clear()
     with pytest.raises(UserError, match="cannot be asked"):
         hub.commit("some/pets", None)
 

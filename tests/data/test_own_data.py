@@ -16,10 +16,9 @@ from scipy.io import wavfile
 import vaebench
 from vaebench.config.compose import compose, session
 from vaebench.config.request import Request
-from vaebench.data.contents import dataset_leaf
+from vaebench.data.leaves import dataset_leaf
 from vaebench.errors import UserError
 from vaebench.runs import build
-from vaebench.runs.kinds import title
 
 FAST = ("dataset.size=8", "train.max_steps=1", "train.batch_size=4")
 
@@ -215,6 +214,10 @@ def test_options_that_do_not_fit(pets):
         UserError, match=r"dataset\.shape=\[3, 9, 9\]: follows from dataset\.channels and dataset\.size"
     ):
         read(pets, "dataset.shape=[3,9,9]")
+    with pytest.raises(UserError, match=r"dataset\.test_share='abc': expected a number above 0 and below 1 or null"):
+        leaf(pets, "dataset.test_share=abc")
+    with pytest.raises(UserError, match=r"dataset\.path=\['a'\]: expected a text or null"):
+        leaf("[a]")
     with pytest.raises(UserError, match=r"dataset\.test_share=1.*above 0 and below 1"):
         read(pets, "dataset.test_share=1.0")
 
@@ -276,12 +279,12 @@ def test_a_suite_that_needs_classes(pets, run):
     assert "or model.perceptual=none" in run.refused(*words)
 
 
-def test_another_set_is_tested_on(pets, run):
-    test_on = ("dataset@test_on=folder", f"test_on.path={pets}", "test_on.size=28", "test_on.channels=1")
-    words = ("eval", "suite=reconstruction", "model=ae", "dataset=digits", "train.max_steps=1", *test_on)
-    assert "tested on folder" in run.done(*words)
-    test_on = ("dataset@test_on=folder", f"test_on.path={pets}")
-    assert "its shape is [3, 64, 64], and digits's is [1, 28, 28]" in run.refused(*words[:5], *test_on)
+def test_another_set_is_tested_on(pets, tmp_path, run):
+    save(tmp_path / "scans" / "test" / "a.png", 5)
+    trained = ("model=ae", "dataset=folder", f"dataset.path={pets}", *FAST)
+    words = ("eval", "suite=reconstruction", *trained, "dataset@test_on=folder", f"test_on.path={tmp_path / 'scans'}")
+    assert "on folder scans of" in run.done(*words, "test_on.size=8")
+    assert "its shape is [3, 64, 64], and folder's is [3, 8, 8]" in run.refused(*words)
 
 
 def test_lists_say_that_it_is_named_by_a_path(run, monkeypatch):
@@ -294,8 +297,10 @@ def test_lists_say_that_it_is_named_by_a_path(run, monkeypatch):
     assert "it is your own, where dataset.path says; nothing is fetched" in run.refused("data", "fetch", "hf")
 
 
-def test_the_title_names_the_folder(pets):
-    request = Request(
-        {"verb": "eval", "suite": {"_target_": "vaebench.suites.x.X"}, "dataset": leaf(pets), "parents": {}}
-    )
-    assert "on folder pets" in title(request)
+def test_a_folder_can_have_a_name_of_its_own(pets, tmp_path, run, monkeypatch):
+    (tmp_path / "mine" / "dataset").mkdir(parents=True)
+    text = f"defaults: [folder, _self_]\nname: pets\npath: {pets}\nsize: 16\n"
+    (tmp_path / "mine" / "dataset" / "pets.yaml").write_text(text)
+    monkeypatch.setenv("VAEBENCH_CONF", str(tmp_path / "mine"))
+    assert "ae latent_dim=64 on pets seed=0" in run.done("train", "model=ae", "dataset=pets", *FAST[1:])
+    assert "3x16x16" in run.done("list", "datasets")

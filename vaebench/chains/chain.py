@@ -15,7 +15,7 @@ from vaebench.config.choices import LATENTS, choices
 from vaebench.config.request import Request
 from vaebench.config.spine import LinkSpec, ParentSpec, TrainConfig
 from vaebench.contracts import Suite
-from vaebench.data.contents import unclassed
+from vaebench.data.leaves import require_classes
 from vaebench.errors import UserError, unknown
 from vaebench.runs import build, kinds
 from vaebench.runs.kinds import embed, latents, reference, title, train
@@ -316,15 +316,8 @@ def perceives(cfg: TrainConfig) -> bool:
 
 
 def classifier(cfg: TrainConfig, seed: int = 0) -> Request:
-    """A classifier of the configuration's dataset: trained once, the same for every model and scale.
-
-    Raises `UserError` for data of one's own without classes.
-    """
-    if why := unclassed(cfg.dataset):
-        raise UserError(
-            f"dataset={cfg.dataset['name']}: {why}, so there are no classes, and a classifier is needed here; take "
-            "another suite, or model.perceptual=none where the model wants it"
-        )
+    """A classifier of the configuration's dataset: trained once, the same for every model and scale."""
+    require_classes(cfg.dataset)
     return train.request(judging(cfg, seed), {})
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import sys
 import time
@@ -20,12 +21,12 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from vaebench.compat import need
-from vaebench.config.choices import kinds
+from annotated_types import Interval
+
+from vaebench.config.signatures import Seed, checked
 from vaebench.data import hub
-from vaebench.data.files import check_fields, is_own, split_names
 from vaebench.data.named import own_tree
 from vaebench.data.places import READ, BadFile, Splits, Tree, cache, find_tree, not_read, opened, shown_path, walk
 from vaebench.disk import write_bytes
@@ -35,11 +36,12 @@ T = TypeVar("T")
 
 _DIGITS = 32  # of a checksum that are kept: 128 bits
 _SETTLED = 2_000_000_000  # ns; a file changed later than this before it was read may change again at the same time
-_NOT_MADE = {"test_share": None, "split_seed": None}  # of a set that has a test split
 _WORTH_A_LINE = 500, 1 << 30  # files or bytes that take long enough to say so
 
 # size, times of the last change of content and of the file, inode
 _State = tuple[int, int, int, int]
+_DIGEST = re.compile("[0-9a-f]{16}")  # of a request that was stored, and so may hold anything
+TestShare = Annotated[float, Interval(gt=0, lt=1)]  # of the files of a set, that are held out
 _looks: ContextVar[dict[Any, Listing] | None] = ContextVar("looks", default=None)
 
 
@@ -165,19 +167,24 @@ def contents(name: str, splits: Splits, kind: str) -> str | None:
     return None if tree is None else listing(tree, kind).digest
 
 
+@checked("dataset")
 def own(
-    path: str | None, kind: str, share: float | None, seed: int | None, contents: str | None = None
+    path: str | None,
+    kind: str,
+    test_share: TestShare | None,
+    split_seed: Seed | None,
+    contents: str | None = None,
 ) -> tuple[Tree, Listing]:
     """A folder that ``dataset.path`` names, and its files by split; ``contents``: the digest they must have.
 
-    Without a test split ``share`` of the files are held out, drawn with ``seed``. Raises `UserError` if it is not
-    usable, or holds others.
+    Without a test split ``test_share`` of the files is held out, drawn with ``split_seed``. Raises `UserError` if it is
+    not usable, or holds others.
     """
 
     def look(place: str | None) -> tuple[tuple[Tree, Listing], str]:
         tree = own_tree(place, kind)
         files = listing(tree, kind)
-        found = files if tree.splits["test"] else held_out(files, share, seed)
+        found = files if tree.splits["test"] else held_out(files, test_share, split_seed)
         return (tree, found), found.digest
 
     return found_again(path, contents, look)
@@ -238,7 +245,7 @@ def held_out(found: Listing, share: float | None, seed: int | None) -> Listing:
     return Listing({name: tuple(items) for name, items in split.items()}, found.not_read)
 
 
-def _remember(contents: str, root: Path) -> None:
+def remember(contents: str, root: Path) -> None:
     """Note where a folder of one's own lies now, for runs that know it from where it was."""
     if _remembered(contents) != str(root):
         with suppress(OSError, UserError):
@@ -247,45 +254,9 @@ def _remember(contents: str, root: Path) -> None:
 
 def _remembered(contents: str) -> str | None:
     try:
-        return os.fsdecode((cache("own") / contents).read_bytes())
+        return os.fsdecode((cache("own") / contents).read_bytes()) if _DIGEST.fullmatch(contents) else None
     except OSError:
         return None
-
-
-def dataset_leaf(leaf: Mapping[str, Any]) -> dict[str, Any]:
-    """A dataset's YAML; of ordinary folders with their ``contents``: changed files make another request.
-
-    Raises `UserError` for a name or a shape that cannot be one, and for a ``dataset.path`` that cannot be used.
-    """
-    check_fields(leaf)
-    leaf = {name: value for name, value in leaf.items() if name != "about"}
-    if is_own(leaf):
-        return _hf_leaf(leaf) if "column" in leaf else _folder_leaf(leaf)
-    if "splits" not in leaf:
-        return leaf
-    name = str(leaf["name"])
-    return {**leaf, "contents": contents(name, split_names(name, leaf["splits"]), kinds(leaf.get("data"))[0])}
-
-
-def _folder_leaf(leaf: dict[str, Any]) -> dict[str, Any]:
-    """Of a folder of files; one with a test split needs no options of how to make one."""
-    tree, found = _own_of(leaf)
-    _remember(found.digest, tree.root)
-    made = not tree.splits["test"]
-    return {**(leaf if made else leaf | _NOT_MADE), "path": str(tree.root), "contents": found.digest}
-
-
-def _hf_leaf(leaf: dict[str, Any]) -> dict[str, Any]:
-    """Of a set for the library `datasets`: a folder with the digest of its files, a name with the commit it is now."""
-    need(f"dataset {leaf['name']}", leaf["needs"], leaf["extra"])
-    leaf = leaf if leaf.get("test_split") is None else leaf | _NOT_MADE
-    folder = hf_folder(leaf["path"], leaf["revision"], leaf.get("contents"))
-    if folder is None:
-        commit = hub.commit(leaf["path"], leaf["revision"])
-        return {**leaf, "revision": commit, "contents": f"{leaf['path']}@{commit}"}
-    found = all_files(folder)
-    _remember(found, folder)
-    return {**leaf, "path": str(folder), "contents": found}
 
 
 def hf_folder(path: str | None, revision: str | None, contents: str | None) -> Path | None:
@@ -303,32 +274,6 @@ def hf_folder(path: str | None, revision: str | None, contents: str | None) -> P
         return folder, all_files(folder)
 
     return found_again(path, contents, look)
-
-
-def _own_of(leaf: Mapping[str, Any]) -> tuple[Tree, Listing]:
-    share, seed = leaf["test_share"], leaf["split_seed"]
-    return own(leaf["path"], kinds(leaf.get("data"))[0], share, seed, leaf.get("contents"))
-
-
-def moved(leaf: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """A finished run's dataset where it lies now, in ``path``; raises `UserError` if that holds something else."""
-    there = dataset_leaf({**leaf, "path": path, "contents": None})
-    if there["contents"] != leaf["contents"]:
-        raise UserError(f"dataset.path={path}: does not hold what the run was trained on, {leaf['path']}")
-    return there
-
-
-def unclassed(leaf: Mapping[str, Any]) -> str:
-    """Why what ``dataset.path`` names has no classes to be told apart; empty if it has, and for every other set."""
-    if not is_own(leaf):
-        return ""
-    if "column" in leaf:
-        return "" if leaf["label"] else "dataset.label=null"
-    tree, found = _own_of(leaf)
-    labels = {item.label for items in found.files.values() for item in items}
-    if "" in labels:
-        return f"{shown_path(tree.root)} has files in no sub-folder" if len(labels) > 1 else "there are no sub-folders"
-    return f"{shown_path(tree.root)} has one sub-folder" if len(labels) < 2 else ""
 
 
 def all_files(folder: Path) -> str:

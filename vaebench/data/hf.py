@@ -18,10 +18,10 @@ from typing import Any, BinaryIO, Literal
 from vaebench.config.signatures import Count, CountOrNone, Seed, checked, require
 from vaebench.data import contents as known
 from vaebench.data import hub
-from vaebench.data.contents import Item, Listing
+from vaebench.data.contents import Item, Listing, TestShare
 from vaebench.data.folders import image_data
 from vaebench.data.images import ImageData
-from vaebench.data.own import TestShare, follows, made
+from vaebench.data.own import follows, made
 from vaebench.data.places import NAMED, BadFile, opened, shown_path
 from vaebench.errors import UserError, printable, unknown
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
+from vaebench.config.signatures import checked
 from vaebench.data.places import shown_path
 from vaebench.errors import UserError, printable
 
@@ -13,6 +15,7 @@ _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _SECONDS = 20.0  # without an answer
 
 
+@checked("dataset")
 def folder(path: str | None, revision: str | None) -> Path | None:
     """The folder that a path names; None if it is a name on the hub. Raises `UserError` if it can be neither."""
     if path is None or not path.strip():
@@ -20,6 +23,8 @@ def folder(path: str | None, revision: str | None) -> Path | None:
             "dataset=hf: which set? Name a folder or a set on the Hugging Face hub: dataset.path=NAME_OR_DIR"
         )
     here = Path(path).expanduser().absolute()
+    if not str(here).isprintable():  # it is stored with the run, and shown
+        raise UserError(f"dataset.path={shown_path(here)}: has characters that cannot be printed; rename it")
     try:
         is_folder, is_file = here.is_dir(), here.is_file()
     except OSError as error:
@@ -37,6 +42,7 @@ def folder(path: str | None, revision: str | None) -> Path | None:
     return None
 
 
+@cache
 def commit(name: str, revision: str | None) -> str:
     """The commit that a set on the hub is at; asks the hub, or what was downloaded before where it does not answer.
 

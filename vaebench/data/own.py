@@ -17,13 +17,13 @@ from annotated_types import Interval
 from vaebench.config.signatures import Count, CountOrNone, Seed, checked, require
 from vaebench.data import contents as known
 from vaebench.data.audio import AudioData
+from vaebench.data.contents import TestShare
 from vaebench.data.folders import audio_data, image_data
 from vaebench.data.images import ImageData
 from vaebench.data.named import unused
 from vaebench.data.places import READ, Tree, endings, shown_path, walk
 from vaebench.data.waves import HIGHEST_RATE
 
-TestShare = Annotated[float, Interval(gt=0, lt=1)]
 _NAMED = 3  # classes
 
 

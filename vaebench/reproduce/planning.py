@@ -189,7 +189,7 @@ def _settings(cfg: ReproduceConfig, table: Table, scale: str) -> list[Setting]:
         if why_not_on(cfg.dataset, table):
             return []
         wanted = (cfg.dataset,)
-        if available(cfg.dataset) == NAMED and NAMED not in table.set:
+        if available(cfg.dataset) == NAMED and NAMED not in table.set and leaf("dataset", cfg.dataset)["path"] is None:
             raise UserError(
                 f"dataset={cfg.dataset}: is data of your own; `vaebench compare` measures a table's rows on them, with "
                 f"{NAMED}=DIR"

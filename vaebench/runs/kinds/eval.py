@@ -12,7 +12,7 @@ from vaebench.config.choices import called
 from vaebench.config.request import Request
 from vaebench.contracts import AnswerInputs, SuiteInputs
 from vaebench.contracts.infinite import spelled
-from vaebench.data.contents import dataset_leaf
+from vaebench.data.leaves import dataset_leaf
 from vaebench.disk import remove_unfinished, sha256_of
 from vaebench.errors import UserError
 from vaebench.runs import build

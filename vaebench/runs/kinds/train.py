@@ -16,7 +16,7 @@ from vaebench import disk
 from vaebench.config.choices import about, called, choices, leaf
 from vaebench.config.request import Request
 from vaebench.contracts import Exports, GivesLatents
-from vaebench.data.contents import dataset_leaf
+from vaebench.data.leaves import dataset_leaf
 from vaebench.errors import UserError, printable
 from vaebench.runs import build, records
 from vaebench.runs.kinds import LEAF, NUMBER, Setup, asked, embed, latents
@@ -126,7 +126,8 @@ def title(request: Request) -> str:
 def set_name(dataset: Mapping[str, Any]) -> str:
     """The name of a dataset; of one's own with what its path ends in."""
     path = dataset.get("path")
-    return f"{dataset['name']} {printable(PurePath(path).name)}" if isinstance(path, str) else str(dataset["name"])
+    names = [str(dataset["name"]), *([printable(PurePath(path).name)] if isinstance(path, str) else [])]
+    return " ".join(dict.fromkeys(names))
 
 
 def _named(model: Mapping[str, Any]) -> str:
