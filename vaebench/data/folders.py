@@ -156,18 +156,17 @@ def audio(
     """
     tree = obtain_folders(name=name, splits=splits, kind="audio")
     files = _files(name, tree, "audio", contents)
-    sound = {"shape": shape, "sample_rate": sample_rate, "shortest": shortest}
-    return audio_data(name, files, source=tree.source, **sound, bad_files=bad_files)  # type: ignore[arg-type]
+    return audio_data(name, files, shape, sample_rate, shortest, source=tree.source, bad_files=bad_files)
 
 
 def audio_data(
     name: str,
     files: Listing,
-    *,
-    source: str,
     shape: Sequence[int],
     sample_rate: int,
     shortest: float,
+    *,
+    source: str,
     bad_files: int,
     also: Sequence[str] = (),
 ) -> AudioData:

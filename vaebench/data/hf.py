@@ -67,8 +67,8 @@ def pictures(
     for table in rows.values():
         _check_columns(table, column, label)
     known_as = f"{contents or place} {config} {column}"
-    files = Listing({role: _items(rows[split], split, label, known_as) for role, split in chosen.items()}, {})
-    files = Listing({"train": (), "test": (), **files.files}, {})
+    items = {role: _items(rows[split], split, label, known_as) for role, split in chosen.items()}
+    files = Listing({"train": (), "test": (), **items}, {})
     also = []
     if test_split is None:
         files = known.held_out(files, test_share, split_seed)
@@ -79,8 +79,7 @@ def pictures(
         split, _, row = str(item).rpartition(_ROW)
         return _stream(stored[split][int(row)][column])
 
-    source = {"source": NAMED, "opens": opens}
-    return image_data(name, files, **source, shape=shape, bad_files=bad_files, small=True, also=also)  # type: ignore[arg-type]
+    return image_data(name, files, source=NAMED, opens=opens, shape=shape, bad_files=bad_files, small=True, also=also)
 
 
 def _loaded(place: str, config: str | None, revision: str | None) -> Mapping[str, Any]:

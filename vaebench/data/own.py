@@ -75,9 +75,9 @@ def sounds(
     """
     require(follows(shape, [1, length], "dataset.length"))
     tree, files = known.own(path, "audio", test_share, split_seed, contents)
-    sound = {"shape": shape, "sample_rate": sample_rate, "shortest": shortest}
     also = _also(tree, files, "audio", test_share, split_seed)
-    return audio_data(name, files, source=tree.source, **sound, bad_files=bad_files, also=also)  # type: ignore[arg-type]
+    sound = (shape, sample_rate, shortest)
+    return audio_data(name, files, *sound, source=tree.source, bad_files=bad_files, also=also)
 
 
 def follows(shape: Sequence[int], wanted: list[int], options: str) -> str | None:
