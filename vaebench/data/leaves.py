@@ -7,8 +7,8 @@ from typing import Any
 
 from vaebench.compat import need
 from vaebench.config.choices import kinds
+from vaebench.data import contents as known
 from vaebench.data import hub
-from vaebench.data.contents import Listing, all_files, contents, hf_folder, own, remember
 from vaebench.data.files import check_fields, is_own, split_names
 from vaebench.data.places import Tree, shown_path
 from vaebench.errors import UserError
@@ -28,13 +28,13 @@ def dataset_leaf(leaf: Mapping[str, Any]) -> dict[str, Any]:
     if "splits" not in leaf:
         return leaf
     name = str(leaf["name"])
-    return {**leaf, "contents": contents(name, split_names(name, leaf["splits"]), kinds(leaf.get("data"))[0])}
+    return {**leaf, "contents": known.contents(name, split_names(name, leaf["splits"]), kinds(leaf.get("data"))[0])}
 
 
 def _folder_leaf(leaf: dict[str, Any]) -> dict[str, Any]:
     """Of a folder of files; one with a test split needs no options of how to make one."""
     tree, found = _own_of(leaf)
-    remember(found.digest, tree.root)
+    known.remember(found.digest, tree.root)
     made = not tree.splits["test"]
     return {**(leaf if made else leaf | _NOT_MADE), "path": str(tree.root), "contents": found.digest}
 
@@ -43,18 +43,18 @@ def _hf_leaf(leaf: dict[str, Any]) -> dict[str, Any]:
     """Of a set for the library `datasets`: a folder with the digest of its files, a name with the commit it is now."""
     need(f"dataset {leaf['name']}", leaf["needs"], leaf["extra"])
     leaf = leaf if leaf.get("test_split") is None else leaf | _NOT_MADE
-    folder = hf_folder(leaf["path"], leaf["revision"], leaf.get("contents"))
+    folder = known.hf_folder(leaf["path"], leaf["revision"], leaf.get("contents"))
     if folder is None:
         commit = hub.commit(leaf["path"], leaf["revision"])
         return {**leaf, "revision": commit, "contents": f"{leaf['path']}@{commit}"}
-    found = all_files(folder)
-    remember(found, folder)
+    found = known.all_files(folder)
+    known.remember(found, folder)
     return {**leaf, "path": str(folder), "contents": found}
 
 
-def _own_of(leaf: Mapping[str, Any]) -> tuple[Tree, Listing]:
+def _own_of(leaf: Mapping[str, Any]) -> tuple[Tree, known.Listing]:
     share, seed = leaf["test_share"], leaf["split_seed"]
-    return own(leaf["path"], kinds(leaf.get("data"))[0], share, seed, leaf.get("contents"))
+    return known.own(leaf["path"], kinds(leaf.get("data"))[0], share, seed, leaf.get("contents"))
 
 
 def moved(leaf: Mapping[str, Any], path: str | None) -> dict[str, Any]:
