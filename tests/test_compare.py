@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from commands import ROOT
 from vaebench.papers import tables
@@ -41,6 +43,24 @@ def test_what_was_compared_is_not_run_again(run, here):
     before = {path: path.stat().st_mtime_ns for path in here.parent.rglob("model.safetensors")}
     run.done(*TABLE, *FAST, f"with=mine: model=ae {SHORT}")
     assert {path: path.stat().st_mtime_ns for path in here.parent.rglob("model.safetensors")} == before
+
+
+def test_rows_are_compared_on_data_of_ones_own(run, here):
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 8, 8), np.uint8)
+    (here / "my scans").mkdir()
+    for number, one in enumerate(pixels):
+        Image.fromarray(one).save(here / "my scans" / f"{number}.png")
+    own = ("dataset=folder", "dataset.path=my scans", "dataset.size=8", "dataset.channels=1")
+    words = (*TABLE, *(word for word in FAST if not word.startswith("dataset=")), "with=mine: model=identity")
+    run.done(*words, *own)
+    text = next(here.glob("results/*/table.md")).read_text()
+    assert "scale=smoke on folder, a stand-in for MNIST" in text
+    assert "dataset folder, train_images 135" in text
+    assert "dataset=folder: which folder?" in run.refused(*words, own[0])
+    assert "unknown option 'dataset.siz'; did you mean 'dataset.size'?" in run.refused(*words, *own, "dataset.siz=3")
+    unfit = run.refused(*words, "dataset=digits", own[2])
+    assert "dataset.size=8: here a dataset has no options, unless it is your own" in unfit
+    assert "`vaebench compare` measures a table's rows on them" in run.refused("reproduce", "paper=batchtopk", own[0])
 
 
 @pytest.mark.parametrize(

@@ -53,10 +53,11 @@ print(*[main(words) for words in {COMMANDS}])
             "model fsq, variant=standard: needs {}; pip install 'vaebench[quantisers]', or take variant=symmetric",
         ),
         ("transformers", ["model=tiny_lm"], "model tiny_lm: needs {}; pip install 'vaebench[language]'"),
+        ("datasets", ["dataset=hf", "dataset.path=a/b"], "dataset hf: needs {}; pip install 'vaebench[hf]'"),
     ],
 )
 def test_what_is_missing_is_one_line_before_anything_is_made(package, words, message, home, run, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
-    dataset = [] if "model=tiny_lm" in words else ["dataset=digits"]
+    dataset = [] if {"model=tiny_lm", "dataset=hf"} & {*words} else ["dataset=digits"]
     assert f"error: {message.format(package)}\n" in run.failed("train", *words, *dataset)
     assert not home.exists() or not list(home.iterdir())

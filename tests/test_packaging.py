@@ -28,7 +28,19 @@ IMPORT_NAMES = {
 }
 EXTRAS = {
     IMPORT_NAMES.get(Requirement(line).name, Requirement(line).name.replace("-", "_"))
-    for extra in ("reasoning", "jina", "vllm", "audio", "speech", "diffusers", "umap", "language", "hub", "quantisers")
+    for extra in (
+        "reasoning",
+        "jina",
+        "vllm",
+        "audio",
+        "speech",
+        "diffusers",
+        "umap",
+        "language",
+        "hub",
+        "hf",
+        "quantisers",
+    )
     for line in PROJECT["project"]["optional-dependencies"][extra]
 }
 

@@ -18,8 +18,9 @@ from vaebench.config.choices import leaf
 from vaebench.config.request import Request
 from vaebench.data import contents as module
 from vaebench.data import fetch
-from vaebench.data.contents import contents, dataset_leaf, one_look
+from vaebench.data.contents import contents, one_look
 from vaebench.data.folders import images
+from vaebench.data.leaves import dataset_leaf
 from vaebench.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]

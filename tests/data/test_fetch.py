@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from vaebench.cli.listing import data as command
+from vaebench.cli.main import main
 from vaebench.config.choices import choices, leaf
 from vaebench.data import fetch, files
 from vaebench.errors import UserError
@@ -262,6 +263,56 @@ def test_command_prints_every_dataset_and_says_what_is_wrong(conf, places, capsy
     ):
         with pytest.raises(UserError, match=message):
             command(words)
+
+
+# Several folders in VAEBENCH_DATA
+
+
+def test_the_first_root_that_has_a_file_counts(conf, places, put, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    first, second = tmp_path / "first", tmp_path / "second"
+    monkeypatch.setenv("VAEBENCH_DATA", f"{first}{os.pathsep}{os.pathsep}{second}")
+    described = put(second / "toy", FILES)
+    write(conf, "toy", files=described)
+
+    def used() -> set[Path]:
+        located = fetch.obtain(name="toy", files=described)
+        assert located.source == "VAEBENCH_DATA"
+        return {path.parent for path in located.paths.values()}
+
+    assert used() == {second / "toy"}
+    assert f"VAEBENCH_DATA: {second} " in run.done("list", "datasets")
+    assert run("data", "status", "toy").out.count(str(second / "toy")) == 1
+    put(first / "toy", {"train": FILES["train"]})
+    assert used() == {first / "toy", second / "toy"}
+    assert fetch.whence("toy") == f"VAEBENCH_DATA: {first}, {second}"
+    put(first / "toy", FILES)
+    assert used() == {first / "toy"}
+    monkeypatch.setenv("VAEBENCH_DATA", str(second))
+    assert fetch.whence("toy") == "VAEBENCH_DATA"
+
+
+def test_the_first_root_that_has_a_set_of_folders_counts(conf, tmp_path, monkeypatch):
+    roots = [tmp_path / name for name in ("first", "second")]
+    monkeypatch.setenv("VAEBENCH_DATA", os.pathsep.join(map(str, roots)))
+    write(conf, "toy", splits={"train": ["train"], "test": ["test"]})
+    (roots[0] / "toy" / "test").mkdir(parents=True)
+    for root in reversed(roots):
+        (root / "toy" / "test").mkdir(parents=True, exist_ok=True)
+        (root / "toy" / "test" / "a.png").write_bytes(b"a")
+        assert fetch.status("toy").files[0].where == root / "toy"
+        assert fetch.whence("toy") == f"VAEBENCH_DATA: {root}"
+
+
+def test_roots_that_are_not_there_are_named_in_one_line(tmp_path, monkeypatch, capsys):
+    names = [str(tmp_path), str(tmp_path / "gone"), str(tmp_path / "lost")]
+    monkeypatch.setenv("VAEBENCH_DATA", os.pathsep.join(names))
+    for words, said in ((["data", "status", "mnist"], 1), (["list", "datasets"], 1), (["list", "models"], 0)):
+        assert main(words) == 0
+        assert capsys.readouterr().err == f"warning: VAEBENCH_DATA: {names[1]}, {names[2]}: no such folder\n" * said
+    with pytest.raises(UserError) as error:
+        fetch.obtain(name="toy", files={"a": {"file": "a", "sha256": "0"}})
+    assert all(f"{name}/toy (VAEBENCH_DATA)" in str(error.value) for name in names)
 
 
 # Sets of ordinary folders

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 
 from vaebench.config.origins import conf_dir
 from vaebench.config.request import Request
@@ -155,9 +156,9 @@ def test_every_dataset_yaml_binds_to_its_reader():
     from vaebench.runs import build as module
 
     for path in sorted((conf_dir() / "dataset").glob("*.yaml")):
-        leaf = yaml.safe_load(path.read_text())
-        if "_target_" in leaf:  # a composed one is bound in tests/test_requests.py
-            module.check({"dataset": leaf})
+        leaves = OmegaConf.create({"dataset": yaml.safe_load(path.read_text())})
+        if "_target_" in leaves.dataset:  # a composed one is bound in tests/test_requests.py
+            module.check(OmegaConf.to_object(leaves))
 
 
 # The embedded digits

@@ -15,6 +15,7 @@ from vaebench.config.choices import LATENTS, choices
 from vaebench.config.request import Request
 from vaebench.config.spine import LinkSpec, ParentSpec, TrainConfig
 from vaebench.contracts import Suite
+from vaebench.data.leaves import require_classes
 from vaebench.errors import UserError, unknown
 from vaebench.runs import build, kinds
 from vaebench.runs.kinds import embed, latents, reference, title, train
@@ -316,6 +317,7 @@ def perceives(cfg: TrainConfig) -> bool:
 
 def classifier(cfg: TrainConfig, seed: int = 0) -> Request:
     """A classifier of the configuration's dataset: trained once, the same for every model and scale."""
+    require_classes(cfg.dataset)
     return train.request(judging(cfg, seed), {})
 
 

@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from vaebench.chains import chain, check
-from vaebench.config.choices import called
+from vaebench.config.choices import called, choices, leaf
 from vaebench.config.compose import compose
 from vaebench.config.request import Request
 from vaebench.config.spine import TrainConfig
 from vaebench.contracts import Suite
+from vaebench.data.leaves import moved
 from vaebench.errors import UserError
 from vaebench.runs import build
 from vaebench.runs.kinds import answers as asked
@@ -55,7 +56,10 @@ def of_stored(cfg: TrainConfig, run: Request) -> tuple[list[Request], Suite]:
             f"run={run.key}: suite {called(cfg.suite)} {what}; give the command the options of the training"
         )
     spec = replace(cfg.train, snapshots=run["train"].get("snapshots"))
-    return _of_training(replace(cfg, dataset=dict(run["dataset"]), train=spec), suite, run), suite
+    name, path = cfg.dataset["name"], cfg.dataset.get("path")
+    given = name in choices("dataset") and path != leaf("dataset", name).get("path")
+    dataset = moved(run["dataset"], path if given else None)
+    return _of_training(replace(cfg, dataset=dataset, train=spec), suite, run), suite
 
 
 def _of_training(cfg: TrainConfig, suite: Suite, run: Request) -> list[Request]:

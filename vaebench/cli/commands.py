@@ -148,10 +148,14 @@ def reproduce(cfg: ReproduceConfig) -> int:
 
 
 def compare(cfg: ReproduceConfig, added: Sequence[str]) -> int:
-    """``vaebench compare``: a table of a paper, with rows of one's own in it."""
+    """``vaebench compare``: a table of a paper, with rows of one's own in it.
+
+    ``added``: the words ``with=ROW``, and options of the dataset.
+    """
     from vaebench.reproduce import compare as comparison
 
-    return comparison.run(_opened(cfg), added, console)
+    rows = [word.removeprefix("with=") for word in added if word.startswith("with=")]
+    return comparison.run(_opened(cfg), rows, console, data=[word for word in added if not word.startswith("with=")])
 
 
 def _opened(cfg: ReproduceConfig) -> ReproduceConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Column, Table
@@ -92,9 +92,9 @@ def _from(group: str, name: str) -> str:
 
 
 def _datasets() -> Table:
-    from vaebench.data.fetch import available
+    from vaebench.data.fetch import whence
 
-    rows = ((_from("dataset", name), _holds(name), available(name)) for name in choices("dataset"))
+    rows = ((_from("dataset", name), _holds(name), whence(name)) for name in choices("dataset"))
     return _table("datasets: dataset=NAME", ("dataset", "holds", "here"), rows)
 
 
@@ -107,7 +107,12 @@ def _holds(name: str) -> str:
         return f"{chosen['problems']}, answered by {chosen['answers']}"
     if "sample_rate" in found:
         return f"audio, {found['sample_rate']} Hz"
-    return "x".join(map(str, found["shape"])) if "shape" in found else str(found["data"])
+    return "x".join(_size(found, size) for size in found["shape"]) if "shape" in found else str(found["data"])
+
+
+def _size(leaf: Mapping[str, Any], size: Any) -> str:
+    """A size in a shape, which may be that of another option: ``${..size}``."""
+    return str(leaf[size.strip("${.}")] if isinstance(size, str) else size)
 
 
 def _papers() -> Table:

@@ -41,14 +41,16 @@ Options of train, eval, answers, prompt, reproduce, compare, plan and report are
   -q            quiet                 -m            sweep: vaebench train -m model.k=4,8 seed=0,1,2
   --cfg job     show the configuration and stop     --help        this text, or a verb's
   --conf DIR    a folder of choices of your own (DIR/model/mine.yaml), or a package; those installed are found
-Environment: VAEBENCH_DATA (datasets), VAEBENCH_WEIGHTS (weights of Inception and VGG-16), VAEBENCH_HOME (runs, default
-./runs), VAEBENCH_CACHE (downloads and decoded folders, default ~/.cache/vaebench), VAEBENCH_CONF (as --conf).
+Environment: VAEBENCH_DATA (datasets; several folders as in PATH), VAEBENCH_WEIGHTS (weights of Inception and VGG-16),
+VAEBENCH_HOME (runs, default ./runs), VAEBENCH_CACHE (downloads and decoded folders, default ~/.cache/vaebench),
+VAEBENCH_CONF (as --conf).
 """
 
 VERBS = (
     *("train", "eval", "answers", "prompt", "reproduce", "compare", "plan", "report"),
     *("list", "runs", "export", "data", "new", "completion"),
 )
+_WITHOUT_DATA = ("report", "runs", "export", "new", "completion", "complete")
 _UNWRITABLE = {
     errno.ENOSPC: "the disk is full",
     errno.EROFS: "read-only",
@@ -142,6 +144,11 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if verb not in (*VERBS, "complete"):
         raise UserError(unknown("command", verb, VERBS))
+    if verb not in _WITHOUT_DATA and (verb != "list" or not rest or "datasets" in rest):
+        from vaebench.data.places import no_roots
+
+        if line := no_roots():
+            _say(f"warning: {line}")
     if verb == "new":
         from vaebench.cli.new import new
 
@@ -171,10 +178,10 @@ def _configured(verb: str, rest: list[str]) -> int:
     from vaebench.config.spine import TrainConfig
     from vaebench.data.fetch import usual_images
 
-    added = [word.removeprefix("with=") for word in rest if verb == "compare" and word.startswith("with=")]
+    added = [word for word in rest if verb == "compare" and word.startswith(("with=", "dataset."))]
     key = next((word.removeprefix("run=") for word in rest if verb == "eval" and word.startswith("run=")), None)
     rest = [word for word in rest if key is None or not word.startswith("run=")]
-    overrides, sweep, show = _options([word for word in rest if not (verb == "compare" and word.startswith("with="))])
+    overrides, sweep, show = _options([word for word in rest if word not in added])
     name = {"train": "train", "eval": "eval", "answers": "train", "prompt": "train"}.get(verb, "reproduce")
     composed = partial(compose.configurations, name, sweep=sweep)
     with compose.session():

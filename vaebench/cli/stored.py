@@ -51,13 +51,14 @@ def runs(words: list[str]) -> int:
 
 
 def words_for(key: str, words: list[str]) -> list[str]:
-    """The words of ``vaebench eval run=KEY``, with the data of that run.
+    """The words of ``vaebench eval run=KEY``, with the data of that run; ``dataset.path`` says where they lie now.
 
     Raises `UserError` if no such run is there, or for options of a training.
     """
     store = next((word.partition("=")[2] for word in words if word.startswith("store=")), None)
     dataset = named(Store(store_root(store)), key).request().data.get("dataset", {}).get("name")
     idle = [word for word in words if re.split(r"[.=@]", word)[0] not in _OF_STORED and "test_on" not in word]
+    idle = [word for word in idle if not word.startswith("dataset.path=")]
     require(*(f"{shown(word)}: run {key} is trained already; leave it out" for word in idle))
     return [*([f"dataset={dataset}"] if dataset in choices("dataset") else []), *words]
 

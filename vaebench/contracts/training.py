@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 class TrainingData(Protocol):
     """What the loop trains on: in memory on the training device, so that a batch is an index.
 
-    ``source``: ``embedded``, ``VAEBENCH_DATA`` or ``download``. ``digest``: hex digits, of the content. ``note``: which
-    part of a set this is. ``stand_in``: whether it stands for a paper's dataset without being it.
+    ``source``: ``embedded``, ``VAEBENCH_DATA``, ``download`` or ``dataset.path``. ``digest``: hex digits, of the
+    content. ``note``: which part of a set this is. ``stand_in``: whether it stands for a paper's dataset without being
+    it.
     """
 
     @property

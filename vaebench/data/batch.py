@@ -30,9 +30,9 @@ class Batch:
 class Facts:
     """What a set says of itself.
 
-    ``source``: ``embedded``, ``VAEBENCH_DATA`` or ``download``. ``digest``: 16 hex digits, of the content. ``note``:
-    which part of a set this is, and what was left out of it; empty for all of it. ``stand_in``: whether it stands for a
-    paper's dataset without being it.
+    ``source``: ``embedded``, ``VAEBENCH_DATA``, ``download`` or ``dataset.path``. ``digest``: 16 hex digits, of the
+    content. ``note``: which part of a set this is, and what was left out of it; empty for all of it. ``stand_in``:
+    whether it stands for a paper's dataset without being it.
     """
 
     source: str

@@ -1,5 +1,8 @@
 """What the files of a set of ordinary folders hold: checksums, taken anew only of what has changed.
 
+A folder that ``dataset.path`` names may have no test split; then one is made, by the contents too: the same files give
+the same split wherever they lie.
+
 A file's checksum is kept in ``$VAEBENCH_CACHE/checksums/`` with its size, its times of change and its inode, and taken
 again when one of them is another. So a set is known by its content, and a copy of it is the same set.
 """
@@ -9,21 +12,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from vaebench.config.choices import kinds
-from vaebench.data.files import check_fields, split_names
+from annotated_types import Interval
+
+from vaebench.config.signatures import Seed, checked
+from vaebench.data import hub
+from vaebench.data.named import own_tree
 from vaebench.data.places import READ, BadFile, Splits, Tree, cache, find_tree, not_read, opened, shown_path, walk
 from vaebench.disk import write_bytes
 from vaebench.errors import UserError
+
+T = TypeVar("T")
 
 _DIGITS = 32  # of a checksum that are kept: 128 bits
 _SETTLED = 2_000_000_000  # ns; a file changed later than this before it was read may change again at the same time
@@ -31,6 +40,8 @@ _WORTH_A_LINE = 500, 1 << 30  # files or bytes that take long enough to say so
 
 # size, times of the last change of content and of the file, inode
 _State = tuple[int, int, int, int]
+_DIGEST = re.compile("[0-9a-f]{16}")  # of a request that was stored, and so may hold anything
+TestShare = Annotated[float, Interval(gt=0, lt=1)]  # of the files of a set, that are held out
 _looks: ContextVar[dict[Any, Listing] | None] = ContextVar("looks", default=None)
 
 
@@ -46,6 +57,11 @@ class Item:
     def label(self) -> str:
         """The sub-folder of the split's folder that it lies in; empty for none."""
         return self.name.partition(os.sep)[0] if os.sep in self.name else ""
+
+    @property
+    def content(self) -> str:
+        """What tells it from files that hold something else; one that cannot be read is like no other."""
+        return self.digest or f"unreadable {self.name}"
 
 
 @dataclass(frozen=True)
@@ -151,14 +167,117 @@ def contents(name: str, splits: Splits, kind: str) -> str | None:
     return None if tree is None else listing(tree, kind).digest
 
 
-def dataset_leaf(leaf: Mapping[str, Any]) -> dict[str, Any]:
-    """A dataset's YAML; of ordinary folders with their ``contents``: changed files make another request.
+@checked("dataset")
+def own(
+    path: str | None,
+    kind: str,
+    test_share: TestShare | None,
+    split_seed: Seed | None,
+    contents: str | None = None,
+) -> tuple[Tree, Listing]:
+    """A folder that ``dataset.path`` names, and its files by split; ``contents``: the digest they must have.
 
-    Raises `UserError` for a name or a shape that cannot be one.
+    Without a test split ``test_share`` of the files is held out, drawn with ``split_seed``. Raises `UserError` if it is
+    not usable, or holds others.
     """
-    check_fields(leaf)
-    leaf = {name: value for name, value in leaf.items() if name != "about"}
-    if "splits" not in leaf:
-        return leaf
-    name = str(leaf["name"])
-    return {**leaf, "contents": contents(name, split_names(name, leaf["splits"]), kinds(leaf.get("data"))[0])}
+
+    def look(place: str | None) -> tuple[tuple[Tree, Listing], str]:
+        tree = own_tree(place, kind)
+        files = listing(tree, kind)
+        found = files if tree.splits["test"] else held_out(files, test_share, split_seed)
+        return (tree, found), found.digest
+
+    return found_again(path, contents, look)
+
+
+def found_again(path: str | None, contents: str | None, look: Callable[[str | None], tuple[T, str]]) -> T:
+    """What ``look`` makes of a folder, if the digest that it gives besides is ``contents`` (None: any).
+
+    Where that is not so, the folder counts that a command was last told to hold these contents: the one of a finished
+    run may have been moved. Raises `UserError` if there is none.
+    """
+    wrong: list[str] = []
+    moved = _remembered(contents) if contents else None
+    for place in [path, moved] if moved and moved != path else [path]:
+        try:
+            found, digest = look(place)
+        except UserError as error:
+            wrong += error.lines
+            continue
+        if contents in (None, digest):
+            return found
+        wrong.append(f"dataset.path={shown_path(place or '')}: does not hold any more what the run was trained on")
+    advice = "; put that back, or give the command the folder that has it now (dataset.path=DIR)" if contents else ""
+    raise UserError(f"{wrong[0]}{advice}")
+
+
+def held_out(found: Listing, share: float | None, seed: int | None) -> Listing:
+    """A share of the training files, at least one, as the test files, every class in proportion.
+
+    Which ones depends on the files' contents and ``seed`` alone. Files of the same content stay together, so that none
+    is tested on that was trained on. Raises `UserError` if there are not two different ones, or an option is null.
+    """
+    files = found.files["train"]
+    if share is None or seed is None:
+        raise UserError(
+            f"dataset.test_share={share}, dataset.split_seed={seed}: there is no test split, so neither can be null"
+        )
+    classes: dict[str, dict[str, str]] = {}  # label -> content -> its place in the draw
+    for item in files:
+        drawn = hashlib.sha256(f"{seed} {item.content}".encode("utf-8", "surrogateescape")).hexdigest()
+        classes.setdefault(item.label, {})[item.content] = drawn
+    # Each class is spread evenly over [0, 1), in the order of the draw: the beginning has the same share of all.
+    places: dict[str, tuple[float, str]] = {}
+    for members in classes.values():
+        for rank, content in enumerate(sorted(members, key=members.__getitem__)):
+            place = (rank + 0.5) / len(members), members[content]
+            places[content] = min(place, places.get(content, place))
+    if len(places) < 2:
+        what = "is one file only" if len(files) == 1 else f"are {len(files)} files of the same content"
+        raise UserError(
+            f"{shown_path(files[0].path)}: there {what}, and two are needed: one to train on, one to test on"
+        )
+    count = min(max(1, round(share * len(places))), len(places) - 1)
+    tested = {*sorted(places, key=places.__getitem__)[:count]}
+    split: dict[str, list[Item]] = {"train": [], "test": []}
+    for item in files:
+        split["test" if item.content in tested else "train"].append(item)
+    return Listing({name: tuple(items) for name, items in split.items()}, found.not_read)
+
+
+def remember(contents: str, root: Path) -> None:
+    """Note where a folder of one's own lies now, for runs that know it from where it was."""
+    if _remembered(contents) != str(root):
+        with suppress(OSError, UserError):
+            write_bytes(cache("own") / contents, os.fsencode(root))
+
+
+def _remembered(contents: str) -> str | None:
+    try:
+        return os.fsdecode((cache("own") / contents).read_bytes()) if _DIGEST.fullmatch(contents) else None
+    except OSError:
+        return None
+
+
+def hf_folder(path: str | None, revision: str | None, contents: str | None) -> Path | None:
+    """The folder of a set for the library `datasets`, with these contents if any are given; None if it is on the hub.
+
+    Raises `UserError` if there is none, or it holds others.
+    """
+    if ("@" in contents) if contents else hub.folder(path, revision) is None:
+        return None
+
+    def look(place: str | None) -> tuple[Path, str]:
+        folder = hub.folder(place, revision)
+        if folder is None:
+            raise UserError(f"dataset.path={place}: there is no such folder")
+        return folder, all_files(folder)
+
+    return found_again(path, contents, look)
+
+
+def all_files(folder: Path) -> str:
+    """16 hex digits over the names and contents of all files of a folder, without hidden ones."""
+    digests = checksums(folder, list(walk(folder)))
+    files = (Item(path, str(path.relative_to(folder)), digest) for path, digest in digests.items())
+    return Listing({"all": tuple(files)}, {}).digest

@@ -1,17 +1,19 @@
 """Where a dataset's files are, whether they are whole, and how they get here.
 
-A file is looked for in ``$VAEBENCH_DATA/<folder>/``, which is only ever read, then in the cache,
-``$VAEBENCH_CACHE/<folder>/`` (default ``~/.cache/vaebench``); otherwise it is downloaded into the cache. Its sha256 is
-checked before every use. What there is to look for stands in YAML: ``files``, ``mirrors`` and, for a set of which a
-part is of use, ``partial``.
+A file is looked for in ``$VAEBENCH_DATA/<folder>/`` (``VAEBENCH_DATA`` may name several folders, as ``PATH`` does; they
+are only ever read), then in the cache, ``$VAEBENCH_CACHE/<folder>/`` (default ``~/.cache/vaebench``); otherwise it is
+downloaded into the cache. Its sha256 is checked before every use. What there is to look for stands in YAML: ``files``,
+``mirrors`` and, for a set of which a part is of use, ``partial``.
 
 - Images: ``conf/dataset/<name>.yaml`` says it, and the folder is the dataset's name.
 - Problems and answers: the dataset's ``defaults`` name its ``/problems@problems`` and ``/answers@answers``, and
   ``conf/problems`` and ``conf/answers`` say it, with a ``folder`` that several may share. A file may name another.
-- A set of ordinary folders has ``splits`` instead, sub-folders of its own one in either place; no file is named, none
-  is hashed, and nothing is downloaded.
+- A set of ordinary folders has ``splits`` instead, sub-folders of its own one in any of these places; no file is
+  named, none is hashed, and nothing is downloaded.
 
-What has neither ``files`` nor ``splits`` is embedded in a package, generated, or made by a language model.
+- Data of one's own lie where ``dataset.path`` says.
+
+What has none of these is embedded in a package, generated, or made by a language model.
 """
 
 from __future__ import annotations
@@ -30,7 +32,18 @@ from vaebench.config.choices import choices
 from vaebench.config.signatures import require
 from vaebench.data import places
 from vaebench.data.files import File, Files, Spec, entries, specification, split_names
-from vaebench.data.places import READ, DatasetStatus, FileStatus, Splits, Tree, cache, find_tree, given, shown_path
+from vaebench.data.places import (
+    NAMED,
+    READ,
+    DatasetStatus,
+    FileStatus,
+    Splits,
+    Tree,
+    cache,
+    find_tree,
+    given,
+    shown_path,
+)
 from vaebench.disk import sha256_of
 from vaebench.errors import UserError
 
@@ -52,6 +65,8 @@ class Located:
 def available(name: str) -> str:
     """Where the dataset would come from, as `DatasetStatus.origin`; nothing is read, the network is not asked."""
     spec = specification(name)
+    if spec.own:
+        return NAMED
     if spec.splits is not None:
         tree = find_tree(name, spec.splits, spec.kind)
         return tree.origin if tree else "unavailable"
@@ -61,6 +76,16 @@ def available(name: str) -> str:
     if all(path for _, path in found):
         return "VAEBENCH_DATA" if all(path and entry.is_given(path) for entry, path in found) else "cache"
     return "downloadable" if all(path or entry.mirrors for entry, path in found) else "unavailable"
+
+
+def whence(name: str) -> str:
+    """`available`, with the folders that the files are in where ``$VAEBENCH_DATA`` names several."""
+    origin = available(name)
+    if origin != "VAEBENCH_DATA" or len(places.roots()) < 2:
+        return origin
+    files = [entry.where for entry in status(name).files if entry.where]
+    used = [root for root in places.roots() if any(path.is_relative_to(root) for path in files)]
+    return f"{origin}: {', '.join(map(shown_path, used))}"
 
 
 @functools.cache
@@ -93,6 +118,8 @@ def status(name: str, *, hashed: bool = False) -> DatasetStatus:
     Of ordinary folders no sha256 is known: there a file is ``corrupt`` that is no picture or sound.
     """
     spec = specification(name)
+    if spec.own:
+        return DatasetStatus(name, NAMED, (FileStatus("what dataset.path=... names", "-", None),), partial=False)
     if spec.splits is not None:
         return places.of_folders(name, spec.kind, spec.splits, read=hashed)
     files, found = _here(spec), []
@@ -115,6 +142,8 @@ def fetch(name: str) -> DatasetStatus:
     corrupt, or the set is one of ordinary folders that are not there.
     """
     spec = specification(name)
+    if spec.own:
+        raise UserError(f"vaebench data fetch {name}: it is your own, where dataset.path says; nothing is fetched")
     if spec.splits is not None:
         obtain_folders(name=name, splits=spec.splits, kind=spec.kind)
     for entry in spec.files:
@@ -224,8 +253,8 @@ def _dataset_of(entry: File) -> str:
 
 
 def _places(folder: str) -> str:
-    first = given(folder)
-    return f"{f'{first} (VAEBENCH_DATA)' if first else 'VAEBENCH_DATA (not set)'} and {cache(folder)} (cache)"
+    named = ", ".join(f"{shown_path(path)} (VAEBENCH_DATA)" for path in given(folder)) or "VAEBENCH_DATA (not set)"
+    return f"{named} and {cache(folder)} (cache)"
 
 
 def _embedded(name: str) -> str:

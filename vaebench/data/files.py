@@ -10,7 +10,7 @@ from typing import Any
 
 from vaebench.config.choices import leaf
 from vaebench.config.signatures import require
-from vaebench.data.places import Splits, both, given
+from vaebench.data.places import Splits, everywhere, given
 from vaebench.errors import UserError
 
 # role -> {file: name, sha256: hex digits} and, if need be, {md5: hex digits, folder: another than the set's}
@@ -32,11 +32,11 @@ class File:
 
     def find(self) -> Path | None:
         """Where it is, if it is."""
-        return next((path for folder in both(self.folder) if (path := folder / self.file).is_file()), None)
+        return next((path for folder in everywhere(self.folder) if (path := folder / self.file).is_file()), None)
 
     def is_given(self, path: Path) -> bool:
         """Whether this is where it lies in ``$VAEBENCH_DATA``."""
-        return path.parent == given(self.folder)
+        return path.parent in given(self.folder)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Spec:
     """All that YAML says of a dataset's files.
 
     ``kind``: ``images``, ``answers``, or what it says. ``splits``: the sub-folders of a set of ordinary folders, which
-    has no ``files``; None for any other set.
+    has no ``files``; None for any other set. ``own``: whether it is what ``dataset.path`` names.
     """
 
     name: str
@@ -52,11 +52,12 @@ class Spec:
     partial: tuple[File, ...]
     kind: str
     splits: Splits | None = None
+    own: bool = False
 
     @property
     def embedded(self) -> bool:
         """Whether it is there without a file."""
-        return not self.files and self.splits is None
+        return not self.files and self.splits is None and not self.own
 
 
 def specification(name: str) -> Spec:
@@ -79,7 +80,12 @@ def specification(name: str) -> Spec:
                 found |= {(entry.folder, entry.file): entry for entry in described.values()}
     kind = "answers" if chosen else str(own.get("data") or "images")
     splits = None if own.get("splits") is None else split_names(name, own["splits"])
-    return Spec(name, tuple(files.values()), tuple(partial.values()), kind, splits)
+    return Spec(name, tuple(files.values()), tuple(partial.values()), kind, splits, is_own(own))
+
+
+def is_own(leaf: Mapping[str, Any]) -> bool:
+    """Whether a dataset's YAML describes what ``dataset.path`` names."""
+    return {"path", "test_share", "split_seed"} <= leaf.keys()
 
 
 def parts(name: str) -> dict[str, str]:

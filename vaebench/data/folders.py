@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from vaebench.data.contents import Item, Listing, checksums, digest_of, listing
 from vaebench.data.fetch import obtain_folders
 from vaebench.data.images import ImageData
 from vaebench.data.pictures import picture
-from vaebench.data.places import READ, BadFile, Splits, Tree, cache, endings, shown_path
+from vaebench.data.places import READ, BadFile, Splits, Tree, cache, endings, opened, shown_path
 from vaebench.data.waves import FULL_SCALE, HIGHEST_RATE, read, resampled, to_int16, to_mono
 from vaebench.errors import UserError
 
@@ -81,10 +81,10 @@ class _Decoded:
     index: Mapping[str, Any]
     bad: tuple[str, ...]
 
-    def facts(self, tree: Tree, note: str) -> dict[str, Any]:
+    def facts(self, source: str, note: str) -> dict[str, Any]:
         """What the set says of itself; it has no classes if any item lies in no sub-folder."""
         classes = () if self.index["loose"] else tuple(self.index["classes"])
-        found = {"source": tree.source, "digest": self.index["digest"], "note": note, "class_names": classes}
+        found = {"source": source, "digest": self.index["digest"], "note": note, "class_names": classes}
         return {**found, "place": torch.device("cpu")}
 
 
@@ -102,17 +102,38 @@ def images(
     (`vaebench.data.contents`); None for what there is. Raises `UserError` if a folder is missing or has no picture, too
     many cannot be read, or the files are others than expected.
     """
-    if len(shape) != 3 or shape[0] not in _MODES or shape[1] != shape[2] or shape[1] < 1:
-        raise UserError(f"dataset.shape={list(shape)}: pictures from folders are (3, side, side) or (1, side, side)")
     tree = obtain_folders(name=name, splits=splits, kind="images")
     files = _files(name, tree, "images", contents)
-    decode = partial(picture, mode=_MODES[shape[0]], side=shape[1])
-    found = _decoded(files, name, _Form({"kind": "images"}, tuple(shape), np.uint8, decode))
+    return image_data(name, files, source=tree.source, shape=shape, bad_files=bad_files)
+
+
+def image_data(
+    name: str,
+    files: Listing,
+    *,
+    source: str,
+    shape: Sequence[int],
+    bad_files: int,
+    opens: Callable[[Path], BinaryIO] = opened,
+    small: bool = False,
+    also: Sequence[str] = (),
+) -> ImageData:
+    """The pictures of a folder, as `images` says.
+
+    ``opens``: gives the bytes of a file. ``small``: whether it is noted how many had to be enlarged; ``also``: what
+    else is noted.
+    """
+    if len(shape) != 3 or shape[0] not in _MODES or shape[1] != shape[2] or shape[1] < 1:
+        raise UserError(f"dataset.shape={list(shape)}: pictures from folders are (3, side, side) or (1, side, side)")
+    decode = partial(picture, mode=_MODES[shape[0]], side=shape[1], small=small, opens=opens)
+    options = {"kind": "images"} | ({"small": "noted"} if small else {})
+    found = _decoded(files, name, _Form(options, tuple(shape), np.uint8, decode))
     loose, count = found.index["loose"], found.index["files"]
     unlabelled = [f"{loose} of {count} files in no class folder, so there are no classes"]
-    note = _note(name, found, bad_files, files, unlabelled if found.index["classes"] and loose else ())
+    notes = [*also, *(unlabelled if found.index["classes"] and loose else ())]
+    note = _note(name, found, bad_files, files, notes)
     train, test = ((found.values[split], found.labels[split]) for split in ("train", "test"))
-    return ImageData(name, *train, *test, **found.facts(tree, note))
+    return ImageData(name, *train, *test, **found.facts(source, note))
 
 
 @checked("dataset")
@@ -135,12 +156,27 @@ def audio(
     """
     tree = obtain_folders(name=name, splits=splits, kind="audio")
     files = _files(name, tree, "audio", contents)
+    return audio_data(name, files, shape, sample_rate, shortest, source=tree.source, bad_files=bad_files)
+
+
+def audio_data(
+    name: str,
+    files: Listing,
+    shape: Sequence[int],
+    sample_rate: int,
+    shortest: float,
+    *,
+    source: str,
+    bad_files: int,
+    also: Sequence[str] = (),
+) -> AudioData:
+    """The sounds of a folder, as `audio` says. ``also``: what else is noted of them."""
     options = {"kind": "audio", "sample_rate": sample_rate, "shortest": shortest, "silent": "once mixed"}
     decode = partial(_clip, sample_rate=sample_rate, shortest=shortest)
     found = _decoded(files, name, _Form(options, (), np.int16, decode))
-    note = _note(name, found, bad_files, files)
+    note = _note(name, found, bad_files, files, also)
     train, test = (Clips.of(found.values[it], found.lengths[it], found.labels[it]) for it in ("train", "test"))
-    return AudioData(name, shape, sample_rate, train, test, **found.facts(tree, note))
+    return AudioData(name, shape, sample_rate, train, test, **found.facts(source, note))
 
 
 def _files(name: str, tree: Tree, kind: str, contents: str | None) -> Listing:

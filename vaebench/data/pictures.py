@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -18,16 +20,19 @@ _ORIENTATION = 0x0112  # a tag of EXIF
 Image.MAX_IMAGE_PIXELS = None
 
 
-def picture(path: Path, *, mode: str, side: int) -> tuple[np.ndarray, str]:
+def picture(
+    path: Path, *, mode: str, side: int, small: bool = False, opens: Callable[[Path], BinaryIO] = opened
+) -> tuple[np.ndarray, str]:
     """The middle of a picture, uint8 ``[1 c side side]``, and what is to be said of it.
 
     Torchvision's Resize (bicubic, of the shorter side) and CenterCrop, in Pillow alone, after this: it is turned as its
     EXIF data say, what is transparent is white, of 16 bits the upper 8 are taken, of an animation the first picture.
 
-    ``path``: a JPEG, PNG, WebP or BMP file. ``mode``: ``L`` or ``RGB``. ``side``: of the square, in pixels. Raises
-    `BadFile` if it is no such picture, is cut off or damaged, or has too many pixels.
+    ``path``: a JPEG, PNG, WebP or BMP file. ``mode``: ``L`` or ``RGB``. ``side``: of the square, in pixels.
+    ``small``: whether it is said of a picture that it has to be enlarged. ``opens``: gives the bytes of ``path``.
+    Raises `BadFile` if it is no such picture, is cut off or damaged, or has too many pixels.
     """
-    with opened(path) as stream:
+    with opens(path) as stream:
         try:
             with Image.open(stream, formats=_FORMATS) as file:
                 if file.width * file.height > _MOST_PIXELS:
@@ -51,7 +56,8 @@ def picture(path: Path, *, mode: str, side: int) -> tuple[np.ndarray, str]:
     left, top = (round((size - side) / 2) for size in resized.size)
     square = np.asarray(resized.crop((left, top, left + side, top + side)))
     found = square.reshape(1, side, side, -1).transpose(0, 3, 1, 2)
-    return found, "animated, of which the first picture is taken" if animated else ""
+    enlarged = f"smaller than {side} x {side} and enlarged" if small and min(width, height) < side else ""
+    return found, enlarged or ("animated, of which the first picture is taken" if animated else "")
 
 
 def _upright(file: Image.Image) -> Image.Image:

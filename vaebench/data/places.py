@@ -1,4 +1,7 @@
-"""The two places where data lies, ``$VAEBENCH_DATA``, only ever read, and the cache; what of a set is in them."""
+"""The places where data lies, the folders of ``$VAEBENCH_DATA``, only ever read, and the cache; what of a set is there.
+
+``VAEBENCH_DATA`` names one folder or several, separated as in ``PATH``; the first that has what is looked for counts.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ _NOT_READ = {
     ),
     "audio": frozenset(".aac .aif .aiff .au .caf .m4a .mp4 .opus .oga .sph .snd .w64 .webm .wma .wv".split()),
 }
+NAMED = "dataset.path"  # where data of one's own come from
 _SHOWN_BAD = 20  # files of a folder that are named
 
 
@@ -37,7 +41,7 @@ class Tree:
     """A set of ordinary folders that is there.
 
     ``root``: its folder. ``splits``: the folders of ``train`` and of ``test`` below it, none where ``missing`` names
-    what was looked for. ``origin``: ``VAEBENCH_DATA`` or ``cache``.
+    what was looked for. ``origin``: ``VAEBENCH_DATA``, ``cache`` or ``dataset.path``.
     """
 
     root: Path
@@ -68,7 +72,7 @@ class FileStatus:
 class DatasetStatus:
     """A dataset's files and where they come from.
 
-    ``origin``: ``embedded``, ``VAEBENCH_DATA``, ``cache``, ``downloadable`` or ``unavailable``.
+    ``origin``: ``embedded``, ``VAEBENCH_DATA``, ``cache``, ``downloadable``, ``unavailable`` or ``dataset.path``.
     ``partial``: only a part of the set is on disk, and ``files`` are those of the part.
     """
 
@@ -78,10 +82,21 @@ class DatasetStatus:
     partial: bool
 
 
-def given(folder: str) -> Path | None:
-    """A folder of ``$VAEBENCH_DATA``; None if that is not set."""
-    root = os.environ.get("VAEBENCH_DATA", "")
-    return Path(root).expanduser().absolute() / folder if root else None
+def roots() -> list[Path]:
+    """The folders that ``$VAEBENCH_DATA`` names, in order, whether they are there or not; none if it is not set."""
+    named = os.environ.get("VAEBENCH_DATA", "").split(os.pathsep)
+    return [Path(root).expanduser().absolute() for root in dict.fromkeys(named) if root]
+
+
+def given(folder: str) -> list[Path]:
+    """A folder in each of those of ``$VAEBENCH_DATA``, in the order in which they are looked at."""
+    return [root / folder for root in roots()]
+
+
+def no_roots() -> str:
+    """One line about what ``$VAEBENCH_DATA`` names and is no folder; empty if all of it is there."""
+    lacking = [shown_path(root) for root in roots() if not root.is_dir()]
+    return f"VAEBENCH_DATA: {', '.join(lacking)}: no such folder" if lacking else ""
 
 
 def cache(folder: str) -> Path:
@@ -89,25 +104,25 @@ def cache(folder: str) -> Path:
     return Path(os.environ.get("VAEBENCH_CACHE", "") or "~/.cache/vaebench").expanduser().absolute() / folder
 
 
-def both(folder: str) -> list[Path]:
-    """The folder in each of the two places, in the order in which they are looked at."""
-    return [path for path in (given(folder), cache(folder)) if path]
+def everywhere(folder: str) -> list[Path]:
+    """The folder in each of the places, in the order in which they are looked at."""
+    return [*given(folder), cache(folder)]
 
 
 def find_tree(name: str, splits: Splits, kind: str) -> Tree | None:
     """The set's folder in the first place that has a file of this kind in any of its sub-folders; None if none has."""
-    for root in both(name):
+    for root in everywhere(name):
         found = {role: {each: _first(root, each) for each in folders} for role, folders in splits.items()}
         there = {role: tuple(path for path in each.values() if path) for role, each in found.items()}
         if any(next(walk(path, READ[kind]), None) for paths in there.values() for path in paths):
             missing = {role: tuple(key for key, path in each.items() if not path) for role, each in found.items()}
-            return Tree(root, there, missing, "VAEBENCH_DATA" if root == given(name) else "cache")
+            return Tree(root, there, missing, "VAEBENCH_DATA" if root in given(name) else "cache")
     return None
 
 
 def others(name: str, splits: Splits) -> str:
-    """What all files end in that lie in the set's sub-folders, in either place: what there is where it is not found."""
-    folders = [_first(root, each) for root in both(name) for names in splits.values() for each in names]
+    """What all files end in that lie in the set's sub-folders, in any place: what there is where it is not found."""
+    folders = [_first(root, each) for root in everywhere(name) for names in splits.values() for each in names]
     return endings(Counter(path.suffix.lower() for folder in folders if folder for path in walk(folder)))
 
 
@@ -128,7 +143,7 @@ def of_folders(name: str, kind: str, splits: Splits, *, read: bool) -> DatasetSt
     tree = find_tree(name, splits, kind)
     if tree is None:
         there = others(name, splits)
-        state, where = ("not read", both(name)[0]) if there else ("missing", None)
+        state, where = ("not read", everywhere(name)[0]) if there else ("missing", None)
         entry = FileStatus(f"{name}/ ({there})" if there else f"{name}/", state, where)
         return DatasetStatus(name, "unavailable", (entry,), partial=False)
     paths = [path for folders in tree.splits.values() for folder in folders for path in walk(folder)]

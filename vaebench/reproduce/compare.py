@@ -10,7 +10,10 @@ from dataclasses import replace
 from rich.console import Console
 
 from vaebench.chains import check
-from vaebench.config.spine import ReproduceConfig
+from vaebench.config import overrides
+from vaebench.config.spine import ReproduceConfig, TrainConfig
+from vaebench.data.fetch import available
+from vaebench.data.places import NAMED
 from vaebench.errors import UserError, shown
 from vaebench.papers import tables
 from vaebench.papers.records import Claim, Paper, Row, Table
@@ -22,17 +25,19 @@ _LONGEST = 40  # characters of a label, in the name of a row: it is a part of a 
 _HOW = "with='model=mine model.k=16', or with='LABEL: model=mine'"
 
 
-def run(cfg: ReproduceConfig, added: Sequence[str], console: Console) -> int:
+def run(cfg: ReproduceConfig, added: Sequence[str], console: Console, data: Sequence[str] = ()) -> int:
     """``vaebench compare``: reproduce a table's rows with others beside them. Returns 1 if some job failed, else 0.
 
-    ``added``: of each row what makes it, overrides in one text, perhaps after a label and a colon.
+    ``added``: of each row what makes it, overrides in one text, perhaps after a label and a colon. ``data``: options of
+    a dataset of one's own (``dataset.path=DIR``).
 
     Raises:
-        UserError: not one paper and one table of it, nothing that is added, or a row that nothing can measure.
+        UserError: not one paper and one table of it, nothing that is added, a row that nothing can measure, or options
+            of another dataset.
     """
     paper, key = _table(cfg)
     rows = planning.chosen("row", cfg.row, list(paper.tables[key].rows))
-    table = paper.tables[key].only(rows)
+    table = _on_own(cfg, paper.tables[key].only(rows), data)
     own: dict[str, Row] = {}
     for text in added:
         name, row = _row(text)
@@ -59,6 +64,16 @@ def _table(cfg: ReproduceConfig) -> tuple[Paper, str]:
     if cfg.table == "all" or "," in cfg.table:
         raise UserError(f"table={cfg.table}: compare takes one; valid: {', '.join(keys)}")
     return paper, planning.chosen("table", cfg.table, keys)[0]
+
+
+def _on_own(cfg: ReproduceConfig, table: Table, data: Sequence[str]) -> Table:
+    """The table on data of one's own: options of the dataset are changes of every row, and of its columns' stages."""
+    if data and available(cfg.dataset or "digits") != NAMED:
+        advice = "here a dataset has no options, unless it is your own (dataset=folder dataset.path=DIR)"
+        raise UserError(*(f"{shown(word)}: {advice}" for word in data))
+    spelled = (overrides.spelled(word, TrainConfig, sweep=False)[0].partition("=") for word in data)
+    options = {name: value for name, _, value in spelled}
+    return replace(table, set={**table.set, **options}, stages={**table.stages, **options})
 
 
 def _row(text: str) -> tuple[str, Row]:

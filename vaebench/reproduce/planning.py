@@ -20,6 +20,7 @@ from vaebench.config.request import Request
 from vaebench.config.spine import ReproduceConfig
 from vaebench.data.contents import one_look
 from vaebench.data.fetch import at_hand, available
+from vaebench.data.places import NAMED
 from vaebench.errors import UserError, unknown
 from vaebench.papers.evidence import LOOKS
 from vaebench.papers.readings import begins
@@ -188,6 +189,11 @@ def _settings(cfg: ReproduceConfig, table: Table, scale: str) -> list[Setting]:
         if why_not_on(cfg.dataset, table):
             return []
         wanted = (cfg.dataset,)
+        if available(cfg.dataset) == NAMED and NAMED not in table.set and leaf("dataset", cfg.dataset)["path"] is None:
+            raise UserError(
+                f"dataset={cfg.dataset}: is data of your own; `vaebench compare` measures a table's rows on them, with "
+                f"{NAMED}=DIR"
+            )
         if not at_hand(cfg.dataset):
             raise UserError(
                 f"dataset={cfg.dataset} is neither here nor can it be downloaded; "

@@ -17,7 +17,7 @@ from vaebench.config.request import Request
 from vaebench.config.signatures import require
 from vaebench.config.spine import TrainConfig
 from vaebench.contracts import Suite
-from vaebench.data.contents import dataset_leaf
+from vaebench.data.leaves import dataset_leaf
 from vaebench.papers.cells import POOLED
 from vaebench.papers.changes import at_scale
 from vaebench.papers.tables import Column, Row, Table

@@ -6,7 +6,6 @@ Layers are named as in the weights of github.com/akamaster/pytorch_resnet_cifar1
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vaebench.data.places import given
 from vaebench.errors import UserError
 
 INPUT_SHAPE = (3, 32, 32)
@@ -93,8 +93,8 @@ class CifarResNet(nn.Module):
 
 def weights_path() -> Path:
     """Where the published weights should lie."""
-    root = Path(os.environ.get("VAEBENCH_DATA", "") or "$VAEBENCH_DATA").expanduser()
-    return root / "cifar10_resnet" / WEIGHTS_FILE
+    folders = given("cifar10_resnet") or [Path("$VAEBENCH_DATA", "cifar10_resnet")]
+    return next((one for folder in folders if (one := folder / WEIGHTS_FILE).is_file()), folders[0] / WEIGHTS_FILE)
 
 
 def read_weights(option: str, instead: str) -> dict[str, Tensor]:

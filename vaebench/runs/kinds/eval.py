@@ -12,11 +12,11 @@ from vaebench.config.choices import called
 from vaebench.config.request import Request
 from vaebench.contracts import AnswerInputs, SuiteInputs
 from vaebench.contracts.infinite import spelled
-from vaebench.data.contents import dataset_leaf
+from vaebench.data.leaves import dataset_leaf
 from vaebench.disk import remove_unfinished, sha256_of
 from vaebench.errors import UserError
 from vaebench.runs import build
-from vaebench.runs.kinds import LEAF, NUMBER, Setup, answers, asked, embed, grade, latents
+from vaebench.runs.kinds import LEAF, NUMBER, Setup, answers, asked, embed, grade, latents, train
 from vaebench.runs.load import dataset_of, load_model, reference_run
 from vaebench.runs.store import Run
 
@@ -100,7 +100,7 @@ def title(request: Request) -> str:
     """``SUITE of KEY``."""
     suite = called(request["suite"])
     if "dataset" in request.data:
-        suite += f" on {request['dataset']['name']}"
+        suite += f" on {train.set_name(request['dataset'])}"
     if "shape" in request.data:
         return f"{suite} of {called(request['model'])} at {'x'.join(map(str, request['shape']))}"
     return f"{suite} of {request['parents'].get('run', request['parents'].get('answers'))}"

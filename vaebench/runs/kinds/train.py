@@ -9,14 +9,15 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from vaebench import disk
 from vaebench.config.choices import about, called, choices, leaf
 from vaebench.config.request import Request
 from vaebench.contracts import Exports, GivesLatents
-from vaebench.data.contents import dataset_leaf
-from vaebench.errors import UserError
+from vaebench.data.leaves import dataset_leaf
+from vaebench.errors import UserError, printable
 from vaebench.runs import build, records
 from vaebench.runs.kinds import LEAF, NUMBER, Setup, asked, embed, latents
 from vaebench.runs.kinds.answers import folder_digest
@@ -112,7 +113,7 @@ def _check_size(request: Request, latent_shape: Sequence[int] | None) -> None:
 def title(request: Request) -> str:
     """``MODEL OPTION=VALUE on DATASET seed=0``, and what it builds on."""
     parents = request.data.get("parents", {})
-    place = f"on {request['dataset']['name']}"
+    place = f"on {set_name(request['dataset'])}"
     place += f", latents of {parents['autoencoder']}" if "latents" in parents else ""
     place += "".join(
         f", from {key}" if role == "start" else f", {role} {key}"
@@ -120,6 +121,13 @@ def title(request: Request) -> str:
         if role not in ("latents", "autoencoder", "pairs", "perceptual")
     )
     return f"{_named(request['model'])} {place} seed={request['seed']}"
+
+
+def set_name(dataset: Mapping[str, Any]) -> str:
+    """The name of a dataset; of one's own with what its path ends in."""
+    path = dataset.get("path")
+    names = [str(dataset["name"]), *([printable(PurePath(path).name)] if isinstance(path, str) else [])]
+    return " ".join(dict.fromkeys(names))
 
 
 def _named(model: Mapping[str, Any]) -> str:
