@@ -46,8 +46,10 @@ def trained(cfg: TrainConfig) -> Run:
     run = store.find(requests[-1])
     _say(cfg, f"run {run.key}: {title(requests[-1])}")
     if run.done:
-        _say(cfg, f"already done: {_short(run.folder)} (seed=N or another option makes another run)")
+        again = "; it is not tracked again" if cfg.tracker else ""
+        _say(cfg, f"already done: {_short(run.folder)} (seed=N or another option makes another run){again}")
     else:
+        _say_where(cfg, store)
         _make_first(cfg, store, requests[:-1])
         _make(cfg, store, requests[-1])
     return run
@@ -89,6 +91,7 @@ def _evaluated(cfg: TrainConfig, trained: Request, requests: list[Request], suit
     kept = f", snapshot {cfg.snapshot} of {cfg.train.snapshots}" if "snapshot" in wanted.data else ""
     _say(cfg, f"evaluation {run.key} of run {trained.key}: {name} on {title(trained)}{kept}{tested}")
     if not run.done:
+        _say_where(cfg, store)
         _make(cfg, store, wanted)
     return run
 
@@ -234,7 +237,7 @@ def _make(cfg: TrainConfig, store: Store, request: Request) -> None:
         {folder: title(request)},
         kind="inline",
         workers=1,
-        machine=asdict(cfg.runtime),
+        machine={**asdict(cfg.runtime), "tracker": cfg.tracker},
         quiet=cfg.quiet,
         console=console,
     )
@@ -243,6 +246,12 @@ def _make(cfg: TrainConfig, store: Store, request: Request) -> None:
             raise KeyboardInterrupt
         if outcome.status == "failed":
             raise UserError(*(outcome.reason.splitlines() or ["failed"]))
+
+
+def _say_where(cfg: TrainConfig, store: Store) -> None:
+    """How to look at what the tracker shows."""
+    if cfg.tracker:
+        _say(cfg, f"tracked: {build.tracker(cfg.tracker).where(store.root)}")
 
 
 def _say(cfg: Common, line: str) -> None:

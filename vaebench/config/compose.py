@@ -10,6 +10,7 @@ import copy
 import itertools
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -178,9 +179,13 @@ def _behind(experiment: str, words: tuple[str, ...], where: str, other: str) -> 
 
 
 def _of_reproduce(options: Iterable[str], mistakes: list[str]) -> ReproduceConfig:
-    """The configuration of reproduce, plan and report: typed fields only, nothing is chosen from a group."""
-    cfg = OmegaConf.structured(ReproduceConfig)
-    for text in options:
+    """The configuration of reproduce, plan and report: typed fields, and a tracker; nothing else is chosen."""
+    cfg, words = OmegaConf.structured(ReproduceConfig), list(options)
+    of_tracker = [text for text in words if re.split(r"[.=@]", text.lstrip("+~"))[0] == "tracker"]
+    mistakes += _looked_up("train", [], of_tracker)[1] if of_tracker else []
+    for text in words:
+        if text in of_tracker:
+            continue
         if wrong := _misnamed(cfg, text):
             mistakes += wrong
             continue
@@ -189,6 +194,7 @@ def _of_reproduce(options: Iterable[str], mistakes: list[str]) -> ReproduceConfi
         except (OmegaConfBaseException, ValueError) as error:
             mistakes.append(f"{shown(text)}: {shown(first_line(error))}")
     _refuse(mistakes)
+    cfg.tracker = _composed("train", tuple(of_tracker)).tracker if of_tracker else None
     found: ReproduceConfig = _plain(_within_bounds([cfg], ReproduceConfig)[0])
     return found
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from vaebench.contracts import AnswerSource, Embedder, Reference, Suite
+    from vaebench.contracts import AnswerSource, Embedder, Reference, Suite, Tracker
     from vaebench.data.images import ImageData
     from vaebench.data.problems import Problems
     from vaebench.metrics.cost import Design
@@ -39,7 +39,7 @@ _SHOWN = 3  # options of a leaf that is too large
 _DESCRIPTION = DESCRIPTION | {"_target_", "language_model", "scorers", "decay_on"}
 # What a thing made of a leaf has; what has not is of another kind.
 _MADE = {"model": "phases", "dataset": "batch", "dataset.problems": "test", "dataset.answers": "answer"}
-_MADE |= {"embedder": "embed", "reference": "draw", "suite": "run", "optim": "param_groups"}
+_MADE |= {"embedder": "embed", "reference": "draw", "suite": "run", "optim": "param_groups", "tracker": "curves"}
 _REMOTE_CODE = "trust_remote_code"
 # Roles of parents that a model is trained on: it may have a use for their models, or not.
 TRAINED_ON = frozenset({"latents", "autoencoder", "pairs", "answers"})
@@ -106,6 +106,11 @@ def reference(request: Request) -> Reference:
 def suite(request: Request) -> Suite:
     """The request's evaluation suite."""
     return _build("suite", _leaf(request, "suite"))
+
+
+def tracker(leaf: Mapping[str, Any]) -> Tracker:
+    """What shows runs while they are made. Raises `UserError` for a package that is missing, too."""
+    return _build("tracker", leaf)
 
 
 def optimizers(request: Request, built: nn.Module) -> dict[str, torch.optim.Optimizer]:

@@ -7,8 +7,8 @@ import itertools
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from functools import cache
+from dataclasses import asdict, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from vaebench import disk
@@ -22,6 +22,7 @@ from vaebench.runs.kinds import LEAF, NUMBER, Setup, asked, embed, latents
 from vaebench.runs.kinds.answers import folder_digest
 from vaebench.runs.load import fresh_model, snapshot_name
 from vaebench.runs.store import CHECKPOINT, Run
+from vaebench.runs.tracking import Tracking
 
 if TYPE_CHECKING:
     from torch import nn
@@ -171,7 +172,8 @@ def work(run: Run, setup: Setup) -> None:
     from vaebench.engine import runtime
     from vaebench.engine.checkpoint import checkpoint_bytes, load_checkpoint, weights_bytes
     from vaebench.engine.loop import Hooks, fit
-    from vaebench.engine.schedules import check_spec, every, training_count
+    from vaebench.engine.schedules import check_spec, every
+    from vaebench.runs.grids import grids
 
     request = run.request()
     spec = request["train"]
@@ -181,7 +183,6 @@ def work(run: Run, setup: Setup) -> None:
     data = _data(run).to(setup.device)
     optimizers = build.optimizers(request, model)
     state = load_checkpoint(run.path(CHECKPOINT), run.key)
-    log = _Log(run, _logged(run, state))
     snapshots = _kept_snapshots(run, state)
 
     def keep(number: int) -> None:
@@ -192,29 +193,45 @@ def work(run: Run, setup: Setup) -> None:
     def save(found: dict[str, Any]) -> None:
         run.write(CHECKPOINT, checkpoint_bytes(run.key, {**found, "log": log.text, "snapshots": dict(snapshots)}))
 
-    due = every(setup.checkpoint_seconds)
-    steps = fit(
-        model,
-        data,
-        optimizers=optimizers,
-        spec=TrainSpec(**spec),
-        seed=request["seed"],
-        state=state,
-        hooks=Hooks(log=log.append, track=setup.track, save=save, due=due, stop=setup.stop, snapshot=keep),
-    )
-    run.write("model.safetensors", weights_bytes(model))
-    if isinstance(model, Exports):
-        run.remove("pretrained")
-        model.export(run.path("pretrained"))
+    def track(done: int, total: int) -> None:
+        setup.track(done, total)
+        rates = {f"{name}/learning_rate": one.param_groups[0]["lr"] for name, one in optimizers.items()}
+        tracking.log({"step": done, **rates})
+
+    def look(step: int) -> None:
+        tracking.look(step, partial(grids, model, data, request["seed"]))
+
+    begun = _logged(run, state)
+    step = 0 if state is None else int(state["step"])
+    with setup.tracking(run, title(request), step=step, history=map(json.loads, begun.splitlines())) as tracking:
+        log = _Log(run, begun, tracking)
+        hooks = Hooks(log=log.append, track=track, save=save, due=every(setup.checkpoint_seconds), stop=setup.stop)
+        hooks = replace(hooks, snapshot=keep, look=look, look_every=tracking.sample_every)
+        given: dict[str, Any] = {"optimizers": optimizers, "spec": TrainSpec(**spec), "seed": request["seed"]}
+        steps = fit(model, data, **given, state=state, hooks=hooks)
+        run.write("model.safetensors", weights_bytes(model))
+        if isinstance(model, Exports):
+            run.remove("pretrained")
+            model.export(run.path("pretrained"))
+        if tracking.sample_every:
+            look(steps)
+        result = _result(model, data, spec, steps)
+        setup.finish(run, result, dataset=data.source, note=data.note)
+        tracking.final(steps, result)
+
+
+def _result(model: nn.Module, data: TrainingData, spec: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    """What is written down of a finished training."""
+    from vaebench.engine.schedules import training_count
+
     count = training_count(len(data), spec.get("keep"))
-    result = {
+    return {
         "steps": steps,
         "epochs": round(steps / (count // spec["batch_size"]), 4),
         "train_items": count,
         "parameters": sum(p.numel() for p in model.parameters()),
         "dataset_digest": data.digest,
     }
-    setup.finish(run, result, dataset=data.source, note=data.note)
 
 
 def _data(run: Run) -> TrainingData:
@@ -246,8 +263,8 @@ def _data(run: Run) -> TrainingData:
 class _Log:
     """``metrics.jsonl``, one entry a line. Each checkpoint holds a copy, so that a resumed log is the same."""
 
-    def __init__(self, run: Run, begun: str) -> None:
-        self.run = run
+    def __init__(self, run: Run, begun: str, tracking: Tracking) -> None:
+        self.run, self.tracking = run, tracking
         self.lines = begun.splitlines(keepends=True)
         run.write(_LOG, begun.encode())
 
@@ -260,6 +277,7 @@ class _Log:
         """One more entry."""
         self.lines.append(json.dumps(record) + "\n")
         self.run.append(_LOG, self.lines[-1])
+        self.tracking.log(record)
 
 
 def _logged(run: Run, state: dict[str, Any] | None) -> str:
