@@ -14,74 +14,16 @@ import pytest
 import torch
 
 from chains import MACHINE, files, frozen, work
-from vaebench.config import origins
+from diary import leaf as of_diary
+from diary import told
 from vaebench.config.choices import leaf
-from vaebench.contracts import Outcome
+from vaebench.contracts import Batch, Outcome
 from vaebench.data.images import ImageData
 from vaebench.runs import build, tracking
 from vaebench.runs.grids import grids
 from vaebench.runs.store import Run, Store
 
 FAST = ["dataset=digits", "model=batchtopk", "train.max_steps=20", "train.log_every=5", "train.batch_size=16"]
-# A tracker of one's own, in a folder that is no package: it writes down what it is told, and fails where it is told to.
-OWN = """
-import json
-import pathlib
-import threading
-
-class Diary:
-    def __init__(self, *, path: str, fails: str | None, sample_every: int | None) -> None:
-        self.path, self.fails, self.sample_every = pathlib.Path(path), fails, sample_every
-
-    def where(self, store):
-        return f"read {self.path}"
-
-    def _told(self, what, *facts):
-        if self.fails == f"{what} hangs":
-            threading.Event().wait()
-        if self.fails == what:
-            raise SystemExit("the server is gone\\nand so on")
-        with self.path.open("a") as file:
-            file.write(json.dumps([self.key, what, *facts]) + "\\n")
-
-    def begin(self, run):
-        self.key = run.key
-        self._told("begin", run.name, dict(run.tags), run.parent, run.step)
-        return 0
-
-    def curves(self, step, values):
-        self._told("curves", step, dict(values))
-
-    def images(self, step, grids):
-        self._told("images", step, {name: list(grid.shape) for name, grid in grids.items()})
-
-    def final(self, step, values):
-        self._told("final", step, dict(values))
-
-    def close(self, ended):
-        self._told("close", ended)
-"""
-DIARY = "_target_: diaries.Diary\npath: null\nfails: null\nsample_every: null\n"
-
-
-@pytest.fixture
-def diary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where the tracker `diary` of a plug-in writes to."""
-    place = tmp_path / "plugin"
-    (place / "tracker").mkdir(parents=True)
-    (place / "tracker" / "diary.yaml").write_text(DIARY)
-    (place / "diaries.py").write_text(OWN)
-    monkeypatch.setenv(origins.FOLDERS, str(place))
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(tracking, "_GIVEN_UP", set())
-    origins._origins.cache_clear()
-    yield tmp_path / "diary.jsonl"
-    origins._origins.cache_clear()
-    sys.modules.pop("diaries", None)
-
-
-def told(diary: Path) -> list[list[Any]]:
-    return [json.loads(line) for line in diary.read_text().splitlines()]
 
 
 def options(name: str, **changes: Any) -> dict[str, Any]:
@@ -90,11 +32,12 @@ def options(name: str, **changes: Any) -> dict[str, Any]:
     return found | {"sample_every": 5} | changes
 
 
-def plain(home: Path, *words: str) -> Run:
-    """The same run in another store, without a tracker."""
-    run = Store(home.parent / "plain").open(frozen(*FAST, *words))
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What the run leaves without a tracker."""
+    run = Store(tmp_path_factory.mktemp("plain")).open(frozen(*FAST))
     assert work(run).status == "done"
-    return run
+    return files(run)
 
 
 def until(steps: int) -> Callable[[], bool]:
@@ -183,7 +126,9 @@ def of_trackio(store: Path, name: str) -> tuple[Curve, Curve, list[int], str]:
 
     (one,) = Api().runs("vaebench")
     lines = SQLiteStorage.get_logs("vaebench", one.name)
-    loss, final = ([(line["step"], line[each]) for line in lines if each in line] for each in (name, "final/parameters"))
+    loss, final = (
+        [(line["step"], line[each]) for line in lines if each in line] for each in (name, "final/parameters")
+    )
     about = f"{one.config} latent_dim: {one.config['model']['latent_dim']}"
     return loss, final, [line["step"] for line in lines if "samples" in line], about
 
@@ -193,7 +138,9 @@ READERS = {"tensorboard": of_tensorboard, "wandb": of_wandb, "mlflow": of_mlflow
 
 @pytest.mark.filterwarnings("ignore")  # of the packages
 @pytest.mark.parametrize("name", READERS)
-def test_a_training_that_was_interrupted_is_one_tracked_run_with_each_step_once(name, home, tmp_path, monkeypatch):
+def test_a_training_that_was_interrupted_is_one_tracked_run_with_each_step_once(
+    name, home, plain, tmp_path, monkeypatch
+):
     for package in leaf("tracker", name)["needs"]:
         pytest.importorskip(package)
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -211,7 +158,7 @@ def test_a_training_that_was_interrupted_is_one_tracked_run_with_each_step_once(
     assert sorted(set(looks)) == [5, 10, 15, 20]
     assert "latent_dim: 64" in about
     assert run.key in about
-    assert files(run) == files(plain(home))
+    assert files(run) == plain
     assert len(list(home.glob("*/request.yaml"))) == 1
 
 
@@ -247,12 +194,14 @@ def test_a_tracker_of_ones_own_hears_all_in_order_and_the_run_is_the_same_reques
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_tracker_that_fails_is_given_up_in_one_line_and_the_run_is_the_same(call, diary, home, run):
-    said = run("train", *FAST, "tracker=diary", f"tracker.path={diary}", "tracker.sample_every=10", f"tracker.fails={call}")
+def test_a_tracker_that_fails_is_given_up_in_one_line_and_the_run_is_the_same(call, diary, home, plain, run):
+    said = run(
+        "train", *FAST, "tracker=diary", f"tracker.path={diary}", "tracker.sample_every=10", f"tracker.fails={call}"
+    )
     assert said.code == 0
     assert said.err.count("\n") == 1
     assert ": tracker diary is given up (SystemExit: the server is gone); the run goes on" in said.err
-    assert files(Store(home).runs()[0]) == files(plain(home))
+    assert files(Store(home).runs()[0]) == plain
     assert "close" not in diary.read_text() if diary.exists() else call == "begin"
 
 
@@ -280,21 +229,20 @@ def test_images_that_cannot_be_made_stop_nothing(diary, run, monkeypatch):
 
 
 def test_an_interrupted_or_failed_run_says_so(diary, home):
-    tracker = options("tensorboard") | {"_target_": "diaries.Diary", "path": str(diary), "fails": None, "needs": []}
+    machine = MACHINE | {"tracker": of_diary(diary)}
     for words, stop in ((["seed=1"], until(3)), (["seed=2", "optim.lr=1e30", "model.beta=1e30"], lambda: False)):
-        work(Store(home).open(frozen(*FAST, *words)), MACHINE | {"tracker": tracker}, stop=stop)
+        work(Store(home).open(frozen(*FAST, *words)), machine, stop=stop)
     assert [line[2] for line in told(diary) if line[1] == "close"] == ["interrupted", "failed"]
 
 
-def test_runs_of_worker_processes_are_tracked_with_their_place_in_the_paper(diary, home, tmp_path, run):
-    words = ["paper=batchtopk", "table=table1", "row=pca_4", "scale=smoke", "dataset=digits", "seeds=1", "quiet=true"]
-    own = ["executor.workers=2", "tracker=diary", f"tracker.path={diary}", f"results={tmp_path / 'results'}"]
+def test_runs_of_a_reproduction_are_tracked_with_their_place_in_the_paper(diary, home, tmp_path, run):
+    words = ["paper=batchtopk", "table=table1", "row=pca_8", "scale=smoke", "dataset=digits", "seeds=1", "quiet=true"]
+    own = ["executor.kind=inline", "tracker=diary", f"tracker.path={diary}", f"results={tmp_path / 'results'}"]
     run.done("reproduce", *words, *own)
     begun = {line[0]: line[3] for line in told(diary) if line[1] == "begin"}
-    made = {path.parent.name for path in home.rglob("request.yaml")}
-    assert made == begun.keys()
+    assert {path.parent.name for path in home.rglob("request.yaml")} == begun.keys()
     places = [(tags["paper"], tags["table"], tags["row"]) for tags in begun.values() if tags["model"] == "pca"]
-    assert set(places) == {("batchtopk", "table1", "pca_4")}
+    assert set(places) == {("batchtopk", "table1", "pca_8")}
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow", "trackio"])
@@ -328,8 +276,9 @@ def test_what_cannot_be_chosen_is_said_with_what_can(verb, home, run):
 def test_a_look_changes_nothing(model):
     """Weights, buffers, which parts train, and what the global generator draws next."""
     found = build.model(frozen("dataset=digits", f"model={model}")).train()
+    x = (torch.arange(16 * 28 * 28) % 255).byte().view(16, 1, 28, 28)
+    found.phases[0].loss(Batch(x.float() / 255, torch.arange(16) % 10), 0)  # averages and codebooks begin with a step
     next(iter(found.children())).eval()
-    x = torch.zeros(16, 1, 28, 28, dtype=torch.uint8)
     data = ImageData("toy", x, torch.zeros(16), x, torch.zeros(16), source="", digest="", note="")
     before = {name: value.clone() for name, value in found.state_dict().items()}
     modes, random = [one.training for one in found.modules()], torch.get_rng_state()

@@ -49,7 +49,6 @@ def trained(cfg: TrainConfig) -> Run:
         again = "; it is not tracked again" if cfg.tracker else ""
         _say(cfg, f"already done: {_short(run.folder)} (seed=N or another option makes another run){again}")
     else:
-        _say_where(cfg, store)
         _make_first(cfg, store, requests[:-1])
         _make(cfg, store, requests[-1])
     return run
@@ -91,7 +90,6 @@ def _evaluated(cfg: TrainConfig, trained: Request, requests: list[Request], suit
     kept = f", snapshot {cfg.snapshot} of {cfg.train.snapshots}" if "snapshot" in wanted.data else ""
     _say(cfg, f"evaluation {run.key} of run {trained.key}: {name} on {title(trained)}{kept}{tested}")
     if not run.done:
-        _say_where(cfg, store)
         _make(cfg, store, wanted)
     return run
 
@@ -219,7 +217,9 @@ def _try_out(cfg: TrainConfig, requests: list[Request]) -> dict[str, Any]:
 
 
 def _make_first(cfg: TrainConfig, store: Store, wanted: list[Request]) -> None:
-    """Make what is not there yet, one after the other, and say so."""
+    """Make what is not there yet, one after the other, and say so; before that, how to look at what is tracked."""
+    if cfg.tracker:
+        _say(cfg, f"tracked: {build.tracker(cfg.tracker).where(store.root)}")
     for request in wanted:
         if not store.find(request).done:
             _say(cfg, f"{kinds.of(request['verb']).ROLE} {request.key} ({title(request)}) is not there yet: making it")
@@ -246,12 +246,6 @@ def _make(cfg: TrainConfig, store: Store, request: Request) -> None:
             raise KeyboardInterrupt
         if outcome.status == "failed":
             raise UserError(*(outcome.reason.splitlines() or ["failed"]))
-
-
-def _say_where(cfg: TrainConfig, store: Store) -> None:
-    """How to look at what the tracker shows."""
-    if cfg.tracker:
-        _say(cfg, f"tracked: {build.tracker(cfg.tracker).where(store.root)}")
 
 
 def _say(cfg: Common, line: str) -> None:

@@ -10,7 +10,6 @@ import copy
 import itertools
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -25,16 +24,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vaebench.config import search, spine
-from vaebench.config.choices import (
-    DESCRIPTION,
-    called,
-    choices,
-    experiment_choices,
-    kind_of,
-    kinds,
-    settings,
-    usual,
-)
+from vaebench.config.choices import DESCRIPTION, called, choices, experiment_choices, kind_of, kinds, settings, usual
 from vaebench.config.origins import conf_dir, groups
 from vaebench.config.overrides import MOST_POINTS, axes_of, parse, whole
 from vaebench.config.spine import ReproduceConfig, ScaleSpec, TrainConfig, first_line
@@ -181,11 +171,9 @@ def _behind(experiment: str, words: tuple[str, ...], where: str, other: str) -> 
 def _of_reproduce(options: Iterable[str], mistakes: list[str]) -> ReproduceConfig:
     """The configuration of reproduce, plan and report: typed fields, and a tracker; nothing else is chosen."""
     cfg, words = OmegaConf.structured(ReproduceConfig), list(options)
-    of_tracker = [text for text in words if re.split(r"[.=@]", text.lstrip("+~"))[0] == "tracker"]
+    of_tracker = [text for text in words if text.lstrip("+~").startswith(("tracker=", "tracker."))]
     mistakes += _looked_up("train", [], of_tracker)[1] if of_tracker else []
-    for text in words:
-        if text in of_tracker:
-            continue
+    for text in (one for one in words if one not in of_tracker):
         if wrong := _misnamed(cfg, text):
             mistakes += wrong
             continue

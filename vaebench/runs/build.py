@@ -234,6 +234,10 @@ def models_with(method: str) -> list[str]:
     return [name for name in choices("model") if hasattr(find("model", leaf("model", name)["_target_"]), method)]
 
 
+# What to call a leaf whose target does not say it in its second or third part.
+_NAMED = {"embedder": embedder_name, "tracker": lambda leaf: leaf["_target_"].split(".")[-2]}
+
+
 def _leaf(request: Request, name: str) -> Mapping[str, Any]:
     """A part of the request that describes an object. Raises `UserError` if there is none."""
     found = request.data.get(name)
@@ -245,7 +249,7 @@ def _leaf(request: Request, name: str) -> Mapping[str, Any]:
 def _build(name: str, leaf: Mapping[str, Any], *, remote_code: bool = False, **extra: Any) -> Any:
     check({name: leaf}, remote_code=remote_code)
     instead = ", or take embedder=lsa" if name == "embedder" else ""
-    what = embedder_name(leaf) if name == "embedder" else called(leaf)
+    what = _NAMED.get(name, called)(leaf)
     alone = leaf.get("distribution")
     need(f"{name} {what}", leaf.get("needs") or (), leaf.get("extra", "reasoning"), instead, alone)
     callee = find(name, leaf["_target_"])

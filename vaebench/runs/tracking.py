@@ -80,7 +80,7 @@ class Tracking:
 
     def look(self, step: int, made: Callable[[], Mapping[str, np.ndarray]]) -> None:
         """The grids of images that ``made`` makes; if it cannot, the run has none."""
-        if not self._listens or not self.grids.acquire(blocking=False):
+        if not (self._listens and self.sample_every) or not self.grids.acquire(blocking=False):
             return
         try:
             grids = made()
