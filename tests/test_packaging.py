@@ -24,11 +24,24 @@ IMPORT_NAMES = {
     "annotated-types": "annotated_types",
     **{"hydra-core": "hydra", "pyyaml": "yaml", "scikit-learn": "sklearn"},
     "vector-quantize-pytorch": "vector_quantize_pytorch",
-    **{"huggingface-hub": "huggingface_hub", "pillow": "PIL", "umap-learn": "umap"},
+    **{"huggingface-hub": "huggingface_hub", "pillow": "PIL", "umap-learn": "umap", "mlflow-skinny": "mlflow"},
 }
 EXTRAS = {
     IMPORT_NAMES.get(Requirement(line).name, Requirement(line).name.replace("-", "_"))
-    for extra in ("reasoning", "jina", "vllm", "audio", "speech", "diffusers", "umap", "language", "quantisers")
+    for extra in (
+        "reasoning",
+        "jina",
+        "vllm",
+        "audio",
+        "speech",
+        "diffusers",
+        "umap",
+        "language",
+        "quantisers",
+        "wandb",
+        "mlflow",
+        "trackio",
+    )
     for line in PROJECT["project"]["optional-dependencies"][extra]
 }
 

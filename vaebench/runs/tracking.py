@@ -68,9 +68,9 @@ class Tracking:
         self._complain()
 
     def log(self, record: Record) -> None:
-        """An entry of the run's log: ``step`` and numbers by name."""
+        """An entry of the run's log: ``step`` and numbers by name; those that are not finite are left out."""
         step = record["step"]
-        values = {name: value for name, value in record.items() if name not in _NO_CURVES and math.isfinite(value)}
+        values = {name: value for name, value in _numbers(record).items() if name not in _NO_CURVES}
 
         def curves(tracker: Tracker) -> None:
             if step > self.last:
@@ -97,8 +97,8 @@ class Tracking:
         self._tell(images)
 
     def final(self, step: int, values: Mapping[str, Any]) -> None:
-        """The numbers of the whole run; what is none is left out."""
-        numbers = {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
+        """The numbers of the whole run."""
+        numbers = _numbers(values)
         self._tell(lambda tracker: tracker.final(step, numbers))
 
     @property
@@ -126,6 +126,10 @@ class Tracking:
                 what(tracker)
         except BaseException as error:  # SystemExit too: nothing of it is the run's business
             self.reason = _line(error)
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: one for name, one in values.items() if isinstance(one, int | float) and math.isfinite(one)}
 
 
 def _line(error: BaseException) -> str:

@@ -22,7 +22,6 @@ from vaebench.runs.kinds import LEAF, NUMBER, Setup, asked, embed, latents
 from vaebench.runs.kinds.answers import folder_digest
 from vaebench.runs.load import fresh_model, snapshot_name
 from vaebench.runs.store import CHECKPOINT, Run
-from vaebench.runs.tracking import Tracking
 
 if TYPE_CHECKING:
     from torch import nn
@@ -193,45 +192,52 @@ def work(run: Run, setup: Setup) -> None:
     def save(found: dict[str, Any]) -> None:
         run.write(CHECKPOINT, checkpoint_bytes(run.key, {**found, "log": log.text, "snapshots": dict(snapshots)}))
 
-    def track(done: int, total: int) -> None:
-        setup.track(done, total)
-        rates = {f"{name}/learning_rate": one.param_groups[0]["lr"] for name, one in optimizers.items()}
-        tracking.log({"step": done, **rates})
+    def append(record: dict[str, Any]) -> None:
+        log.append(record)
+        rates = {name: one.param_groups[0]["lr"] for name, one in optimizers.items() if f"{name}/loss" in record}
+        tracking.log({**record, **{f"{name}/learning_rate": rate for name, rate in rates.items()}})
 
     def look(step: int) -> None:
         tracking.look(step, partial(grids, model, data, request["seed"]))
 
     begun = _logged(run, state)
+    log = _Log(run, begun)
     step = 0 if state is None else int(state["step"])
     with setup.tracking(run, title(request), step=step, history=map(json.loads, begun.splitlines())) as tracking:
-        log = _Log(run, begun, tracking)
-        hooks = Hooks(log=log.append, track=track, save=save, due=every(setup.checkpoint_seconds), stop=setup.stop)
-        hooks = replace(hooks, snapshot=keep, look=look, look_every=tracking.sample_every)
-        given: dict[str, Any] = {"optimizers": optimizers, "spec": TrainSpec(**spec), "seed": request["seed"]}
-        steps = fit(model, data, **given, state=state, hooks=hooks)
-        run.write("model.safetensors", weights_bytes(model))
-        if isinstance(model, Exports):
-            run.remove("pretrained")
-            model.export(run.path("pretrained"))
-        if tracking.sample_every:
-            look(steps)
-        result = _result(model, data, spec, steps)
-        setup.finish(run, result, dataset=data.source, note=data.note)
-        tracking.final(steps, result)
+        hooks = Hooks(log=append, track=setup.track, save=save, due=every(setup.checkpoint_seconds), stop=setup.stop)
+        steps = fit(
+            model,
+            data,
+            optimizers=optimizers,
+            spec=TrainSpec(**spec),
+            seed=request["seed"],
+            state=state,
+            hooks=replace(hooks, snapshot=keep, look=look, look_every=tracking.sample_every),
+        )
+        look(steps)
+        tracking.final(steps, _write(run, setup, model, data, steps))
 
 
-def _result(model: nn.Module, data: TrainingData, spec: Mapping[str, Any], steps: int) -> dict[str, Any]:
-    """What is written down of a finished training."""
+def _write(run: Run, setup: Setup, model: nn.Module, data: TrainingData, steps: int) -> dict[str, Any]:
+    """Write down a finished training; returns what is in ``result.json``."""
+    from vaebench.engine.checkpoint import weights_bytes
     from vaebench.engine.schedules import training_count
 
+    spec = run.request()["train"]
+    run.write("model.safetensors", weights_bytes(model))
+    if isinstance(model, Exports):
+        run.remove("pretrained")
+        model.export(run.path("pretrained"))
     count = training_count(len(data), spec.get("keep"))
-    return {
+    result = {
         "steps": steps,
         "epochs": round(steps / (count // spec["batch_size"]), 4),
         "train_items": count,
         "parameters": sum(p.numel() for p in model.parameters()),
         "dataset_digest": data.digest,
     }
+    setup.finish(run, result, dataset=data.source, note=data.note)
+    return result
 
 
 def _data(run: Run) -> TrainingData:
@@ -263,8 +269,8 @@ def _data(run: Run) -> TrainingData:
 class _Log:
     """``metrics.jsonl``, one entry a line. Each checkpoint holds a copy, so that a resumed log is the same."""
 
-    def __init__(self, run: Run, begun: str, tracking: Tracking) -> None:
-        self.run, self.tracking = run, tracking
+    def __init__(self, run: Run, begun: str) -> None:
+        self.run = run
         self.lines = begun.splitlines(keepends=True)
         run.write(_LOG, begun.encode())
 
@@ -277,7 +283,6 @@ class _Log:
         """One more entry."""
         self.lines.append(json.dumps(record) + "\n")
         self.run.append(_LOG, self.lines[-1])
-        self.tracking.log(record)
 
 
 def _logged(run: Run, state: dict[str, Any] | None) -> str:

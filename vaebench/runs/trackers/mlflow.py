@@ -6,14 +6,15 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from vaebench.config.signatures import Count
 from vaebench.contracts import Ended, Tracked
-from vaebench.disk import locked
+from vaebench.disk import locked, write_bytes
 from vaebench.runs.trackers import flat
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ class Mlflow:
         from mlflow import MlflowClient
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
-        with locked(run.store / "mlflow"):  # several workers would make the database at once
+        with nullcontext() if self.uri else locked(run.store / "mlflow"):  # workers would make the same at once
+            if not (self.uri or _database(run.store).exists()):
+                _make(_database(run.store))
             self.client = MlflowClient(self._uri(run.store))
             experiment = self._experiment(run.store)
             there = self._found(experiment, run.key)
@@ -81,7 +84,7 @@ class Mlflow:
         self.client.set_terminated(self.id, _STATUS[ended])
 
     def _uri(self, store: Path) -> str:
-        return self.uri or f"sqlite:///{store / 'mlflow' / 'runs.db'}"
+        return self.uri or f"sqlite:///{_database(store)}"
 
     def _experiment(self, store: Path) -> str:
         from mlflow.exceptions import MlflowException
@@ -107,3 +110,28 @@ class Mlflow:
         for start in range(0, max(len(params), len(metrics)), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
             self.client.log_batch(self.id, metrics=metrics[part], params=params[part])
+
+
+def _database(store: Path) -> Path:
+    return store / "mlflow" / "runs.db"
+
+
+# MLflow makes its database in some fifty steps, each on disk before the next begins. On a busy disk that takes minutes,
+# and one that is cut off there is never opened again. So it is made elsewhere, without waiting for the disk.
+def _make(database: Path) -> None:
+    """Write an empty database, whole or not at all."""
+    from mlflow import MlflowClient
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def hasty(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", hasty)
+    try:
+        with TemporaryDirectory() as folder:
+            made = Path(folder) / database.name
+            MlflowClient(f"sqlite:///{made}").search_experiments()
+            write_bytes(database, made.read_bytes())
+    finally:
+        event.remove(Engine, "connect", hasty)
