@@ -26,10 +26,12 @@ from vaebench.runs.store import Store
 WORDS = ["paper=batchtopk", "table=masks", "scale=smoke", "dataset=digits"]
 
 
-def test_table_is_made_resumed_and_extended(tmp_path, home, run):
+def test_table_is_made_resumed_and_extended(tmp_path, home, diary, run):
     results = tmp_path / "results"
     words = ["reproduce", *WORDS, "seeds=1", f"results={results}", "executor.kind=inline"]
+    words += ["tracker=diary", f"tracker.path={diary}"]
     out = run.done(*words)
+    assert f"tracked: read {diary}\n" in out
     assert "digits, embedded" in out
     assert "a stand-in" in out
     frame = pd.read_csv(results / "batchtopk" / "cells.csv")
@@ -44,6 +46,10 @@ def test_table_is_made_resumed_and_extended(tmp_path, home, run):
     page = (results / "index.html").read_text()
     assert "stands in for MNIST" in page
     assert "http-equiv" not in page
+    begun = {line[0]: line[3] for line in told(diary) if line[1] == "begin"}
+    assert begun.keys() == {path.parent.name for path in home.rglob("request.yaml")}
+    assert {(one["paper"], one["table"]) for one in begun.values()} == {("batchtopk", "masks")}
+    assert {one["row"] for one in begun.values()} == set(frame["row"])
 
     # Cells of another scale stay; finished runs are not touched again; a plan says that nothing is left.
     other = frame.assign(scale="small", dataset="mnist", value=0.25)

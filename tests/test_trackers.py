@@ -235,16 +235,6 @@ def test_an_interrupted_or_failed_run_says_so(diary, home):
     assert [line[2] for line in told(diary) if line[1] == "close"] == ["interrupted", "failed"]
 
 
-def test_runs_of_a_reproduction_are_tracked_with_their_place_in_the_paper(diary, home, tmp_path, run):
-    words = ["paper=batchtopk", "table=table1", "row=pca_8", "scale=smoke", "dataset=digits", "seeds=1", "quiet=true"]
-    own = ["executor.kind=inline", "tracker=diary", f"tracker.path={diary}", f"results={tmp_path / 'results'}"]
-    run.done("reproduce", *words, *own)
-    begun = {line[0]: line[3] for line in told(diary) if line[1] == "begin"}
-    assert {path.parent.name for path in home.rglob("request.yaml")} == begun.keys()
-    places = [(tags["paper"], tags["table"], tags["row"]) for tags in begun.values() if tags["model"] == "pca"]
-    assert set(places) == {("batchtopk", "table1", "pca_8")}
-
-
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow", "trackio"])
 @pytest.mark.parametrize("verb", ["train", "eval", "reproduce"])
 def test_a_package_that_is_missing_is_named_before_anything_is_made(verb, name, home, run, monkeypatch):
