@@ -180,7 +180,8 @@ def test_a_tracker_of_ones_own_hears_all_in_order_and_the_run_is_the_same_reques
     assert [line[2:] for line in lines if line[1] == "images"] == [[10, shapes], [20, shapes]]
     numbers = {name: value for name, value in stored.result().items() if name != "dataset_digest"}
     assert [line[1:] for line in lines[-2:]] == [["final", 20, numbers], ["close", "done"]]
-    assert "; it is not tracked again\n" in run.done("train", *FAST, "tracker=diary", *own)
+    assert "already done: " in run.done("train", *FAST, "tracker=diary", *own)
+    assert len(told(diary)) == len(lines) + 1
 
     run.done("eval", f"run={stored.key}", "suite=reconstruction", "tracker=diary", *own)
     begin, final, close = told(diary)[len(lines) + 1 :]

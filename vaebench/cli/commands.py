@@ -46,8 +46,7 @@ def trained(cfg: TrainConfig) -> Run:
     run = store.find(requests[-1])
     _say(cfg, f"run {run.key}: {title(requests[-1])}")
     if run.done:
-        again = "; it is not tracked again" if cfg.tracker else ""
-        _say(cfg, f"already done: {_short(run.folder)} (seed=N or another option makes another run){again}")
+        _say(cfg, f"already done: {_short(run.folder)} (seed=N or another option makes another run)")
     else:
         _make_first(cfg, store, requests[:-1])
         _make(cfg, store, requests[-1])
@@ -217,7 +216,7 @@ def _try_out(cfg: TrainConfig, requests: list[Request]) -> dict[str, Any]:
 
 
 def _make_first(cfg: TrainConfig, store: Store, wanted: list[Request]) -> None:
-    """Make what is not there yet, one after the other, and say so; before that, how to look at what is tracked."""
+    """Make what is not there yet, one after the other, and say so; first, how to look at what is tracked."""
     if cfg.tracker:
         _say(cfg, f"tracked: {build.tracker(cfg.tracker).where(store.root)}")
     for request in wanted:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ class Mlflow:
     def where(self, store: Path) -> str:
         """The command that shows a database, or the server's address."""
         uri = self._uri(store)
-        return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {uri}"
+        return uri if uri.startswith("http") else f"mlflow ui --backend-store-uri {quote(uri)}"
 
     def begin(self, run: Tracked) -> int:
         """Open the run, or go on with it. An evaluation is shown below its training."""

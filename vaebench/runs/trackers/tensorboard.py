@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import yaml
@@ -28,7 +29,7 @@ class Tensorboard:
 
     def where(self, store: Path) -> str:
         """The command that shows them."""
-        return f"tensorboard --logdir {self._folder(store)}"
+        return f"tensorboard --logdir {quote(str(self._folder(store)))}"
 
     def begin(self, run: Tracked) -> int:
         """Open the run's folder. Readers drop what an earlier file has beyond the step at which the run goes on."""

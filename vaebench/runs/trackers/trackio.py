@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from vaebench.config.signatures import Count
@@ -25,7 +26,7 @@ class Trackio:
 
     def where(self, store: Path) -> str:
         """The command that shows them."""
-        return f"trackio show --project {self.project}"
+        return f"trackio show --project {quote(self.project)}"
 
     def begin(self, run: Tracked) -> int:
         """Open the run, or go on with it."""

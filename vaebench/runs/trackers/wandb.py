@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from vaebench.config.signatures import Count
@@ -27,7 +28,7 @@ class Wandb:
     def where(self, store: Path) -> str:
         """The address, or the command that sends what is kept here."""
         if os.environ.get("WANDB_MODE") == "offline":
-            return f"wandb sync {_folder(store) / 'wandb'}/offline-run-*"
+            return f"wandb sync {quote(str(_folder(store) / 'wandb'))}/offline-run-*"
         host = os.environ.get("WANDB_BASE_URL", "https://wandb.ai").replace("https://api.", "https://")
         return f"{host}, project {self.project}"
 
