@@ -17,7 +17,7 @@ from chains import MACHINE, files, frozen, work
 from diary import leaf as of_diary
 from diary import told
 from vaebench.config.choices import leaf
-from vaebench.contracts import Batch, Outcome
+from vaebench.contracts import Batch, Outcome, Sampling
 from vaebench.data.images import ImageData
 from vaebench.runs import build, tracking
 from vaebench.runs.grids import grids
@@ -298,3 +298,24 @@ def test_a_grid_has_eight_images_in_a_line():
     np.testing.assert_array_equal(grid[0, ::2, 0], np.arange(8) * 10)
     np.testing.assert_array_equal(grid[1, ::2, 1], np.arange(8) * 10 + 1)
     np.testing.assert_array_equal(grid[3, ::2, 1], (np.arange(8) * 10 + 1) * 2)
+
+
+def test_a_flow_samples_each_class_in_turn_from_the_same_noise():
+    class Flow(torch.nn.Module):
+        classes = 3
+
+        def check(self, sampling: Sampling) -> None: ...
+
+        def sample_latents(self, labels: torch.Tensor, generator: torch.Generator, sampling: Sampling) -> Any: ...
+
+        def generate(self, labels: torch.Tensor, generator: torch.Generator, sampling: Sampling) -> torch.Tensor:
+            assert not self.training
+            return (labels / 2)[:, None, None, None] * torch.rand(len(labels), 1, 1, 1, generator=generator)
+
+    x = torch.zeros(1, 1, 1, 1, dtype=torch.uint8)
+    data = ImageData("toy", x, torch.zeros(1), x, torch.zeros(1), source="", digest="", note="")
+    first, again = (grids(Flow(), data, seed=4)["samples"] for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert [(line > 0).tolist() for line in first[..., 0]] == [
+        [(8 * row + column) % 3 > 0 for column in range(8)] for row in range(4)
+    ]
