@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import pytest
 import torch
 
 from commands import ROOT, Command, site
+from diary import plugin
+from vaebench.config import origins
 from vaebench.config.compose import session
+from vaebench.runs import tracking
 
 torch.set_num_threads(1)
 
@@ -28,6 +32,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """vaebench as it is installed from its wheel."""
     return site(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture
+def diary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the tracker `diary` of a plug-in writes to."""
+    monkeypatch.setenv(origins.FOLDERS, plugin(tmp_path / "plugin"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(tracking, "_GIVEN_UP", set())
+    origins._origins.cache_clear()
+    yield tmp_path / "diary.jsonl"
+    origins._origins.cache_clear()
+    sys.modules.pop("diaries", None)
 
 
 @pytest.fixture

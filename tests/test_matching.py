@@ -298,6 +298,7 @@ def test_a_stored_teacher_for_other_latents_is_refused(home):
             for text, why in {
                 "runtime.threads=2": "is the same for all runs of a chain; give it to the command itself",
                 "quiet=true": "is the same for all runs of a chain; give it to the command itself",
+                "tracker=wandb": "is the same for all runs of a chain; give it to the command itself",
                 "snapshot=1": "is for an evaluation, and this run is only trained; give it to the command itself",
                 "dataset@test_on=mnist": "is for an evaluation, and this run is only trained",
                 "suite=noise": "is for an evaluation, and this run is only trained",

@@ -17,6 +17,7 @@ SAID = {
         "now: cd mine && pip install -e . && vaebench train model=mine dataset=digits",
     ],
     "train": ["mine latent_dim=64 on digits seed=0", "1,116,560"],
+    "train model=batchtopk": ["tracked: tensorboard --logdir "],
     "list models": ["mine (mine)"],
     "compare": ["PSNR: mine above PCA 8: ", "stands in for MNIST"],
     "list runs where": ["batchtopk latent_dim=64 k=8 on digits seed=0", "differs"],

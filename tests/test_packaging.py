@@ -24,7 +24,7 @@ IMPORT_NAMES = {
     "annotated-types": "annotated_types",
     **{"hydra-core": "hydra", "pyyaml": "yaml", "scikit-learn": "sklearn"},
     "vector-quantize-pytorch": "vector_quantize_pytorch",
-    **{"huggingface-hub": "huggingface_hub", "pillow": "PIL", "umap-learn": "umap"},
+    **{"huggingface-hub": "huggingface_hub", "pillow": "PIL", "umap-learn": "umap", "mlflow-skinny": "mlflow"},
 }
 EXTRAS = {
     IMPORT_NAMES.get(Requirement(line).name, Requirement(line).name.replace("-", "_"))
@@ -40,6 +40,9 @@ EXTRAS = {
         "hub",
         "hf",
         "quantisers",
+        "wandb",
+        "mlflow",
+        "trackio",
     )
     for line in PROJECT["project"]["optional-dependencies"][extra]
 }

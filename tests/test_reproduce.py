@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from chains import MACHINE, frozen, stamps
+from diary import leaf, told
 from vaebench.config.request import Request
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import UserError
@@ -25,10 +26,12 @@ from vaebench.runs.store import Store
 WORDS = ["paper=batchtopk", "table=masks", "scale=smoke", "dataset=digits"]
 
 
-def test_table_is_made_resumed_and_extended(tmp_path, home, run):
+def test_table_is_made_resumed_and_extended(tmp_path, home, diary, run):
     results = tmp_path / "results"
     words = ["reproduce", *WORDS, "seeds=1", f"results={results}", "executor.kind=inline"]
+    words += ["tracker=diary", f"tracker.path={diary}"]
     out = run.done(*words)
+    assert f"tracked: read {diary}\n" in out
     assert "digits, embedded" in out
     assert "a stand-in" in out
     frame = pd.read_csv(results / "batchtopk" / "cells.csv")
@@ -43,6 +46,10 @@ def test_table_is_made_resumed_and_extended(tmp_path, home, run):
     page = (results / "index.html").read_text()
     assert "stands in for MNIST" in page
     assert "http-equiv" not in page
+    begun = {line[0]: line[3] for line in told(diary) if line[1] == "begin"}
+    assert begun.keys() == {path.parent.name for path in home.rglob("request.yaml")}
+    assert {(one["paper"], one["table"]) for one in begun.values()} == {("batchtopk", "masks")}
+    assert {one["row"] for one in begun.values()} == set(frame["row"])
 
     # Cells of another scale stay; finished runs are not touched again; a plan says that nothing is left.
     other = frame.assign(scale="small", dataset="mnist", value=0.25)
@@ -92,18 +99,18 @@ def test_plan_names_what_it_would_do_and_makes_nothing(run, home):
     assert not home.exists()
 
 
-def test_workers_run_jobs_and_report_failures(home):
-    """Two processes, three jobs, one of which cannot work: the others get done."""
+def test_workers_run_jobs_and_report_failures(home, diary):
+    """Two processes, three jobs, one of which cannot work: the others get done, and are tracked."""
     fast = ["dataset=digits", "model=beta_vae", "train.max_steps=3"]
     store = Store(home)
     runs = [store.open(frozen(*fast, word)) for word in ("seed=0", "seed=1", "train.batch_size=9999")]
     screen = io.StringIO()
     outcomes = executors.run(
-        [Job("train", run.folder) for run in runs],
+        [Job("train", run.folder, (("row", str(number)),)) for number, run in enumerate(runs)],
         {run.folder: run.key for run in runs},
         kind="local",
         workers=2,
-        machine=MACHINE,
+        machine=MACHINE | {"tracker": leaf(diary)},
         quiet=False,
         console=Console(file=screen, width=200),
     )
@@ -113,6 +120,10 @@ def test_workers_run_jobs_and_report_failures(home):
     assert runs[2].status()["status"] == "failed"
     assert screen.getvalue().count("done train") == 2
     assert "failed train" in screen.getvalue()
+    begun = {line[0]: line[3]["row"] for line in told(diary) if line[1] == "begin"}
+    assert begun == {run.key: str(number) for number, run in enumerate(runs)}
+    closed = {line[0]: line[2] for line in told(diary) if line[1] == "close"}
+    assert closed == {run.key: ends[run.folder].status for run in runs}
 
 
 def test_unknown_executor_is_refused(run, tmp_path):

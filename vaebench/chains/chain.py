@@ -25,7 +25,9 @@ from vaebench.runs.store import Store, store_root
 PERCEIVING_SEED = 1
 _DATA = ("latents", "features")  # roles that are filled by what is stored, not by a model
 # What would do nothing among the overrides of a run behind the command.
-_SHARED = dict.fromkeys(("scale", "seed", "store", "runtime", "quiet"), "is the same for all runs of a chain")
+_SHARED = dict.fromkeys(
+    ("scale", "seed", "store", "runtime", "tracker", "quiet"), "is the same for all runs of a chain"
+)
 _SHARED |= dict.fromkeys(("suite", "snapshot", "test_on"), "is for an evaluation, and this run is only trained")
 _IN_CHAIN = _SHARED | dict.fromkeys(("reference", "chain", "link", "embedder"), _SHARED["seed"])
 

@@ -38,7 +38,10 @@ def leaves(cfg: TrainConfig) -> None:
     if cfg.test_on is not None:
         _check_fits(cfg.dataset, cfg.test_on)
     given = {name: one for name, one in found.items() if one is not None or name in ("model", "optim")}
+    given |= {"tracker": cfg.tracker} if cfg.tracker else {}
     build.check(given, remote_code=cfg.runtime.trust_remote_code)
+    if cfg.tracker:
+        build.tracker(cfg.tracker)  # whose package may be missing
 
 
 def try_out(requests: Iterable[Request], *, remote_code: bool = False) -> dict[str, Any]:

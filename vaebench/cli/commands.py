@@ -220,7 +220,9 @@ def _try_out(cfg: TrainConfig, requests: list[Request]) -> dict[str, Any]:
 
 
 def _make_first(cfg: TrainConfig, store: Store, wanted: list[Request]) -> None:
-    """Make what is not there yet, one after the other, and say so."""
+    """Make what is not there yet, one after the other, and say so; first, how to look at what is tracked."""
+    if cfg.tracker:
+        _say(cfg, f"tracked: {build.tracker(cfg.tracker).where(store.root)}")
     for request in wanted:
         if not store.find(request).done:
             _say(cfg, f"{kinds.of(request['verb']).ROLE} {request.key} ({title(request)}) is not there yet: making it")
@@ -238,7 +240,7 @@ def _make(cfg: TrainConfig, store: Store, request: Request) -> None:
         {folder: title(request)},
         kind="inline",
         workers=1,
-        machine=asdict(cfg.runtime),
+        machine={**asdict(cfg.runtime), "tracker": cfg.tracker},
         quiet=cfg.quiet,
         console=console,
     )

@@ -9,7 +9,8 @@ from typing import Any
 
 from vaebench.config.spine import ReproduceConfig, TrainConfig, options
 
-_CHOSEN = "model dataset optim scale experiment reference embedder".split()
+_CHOSEN = "model dataset optim scale experiment reference embedder tracker".split()
+_TRACKED = ("reproduce", "compare")
 _WIDTH = 100
 _WORDS: dict[Any, str] = {None: "null", True: "true", False: "false", "???": ""}
 # Of each command: what it does, and what one types to begin with.
@@ -111,7 +112,8 @@ def of(verb: str) -> str:
         lines += _wrapped("Options of what is chosen:", ("model.OPTION=", "dataset.OPTION=", "optim.OPTION="))
         lines += _wrapped("Options, with their defaults:", _defaults(TrainConfig))
     elif verb in ("reproduce", "compare", "plan", "report"):
-        lines += ["", *_wrapped("Options, with their defaults:", _defaults(ReproduceConfig))]
+        lines += ["", *_wrapped("Chosen by name (`vaebench list`):", ["tracker="])] if verb in _TRACKED else [""]
+        lines += _wrapped("Options, with their defaults:", _defaults(ReproduceConfig))
     return "\n".join([*lines, "", "`vaebench --help` shows all commands; docs/ what they mean.", ""])
 
 

@@ -10,14 +10,15 @@ from vaebench.config.request import Request
 from vaebench.config.spine import ReproduceConfig, TrainConfig
 from vaebench.errors import UserError, shown
 
-_ELSEWHERE = ("runtime", "store", "quiet", "chain", "parent")  # of no request, or looked at with the chain
+_ELSEWHERE = {"runtime", "store", "quiet", "chain", "parent"}  # of no request, or looked at with the chain
 _REPORTED = "all that is stored is written"
 _COUNTED = "it is for `vaebench plan scale=paper`"
 _UNREAD = {
     "report": dict.fromkeys(
-        ("table", "row", "scale", "dataset", "features", "seeds", "measure", "executor", "runtime"), _REPORTED
+        ("table", "row", "scale", "dataset", "features", "seeds", "measure", "executor", "runtime", "tracker"),
+        _REPORTED,
     ),
-    "plan": {"results": "nothing is written"},
+    "plan": {"results": "nothing is written", "tracker": "nothing is run"},
     "reproduce": {"measure": _COUNTED},
     "compare": {"measure": _COUNTED},
 }
@@ -58,8 +59,9 @@ def of_runs(
     except UserError:
         return  # the command says what is wrong
     idle, plains = {}, list(map(asdict, here))
+    elsewhere = _ELSEWHERE | ({"tracker"} if verb in ("train", "eval") else set())
     for key, word in ((_key(word), word) for word in words):
-        if key.partition(".")[0] in _ELSEWHERE or key == "dataset":
+        if key.partition(".")[0] in elsewhere or key == "dataset":
             continue
         if any(
             _at(request.data, key) == _at(plain, key) is not None for request in wanted.values() for plain in plains

@@ -155,6 +155,7 @@ _CHOICES: dict[str, Callable[[], Table]] = {
     "autoencoders": lambda: _leaves("autoencoder", "autoencoder@model.autoencoder"),
     "suites": lambda: _leaves("suite"),
     "embedders": lambda: _leaves("embedder"),
+    "trackers": lambda: _leaves("tracker"),
     "answers": lambda: _named("answers", "who answers: answers@dataset.answers=NAME with dataset=gsm8k or math"),
     "problems": lambda: _named("problems", "sets of problems: problems@dataset.problems=NAME"),
     "papers": _papers,

@@ -21,7 +21,8 @@ from vaebench.runs.kinds import title
 from vaebench.runs.listed import named, training
 from vaebench.runs.store import Run, Store, store_root
 
-_OF_STORED = ("suite", "snapshot", "runtime", "store", "quiet")  # what an evaluation of a finished run is told
+# What an evaluation of a finished run is told.
+_OF_STORED = ("suite", "snapshot", "runtime", "tracker", "store", "quiet")
 VERBS = {"show": "KEY", "remove": "KEY", "pack": "KEY [FILE.zip]", "unpack": "FILE.zip"}
 
 

@@ -25,16 +25,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vaebench.config import search, spine
-from vaebench.config.choices import (
-    DESCRIPTION,
-    called,
-    choices,
-    experiment_choices,
-    kind_of,
-    kinds,
-    settings,
-    usual,
-)
+from vaebench.config.choices import DESCRIPTION, called, choices, experiment_choices, kind_of, kinds, settings, usual
 from vaebench.config.origins import conf_dir, groups
 from vaebench.config.overrides import MOST_POINTS, axes_of, parse, whole
 from vaebench.config.spine import ReproduceConfig, ScaleSpec, TrainConfig, first_line
@@ -195,9 +186,11 @@ def _behind(experiment: str, words: tuple[str, ...], where: str, other: str) -> 
 
 
 def _of_reproduce(options: Iterable[str], mistakes: list[str]) -> ReproduceConfig:
-    """The configuration of reproduce, plan and report: typed fields only, nothing is chosen from a group."""
-    cfg = OmegaConf.structured(ReproduceConfig)
-    for text in options:
+    """The configuration of reproduce, plan and report: typed fields, and a tracker; nothing else is chosen."""
+    cfg, words = OmegaConf.structured(ReproduceConfig), list(options)
+    of_tracker = [text for text in words if text.lstrip("+~").startswith(("tracker=", "tracker."))]
+    mistakes += _looked_up("train", [], of_tracker)[1] if of_tracker else []
+    for text in (one for one in words if one not in of_tracker):
         if wrong := _misnamed(cfg, text):
             mistakes += wrong
             continue
@@ -206,6 +199,7 @@ def _of_reproduce(options: Iterable[str], mistakes: list[str]) -> ReproduceConfi
         except (OmegaConfBaseException, ValueError) as error:
             mistakes.append(f"{shown(text)}: {shown(first_line(error))}")
     _refuse(mistakes)
+    cfg.tracker = _composed("train", tuple(of_tracker)).tracker if of_tracker else None
     found: ReproduceConfig = _plain(_within_bounds([cfg], ReproduceConfig)[0])
     return found
 

@@ -158,9 +158,13 @@ class ExecutorSpec:
 
 @dataclass
 class Common:
-    """What every command has. ``store``: the folder of the runs (null: $VAEBENCH_HOME, else ./runs)."""
+    """What every command has. ``store``: the folder of the runs (null: $VAEBENCH_HOME, else ./runs).
+
+    ``tracker``: who shows runs while they are made; like the machine, no part of a request.
+    """
 
     runtime: RuntimeSpec = field(default_factory=RuntimeSpec)
+    tracker: Any = None
     store: Folder | None = None
     quiet: bool = False
 

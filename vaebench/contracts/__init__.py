@@ -33,6 +33,9 @@ from vaebench.contracts.runs import Suite as Suite
 from vaebench.contracts.runs import SuiteInputs as SuiteInputs
 from vaebench.contracts.runs import SuiteResult as SuiteResult
 from vaebench.contracts.runs import Work as Work
+from vaebench.contracts.tracking import Ended as Ended
+from vaebench.contracts.tracking import Tracked as Tracked
+from vaebench.contracts.tracking import Tracker as Tracker
 from vaebench.contracts.training import Adopts as Adopts
 from vaebench.contracts.training import Averages as Averages
 from vaebench.contracts.training import Completed as Completed

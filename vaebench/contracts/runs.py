@@ -208,10 +208,14 @@ class Reference(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """All an executor ships to a worker: ``verb`` says what to do with the request in ``folder``."""
+    """All an executor ships to a worker: ``verb`` says what to do with the request in ``folder``.
+
+    ``tags``: what a tracker is to know of it beside the request, pairs of a name and a text (its paper, table and row).
+    """
 
     verb: str
     folder: Path
+    tags: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ class Hooks:
     """What the loop tells the outside. ``log(record)``: means over the last steps; ``save(state)``: a checkpoint.
 
     ``due()`` is asked once a step whether a checkpoint is due; ``stop()`` whether to save and stop; ``snapshot(k)``
-    keeps the weights after part k of the training.
+    keeps the weights after part k of the training. ``look(step)`` is called every ``look_every`` steps, and leaves
+    model and random state as they are.
     """
 
     log: Callable[[dict[str, Any]], None] = lambda record: None
@@ -44,6 +45,8 @@ class Hooks:
     due: Callable[[], bool] = lambda: False
     stop: Callable[[], bool] = lambda: False
     snapshot: Callable[[int], None] = lambda number: None
+    look: Callable[[int], None] = lambda step: None
+    look_every: int | None = None
 
 
 def fit(
@@ -90,6 +93,8 @@ def fit(
             log({"validation/loss": best.look(done)})
         if spec.watch_every and (done % spec.watch_every == 0 or done == total):
             log(_watched(model, data))
+        if hooks.look_every and done % hooks.look_every == 0 and done < total:
+            hooks.look(done)
         stop = hooks.stop()
         if stop or (hooks.due() and done < total):
             hooks.save(training.state(done))

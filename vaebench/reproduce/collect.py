@@ -27,7 +27,7 @@ from vaebench.papers.tables import load, names
 from vaebench.reproduce import planning
 from vaebench.reproduce.planning import Plan
 from vaebench.reproduce.rows import Item
-from vaebench.runs import executors
+from vaebench.runs import build, executors
 from vaebench.runs.kinds import title
 from vaebench.runs.store import Run, Store, store_root
 
@@ -35,6 +35,9 @@ from vaebench.runs.store import Run, Store, store_root
 def run(cfg: ReproduceConfig, console: Console) -> int:
     """``vaebench reproduce``: plan, train, evaluate, collect, report. Returns 1 if some job failed, else 0."""
     store = Store(store_root(cfg.store))
+    where = build.tracker(cfg.tracker).where(store.root) if cfg.tracker else ""
+    if where and not cfg.quiet:
+        console.print(f"tracked: {where}")
     raced = planning.raced(cfg)
     if cfg.budget and not (cfg.seeds.auto or raced):
         raise UserError(f"budget={cfg.budget}: is for seeds=auto and for races; add it, or leave budget out")
@@ -102,11 +105,11 @@ class Work:
         """Run these requests; returns those that failed."""
         runs = {self.store.open(request).folder: request for request in ready}
         outcomes = executors.run(
-            [Job(request["verb"], folder) for folder, request in runs.items()],
+            [Job(request["verb"], folder, self.tags(request)) for folder, request in runs.items()],
             {folder: self.label(request) for folder, request in runs.items()},
             kind=self.cfg.executor.kind,
             workers=planning.workers(self.cfg),
-            machine=asdict(self.cfg.runtime),
+            machine={**asdict(self.cfg.runtime), "tracker": self.cfg.tracker},
             quiet=self.cfg.quiet,
             console=self.console,
         )
@@ -116,13 +119,25 @@ class Work:
 
     def label(self, request: Request) -> str:
         """What to call a job: the first row that it is a part of, or what it is."""
+        item = self.item(request)
+        if item is None:
+            return title(request)
+        if request["verb"] == "train":
+            return f"{item.table} {item.row} seed={request['seed']}"
+        seed = "" if item.seed == POOLED else f" seed={item.seed}"
+        return f"{called(request['suite'])} {item.table} {item.row}{seed} ({item.setting.dataset})"
+
+    def tags(self, request: Request) -> tuple[tuple[str, str], ...]:
+        """Paper, table and row of the first row that a job is a part of."""
+        item = self.item(request)
+        return () if item is None else (("paper", item.paper), ("table", item.table), ("row", item.row))
+
+    def item(self, request: Request) -> Item | None:
+        """The first item that a request is the training or an evaluation of."""
         for item in self.plan.items:
-            if item.train is not None and request.key == item.train.key:
-                return f"{item.table} {item.row} seed={request['seed']}"
-            if request in item.evaluations.values():
-                seed = "" if item.seed == POOLED else f" seed={item.seed}"
-                return f"{called(request['suite'])} {item.table} {item.row}{seed} ({item.setting.dataset})"
-        return title(request)
+            if (item.train is not None and request.key == item.train.key) or request in item.evaluations.values():
+                return item
+        return None
 
     def collect(self) -> list[str]:
         """Put every finished cell of the plan into ``results/<paper>/cells.csv`` and write the report again.

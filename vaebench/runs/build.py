@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from vaebench.contracts import AnswerSource, Embedder, Reference, Suite
+    from vaebench.contracts import AnswerSource, Embedder, Reference, Suite, Tracker
     from vaebench.data.images import ImageData
     from vaebench.data.problems import Problems
     from vaebench.metrics.cost import Design
@@ -39,7 +39,7 @@ _SHOWN = 3  # options of a leaf that is too large
 _DESCRIPTION = DESCRIPTION | {"_target_", "language_model", "scorers", "decay_on"}
 # What a thing made of a leaf has; what has not is of another kind.
 _MADE = {"model": "phases", "dataset": "batch", "dataset.problems": "test", "dataset.answers": "answer"}
-_MADE |= {"embedder": "embed", "reference": "draw", "suite": "run", "optim": "param_groups"}
+_MADE |= {"embedder": "embed", "reference": "draw", "suite": "run", "optim": "param_groups", "tracker": "curves"}
 _REMOTE_CODE = "trust_remote_code"
 # Roles of parents that a model is trained on: it may have a use for their models, or not.
 TRAINED_ON = frozenset({"latents", "autoencoder", "pairs", "answers"})
@@ -106,6 +106,11 @@ def reference(request: Request) -> Reference:
 def suite(request: Request) -> Suite:
     """The request's evaluation suite."""
     return _build("suite", _leaf(request, "suite"))
+
+
+def tracker(leaf: Mapping[str, Any]) -> Tracker:
+    """What shows runs while they are made. Raises `UserError` for a package that is missing, too."""
+    return _build("tracker", leaf)
 
 
 def optimizers(request: Request, built: nn.Module) -> dict[str, torch.optim.Optimizer]:
@@ -229,6 +234,10 @@ def models_with(method: str) -> list[str]:
     return [name for name in choices("model") if hasattr(find("model", leaf("model", name)["_target_"]), method)]
 
 
+# What to call a leaf whose target does not say it in its second or third part.
+_NAMED = {"embedder": embedder_name, "tracker": lambda leaf: leaf["_target_"].split(".")[-2]}
+
+
 def _leaf(request: Request, name: str) -> Mapping[str, Any]:
     """A part of the request that describes an object. Raises `UserError` if there is none."""
     found = request.data.get(name)
@@ -240,7 +249,7 @@ def _leaf(request: Request, name: str) -> Mapping[str, Any]:
 def _build(name: str, leaf: Mapping[str, Any], *, remote_code: bool = False, **extra: Any) -> Any:
     check({name: leaf}, remote_code=remote_code)
     instead = ", or take embedder=lsa" if name == "embedder" else ""
-    what = embedder_name(leaf) if name == "embedder" else called(leaf)
+    what = _NAMED.get(name, called)(leaf)
     alone = leaf.get("distribution")
     need(f"{name} {what}", leaf.get("needs") or (), leaf.get("extra", "reasoning"), instead, alone)
     callee = find(name, leaf["_target_"])

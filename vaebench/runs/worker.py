@@ -15,11 +15,13 @@ from vaebench.contracts import Job, Outcome
 from vaebench.engine import runtime
 from vaebench.engine.schedules import every
 from vaebench.errors import Interrupted, UserError
-from vaebench.runs import kinds
+from vaebench.runs import build, kinds
 from vaebench.runs.kinds import Setup, Stop, Track
 from vaebench.runs.load import check_parents
 from vaebench.runs.store import CHECKPOINT, Run
 from vaebench.stopping import STOPPING, stop_on_signal
+
+Note = Callable[[str], None]
 
 
 def work(
@@ -27,23 +29,24 @@ def work(
     machine: dict[str, Any],
     track: Track | None = None,
     *,
-    note: Callable[[str], None] | None = None,
+    note: Note | None = None,
     stop: Stop | None = None,
 ) -> Outcome:
     """Do one job, once: the run's lock is held, a finished run is left alone, a failure is a status and an outcome.
 
-    ``machine``: the plain data of a `RuntimeSpec`. ``track(done, total)`` reports progress, ``note`` for whom it waits.
+    ``machine``: the plain data of a `RuntimeSpec`, and the leaf of a ``tracker`` if there is one.
+    ``track(done, total)`` reports progress, ``note`` for whom it waits and that a tracker is given up.
     ``stop``: whether the process was asked to stop; without it this looks after the signals itself.
     """
     run = Run(job.folder)
     try:
         with run.lock(waiting=_waiting(note, stop)):
-            return _locked(job, run, machine, track, stop)
+            return _locked(job, run, machine, track, note, stop)
     except Interrupted as error:
         return Outcome(job, "interrupted", str(error))
 
 
-def _waiting(note: Callable[[str], None] | None, stop: Stop | None) -> Callable[[str], None]:
+def _waiting(note: Note | None, stop: Stop | None) -> Callable[[str], None]:
     """Says once who has the run, and again when it is another; raises `Interrupted` when asked to stop."""
     said = ""
 
@@ -64,7 +67,9 @@ def _waiting(note: Callable[[str], None] | None, stop: Stop | None) -> Callable[
 # it began in: if it was removed and made again meanwhile, it is another process's. `done` and the checksums are one
 # write, so that no crash leaves a run that is done and cannot be verified, and removing that file takes both back. The
 # checkpoint goes last: until `done` is on disk it is all there is.
-def _locked(job: Job, run: Run, machine: dict[str, Any], track: Track | None, stop: Stop | None) -> Outcome:
+def _locked(
+    job: Job, run: Run, machine: dict[str, Any], track: Track | None, note: Note | None, stop: Stop | None
+) -> Outcome:
     status = run.status()
     if status["status"] == "done":
         return Outcome(job, "done")
@@ -76,7 +81,7 @@ def _locked(job: Job, run: Run, machine: dict[str, Any], track: Track | None, st
         heartbeat = _heartbeat(run, place, track, taken())  # first: who waits reads there who has it
         device = runtime.setup(device=machine["device"], threads=machine["threads"])
         heartbeat(0, 0)
-        _do(job.verb, run, device, machine, heartbeat, stop)
+        _do(job, run, device, machine, heartbeat, note, stop)
         _check_place(run, place)
         run.finish(spent=taken())
     except (Interrupted, KeyboardInterrupt) as error:
@@ -110,8 +115,16 @@ def _check_place(run: Run, place: tuple[int, int] | None) -> None:
         raise run.gone()
 
 
-def _do(verb: str, run: Run, device: torch.device, machine: dict[str, Any], track: Track, stop: Stop | None) -> None:
-    kind = kinds.of(verb)
+def _do(
+    job: Job,
+    run: Run,
+    device: torch.device,
+    machine: dict[str, Any],
+    track: Track,
+    note: Note | None,
+    stop: Stop | None,
+) -> None:
+    kind, tracker = kinds.of(job.verb), machine.get("tracker")
     check_parents(run)
     with stop_on_signal(STOPPING) if stop is None and kind.STOPS else nullcontext(stop) as asked:
         setup = Setup(
@@ -120,6 +133,9 @@ def _do(verb: str, run: Run, device: torch.device, machine: dict[str, Any], trac
             asked or (lambda: False),
             checkpoint_seconds=machine["checkpoint_seconds"],
             remote_code=machine.get("trust_remote_code") is True,  # by the command itself
+            tracker=build.tracker(tracker) if tracker else None,
+            tags=dict(job.tags),
+            note=note or (lambda line: None),
         )
         kind.work(run, setup)
 

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import pkgutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from vaebench.config.choices import called
 from vaebench.config.origins import behind
 from vaebench.config.request import Request
+from vaebench.contracts import Tracked, Tracker
 from vaebench.errors import Interrupted, UserError, unknown
 from vaebench.runs import records
+from vaebench.runs.tracking import Record, Tracking
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +43,8 @@ class Setup:
 
     ``track(done, total)`` reports progress; ``stop()``: whether one was asked to stop. ``checkpoint_seconds``: between
     two stores of what is unfinished. ``remote_code``: whether the command allows code that comes with a model.
+    ``tracker``: who shows the run while it is made; ``tags``: what it is told beside the request. ``note``: says a line
+    to the user.
     """
 
     device: torch.device
@@ -47,6 +52,25 @@ class Setup:
     stop: Stop
     checkpoint_seconds: float = 30.0
     remote_code: bool = False
+    tracker: Tracker | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    note: Callable[[str], None] = lambda line: None
+
+    def tracking(
+        self, run: Run, name: str, *, trained: Run | None = None, step: int = 0, history: Iterable[Record] = ()
+    ) -> Tracking:
+        """What tells the tracker of a run, which is called ``name`` there. ``trained``: the training it looks at.
+
+        ``step``, ``history``: after which step a training goes on, and what it logged until then.
+        """
+        config = {**(trained.request().data if trained else {}), **run.request().data}
+        tags = {"key": run.key, "kind": str(config["verb"])}
+        tags |= {"model": called(config["model"])} if "model" in config else {}
+        tags |= {part: str(config[part]["name"]) for part in ("dataset", "problems") if part in config}
+        tags |= {"seed": str(config["seed"])} if "seed" in config else {}
+        tags |= self.tags
+        tracked = Tracked(run.key, name, config, tags, run.root, trained.key if trained else "", step)
+        return Tracking(self.tracker, tracked, self.note, history)
 
     def within(self, before: int, total: int) -> Setup:
         """For a part of the work, which begins after ``before`` of ``total``."""

@@ -15,7 +15,7 @@ from vaebench.contracts.infinite import spelled
 from vaebench.data.leaves import dataset_leaf
 from vaebench.disk import remove_unfinished, sha256_of
 from vaebench.errors import UserError
-from vaebench.runs import build
+from vaebench.runs import build, kinds
 from vaebench.runs.kinds import LEAF, NUMBER, Setup, answers, asked, embed, grade, latents, train
 from vaebench.runs.load import dataset_of, load_model, reference_run
 from vaebench.runs.store import Run
@@ -113,6 +113,16 @@ def seconds(request: Request) -> float:
 
 def work(run: Run, setup: Setup) -> None:
     """Run the suite and write ``result.json`` and ``arrays.npz``."""
+    trained = run.parents().get("run")
+    suite, steps = called(run.request()["suite"]), trained.result()["steps"] if trained else 0
+    name = f"{suite} of {kinds.title(trained.request())}" if trained else title(run.request())
+    with setup.tracking(run, name, trained=trained) as tracking:
+        measured = _measured(run, setup)
+        tracking.final(steps, {found.name: found.value for found in measured})
+
+
+def _measured(run: Run, setup: Setup) -> list[Measurement]:
+    """What the suite measures, which is written down."""
     import torch
 
     from vaebench.engine.runtime import provenance
@@ -138,6 +148,7 @@ def work(run: Run, setup: Setup) -> None:
             "provenance": provenance(setup.device),
         },
     )
+    return measured
 
 
 def _told_apart(result: SuiteResult) -> tuple[list[Measurement], dict[str, str]]:

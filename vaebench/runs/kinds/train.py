@@ -7,8 +7,8 @@ import itertools
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from functools import cache
+from dataclasses import asdict, replace
+from functools import cache, partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -179,7 +179,8 @@ def work(run: Run, setup: Setup) -> None:
     from vaebench.engine import runtime
     from vaebench.engine.checkpoint import checkpoint_bytes, load_checkpoint, weights_bytes
     from vaebench.engine.loop import Hooks, fit
-    from vaebench.engine.schedules import check_spec, every, training_count
+    from vaebench.engine.schedules import check_spec, every
+    from vaebench.runs.grids import grids
 
     request = run.request()
     spec = request["train"]
@@ -189,7 +190,6 @@ def work(run: Run, setup: Setup) -> None:
     data = _data(run).to(setup.device)
     optimizers = build.optimizers(request, model)
     state = load_checkpoint(run.path(CHECKPOINT), run.key)
-    log = _Log(run, _logged(run, state))
     snapshots = _kept_snapshots(run, state)
 
     def keep(number: int) -> None:
@@ -200,16 +200,38 @@ def work(run: Run, setup: Setup) -> None:
     def save(found: dict[str, Any]) -> None:
         run.write(CHECKPOINT, checkpoint_bytes(run.key, {**found, "log": log.text, "snapshots": dict(snapshots)}))
 
-    due = every(setup.checkpoint_seconds)
-    steps = fit(
-        model,
-        data,
-        optimizers=optimizers,
-        spec=TrainSpec(**spec),
-        seed=request["seed"],
-        state=state,
-        hooks=Hooks(log=log.append, track=setup.track, save=save, due=due, stop=setup.stop, snapshot=keep),
-    )
+    def append(record: dict[str, Any]) -> None:
+        log.append(record)
+        rates = {name: one.param_groups[0]["lr"] for name, one in optimizers.items() if f"{name}/loss" in record}
+        tracking.log({**record, **{f"{name}/learning_rate": rate for name, rate in rates.items()}})
+
+    def look(step: int) -> None:
+        tracking.look(step, partial(grids, model, data, request["seed"]))
+
+    begun = _logged(run, state)
+    log = _Log(run, begun)
+    step = 0 if state is None else int(state["step"])
+    with setup.tracking(run, title(request), step=step, history=map(json.loads, begun.splitlines())) as tracking:
+        hooks = Hooks(log=append, track=setup.track, save=save, due=every(setup.checkpoint_seconds), stop=setup.stop)
+        steps = fit(
+            model,
+            data,
+            optimizers=optimizers,
+            spec=TrainSpec(**spec),
+            seed=request["seed"],
+            state=state,
+            hooks=replace(hooks, snapshot=keep, look=look, look_every=tracking.sample_every),
+        )
+        look(steps)
+        tracking.final(steps, _write(run, setup, model, data, steps))
+
+
+def _write(run: Run, setup: Setup, model: nn.Module, data: TrainingData, steps: int) -> dict[str, Any]:
+    """Write down a finished training; returns what is in ``result.json``."""
+    from vaebench.engine.checkpoint import weights_bytes
+    from vaebench.engine.schedules import training_count
+
+    spec = run.request()["train"]
     run.write("model.safetensors", weights_bytes(model))
     if isinstance(model, Exports):
         run.remove("pretrained")
@@ -223,6 +245,7 @@ def work(run: Run, setup: Setup) -> None:
         "dataset_digest": data.digest,
     }
     setup.finish(run, result, dataset=data.source, note=data.note)
+    return result
 
 
 def _data(run: Run) -> TrainingData:
