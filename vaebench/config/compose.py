@@ -10,7 +10,7 @@ import copy
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import cache
@@ -25,7 +25,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vaebench.config import search, spine
 from vaebench.config.choices import (
-    DESCRIPTION,
     called,
     choices,
     experiment_choices,
@@ -35,7 +34,7 @@ from vaebench.config.choices import (
     usual,
 )
 from vaebench.config.origins import conf_dir, groups
-from vaebench.config.overrides import MOST_POINTS, axes_of, parse, whole
+from vaebench.config.overrides import MOST_POINTS, axes_of, misnamed, parse, whole
 from vaebench.config.spine import ReproduceConfig, ScaleSpec, TrainConfig, first_line
 from vaebench.errors import UserError, shown, unknown
 
@@ -136,11 +135,12 @@ def configurations(
             bases[chosen] = base
     _refuse(mistakes)
     settled = {chosen: usual(name, [*chosen, *options], images) for chosen in bases}
+    swept = {option.partition("=")[0] for axis in axes if len(axis) > 1 for option in axis if not _is_choice(option)}
     found = []
     for point in itertools.product(*axes):
         chosen = tuple(filter(_is_choice, point))
         base, words = bases[chosen], [*settled[chosen], *_without_nulls(point)]
-        found.append(_composed(name, tuple(whole(word) if _is_counted(base, word) else word for word in words)))
+        found.append(_point(name, [whole(word) if _is_counted(base, word) else word for word in words], swept))
     return [_plain(_of_one_kind(cfg)) for cfg in _within_bounds(found, TrainConfig)]
 
 
@@ -177,11 +177,28 @@ def _behind(experiment: str, words: tuple[str, ...], where: str, other: str) -> 
     return found
 
 
+# A sweep over seeds is a hundred times the same configuration. Composing takes twenty times as long as copying, so what
+# the points have in common is composed once, and their own values are put in as Hydra does it. Where the order of words
+# matters, or one adds or removes something, Hydra composes the point.
+def _point(name: str, words: Sequence[str], swept: Collection[str]) -> DictConfig:
+    """The configuration of one point of a sweep; ``swept``: the options in which the points differ."""
+    keys = [word.partition("=")[0] for word in words]
+    inside = any(one != other and f"{one}.".startswith(f"{other}.") for one in swept for other in keys)
+    if inside or len(set(keys)) < len(keys) or any(key[0] in "+~" for key in swept):
+        return _composed(name, tuple(words))
+    shared = [word for word, key in zip(words, keys, strict=True) if key not in swept]
+    cfg = copy.deepcopy(_composed(name, tuple(shared)))
+    for word, key in zip(words, keys, strict=True):
+        if key in swept:
+            OmegaConf.update(cfg, key, parse(word).value(), merge=True)
+    return cfg
+
+
 def _of_reproduce(options: Iterable[str], mistakes: list[str]) -> ReproduceConfig:
     """The configuration of reproduce, plan and report: typed fields only, nothing is chosen from a group."""
     cfg = OmegaConf.structured(ReproduceConfig)
     for text in options:
-        if wrong := _misnamed(cfg, text):
+        if wrong := misnamed(cfg, text):
             mistakes += wrong
             continue
         try:
@@ -287,9 +304,9 @@ def _looked_up(name: str, defaults: list[str], words: Sequence[str]) -> tuple[Di
         base = _composed(name, fixed)
     except UserError as error:  # a part that what is chosen does not have
         return None, [*mistakes, *(f"{line}: {', '.join(fixed)}" for line in error.lines)]
-    misnamed = {text: _misnamed(base, text) for text in options}
-    known = [text for text, wrong in misnamed.items() if not wrong]
-    return base, [*mistakes, *itertools.chain(*misnamed.values()), *_refused(name, fixed, known)]
+    wrong = {text: misnamed(base, text) for text in options}
+    known = [text for text, lines in wrong.items() if not lines]
+    return base, [*mistakes, *itertools.chain(*wrong.values()), *_refused(name, fixed, known)]
 
 
 def _is_inside(key: str, value: str) -> bool:
@@ -313,36 +330,3 @@ def _refused(name: str, chosen: tuple[str, ...], options: list[str]) -> list[str
 
     reasons = {text: refusal(text) for text in options} if refusal(*options) else {}
     return [f"{shown(text)}: {reason}" for text, reason in reasons.items() if reason]
-
-
-def _misnamed(base: DictConfig, text: str) -> list[str]:
-    """One line if there is no such option in ``base``, naming the level at which the dotted name leaves it.
-
-    Names can be added (``+``) to and taken out (``~``) of a mapping that is an option's value, and of the arguments of
-    an optimiser of PyTorch, whose YAML has some of them.
-    """
-    key = text.partition("=")[0]
-    sign, names = key[: len(key) - len(key.lstrip("+~"))], key.lstrip("+~").split(".")
-    node: object = base
-    for number, part in enumerate(names):
-        walked = ".".join(names[:number])
-        if not isinstance(node, DictConfig):
-            return [f"{shown(text)}: {walked} holds no options but one value; write {walked}=VALUE (a list: [1,2])"]
-        if part in DESCRIPTION and "_target_" in node:
-            return [f"{shown(text)}: {part} is what the code says of itself, no option; leave it out"]
-        if sign and number == len(names) - 1 and _is_open(node, number):
-            return []
-        if part not in node:
-            valid = [".".join([*names[:number], str(name)]) for name in node]
-            return [unknown("option", ".".join(names[: number + 1]), valid)]
-        node = node._get_node(part)
-    if sign == "~":
-        return [f"{shown(text)}: nothing is taken out here; give {'.'.join(names)} another value, null where it may be"]
-    return []
-
-
-def _is_open(node: DictConfig, depth: int) -> bool:
-    """Whether a mapping in the configuration, so many names deep, takes names that it does not have yet."""
-    typed = OmegaConf.get_type(node) not in (dict, None)
-    target = str(node.get("_target_") or "")
-    return target.startswith("torch.") if target or depth < 2 else not typed

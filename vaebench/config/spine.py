@@ -158,9 +158,13 @@ class ExecutorSpec:
 
 @dataclass
 class Common:
-    """What every command has. ``store``: the folder of the runs (null: $VAEBENCH_HOME, else ./runs)."""
+    """What every command has. ``store``: the folder of the runs (null: $VAEBENCH_HOME, else ./runs).
+
+    ``executor``: of commands that make several runs at a time, sweeps among them.
+    """
 
     runtime: RuntimeSpec = field(default_factory=RuntimeSpec)
+    executor: ExecutorSpec = field(default_factory=ExecutorSpec)
     store: Folder | None = None
     quiet: bool = False
 
@@ -232,7 +236,6 @@ class ReproduceConfig(Common):
     budget: Duration | None = None
     results: Folder = "results"
     measure: bool = True
-    executor: ExecutorSpec = field(default_factory=ExecutorSpec)
 
 
 def mistakes(spec: type, given: Mapping[str, Any], where: str = "") -> list[str]:
