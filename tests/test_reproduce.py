@@ -106,6 +106,7 @@ def test_workers_run_jobs_and_report_failures(home):
         machine=MACHINE,
         quiet=False,
         console=Console(file=screen, width=200),
+        go_on=True,
     )
     ends = {outcome.job.folder: outcome for outcome in outcomes}
     assert [ends[run.folder].status for run in runs] == ["done", "done", "failed"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -14,8 +15,8 @@ from rich.table import Table
 from vaebench.cli import commands, idle, show, stored
 from vaebench.cli.terminal import Terminal
 from vaebench.config import compose
+from vaebench.config.overrides import MOST_POINTS, axes_of, spelled
 from vaebench.config.overrides import points as differing
-from vaebench.config.overrides import spelled
 from vaebench.config.request import Request
 from vaebench.config.signatures import require
 from vaebench.config.spine import Common, TrainConfig
@@ -90,6 +91,9 @@ def run(verb: str, given: Given, keys: Sequence[str]) -> int:
         UserError: what is wrong with any of the points, before one is made; all points are the same run.
     """
     words = given.overrides
+    many = math.prod(map(len, axes_of(words, TrainConfig, [], sweep=True)))
+    if _MANY < many <= MOST_POINTS and not given.show:
+        sys.stderr.write(f"{many:,} points: each is checked before the first is run\n")
     _check_machine(words)
     points = _points(verb, words, keys)
     if given.show:
@@ -104,8 +108,6 @@ def run(verb: str, given: Given, keys: Sequence[str]) -> int:
         _check_idle(verb, words, [one.cfg for one in points])
     console = Terminal(stderr=given.as_json, soft_wrap=True)
     cfg = points[0].cfg
-    if len(points) > _MANY and not cfg.quiet:
-        console.print(f"{len(points):,} points: each is checked before the first is run")
     points = _checked(verb, points)
     results = _made(points, cfg, console)
     if given.as_json:
