@@ -15,6 +15,7 @@ from vaebench.nn.networks.levels import images_only
 from vaebench.nn.transformers.vit import ViTAutoencoder
 
 KINDS: dict[str, Any] = {"vit": ViTAutoencoder, "kl": KLNetwork}
+_NEEDED = ("encode", "decode", "latent_shape", "last_weight")
 
 
 def build(options: Mapping[str, Any], *, input_shape: Sequence[int], masked: bool = False) -> Any:
@@ -31,10 +32,10 @@ def build(options: Mapping[str, Any], *, input_shape: Sequence[int], masked: boo
     """
     images_only(input_shape)
     kind = options.get("kind")
-    if masked and kind == "kl":
+    if masked and kind != "vit" and (kind in KINDS or "." in str(kind)):
         raise UserError(f"model.network.kind={kind}: has no patches to hide; choose network@model.network=vit")
     more = {"masked": masked} if kind == "vit" else {}
-    return signatures.chosen("model.network", options, KINDS, input_shape=input_shape, **more)
+    return signatures.chosen("model.network", options, KINDS, _NEEDED, input_shape=input_shape, **more)
 
 
 class GridModel(nn.Module):
