@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -11,7 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from vaebench.cli import sweep
 from vaebench.config.compose import _composed, configurations, session
+from vaebench.config.overrides import spelled
+from vaebench.config.spine import TrainConfig
 from vaebench.runs import waves
 from vaebench.runs.kinds import train
 
@@ -33,24 +37,21 @@ def numbers(folder: Path) -> dict[str, float]:
 
 
 def test_a_sweep_goes_through_worker_processes_and_names_what_failed(run, home):
-    words = ("train", *FAST, "executor.workers=1", "optim.lr=1e-3,1e30", "seed=0,1")
-    found = swept(run, *words, code=1)
-    assert [one["options"] for one in found] == [
-        {"optim.lr": rate, "seed": seed} for rate in (1e-3, 1e30) for seed in (0, 1)
-    ]
-    assert [one["status"] for one in found] == ["done", "done", "failed", "failed"]
-    for one in found[:2]:
-        assert one["numbers"] == numbers(home / one["run"])
-    assert all("the loss is not finite" in one["reason"] and not one["numbers"] for one in found[2:])
+    words = ("train", *FAST, "optim.lr=1e-3,1e30")
+    good, bad = swept(run, *words, "executor.workers=1", code=1)
+    assert [one["options"] for one in (good, bad)] == [{"optim.lr": 1e-3}, {"optim.lr": 1e30}]
+    assert [one["status"] for one in (good, bad)] == ["done", "failed"]
+    assert good["numbers"] == numbers(home / good["run"])
+    assert "the loss is not finite" in bad["reason"]
+    assert not bad["numbers"]
     # Again: what is done is taken from the store, what failed is tried once more, and the table says so.
-    code, out, error = run(*words[:-3], HERE, *words[-2:], "-m")
+    code, out, error = run(*words, "-m", HERE)
     assert code == 1
-    assert "4 points, 4 runs, 2 of them to make" in out
-    assert out.count("failed train") == 2
+    assert "2 points, 2 runs, 1 of them to make" in out
+    assert out.count("failed train") == 1
     rows = [line.split() for line in out.splitlines() if line.startswith("│")]
-    assert [row[5] for row in rows[:4]] == [one["run"] for one in found]
-    assert [row[7] for row in rows[:4]] == ["done", "done", "failed", "failed"]
-    assert error.count("failed: optim.lr=1e+30 seed=0: phase 'autoencoder': the loss is not finite") == 1
+    assert [(row[3], row[5]) for row in rows[:2]] == [(good["run"], "done"), (bad["run"], "failed")]
+    assert error.count("failed: optim.lr=1e+30: phase 'autoencoder': the loss is not finite") == 1
 
 
 def test_a_sweep_that_is_stopped_goes_on_where_it_was(run, home, monkeypatch):
@@ -167,24 +168,18 @@ def test_prompts_and_answers_are_swept_too(run):
 @pytest.mark.parametrize(
     "words",
     [
-        "model.k=4,8 seed=0,1 train.keep=null,best train.clip_norm=1,null",
-        "model=ae,vae train.epochs=1e1,2 optim.lr=1e-3,3e-4",
+        "train.keep=null,best train.clip_norm=1 seed=2",
+        "model=ae,vae train.epochs=1e1,2",
         "model=rcvae dataset=tiny model.hidden=[16],[32,16]",
         "model.k=4,8 model.k=5",
-        "+optim.eps=1e-6,1e-7 seed=1,2",
-        "experiment=batchtopk/batchtopk_64_8 model.k=range(2,5) scale=smoke",
-        "model=dmvae reference=gmm,gaussian chain.tokenizer.run=abc,null 'parent.overrides=[]'",
-        "model.latent_dim=${dataset.shape[1]},32 seed=7",
+        "+optim.eps=1e-6,1e-7",
+        "experiment=batchtopk/batchtopk_64_8 model.k=range(2,4) model.latent_dim=${dataset.shape[1]}",
+        "model=dmvae reference=gmm chain.tokenizer.run=abc,null",
     ],
 )
 def test_a_point_is_what_its_words_compose_to(words):
     """Points are copies of what they have in common; Hydra composes each of them here."""
-    import itertools
-
-    from vaebench.config.overrides import spelled
-    from vaebench.config.spine import TrainConfig
-
-    given = ["dataset=digits", *words.replace("'", "").split()]
+    given = ["dataset=digits", *words.split()]
     axes = [spelled(word, TrainConfig, sweep=True) for word in given]
     with session():
         found = configurations("train", given, sweep=True)
@@ -196,13 +191,14 @@ def test_a_point_is_what_its_words_compose_to(words):
 
 def test_many_points_are_checked_once_for_all_their_seeds(run, monkeypatch):
     def stop(wanted, *_: Any, **__: Any) -> None:
-        assert len(wanted) == 300
+        assert len(wanted) == 24
         raise KeyboardInterrupt
 
     built: list[Any] = []
     monkeypatch.setattr(waves, "make", stop)
+    monkeypatch.setattr(sweep, "_MANY", 20)
     monkeypatch.setattr("vaebench.runs.kinds.train.check", lambda *_, **__: built.append(1))
-    code, _, error = run("train", "-m", "-q", "dataset=digits", "seed=range(0,150)", "model.k=4,8")
+    code, _, error = run("train", "-m", "-q", "dataset=digits", "seed=range(0,12)", "model.k=4,8")
     assert code == 130
-    assert "300 points: each is checked before the first is run" in error
+    assert "24 points: each is checked before the first is run" in error
     assert len(built) == 2
