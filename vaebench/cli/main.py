@@ -40,6 +40,7 @@ vaebench: reproduces the tables of papers on variational autoencoders and says, 
 Options of train, eval, answers, prompt, reproduce, compare, plan and report are Hydra overrides (key=value); besides
   -q            quiet                 -m            sweep: vaebench train -m model.k=4,8 seed=0,1,2
   --cfg job     show the configuration and stop     --help        this text, or a verb's
+  --json        with -m: what came out, as data
   --conf DIR    a folder of choices of your own (DIR/model/mine.yaml), or a package; those installed are found
 Environment: VAEBENCH_DATA (datasets), VAEBENCH_WEIGHTS (weights of Inception and VGG-16), VAEBENCH_HOME (runs, default
 ./runs), VAEBENCH_CACHE (downloads and decoded folders, default ~/.cache/vaebench), VAEBENCH_CONF (as --conf).
@@ -237,7 +238,7 @@ def _options(rest: list[str]) -> Given:
         elif word in ("--cfg", "-c"):
             show = True
             if words[:1] != ["job"]:
-                strays.append("--cfg: only 'job' can be shown (vaebench train --cfg job)")
+                strays.append("--cfg: only 'job' can be shown, Hydra runs nothing here (vaebench train --cfg job)")
             words = words[1:]
         elif re.match(r"[+~]*hydra\W", word):
             strays.append(f"{shown(word)}: {_NO_HYDRA}")
