@@ -109,6 +109,16 @@ def test_evaluations_of_a_sweep_and_of_stored_runs(run, home):
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_a_damaged_run_is_a_failed_point(run, home):
+    words = ("train", *FAST, HERE, "seed=0,1")
+    one, _ = swept(run, *words)
+    (home / one["run"] / "metrics.jsonl").write_text("{}")
+    again, whole = swept(run, *words, code=1)
+    assert "metrics.jsonl: is damaged" in again["reason"]
+    assert "run the same command" in again["reason"]
+    assert whole["status"] == "done"
+
+
 def test_what_needs_a_failed_run_names_it(run):
     latent = ("model=ldm", "dataset=digits", "model.width=16", "model.depth=1", "train.max_steps=2", HERE)
     chosen = ("parent.experiment=ldmae/ae", "parent.overrides=['train.max_steps=2','optim.lr=1e30']")

@@ -199,6 +199,8 @@ def _configured(verb: str, rest: list[str]) -> int:
         if keys:
             from vaebench.cli import stored
 
+            if "," in keys[0]:
+                raise UserError(f"run={shown(keys[0])}: lists several values; add -m to sweep")
             words = stored.words_for(keys[0], words)
         (cfg,) = composed(words, images=usual_images)
         if given.show:

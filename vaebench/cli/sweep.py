@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -55,31 +55,22 @@ class Point:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a point; ``numbers``: losses of a training, measurements of an evaluation, counts of answers."""
+    """What became of a point: ``reason`` why it failed, else its ``numbers`` by name.
+
+    They are losses of a training, ``measurements`` of an evaluation, counts of answers.
+    """
 
     point: Point
     run: Run
     reason: str = ""
-
-    @property
-    def numbers(self) -> dict[str, float]:
-        """By name; empty for what failed."""
-        if self.reason:
-            return {}
-        verb, found = self.point.requests[-1]["verb"], self.run.result()
-        if verb == "train":
-            return show.losses(self.run)
-        if verb == "eval":
-            return {one["name"]: one["value"] for one in found["measurements"]}
-        return {"answers": found["answers"], "problems": found["problems_answered"]}
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    measurements: Sequence[Mapping[str, Any]] = ()
 
     def data(self) -> dict[str, Any]:
         """As ``--json`` has it."""
         found = {"options": dict(self.point.options), "run": self.run.key, "folder": str(self.run.folder)}
         found |= {"status": "failed" if self.reason else "done", "reason": self.reason, "numbers": self.numbers}
-        if self.point.requests[-1]["verb"] == "eval" and not self.reason:
-            found["measurements"] = self.run.result()["measurements"]
-        return found
+        return {**found, **({"measurements": self.measurements} if self.measurements else {})}
 
 
 def run(verb: str, given: Given, keys: Sequence[str]) -> int:
@@ -203,7 +194,24 @@ def _made(points: Sequence[Point], cfg: TrainConfig, console: Terminal) -> list[
         console.print(f"{len(points):,} points, {len(wanted):,} runs, {len(todo):,} of them to make, {left}")
     failed = waves.make(wanted, store, cfg, label=title, seconds=seconds, console=console)
     reasons = {outcome.job.folder: outcome for outcome in failed}
-    return [Result(one, store.find(one.requests[-1]), _reason(one, store, reasons)) for one in points]
+    return [_result(one, store, _reason(one, store, reasons)) for one in points]
+
+
+def _result(point: Point, store: Store, reason: str) -> Result:
+    """What a point's run holds; one that is damaged has failed."""
+    run = store.find(point.requests[-1])
+    if reason:
+        return Result(point, run, reason)
+    try:
+        found, verb = run.result(), point.requests[-1]["verb"]
+        if verb == "train":
+            return Result(point, run, numbers=show.losses(run))
+        if verb == "eval":
+            measured = found["measurements"]
+            return Result(point, run, numbers={one["name"]: one["value"] for one in measured}, measurements=measured)
+        return Result(point, run, numbers={"answers": found["answers"], "problems": found["problems_answered"]})
+    except UserError as error:
+        return Result(point, run, " ".join(error.lines))
 
 
 def _reason(point: Point, store: Store, failed: Mapping[Any, Outcome]) -> str:
