@@ -23,6 +23,7 @@ from vaebench.config.choices import find
 from vaebench.errors import UserError, shown, unknown
 
 LARGEST = 2**31 - 1  # of what is counted: items, steps, neighbours
+_WHOLE_NAME = re.compile(r"\w+(\.\w+)+")  # of a class: mine.nets.Halves
 _MOST = 2**63 - 1  # what PyTorch and NumPy take as a whole number
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -117,7 +118,7 @@ def chosen(
     missing, ill-typed and impossible options.
     """
     kind = str(options.get("kind"))
-    foreign = "." in kind
+    foreign = _WHOLE_NAME.fullmatch(kind) is not None
     if not foreign and kind not in kinds:
         raise UserError(unknown(f"{where}.kind", kind, kinds))
     callee = find(where, kind, key="kind") if foreign else kinds[kind]
