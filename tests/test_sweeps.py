@@ -16,7 +16,7 @@ from vaebench.cli import sweep
 from vaebench.config.compose import _composed, configurations, session
 from vaebench.config.overrides import spelled
 from vaebench.config.spine import TrainConfig
-from vaebench.runs import waves
+from vaebench.runs import executors, waves
 from vaebench.runs.kinds import train
 
 FAST = ("dataset=digits", "model=ae", "model.latent_dim=4", "train.max_steps=2")
@@ -36,9 +36,19 @@ def numbers(folder: Path) -> dict[str, float]:
     return {name: value for name, value in last.items() if name not in ("step", "epoch")}
 
 
-def test_a_sweep_goes_through_worker_processes_and_names_what_failed(run, home):
+def test_a_sweep_goes_through_the_executor_and_names_what_failed(run, home, monkeypatch):
+    asked: list[tuple[str, int]] = []
+
+    def here(jobs, labels, **how):
+        """What the worker processes would do (tests/test_workers.py has them)."""
+        asked.append((how["kind"], how["workers"]))
+        return made(jobs, labels, **{**how, "kind": "inline"})
+
+    made = executors.run
+    monkeypatch.setattr(executors, "run", here)
     words = ("train", *FAST, "optim.lr=1e-3,1e30")
-    good, bad = swept(run, *words, "executor.workers=1", code=1)
+    good, bad = swept(run, *words, "executor.workers=2", code=1)
+    assert asked == [("local", 2)]
     assert [one["options"] for one in (good, bad)] == [{"optim.lr": 1e-3}, {"optim.lr": 1e30}]
     assert [one["status"] for one in (good, bad)] == ["done", "failed"]
     assert good["numbers"] == numbers(home / good["run"])
