@@ -130,7 +130,7 @@ def test_a_store_is_named_by_its_folder(made, home):
         (("run=KEY", "suite=masks", "snapshot=2"), "snapshot=2: train.snapshots=None keeps none"),
         (("run=KEY", "suite=selection"), "suite selection"),
         (("run=KEY", "suite=cost"), "suite cost is for designs"),
-        (("-m", "run=KEY", "suite=masks,noise"), "-m: run=KEY is one run, evaluated once; leave -m out"),
+        (("run=KEY,KEY", "suite=masks"), "run=KEY,KEY: lists several values; add -m to sweep"),
     ],
 )
 def test_mistakes_are_one_line(store, run, words, message):

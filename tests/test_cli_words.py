@@ -12,7 +12,6 @@ from omegaconf import OmegaConf
 from rich.table import Table
 
 from commands import VAEBENCH, python
-from vaebench.cli import commands
 from vaebench.cli import help as helps
 from vaebench.cli.main import HELP
 from vaebench.cli.terminal import Terminal
@@ -130,22 +129,6 @@ def test_help_anywhere_helps(run):
         assert run.done(*words.split()) == helps.of(words.split()[0])
     for words in ("--help", "-h", "help", ""):
         assert run.done(*words.split()) == HELP
-
-
-def test_a_sweep_goes_on_after_a_failed_point(run, monkeypatch):
-    seen = []
-
-    def fail_once(cfg: Any) -> int:
-        seen.append(cfg.seed)
-        if cfg.seed == 1:
-            raise UserError("the loss is not finite")
-        return 0
-
-    monkeypatch.setattr(commands, "train", fail_once)
-    code, _, error = run("train", "-m", *FAST, "seed=0,1,2")
-    assert seen == [0, 1, 2]
-    assert code == 1
-    assert error.splitlines()[-1] == "failed: seed=1: the loss is not finite"
 
 
 @pytest.mark.parametrize("inside", ["file", "file/x"])

@@ -1,111 +1,153 @@
-"""The examples of docs/adding.md are copied out of the page into a copy of vaebench and run there."""
+"""The examples of docs/adding.md and docs/vpvae.md are copied out of the pages into a package, and run from there."""
 
 from __future__ import annotations
 
 import re
-import shutil
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from commands import ROOT, python
-
-LONG = 1200.0  # seconds, of what takes one or two minutes on a machine that is not busy
-FILE = re.compile(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
-ROW = re.compile(r"`rows:` of a table in `([\w./]+)`.*?\n```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
-COMMANDS = """
-from dataclasses import asdict
-from vaebench.cli.main import main
-from vaebench.config.compose import compose, session
-from vaebench.config.spine import RuntimeSpec
-from vaebench.config.choices import pictures
-from vaebench.contracts import Job
+from vaebench.config import origins
+from vaebench.papers.mistakes import _KEYS
 from vaebench.papers.tables import load
-from vaebench.runs.kinds import moments
-from vaebench.runs.store import Store, store_root
-from vaebench.runs.worker import work
-fast = ["model=rae", "dataset=digits_small", "train.max_steps=2", "quiet=true"]
-assert main(["train", *fast]) == 0
-assert main(["eval", "suite=activity", *fast]) == 0
-assert main(["train", "experiment=batchtopk/rae_64", "dataset=digits", "train.max_steps=2"]) == 0
-text = ["model=rcvae", "dataset=tiny", "embedder=hashing", "model.hidden=[16]", "dataset.problems.train=200"]
-assert main(["train", *text, "train.max_steps=2", "quiet=true"]) == 0
-for data in ("digits_small", "tones"):
-    tokens = ["model=signs", f"dataset={data}", "train.max_steps=2", "train.batch_size=8", "quiet=true"]
-    assert main(["eval", *tokens]) == 0
-latent = ["model=ldm", "dataset=digits_small", "parent.experiment=patchwise", "train.max_steps=2", "quiet=true"]
-assert main(["train", *latent, "model.width=16", "model.depth=1", "parent.overrides=['train.max_steps=2']"]) == 0
-assert main(["eval", "suite=compression", "model=patchwise", "dataset=digits_small", "train.max_steps=2"]) == 0
-short = ["train.max_steps=2"]
-chain = [f"chain.{name}.overrides={short}" for name in ("encoder", "tokenizer", "teacher")]
-matched = ["experiment=dmvae/joint", "reference=box", "reference.samples=300", "dataset=digits", *short, *chain]
-assert main(["train", *matched, "quiet=true"]) == 0
-hinted = ["model=hinted", "dataset=digits_small", *short, "quiet=true"]
-hinted += ["chain.teacher.overrides=['train.max_steps=2','model.latent_dim=8']"]
-assert main(["train", *hinted]) == 0
-assert main(["eval", "suite=reconstruction", *hinted]) == 0
-with session():
-    run = Store(store_root()).open(moments.request(compose("train", ["dataset=digits_small"]), {}))
-assert work(Job("moments", run.folder), asdict(RuntimeSpec())).status == "done"
-assert run.result()["images"] == 1437
-assert main(["list", "runs", "chains"]) == 0
-assert [picture.kind for picture in pictures("activity")] == ["variances"]
-assert "rae" in load("batchtopk").tables["table1"].rows
-one, two = load("example").tables.values()
-assert [claim.text for claim in one.claims] == ["PSNR of RAE above PCA's"]
-assert [claim.text for claim in two.claims] == ["PSNR of RAE above VAE's (L = 8)", "PSNR of RAE above VAE's (L = 16)"]
-"""
+from vaebench.runs.store import Store
 
+PAGE = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
+EXAMPLES = PAGE + (ROOT / "docs" / "vpvae.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(?:python|yaml)\n(# mine/.*?)^```", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"^# (mine/\S+)\n(.*?)(?=^# mine/|\Z)", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"`vaebench ((?:train|eval|reproduce) [^`]*)`")
+LONG = 1200.0  # seconds, of what takes one or two minutes on a machine that is not busy
 
+SHORT = "train.max_steps=2"
+# What makes the page's commands short, by a word in them; a longer word counts before those in it.
+SHORTER = {
+    "model=hinted": [SHORT, f"chain.teacher.overrides=['{SHORT}']"],
+    "reference=box": ["reference.samples=300", SHORT]
+    + [f"chain.{link}.overrides=['{SHORT}']" for link in ("encoder", "tokenizer", "teacher")],
+    "dataset=tiny": [SHORT, "model.hidden=[16]", "dataset.problems.train=200"],
+    "dataset=tones": [SHORT, "train.batch_size=8"],
+    "reproduce": ["seeds=1", "executor.kind=inline"],
+    "dataset=": [SHORT],
+}
+# What each of them makes, by the class or the name that its request holds.
+MADE = {"mine.rae.RAE", "mine.hinted.Hinted", "mine.halves.Halves", "mine.signs.signs", "mine.box.Box"}
+MADE |= {"mine.hashing.Hashing", "mine.activity.Activity"}
 # The tests that are there for every choice, whoever adds one.
-GENERIC = ["test_config", "test_house_rules", "test_kinds", "test_matching", "test_requests", "test_stored_code"]
-GENERIC += ["models/test_models_all", "references/test_references_all"]
-GENERIC += ["suites/test_suite_options", "suites/test_suites_diverged"]
+GENERIC = ["test_config", "test_matching", "test_stored_code", "models/test_models_all"]
+GENERIC += ["references/test_references_all", "suites/test_suite_options", "suites/test_suites_diverged"]
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory) -> tuple[Path, list[str]]:
-    """A copy of vaebench with the page's examples in it, and the names of their files."""
-    folder, page = tmp_path_factory.mktemp("examples"), (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
-    for name in ("vaebench", "conf", "docs", "tests", "benchmarks"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    files = dict(FILE.findall(page))
-    assert len(files) == 23
-    for name, content in files.items():
-        assert not (folder / name).exists(), f"{name} is there already: the page's example needs another name"
+def package(tmp_path_factory) -> Path:
+    """The package of the pages' examples."""
+    folder = tmp_path_factory.mktemp("examples") / "mine"
+    files = [found for block in BLOCK.findall(EXAMPLES) for found in FILE.findall(block)]
+    assert len(dict(files)) == len(files) == 19
+    for name, content in [("mine/__init__.py", ""), *files]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content, encoding="utf-8")
-    ((name, line),) = ROW.findall(page)
-    paper = (folder / name).read_text(encoding="utf-8")
-    (folder / name).write_text(paper.replace("    rows:\n", f"    rows:\n{line}", 1), encoding="utf-8")
-    return folder, list(files)
+    return folder
 
 
-def test_the_examples_run(written):
-    folder, _ = written
-    done = python("-c", COMMANDS, path=folder, cwd=folder, env={"VAEBENCH_HOME": str(folder / "runs")}, timeout=LONG)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "active_units" in done.stdout
-    assert "penalty" in done.stdout
-    assert "moments of digits_small" in done.stdout
+@pytest.fixture
+def named(package: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The package is one of this process's."""
+    monkeypatch.setenv(origins.FOLDERS, str(package / "mine"))
+    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    yield
+    origins._origins.cache_clear()
 
 
-def test_the_examples_are_formatted(written):
-    folder, files = written
-    code = [name for name in files if name.endswith(".py")]
-    for how in (["check"], ["format", "--check"]):
-        done = python("-m", "ruff", *how, *code, cwd=folder)
+def commands() -> list[list[str]]:
+    """Those of the pages, as words, short enough to be run here; one on a set that has to be downloaded is left out."""
+    found = []
+    for text in COMMAND.findall(EXAMPLES):
+        if "NAME" in text or not re.search("dataset=(digits|tiny|tones)", text):
+            continue
+        more = next(words for word, words in SHORTER.items() if word in text)
+        found.append([*shlex.split(text), *more, "quiet=true"])
+    return found
+
+
+def test_the_examples_run_from_a_package_of_ones_own(named, package, run, home, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    given = commands()
+    assert len(given) == 10
+    for words in given:
+        run.done(*words)
+    requests = [one.request().data for one in Store(home).runs()]
+    requests += [yaml.safe_load(path.read_text()) for path in home.glob("*/evals/*/request.yaml")]
+    parts = [part for data in requests for part in data.values() if isinstance(part, dict)]
+    made = {part.get("_target_") for part in parts} | {
+        part.get("network", {}).get("kind") for part in parts if isinstance(part.get("network"), dict)
+    }
+    assert made >= MADE
+    own = [data for data in requests if "mine." in str([data.get(name) for name in data if name != "parents"])]
+    assert all(data["plugins"].keys() == {"mine"} for data in own)
+    assert len(own) > len(MADE)
+    # The paper's rows are filled, and the suite's picture is drawn.
+    cells = (tmp_path / "results" / "example" / "cells.csv").read_text()
+    assert all(f",{row}," in cells for row in ("rae_8", "rae_16", "hinted", "halves"))
+    assert list((tmp_path / "results" / "example").glob("variances-*.png"))
+    claims = load("example").tables["table1"].claims
+    assert [claim.text for claim in claims][:2] == [
+        "PSNR of Hinted above RAE's (L = 8)",
+        "PSNR of Hinted above RAE's (L = 16)",
+    ]
+
+
+def test_the_examples_are_formatted(package):
+    for how in (["check", "--select", "E,F,I,UP,B,N,RUF,PT,PTH,T20", "--ignore", "N812"], ["format", "--check"]):
+        done = python("-m", "ruff", how[0], "--isolated", "--line-length", "120", *how[1:], ".", cwd=package)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_examples_pass_the_tests_of_their_kind(written):
-    folder, files = written
-    names = sorted({Path(name).stem for name in files})
-    words = [*(f"tests/{name}.py" for name in GENERIC), "-k", " or ".join(names)]
-    done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *words, path=folder, cwd=folder, timeout=LONG)
+def test_the_examples_pass_the_tests_of_their_kind(package):
+    files = [path.stem for path in package.rglob("*.yaml")]
+    words = [*(f"tests/{name}.py" for name in GENERIC), "-k", " or ".join(sorted(set(files)))]
+    env = {origins.FOLDERS: str(package / "mine")}
+    done = python(
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *words,
+        path=f"{ROOT}:{package}",
+        cwd=ROOT,
+        env=env,
+        timeout=LONG,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > len(files)
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 9
+
+
+def test_every_key_of_a_papers_file_is_in_the_table():
+    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", PAGE, re.MULTILINE))
+    for record, keys in _KEYS.items():
+        name = {"Readings": "study"}.get(record.__name__, record.__name__.lower())
+        said = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([^`]*)`", rows[name]))))
+        said |= (
+            set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([^`]*)`", rows["table"])))) if name == "study" else set()
+        )
+        assert keys - said == set(), name
+
+
+def test_other_pages_link_to_what_is_there():
+    heads = {
+        re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)
+    }
+    pages = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    linked = {
+        anchor for page in pages for anchor in re.findall(r"adding\.md#([\w-]+)", page.read_text(encoding="utf-8"))
+    }
+    assert linked
+    assert linked <= heads
 
 
 def test_the_readme_has_the_scoreboard_of_the_results():

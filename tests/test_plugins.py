@@ -14,7 +14,7 @@ import yaml
 from commands import VAEBENCH, python, site
 from vaebench.cli.new import KINDS, new
 from vaebench.config import origins
-from vaebench.config.choices import choices
+from vaebench.config.choices import choices, pictures
 from vaebench.runs.store import Store
 
 FAST = ("dataset=digits", "train.max_steps=2", "quiet=true")
@@ -149,6 +149,159 @@ def test_a_file_names_its_own_code_only(run, here, target):
     (here / "mine" / "code_of_mine.py").write_text("")
     said = run.refused("train", "--conf", "mine", "model=evil", *FAST)
     assert f"model._target_={target!r}: is not built, it is no code of mine, whose file names it" in said
+
+
+PARTS = """
+import hashlib
+
+import numpy as np
+from torch import Tensor, nn
+
+from vaebench.config.signatures import Count
+from vaebench.data.answers import Answers, answers
+from vaebench.data.problems import Pair, Problem, Problems
+from vaebench.nn.tokenizers.autoencoders import ImageAutoencoder
+
+
+class Encoder(nn.Module):
+    pretrained, grid = False, (2, 2)
+
+    def __init__(self, *, input_shape: list[int], width: Count) -> None:
+        super().__init__()
+        self.outputs = width
+        self.body = nn.Conv2d(input_shape[0], width, input_shape[1] // 2, input_shape[1] // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(2 * x - 1)
+
+    def load_pretrained(self) -> None: ...
+
+
+class Decoder(nn.ConvTranspose2d):
+    def __init__(self, *, latent_shape: list[int], input_shape: list[int]) -> None:
+        super().__init__(latent_shape[0], input_shape[0], input_shape[1] // 2, input_shape[1] // 2)
+
+    @property
+    def last_weight(self) -> nn.Parameter:
+        return self.weight
+
+
+class Squeezed(ImageAutoencoder):
+    shrink = 4
+
+    def __init__(self, *, input_shape: list[int], width: Count) -> None:
+        self.input_shape, self.width, self.perceptual = input_shape, width, 0.0
+        self._begin()
+        self.encoder = nn.Conv2d(input_shape[0], width, 4, 4)
+        self.decoder = nn.ConvTranspose2d(width, input_shape[0], 4, 4)
+
+
+def sums(*, name: str, largest: Count) -> Problems:
+    asked = [(f"{a} + {b} = ?", str(a + b)) for a in range(largest) for b in range(largest)]
+    train = tuple(Pair(question, f"#### {total}") for question, total in asked[::2])
+    test = tuple(Problem(str(row), *one) for row, one in enumerate(asked[1::2]))
+    digest = hashlib.sha256(str(asked).encode()).hexdigest()[:16]
+    return Problems(name, train, test, source="embedded", digest=digest, note="sums", stand_in=True)
+
+
+class Guess:
+    left_out, notes = (), ()
+
+    def __init__(self, *, k: Count, shard: Count) -> None:
+        self.k, self.shard = k, shard
+
+    def open(self, problems, work) -> None:
+        self.gold = [int(one.gold) for one in problems.test]
+
+    def answer(self, rows: range) -> Answers:
+        both = [(row, n) for row in rows for n in range(self.k)]
+        return answers((row, n, "guess", f"#### {self.gold[row] + n % 2}", -1.0, 3, 1) for row, n in both)
+"""
+CONF = {
+    "encoder/mine_patches": "kind: parts_of_mine.Encoder\nversion: 1\nwidth: 8\n",
+    "decoder/mine_patches": "kind: parts_of_mine.Decoder\nversion: 1\n",
+    "autoencoder/mine_squeezed": "kind: parts_of_mine.Squeezed\nversion: 1\nwidth: 8\n",
+    "problems/mine_sums": "_target_: parts_of_mine.sums\nname: sums\nversion: 1\nlargest: 8\n"
+    "scorers: {gsm8k_number: 2}\n",
+    "answers/mine_guess": "_target_: parts_of_mine.Guess\nversion: 1\nk: 2\nshard: 20\n",
+    "dataset/mine_sums": "defaults: [{/problems@problems: mine_sums}, {/answers@answers: mine_guess}]\nname: sums\n",
+    "network/mine_evil": "kind: subprocess.Popen\nversion: 1\n",
+    "network/mine_odd": "kind: parts_of_mine.Encoder\nversion: 1\nwidth: 8\n",
+}
+
+
+@pytest.fixture
+def parts(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with parts of models, a set of problems and who answers them."""
+    for path, content in CONF.items():
+        group, _, name = path.partition("/")
+        folder(here / "mine", name, content, group)
+    (here / "mine" / "parts_of_mine.py").write_text(PARTS)
+    sys.modules.pop("parts_of_mine", None)
+    monkeypatch.setenv(origins.FOLDERS, str(here / "mine"))
+    return here / "mine"
+
+
+def test_parts_of_models_and_sources_of_data_are_ones_own(run, parts, home):
+    chain = [
+        "experiment=dmvae/tokenizer",
+        "chain.encoder.overrides=['encoder@model.encoder=mine_patches','train.max_steps=2']",
+    ]
+    run.done("train", *chain, "decoder@model.decoder=mine_patches", *FAST)
+    run.done("train", "model=vq_vae", "autoencoder@model.autoencoder=mine_squeezed", *FAST)
+    assert "64 to 32 of 32 problems" in run.done("answers", "dataset=mine_sums", "quiet=true")
+    run.done(
+        "eval",
+        "dataset=mine_sums",
+        "suite=selection",
+        "model.hidden=[8]",
+        "train.batch_size=8",
+        "embedder.dim=2",
+        *FAST[1:],
+    )
+    requests = [one.request().data for one in Store(home).runs()]
+    own = [data for data in requests if "parts_of_mine" in str(data)]
+    assert {data["verb"] for data in own} == {"train", "answers", "embed", "grade", "eval"}
+    assert all(data["plugins"].keys() == {"mine"} for data in own)
+    first = next(data for data in own if data["model"]["_target_"].endswith("FeatureAutoencoder"))
+    assert first["model"]["encoder"]["kind"] == "parts_of_mine.Encoder"  # filled in from the encoder's run
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("network@model.network=mine_evil",),
+            "model.network.kind='subprocess.Popen': is not built, it is no code of mine",
+        ),
+        (
+            ("model.network.kind=os.path.join",),
+            "model.network.kind='os.path.join': is not built, no file of conf/network",
+        ),
+        (("model.network.kind=parts_of_mine.Decoder",), "no file of conf/network names it"),
+        (
+            ("network@model.network=mine_odd",),
+            "kind=parts_of_mine.Encoder: has no encode, decode, latent_shape, last_weight",
+        ),
+        (("network@model.network=mine_odd", "model.network.widht=3"), "did you mean 'model.network.width'?"),
+        (("network@model.network=mine_odd", "model.network.width=0"), "model.network.width=0: expected a whole number"),
+    ],
+)
+def test_a_part_is_the_code_of_its_own_plug_in(run, parts, words, message):
+    assert message in run.refused("train", "model=grid_ae", *words, *FAST)
+
+
+def test_a_paper_is_not_called_like_all_of_them(run, here):
+    folder(here / "mine", "all", "title: All\n", "paper")
+    assert "`paper=all` stands for every paper; rename it" in run.refused("plan", "--conf", "mine")
+
+
+def test_the_pictures_of_a_plug_in_are_found_by_who_only_reports(here):
+    folder(here / "mine", "seen", "_target_: seen_by_mine.Seen\nversion: 1\n", "suite")
+    folder(here / "mine", "unseen", "_target_: nowhere.to_be.Found\nversion: 1\n", "suite")
+    (here / "mine" / "seen_by_mine.py").write_text("class Seen: ...\n")
+    os.environ[origins.FOLDERS] = str(here / "mine")
+    assert pictures("seen") == pictures("unseen") == ()
 
 
 def test_code_that_cannot_be_imported_is_one_line(run, here):

@@ -113,6 +113,7 @@ def test_workers_run_jobs_and_report_failures(home, diary):
         machine=MACHINE | {"tracker": leaf(diary)},
         quiet=False,
         console=Console(file=screen, width=200),
+        go_on=True,
     )
     ends = {outcome.job.folder: outcome for outcome in outcomes}
     assert [ends[run.folder].status for run in runs] == ["done", "done", "failed"]

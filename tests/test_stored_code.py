@@ -239,7 +239,7 @@ def test_a_hundred_stored_requests_are_refused_in_one_line(home, honest, untouch
 
 NESTED = [
     ("model.network", {"_target_": "os.system", "command": "touch canary"}, "a _target_ inside another"),
-    ("model.network", {"kind": "os.system"}, "unknown model.network.kind 'os.system'"),
+    ("model.network", {"kind": "os.system"}, "model.network.kind='os.system': is not built"),
     ("model.network", {"kind": ["vit"]}, "unknown model.network.kind"),
     ("model.network", {"kind": "vit", "_target_": "vaebench.models.ae.Autoencoder"}, "a _target_ inside another"),
     ("model.network.width", {"_target_": "os.getcwd"}, "a _target_ inside another"),

@@ -220,14 +220,6 @@ def test_changed_folders_are_another_request(home, tmp_path, monkeypatch, run):
     assert counts == {3, 4}
 
 
-def test_a_sweep_is_checked_before_its_first_point_is_run(run, home):
-    words = ["train", "-m", "model=fsq", "dataset=digits", "train.max_steps=2", "model.codebook_size=64,100,300"]
-    said = run.failed(*words)
-    assert "model.codebook_size=100" in said
-    assert "model.codebook_size=300" in said
-    assert not home.exists()
-
-
 def test_some_rows_can_be_given_more_seeds():
     found = plan("paper=vpvae", "scale=smoke", "table=table1_audio", "row=vq_vae_256,fsq_256", "seeds=3")
     assert {(item.row, item.seed) for item in found.items} == {

@@ -278,7 +278,9 @@ def test_who_waits_for_a_run_says_for_whom(home, monkeypatch):
         holder.kill()
 
     with held(short) as holder, beside(release):
-        ended = inline([Job("train", short.folder)], MACHINE, lambda *_: None, lambda job, line: notes.append(line))
+        ended = inline(
+            [Job("train", short.folder)], MACHINE, lambda *_: None, lambda job, line: notes.append(line), go_on=False
+        )
         assert [outcome.status for outcome in ended] == ["done"]
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(0.0))
     assert notes == [f"waiting for pid {holder.pid} on far\\x1baway, since {since}, which makes the same run"]
@@ -314,7 +316,7 @@ def test_inline_begins_nothing_after_an_interruption(home, monkeypatch):
 
     runs = opened(home, SHORT, [*SHORT, "seed=1"])
     monkeypatch.setattr(worker, "_do", interrupted)
-    ended = inline([Job("train", run.folder) for run in runs], MACHINE, lambda *_: None, lambda *_: None)
+    ended = inline([Job("train", run.folder) for run in runs], MACHINE, lambda *_: None, lambda *_: None, go_on=False)
     assert [outcome.status for outcome in ended] == ["interrupted"]
     assert runs[1].status()["status"] == "new"
 

@@ -166,7 +166,7 @@ def evaluate(*overrides: str, run: str | None = None, store: Folder | None = Non
 
     words = _words(overrides, store, device)
     with _configured("eval", words if run is None else stored.words_for(run, words)) as cfg:
-        evaluated = commands.evaluated(cfg) if run is None else commands.evaluated_stored(cfg, run)
+        evaluated = commands.evaluated(cfg, run or "")
     found = evaluated.result()["measurements"]
     columns = ("value", "count", "unit", "protocol")
     return pd.DataFrame([{"measurement": one["name"], **{name: one[name] for name in columns}} for one in found])

@@ -7,13 +7,13 @@ of its parents, or the one run that ``parent`` names. A changed option renames w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from vaebench.chains import check
 from vaebench.config import compose
 from vaebench.config.choices import LATENTS, choices
 from vaebench.config.request import Request
-from vaebench.config.spine import LinkSpec, ParentSpec, TrainConfig
+from vaebench.config.spine import Common, LinkSpec, ParentSpec, TrainConfig
 from vaebench.contracts import Suite
 from vaebench.data.leaves import require_classes
 from vaebench.errors import UserError, unknown
@@ -25,9 +25,7 @@ from vaebench.runs.store import Store, store_root
 PERCEIVING_SEED = 1
 _DATA = ("latents", "features")  # roles that are filled by what is stored, not by a model
 # What would do nothing among the overrides of a run behind the command.
-_SHARED = dict.fromkeys(
-    ("scale", "seed", "store", "runtime", "tracker", "quiet"), "is the same for all runs of a chain"
-)
+_SHARED = dict.fromkeys(("scale", "seed", *(one.name for one in fields(Common))), "is the same for all runs of a chain")
 _SHARED |= dict.fromkeys(("suite", "snapshot", "test_on"), "is for an evaluation, and this run is only trained")
 _IN_CHAIN = _SHARED | dict.fromkeys(("reference", "chain", "link", "embedder"), _SHARED["seed"])
 

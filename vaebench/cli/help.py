@@ -24,7 +24,7 @@ ABOUT = {
     "eval": (
         "Evaluate the run that `train` makes with the same options, or one that is there (run=KEY).",
         "vaebench eval model=batchtopk suite=noise",
-        "vaebench eval run=4f1c suite=reconstruction",
+        "vaebench eval -m run=4f1c,0ccf suite=noise,reconstruction",
         "vaebench eval model=fsp dataset=cifar10 dataset@test_on=mnist_32 suite=tokens",
     ),
     "answers": (

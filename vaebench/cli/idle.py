@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from vaebench.config.request import Request
-from vaebench.config.spine import ReproduceConfig, TrainConfig
+from vaebench.config.spine import Common, ReproduceConfig, TrainConfig
 from vaebench.errors import UserError, shown
 
 _ELSEWHERE = {"runtime", "store", "quiet", "chain", "parent"}  # of no request, or looked at with the chain
+_ALONE = "one run is made at a time without -m"
 _REPORTED = "all that is stored is written"
 _COUNTED = "it is for `vaebench plan scale=paper`"
 _UNREAD = {
@@ -29,10 +30,16 @@ def of_tables(words: Sequence[str], cfg: ReproduceConfig, verb: str) -> None:
     unread = dict(_UNREAD[verb])
     if verb == "plan" and cfg.scale != "paper":
         unread["measure"] = _COUNTED
-    if cfg.executor.kind == "inline":
-        unread["executor.workers"] = "executor.kind=inline runs one job after the other"
     given = ((word, one) for word in words for one in unread if f"{_key(word)}.".startswith(f"{one}."))
     _refuse(verb, {word: unread[one] for word, one in given})
+    of_executor(words, cfg, verb)
+
+
+def of_executor(words: Sequence[str], cfg: Common, verb: str) -> None:
+    """Raise `UserError` for a number of workers where there are none."""
+    idle = cfg.executor.kind == "inline"
+    workers = (word for word in words if idle and _key(word) == "executor.workers")
+    _refuse(verb, dict.fromkeys(workers, "executor.kind=inline runs one job after the other"))
 
 
 # Which options are read follows from the chain, the kind of data, the suite. Nothing lists that: either a command asks
@@ -51,20 +58,22 @@ def of_runs(
     those of other words; ``requests``: what one of them makes.
     """
 
-    def asked(found: list[TrainConfig]) -> dict[str, Request]:
-        return {request.key: request for cfg in found for request in requests(cfg)}
+    def asked(found: list[TrainConfig]) -> list[list[Request]]:
+        return [requests(cfg) for cfg in found]
 
     try:
         wanted = asked(here)
     except UserError:
         return  # the command says what is wrong
-    idle, plains = {}, list(map(asdict, here))
+    idle, plains, keys = dict[str, str](), list(map(asdict, here)), _keys(wanted)
     elsewhere = _ELSEWHERE | ({"tracker"} if verb in ("train", "eval") else set())
     for key, word in ((_key(word), word) for word in words):
         if key.partition(".")[0] in elsewhere or key == "dataset":
             continue
         if any(
-            _at(request.data, key) == _at(plain, key) is not None for request in wanted.values() for plain in plains
+            _at(request.data, key) == _at(plain, key) is not None
+            for plain, its in zip(plains, wanted, strict=True)
+            for request in its
         ):
             continue
         try:
@@ -72,9 +81,13 @@ def of_runs(
             found = asked(others)
         except UserError:  # it does not go without
             continue
-        if others != here and found == wanted:
-            idle[word] = "the runs are the same without"
+        if others != here and _keys(found) == keys:
+            idle[word] = _ALONE if key.startswith("executor") else "the runs are the same without"
     _refuse(verb, idle)
+
+
+def _keys(wanted: Iterable[Iterable[Request]]) -> set[str]:
+    return {request.key for its in wanted for request in its}
 
 
 def _at(data: Any, key: str) -> Any:

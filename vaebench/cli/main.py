@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vaebench.errors import UserError, printable, shown, unknown
 
@@ -40,12 +41,18 @@ vaebench: reproduces the tables of papers on variational autoencoders and says, 
 Options of train, eval, answers, prompt, reproduce, compare, plan and report are Hydra overrides (key=value); besides
   -q            quiet                 -m            sweep: vaebench train -m model.k=4,8 seed=0,1,2
   --cfg job     show the configuration and stop     --help        this text, or a verb's
+  --json        with -m: what came out, as data
   --conf DIR    a folder of choices of your own (DIR/model/mine.yaml), or a package; those installed are found
 Environment: VAEBENCH_DATA (datasets; several folders as in PATH), VAEBENCH_WEIGHTS (weights of Inception and VGG-16),
 VAEBENCH_HOME (runs, default ./runs), VAEBENCH_CACHE (downloads and decoded folders, default ~/.cache/vaebench),
 VAEBENCH_CONF (as --conf).
 """
 
+# Hydra's sweepers and launchers run a function of Hydra's own; ours come after the configuration.
+_NO_HYDRA = (
+    "sweepers, launchers and folders of Hydra are not used; list values (-m model.k=4,8), in parallel with "
+    "executor.workers=N; docs/own.md#a-search has a search with Optuna"
+)
 VERBS = (
     *("train", "eval", "answers", "prompt", "reproduce", "compare", "plan", "report"),
     *("list", "runs", "export", "data", "new", "completion"),
@@ -66,6 +73,15 @@ _UNWRITABLE = {
     errno.EPERM: "not permitted",
 }
 _LONGEST_LINE = 4_000  # of what is printed of a mistake; a list of all experiments is half of that
+
+
+class Given(NamedTuple):
+    """What a command is given. ``show``: only its configuration; ``as_json``: what came out, as data."""
+
+    overrides: list[str]
+    sweep: bool
+    show: bool
+    as_json: bool
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -172,88 +188,80 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _configured(verb: str, rest: list[str]) -> int:
-    """Compose the configuration (several of them for a sweep), then print it or call the verb's function on it."""
+    """Compose the configuration, then print it or call the verb's function on it; a sweep has several of them."""
     from vaebench.config import compose
-    from vaebench.config.overrides import points
-    from vaebench.config.spine import TrainConfig
     from vaebench.data.fetch import usual_images
 
-    added = [word for word in rest if verb == "compare" and word.startswith(("with=", "dataset."))]
-    key = next((word.removeprefix("run=") for word in rest if verb == "eval" and word.startswith("run=")), None)
-    rest = [word for word in rest if key is None or not word.startswith("run=")]
-    overrides, sweep, show = _options([word for word in rest if word not in added])
+    taken = {"compare": ("with=", "dataset."), "eval": ("run=",)}.get(verb, ())
+    added = [word for word in rest if verb == "compare" and word.startswith(taken)]
+    keys = [word.removeprefix("run=") for word in rest if verb == "eval" and word.startswith(taken)][:1]
+    given = _options([word for word in rest if not word.startswith(taken)])
     name = {"train": "train", "eval": "eval", "answers": "train", "prompt": "train"}.get(verb, "reproduce")
-    composed = partial(compose.configurations, name, sweep=sweep)
+    composed = partial(compose.configurations, name, sweep=given.sweep)
     with compose.session():
-        if key is not None:
+        if given.sweep and name != "reproduce":
+            from vaebench.cli import sweep
+
+            return sweep.run(verb, given, keys[0].split(",") if keys else [])
+        words = given.overrides
+        if keys:
             from vaebench.cli import stored
 
-            if sweep:
-                raise UserError(f"-m: run={shown(key)} is one run, evaluated once; leave -m out")
-            overrides = stored.words_for(key, overrides)
-        configurations = composed(overrides, images=usual_images)
-        if show:
-            sys.stdout.write("\n---\n".join(map(compose.as_yaml, configurations)))
+            if "," in keys[0]:
+                raise UserError(f"run={shown(keys[0])}: lists several values; add -m to sweep")
+            words = stored.words_for(keys[0], words)
+        (cfg,) = composed(words, images=usual_images)
+        if given.show:
+            sys.stdout.write(compose.as_yaml(cfg))
             return 0
         from vaebench.cli import commands, idle
 
-        if key is not None:
-            return commands.evaluate_stored(configurations[0], key)
+        if keys:
+            return commands.evaluate(cfg, keys[0])
         if name == "reproduce":
-            idle.of_tables(overrides, configurations[0], verb)
+            idle.of_tables(words, cfg, verb)
         else:
             again = partial(composed, images=partial(usual_images, quiet=True))
-            idle.of_runs(overrides, configurations, again, partial(commands.asked_for, verb), verb)
+            idle.of_runs(words, [cfg], again, partial(commands.asked_for, verb), verb)
         if verb == "compare":
-            return commands.compare(configurations[0], added)
+            return commands.compare(cfg, added)
+        commands.check_links(words, [cfg])
         function: Callable[[Any], int] = getattr(commands, {"eval": "evaluate"}.get(verb, verb))
-        if len(configurations) > 1:
-            commands.check_all(configurations)
-        commands.check_links(overrides, configurations)
-        if len(configurations) == 1:
-            return function(configurations[0])
-        return _each(function, dict(zip(points(overrides, TrainConfig), configurations, strict=True)))
+        return function(cfg)
 
 
-def _each(function: Callable[[Any], int], points: Mapping[str, Any]) -> int:
-    """Every point of a sweep, whatever becomes of the others; what failed is said at the end. Returns 1 if some did."""
-    failed: list[str] = []
-    for name, cfg in points.items():
-        try:
-            function(cfg)
-        except (UserError, OSError) as error:
-            failed += [f"failed: {name}: {line}" for line in _lines(error)]
-    for line in failed:
-        _say(line)
-    return int(bool(failed))
-
-
-def _options(rest: list[str]) -> tuple[list[str], bool, bool]:
-    """The overrides of a command, whether it sweeps, and whether its configuration is only shown.
+def _options(rest: list[str]) -> Given:
+    """The overrides and flags of a command.
 
     Raises `UserError` for every word that is neither a flag nor an override.
     """
     words, overrides, strays = list(rest), [], []
-    sweep = show = False
+    sweep = show = as_json = False
     while words:
         word = words.pop(0)
         if word in ("-m", "--multirun"):
             sweep = True
         elif word in ("-q", "--quiet"):
             overrides.append("quiet=true")
+        elif word == "--json":
+            as_json = True
         elif word in ("--cfg", "-c"):
             show = True
             if words[:1] != ["job"]:
-                strays.append("--cfg: only 'job' can be shown (vaebench train --cfg job)")
+                strays.append("--cfg: only 'job' can be shown, Hydra runs nothing here (vaebench train --cfg job)")
             words = words[1:]
+        elif re.match(r"[+~]*hydra\W", word):
+            strays.append(f"{shown(word)}: {_NO_HYDRA}")
         elif "=" in word or word.startswith("~"):
             overrides.append(word)
         else:
-            advice = "options are written key=value (like model=batchtopk); flags: -q, -m, --cfg job, --help"
+            advice = "options are written key=value (like model=batchtopk); flags: -q, -m, --json, --cfg job, --help"
             strays.append(f"{shown(word)!r}: {advice}")
+    if as_json and not sweep:
+        strays.append("--json: is for sweeps; add -m")
     if strays:
         raise UserError(*strays)
-    return overrides, sweep, show
+    return Given(overrides, sweep, show, as_json)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ LATENTS = "latents"  # the ``data`` of a model that is trained on what an autoen
 DESCRIPTION = frozenset({"version", "data", "needs", "extra", "builds_on", "about"})
 # The group of a leaf whose place has another name.
 _GROUPS = {"dataset.problems": "problems", "dataset.answers": "answers", "test_on": "dataset"}
+_GROUPS |= {f"model.{part}": part for part in ("network", "autoencoder", "encoder", "decoder")}
 
 
 def choices(group: str) -> list[str]:
@@ -156,8 +157,10 @@ def experiment_choices(name: str | None) -> dict[str, str]:
     return {key.removeprefix("override /"): value for entry in defaults for key, value in entry.items()}
 
 
-def find(where: str, target: Any) -> Callable[..., Any]:
+def find(where: str, target: Any, *, key: str = "_target_") -> Callable[..., Any]:
     """The class or function named by ``target``, for the leaf at ``where`` (``model``, ``dataset.answers``).
+
+    ``key``: under which it stands there; a part of a model (``model.network``) names its class as its ``kind``.
 
     Raises:
         UserError: no choice of that kind of leaf names it, it cannot be imported, or it is not defined under that name.
@@ -171,7 +174,7 @@ def find(where: str, target: Any) -> Callable[..., Any]:
         return _optimizers()[target]
     if not isinstance(target, str) or not _is_named(target, group):
         named = repr(shown(target)) if isinstance(target, str) else shortened(target)
-        raise UserError(f"{where}._target_={named}: {_refusal(target, group)}")
+        raise UserError(f"{where}.{key}={named}: {_refusal(target, group)}")
     module, _, name = target.rpartition(".")
     if plugin := origins.owner(target):
         origins.importable(plugin)
@@ -180,15 +183,15 @@ def find(where: str, target: Any) -> Callable[..., Any]:
         found = vars(there).get(name)
     except Exception as error:
         reason = f"{type(error).__name__}: {printable(str(error))}" if plugin else type(error).__name__
-        raise UserError(f"{where}._target_={target!r}: cannot be imported ({reason})") from error
+        raise UserError(f"{where}.{key}={target!r}: cannot be imported ({reason})") from error
     file = Path(getattr(there, "__file__", None) or "")
     if plugin and not file.is_relative_to(plugin.code):
-        raise UserError(f"{where}._target_={target!r}: {module} is {file}, and not of {plugin.code}; rename yours")
+        raise UserError(f"{where}.{key}={target!r}: {module} is {file}, and not of {plugin.code}; rename yours")
     if not (inspect.isclass(found) or inspect.isfunction(found)) or (found.__module__, found.__qualname__) != (
         module,
         name,
     ):
-        raise UserError(f"{where}._target_={target!r}: {module} defines no class or function {name}")
+        raise UserError(f"{where}.{key}={target!r}: {module} defines no class or function {name}")
     return found
 
 
@@ -198,9 +201,12 @@ def pictures(suite: str) -> tuple[Picture, ...]:
 
     What is imported is beside what a file of ``conf/suite`` names.
     """
-    if suite not in choices("suite"):
+    target = leaf("suite", suite).get("_target_") if suite in choices("suite") else None
+    if not isinstance(target, str) or not _is_named(target, "suite"):
         return ()
-    package, _, module = leaf("suite", suite)["_target_"].rpartition(".")[0].rpartition(".")
+    if plugin := origins.owner(target):
+        origins.importable(plugin)
+    package, _, module = target.rpartition(".")[0].rpartition(".")
     if not package or find_spec(f"{package}.pictures") is None:
         return ()
     found: list[Picture] = []
@@ -219,14 +225,14 @@ def called(leaf: Mapping[str, Any]) -> str:
 
 @cache
 def _targets(origin: origins.Origin, group: str) -> frozenset[str]:
-    """What an origin's files of a group name."""
+    """What an origin's files of a group name; those of a model's parts as their ``kind``."""
     found = set()
     for name in origin.choices(group):
         try:
-            target = mapping(origin.file(group, name), name).get("_target_")
+            file = mapping(origin.file(group, name), name)
         except UserError:
             continue  # a file with a mistake names nothing; who chooses it hears of it
-        found |= {target} if isinstance(target, str) else set()
+        found |= {target for target in (file.get("_target_"), file.get("kind")) if isinstance(target, str)}
     return frozenset(found)
 
 

@@ -25,9 +25,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vaebench.config import search, spine
-from vaebench.config.choices import DESCRIPTION, called, choices, experiment_choices, kind_of, kinds, settings, usual
+from vaebench.config.choices import called, choices, experiment_choices, kind_of, kinds, settings, usual
 from vaebench.config.origins import conf_dir, groups
-from vaebench.config.overrides import MOST_POINTS, axes_of, parse, whole
+from vaebench.config.overrides import MOST_POINTS, axes_of, misnamed, parse, whole
 from vaebench.config.spine import ReproduceConfig, ScaleSpec, TrainConfig, first_line
 from vaebench.errors import UserError, shown, unknown
 
@@ -191,7 +191,7 @@ def _of_reproduce(options: Iterable[str], mistakes: list[str]) -> ReproduceConfi
     of_tracker = [text for text in words if text.lstrip("+~").startswith(("tracker=", "tracker."))]
     mistakes += _looked_up("train", [], of_tracker)[1] if of_tracker else []
     for text in (one for one in words if one not in of_tracker):
-        if wrong := _misnamed(cfg, text):
+        if wrong := misnamed(cfg, text):
             mistakes += wrong
             continue
         try:
@@ -298,9 +298,9 @@ def _looked_up(name: str, defaults: list[str], words: Sequence[str]) -> tuple[Di
         base = _composed(name, fixed)
     except UserError as error:  # a part that what is chosen does not have
         return None, [*mistakes, *(f"{line}: {', '.join(fixed)}" for line in error.lines)]
-    misnamed = {text: _misnamed(base, text) for text in options}
-    known = [text for text, wrong in misnamed.items() if not wrong]
-    return base, [*mistakes, *itertools.chain(*misnamed.values()), *_refused(name, fixed, known)]
+    wrong = {text: misnamed(base, text) for text in options}
+    known = [text for text, lines in wrong.items() if not lines]
+    return base, [*mistakes, *itertools.chain(*wrong.values()), *_refused(name, fixed, known)]
 
 
 def _is_inside(key: str, value: str) -> bool:
@@ -324,36 +324,3 @@ def _refused(name: str, chosen: tuple[str, ...], options: list[str]) -> list[str
 
     reasons = {text: refusal(text) for text in options} if refusal(*options) else {}
     return [f"{shown(text)}: {reason}" for text, reason in reasons.items() if reason]
-
-
-def _misnamed(base: DictConfig, text: str) -> list[str]:
-    """One line if there is no such option in ``base``, naming the level at which the dotted name leaves it.
-
-    Names can be added (``+``) to and taken out (``~``) of a mapping that is an option's value, and of the arguments of
-    an optimiser of PyTorch, whose YAML has some of them.
-    """
-    key = text.partition("=")[0]
-    sign, names = key[: len(key) - len(key.lstrip("+~"))], key.lstrip("+~").split(".")
-    node: object = base
-    for number, part in enumerate(names):
-        walked = ".".join(names[:number])
-        if not isinstance(node, DictConfig):
-            return [f"{shown(text)}: {walked} holds no options but one value; write {walked}=VALUE (a list: [1,2])"]
-        if part in DESCRIPTION and "_target_" in node:
-            return [f"{shown(text)}: {part} is what the code says of itself, no option; leave it out"]
-        if sign and number == len(names) - 1 and _is_open(node, number):
-            return []
-        if part not in node:
-            valid = [".".join([*names[:number], str(name)]) for name in node]
-            return [unknown("option", ".".join(names[: number + 1]), valid)]
-        node = node._get_node(part)
-    if sign == "~":
-        return [f"{shown(text)}: nothing is taken out here; give {'.'.join(names)} another value, null where it may be"]
-    return []
-
-
-def _is_open(node: DictConfig, depth: int) -> bool:
-    """Whether a mapping in the configuration, so many names deep, takes names that it does not have yet."""
-    typed = OmegaConf.get_type(node) not in (dict, None)
-    target = str(node.get("_target_") or "")
-    return target.startswith("torch.") if target or depth < 2 else not typed

@@ -106,10 +106,15 @@ def owner(target: str) -> Origin | None:
 
 
 def behind(parts: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """The plug-ins whose code the leaves of a request name, by name with their `Origin.identity`."""
-    targets = (part.get("_target_") for part in parts.values() if isinstance(part, Mapping))
-    found = (owner(target) for target in targets if isinstance(target, str))
-    return {one.name: one.identity for one in found if one is not None}
+    """The plug-ins whose code a request's leaves and their parts name, by name with their `Origin.identity`."""
+    found: dict[str, dict[str, str]] = {}
+    for part in parts.values():
+        if isinstance(part, Mapping):
+            for target in (part.get("_target_"), part.get("kind")):
+                one = owner(target) if isinstance(target, str) and "." in target else None
+                found |= {} if one is None else {one.name: one.identity}
+            found |= behind(part)
+    return found
 
 
 def importable(origin: Origin) -> None:
@@ -193,6 +198,8 @@ def _check(one: Origin, before: Iterable[Origin]) -> None:
             if other:
                 whose = "vaebench" if other.name == OWN else f"plug-in {other.name}"
                 lines.append(f"{where}: {folder.name}/{name}.yaml: {whose} has a {folder.name} of that name; rename it")
+    if one.file("paper", "all").is_file():
+        lines.append(f"{where}: paper/all.yaml: `paper=all` stands for every paper; rename it")
     for other in before:
         lines += [
             f"{where}: its module {name} is one of {other.name}, too; rename it"

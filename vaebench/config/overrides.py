@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString, RangeSweep
 from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
 
+from vaebench.config.choices import DESCRIPTION
 from vaebench.config.spine import first_line, is_text, is_whole, shorthand
-from vaebench.errors import UserError, shown
+from vaebench.errors import UserError, shown, unknown
 
 MOST_POINTS = 10_000  # of a sweep
 _LONGEST = 65_536  # characters of a word; reading longer ones takes minutes
@@ -34,10 +37,11 @@ def axes_of(words: Iterable[str], spec: type, mistakes: list[str], *, sweep: boo
             mistakes += error.lines
 
 
-def points(words: Iterable[str], spec: type) -> list[str]:
-    """What to call the points of a sweep, in the order of their configurations: the values that differ."""
+def points(words: Iterable[str], spec: type) -> list[dict[str, Any]]:
+    """The values in which the points of a sweep differ, by option, in the order of their configurations."""
     axes = [spelled(word, spec, sweep=True) for word in words]
-    return [" ".join(point) for point in itertools.product(*(axis for axis in axes if len(axis) > 1))]
+    values = [[(text.partition("=")[0], parse(text).value()) for text in axis] for axis in axes if len(axis) > 1]
+    return [dict(point) for point in itertools.product(*values)]
 
 
 def spelled(word: str, spec: type, *, sweep: bool) -> list[str]:
@@ -72,6 +76,32 @@ def parse(word: str) -> Override:
     if GlobalHydra.instance().is_initialized():  # glob() looks at the choices of a group
         override.config_loader = GlobalHydra.instance().config_loader()
     return override
+
+
+def misnamed(base: DictConfig, text: str) -> list[str]:
+    """One line if there is no such option in ``base``, naming the level at which the dotted name leaves it.
+
+    Names can be added (``+``) to and taken out (``~``) of a mapping that is an option's value, and of the arguments of
+    an optimiser of PyTorch, whose YAML has some of them.
+    """
+    key = text.partition("=")[0]
+    sign, names = key[: len(key) - len(key.lstrip("+~"))], key.lstrip("+~").split(".")
+    node: object = base
+    for number, part in enumerate(names):
+        walked = ".".join(names[:number])
+        if not isinstance(node, DictConfig):
+            return [f"{shown(text)}: {walked} holds no options but one value; write {walked}=VALUE (a list: [1,2])"]
+        if part in DESCRIPTION and "_target_" in node:
+            return [f"{shown(text)}: {part} is what the code says of itself, no option; leave it out"]
+        if sign and number == len(names) - 1 and _is_open(node, number):
+            return []
+        if part not in node:
+            valid = [".".join([*names[:number], str(name)]) for name in node]
+            return [unknown("option", ".".join(names[: number + 1]), valid)]
+        node = node._get_node(part)
+    if sign == "~":
+        return [f"{shown(text)}: nothing is taken out here; give {'.'.join(names)} another value, null where it may be"]
+    return []
 
 
 def whole(word: str) -> str:
@@ -138,3 +168,10 @@ def _quoting(word: str) -> str:
         return ""
     quoted = ",".join('"' + item.strip(" '\"") + '"' for item in value.strip("[]").split(","))
     return f"; overrides in a list are quoted: '{key}=[{quoted}]'"
+
+
+def _is_open(node: DictConfig, depth: int) -> bool:
+    """Whether a mapping in the configuration, so many names deep, takes names that it does not have yet."""
+    typed = OmegaConf.get_type(node) not in (dict, None)
+    target = str(node.get("_target_") or "")
+    return target.startswith("torch.") if target or depth < 2 else not typed

@@ -19,9 +19,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt, MaxLen, MinLen
 
+from vaebench.config.choices import find
 from vaebench.errors import UserError, shown, unknown
 
 LARGEST = 2**31 - 1  # of what is counted: items, steps, neighbours
+_WHOLE_NAME = re.compile(r"\w+(\.\w+)+")  # of a class: mine.nets.Halves
 _MOST = 2**63 - 1  # what PyTorch and NumPy take as a whole number
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -99,18 +101,35 @@ def checked(where: str) -> Callable[[_Function], _Function]:
     return decorate
 
 
-def chosen(where: str, options: Mapping[str, Any], kinds: Mapping[str, Callable[..., Any]], /, **provided: Any) -> Any:
+def chosen(
+    where: str,
+    options: Mapping[str, Any],
+    kinds: Mapping[str, Callable[..., Any]],
+    needed: Iterable[str] = (),
+    /,
+    **provided: Any,
+) -> Any:
     """What ``options.kind`` names among ``kinds``, made from the other options and from what is ``provided``.
+
+    Or the class of a plug-in that its file names by its whole name, ``mine.nets.Halves``: it is given of what is
+    provided what it asks for, and has to have what is ``needed``.
 
     ``where``: the option that holds them, ``model.network``. Raises `UserError` for an unknown kind, and for unknown,
     missing, ill-typed and impossible options.
     """
     kind = str(options.get("kind"))
-    if kind not in kinds:
+    foreign = _WHOLE_NAME.fullmatch(kind) is not None
+    if not foreign and kind not in kinds:
         raise UserError(unknown(f"{where}.kind", kind, kinds))
+    callee = find(where, kind, key="kind") if foreign else kinds[kind]
+    if foreign:
+        provided = {name: value for name, value in provided.items() if name in inspect.signature(callee).parameters}
     given = {name: value for name, value in options.items() if name not in ("kind", "version")}
-    require(*mistakes(where, given, kinds[kind], needed_by=kind, provided=provided))
-    return kinds[kind](**given, **provided)
+    require(*mistakes(where, given, callee, needed_by=kind, provided=provided))
+    made = callee(**given, **provided)
+    if lacking := [name for name in needed if not hasattr(made, name)]:
+        raise UserError(f"{where}.kind={kind}: has no {', '.join(lacking)}, which the model needs of it")
+    return made
 
 
 def mistakes(

@@ -160,10 +160,12 @@ class ExecutorSpec:
 class Common:
     """What every command has. ``store``: the folder of the runs (null: $VAEBENCH_HOME, else ./runs).
 
-    ``tracker``: who shows runs while they are made; like the machine, no part of a request.
+    ``tracker``: who shows runs while they are made; like the machine, no part of a request. ``executor``: of commands
+    that make several runs at a time, sweeps among them.
     """
 
     runtime: RuntimeSpec = field(default_factory=RuntimeSpec)
+    executor: ExecutorSpec = field(default_factory=ExecutorSpec)
     tracker: Any = None
     store: Folder | None = None
     quiet: bool = False
@@ -236,7 +238,6 @@ class ReproduceConfig(Common):
     budget: Duration | None = None
     results: Folder = "results"
     measure: bool = True
-    executor: ExecutorSpec = field(default_factory=ExecutorSpec)
 
 
 def mistakes(spec: type, given: Mapping[str, Any], where: str = "") -> list[str]:

@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from rich.console import Console
 from vaebench.config.choices import called
 from vaebench.config.request import Request
 from vaebench.config.spine import ReproduceConfig
-from vaebench.contracts import Job, Outcome
 from vaebench.contracts.infinite import difference, spelled
 from vaebench.disk import locked
 from vaebench.errors import UserError, shown
@@ -27,7 +26,7 @@ from vaebench.papers.tables import load, names
 from vaebench.reproduce import planning
 from vaebench.reproduce.planning import Plan
 from vaebench.reproduce.rows import Item
-from vaebench.runs import build, executors
+from vaebench.runs import build, waves
 from vaebench.runs.kinds import title
 from vaebench.runs.store import Run, Store, store_root
 
@@ -80,9 +79,15 @@ class Work:
         seconds = planning.learnt(self.store, todo)
         if not (self.cfg.quiet or self.brief):
             planning.show(self.plan, todo, seconds, self.cfg, self.console)
-        failed: list[Outcome] = []
-        while ready := self.ready(failed):
-            failed += self.wave(sorted(ready, key=seconds, reverse=True))
+        failed = waves.make(
+            self.plan.requests,
+            self.store,
+            self.cfg,
+            label=self.label,
+            tags=self.tags,
+            seconds=seconds,
+            console=self.console,
+        )
         unmade = self.plan.todo(self.store)
         if len(unmade) > len(failed):
             self.console.print(f"left out: {len(unmade) - len(failed)} jobs that need a failed one")
@@ -92,30 +97,6 @@ class Work:
         for line in (*lines, *(f"left out: {line}" for line in unreadable)):
             self.console.print(line)
         return 1 if failed or unreadable else 0
-
-    def ready(self, failed: list[Outcome]) -> list[Request]:
-        """What is not done yet and has all its parents; what failed now is not tried again."""
-        todo = self.plan.todo(self.store)
-        done = self.plan.requests.keys() - {request.key for request in todo}
-        given_up = {outcome.job.folder for outcome in failed}
-        with_parents = [one for one in todo if done.issuperset(one.data.get("parents", {}).values())]
-        return [request for request in with_parents if self.store.find(request).folder not in given_up]
-
-    def wave(self, ready: list[Request]) -> list[Outcome]:
-        """Run these requests; returns those that failed."""
-        runs = {self.store.open(request).folder: request for request in ready}
-        outcomes = executors.run(
-            [Job(request["verb"], folder, self.tags(request)) for folder, request in runs.items()],
-            {folder: self.label(request) for folder, request in runs.items()},
-            kind=self.cfg.executor.kind,
-            workers=planning.workers(self.cfg),
-            machine={**asdict(self.cfg.runtime), "tracker": self.cfg.tracker},
-            quiet=self.cfg.quiet,
-            console=self.console,
-        )
-        if any(outcome.status == "interrupted" for outcome in outcomes):
-            raise KeyboardInterrupt
-        return [outcome for outcome in outcomes if outcome.status == "failed"]
 
     def label(self, request: Request) -> str:
         """What to call a job: the first row that it is a part of, or what it is."""

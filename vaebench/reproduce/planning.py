@@ -318,7 +318,7 @@ def show(
     console.print(grid)
     for line in plan.left_out:
         console.print(f"left out: {line}")
-    count, device = workers(cfg), runtime.device_name(runtime.resolve_device(cfg.runtime.device))
+    count, device = executors.workers(cfg), runtime.device_name(runtime.resolve_device(cfg.runtime.device))
     minutes = sum(map(seconds, todo)) / count / 60
     left = f"about {max(1, round(minutes))} min on a CPU core each" if todo else "nothing to compute"
     console.print(
@@ -332,12 +332,3 @@ def show(
         )
     if todo and (warning := runtime.overload_warning(count, cfg.runtime.threads)):
         console.print(warning)
-
-
-def workers(cfg: ReproduceConfig) -> int:
-    """How many jobs run at a time."""
-    from vaebench.engine import runtime
-
-    gpu = runtime.resolve_device(cfg.runtime.device).type == "cuda"
-    default = 1 if cfg.executor.kind == "inline" else executors.default_workers(gpu=gpu)
-    return default if cfg.executor.workers is None else int(cfg.executor.workers)

@@ -26,6 +26,7 @@ from vaebench.reproduce import planning
 from vaebench.reproduce.collect import Work
 from vaebench.reproduce.planning import Plan
 from vaebench.reproduce.steps import Place, fits, minutes, place_of, plan_of
+from vaebench.runs import executors
 from vaebench.runs.store import Store
 
 
@@ -108,13 +109,13 @@ class _Race:
             counts.append(f"{len(left)} to {steps:,}")
             left = left[: math.ceil(self.rules.keep * len(left))]
         rungs = f"readings by steps: {', '.join(counts)}; then {self.rules.seeds} seeds for the nearest"
-        whole = f"the race is {minutes(seconds / planning.workers(self.cfg))} without those"
+        whole = f"the race is {minutes(seconds / executors.workers(self.cfg))} without those"
         self.console.print(f"{self.place.table} ({self.place.dataset}): {rungs}; {whole}")
 
     def _begins(self, what: str, plan: Plan, *, first: bool = False) -> bool:
         """Say what comes next; False if it does not fit into the budget."""
         seconds = self._seconds(plan)
-        needs = seconds / planning.workers(self.cfg)
+        needs = seconds / executors.workers(self.cfg)
         if seconds and not fits(self.cfg, self.began, seconds):
             if first:
                 raise UserError(f"budget={self.cfg.budget}: is over before the first rung is done ({minutes(needs)})")

@@ -10,6 +10,7 @@ from vaebench.config.spine import ReproduceConfig, SeedsSpec, duration
 from vaebench.reproduce import planning
 from vaebench.reproduce.planning import Plan
 from vaebench.reproduce.rows import Item
+from vaebench.runs import executors
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def plan_of(cfg: ReproduceConfig, place: Place, rows: Iterable[str], seeds: int)
 def fits(cfg: ReproduceConfig, began: float, seconds: float) -> bool:
     """Whether work of so many seconds on one worker ends within the budget of what ``began`` then (monotonic)."""
     spent = time.monotonic() - began
-    return cfg.budget is None or spent + seconds / planning.workers(cfg) <= duration(cfg.budget)
+    return cfg.budget is None or spent + seconds / executors.workers(cfg) <= duration(cfg.budget)
 
 
 def minutes(seconds: float) -> str:

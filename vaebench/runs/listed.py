@@ -36,7 +36,7 @@ def rows(store: Store, where: Sequence[str] = (), sort: str = "") -> list[dict[s
         if not equals:
             raise UserError(f"where={shown(text)}: expected FIELD=VALUE, like where='model=vae'")
         _check_field("where", field, known)
-        found = [row for row in found if _text(row.get(field)) == value]
+        found = [row for row in found if text_of(row.get(field)) == value]
     if sort:
         field = sort.removeprefix("-")
         _check_field("sort", field, known)
@@ -132,12 +132,12 @@ def _differing(found: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in found:
         by_model.setdefault((row["verb"], row.get("model")), []).append(row)
     names = dict.fromkeys(name for row in found for name in row if "." in name or name == "seed")
-    alike = {n for n in names if all(len({_text(r.get(n)) for r in part}) == 1 for part in by_model.values())}
+    alike = {n for n in names if all(len({text_of(r.get(n)) for r in part}) == 1 for part in by_model.values())}
     return [name for name in names if name not in alike and not name.startswith(("parents.", "dataset."))]
 
 
 def _differences(row: Mapping[str, Any], names: Sequence[str]) -> str:
-    there = [f"{name.rpartition('.')[2]}={_text(row[name])}" for name in names if name in row]
+    there = [f"{name.rpartition('.')[2]}={text_of(row[name])}" for name in names if name in row]
     return ", ".join(there[:_SHOWN]) + (f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else "")
 
 
@@ -146,12 +146,12 @@ def _check_field(option: str, field: str, known: Iterable[str]) -> None:
         raise UserError(unknown(option, field, known))
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """A value as it is written on the command line."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{','.join(map(_text, value))}]"
+        return f"[{','.join(map(text_of, value))}]"
     return "" if value is None else str(value)
 
 
@@ -159,4 +159,4 @@ def _order(value: Any) -> tuple[int, float, str]:
     """Numbers by size, then texts, then what is not there."""
     if isinstance(value, int | float):
         return 0, float(value), ""
-    return (2, 0.0, "") if value is None else (1, 0.0, _text(value))
+    return (2, 0.0, "") if value is None else (1, 0.0, text_of(value))

@@ -88,6 +88,7 @@ class ConvDecoder(Levels, nn.Module):
 
 
 ENCODERS: dict[str, Any] = {"conv": ConvEncoder, "cifar10_resnet": CifarResNetEncoder, "timm": TimmEncoder}
+_NEEDED = ("outputs", "grid", "pretrained", "load_pretrained")  # of an encoder
 DECODERS: dict[str, Any] = {"conv": ConvDecoder, "kl": KLDecoder}
 
 
@@ -101,7 +102,7 @@ def encoder(options: Mapping[str, Any], *, input_shape: Sequence[int], where: st
     Raises `UserError`: an unknown kind, unknown, missing, ill-typed or impossible options, no images.
     """
     images_only(input_shape)
-    built = signatures.chosen(where, options, ENCODERS, input_shape=input_shape, where=where)
+    built = signatures.chosen(where, options, ENCODERS, _NEEDED, input_shape=input_shape, where=where)
     built.options = {name: value for name, value in options.items() if name != "version"}
     return built
 
@@ -113,4 +114,4 @@ def decoder(options: Mapping[str, Any], *, latent_shape: Sequence[int], input_sh
     layer. Raises `UserError`: an unknown kind, unknown, missing, ill-typed or impossible options.
     """
     given = {"latent_shape": latent_shape, "input_shape": input_shape, "where": "model.decoder"}
-    return signatures.chosen("model.decoder", options, DECODERS, **given)
+    return signatures.chosen("model.decoder", options, DECODERS, ("last_weight",), **given)

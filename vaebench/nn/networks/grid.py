@@ -15,6 +15,7 @@ from vaebench.nn.networks.levels import images_only
 from vaebench.nn.transformers.vit import ViTAutoencoder
 
 KINDS: dict[str, Any] = {"vit": ViTAutoencoder, "kl": KLNetwork}
+_NEEDED = ("encode", "decode", "latent_shape", "last_weight")
 
 
 def build(options: Mapping[str, Any], *, input_shape: Sequence[int], masked: bool = False) -> Any:
@@ -30,11 +31,15 @@ def build(options: Mapping[str, Any], *, input_shape: Sequence[int], masked: boo
     hide.
     """
     images_only(input_shape)
-    kind = options.get("kind")
-    if masked and kind == "kl":
-        raise UserError(f"model.network.kind={kind}: has no patches to hide; choose network@model.network=vit")
+    kind = str(options.get("kind"))
+    unfit = f"model.network.kind={kind}: has no patches to hide; choose network@model.network=vit"
+    if masked and kind in KINDS.keys() - {"vit"}:
+        raise UserError(unfit)
     more = {"masked": masked} if kind == "vit" else {}
-    return signatures.chosen("model.network", options, KINDS, input_shape=input_shape, **more)
+    made = signatures.chosen("model.network", options, KINDS, _NEEDED, input_shape=input_shape, **more)
+    if masked and kind != "vit":  # a plug-in's
+        raise UserError(unfit)
+    return made
 
 
 class GridModel(nn.Module):

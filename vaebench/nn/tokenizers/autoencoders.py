@@ -117,6 +117,7 @@ class VQGAN(KLLevels, ImageAutoencoder):
 
 
 IMAGES: dict[str, Any] = {"conv": ConvAutoencoder, "vqgan": VQGAN}
+_NEEDED = ("width", "encode", "decode", "target", "loss", "signal", "log_mel", "look")
 AUDIO: dict[str, Any] = {"mel": MelAutoencoder, "codec": CodecAutoencoder}
 
 
@@ -136,13 +137,15 @@ def build(options: Mapping[str, Any], *, input_shape: Sequence[int], sample_rate
             f"model.autoencoder.kind={kind}: the dataset is {found} of shape {list(input_shape)}; choose {choices}"
         )
     data: dict[str, Any] = {"input_shape": input_shape}
+    if "." in kind:  # a plug-in's takes it or not
+        data["sample_rate"] = sample_rate
     if kind in AUDIO:
         if sample_rate is None or sample_rate < 1:
             raise UserError(
                 f"dataset.sample_rate={sample_rate}: model.autoencoder.kind={kind} needs the rate of the audio, in Hz"
             )
         data["sample_rate"] = sample_rate
-    return signatures.chosen("model.autoencoder", options, kinds, **data)
+    return signatures.chosen("model.autoencoder", options, kinds, _NEEDED, **data)
 
 
 def _shape_mistake(shape: Sequence[int], shrink: int) -> str | None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich import progress
 from rich.console import Console
@@ -20,6 +20,9 @@ from rich.text import Text
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import printable
 from vaebench.runs.executors.local import Local
+
+if TYPE_CHECKING:
+    from vaebench.config.spine import Common
 
 _PLAIN_EVERY = 10.0  # seconds between two plain lines about one job
 
@@ -33,17 +36,19 @@ def run(
     machine: dict[str, Any],
     quiet: bool,
     console: Console,
+    go_on: bool,
 ) -> list[Outcome]:
     """Run the jobs, showing their progress under ``labels`` (by folder), and return how each ended.
 
-    ``kind``: one of `config.spine.EXECUTORS`.
+    ``kind``: one of `config.spine.EXECUTORS`. ``go_on``: whether an error of the code is a job's outcome in this
+    process too; else it is raised, and its traceback seen.
     """
     if not jobs:
         return []
     outcomes = []
     with Display({job.folder: labels[job.folder] for job in jobs}, quiet=quiet, console=console) as display:
         ended = (
-            inline(jobs, machine, display.track, display.note)
+            inline(jobs, machine, display.track, display.note, go_on=go_on)
             if kind == "inline"
             else Local(workers=workers, machine=machine, track=display.track, note=display.note).submit(jobs)
         )
@@ -58,6 +63,8 @@ def inline(
     machine: dict[str, Any],
     track: Callable[[Job, int, int], None],
     note: Callable[[Job, str], None],
+    *,
+    go_on: bool,
 ) -> Iterator[Outcome]:
     """Run jobs here and yield each one's outcome; after one that was interrupted none begins.
 
@@ -66,10 +73,24 @@ def inline(
     from vaebench.runs.worker import work
 
     for job in jobs:
-        outcome = work(job, machine, partial(track, job), note=partial(note, job))
+        try:
+            outcome = work(job, machine, partial(track, job), note=partial(note, job))
+        except Exception as error:
+            if not go_on:
+                raise
+            outcome = Outcome(job, "failed", f"{type(error).__name__}: {error}")
         yield outcome
         if outcome.status == "interrupted":
             return
+
+
+def workers(cfg: Common) -> int:
+    """How many jobs of a command run at a time."""
+    from vaebench.engine import runtime
+
+    gpu = runtime.resolve_device(cfg.runtime.device).type == "cuda"
+    default = 1 if cfg.executor.kind == "inline" else default_workers(gpu=gpu)
+    return default if cfg.executor.workers is None else int(cfg.executor.workers)
 
 
 def default_workers(*, gpu: bool) -> int:
