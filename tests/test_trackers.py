@@ -249,16 +249,17 @@ def test_a_package_that_is_missing_is_named_before_anything_is_made(verb, name, 
     assert not home.exists()
 
 
-@pytest.mark.parametrize("verb", ["train", "reproduce"])
+@pytest.mark.parametrize("verb", ["train dataset=digits", "reproduce"])
 def test_what_cannot_be_chosen_is_said_with_what_can(verb, home, run):
+    verb, *words = verb.split()
     assert "unknown tracker 'tensorbord'; did you mean 'tensorboard'? Valid: mlflow, none," in run.refused(
-        verb, "tracker=tensorbord"
+        verb, *words, "tracker=tensorbord"
     )
     assert "unknown option 'tracker.pat'; did you mean 'tracker.path'?" in run.refused(
-        verb, "tracker=tensorboard", "tracker.pat=x"
+        verb, *words, "tracker=tensorboard", "tracker.pat=x"
     )
     assert "tracker.sample_every=0: expected a whole number, at least 1" in run.refused(
-        verb, "tracker=tensorboard", "tracker.sample_every=0"
+        verb, *words, "tracker=tensorboard", "tracker.sample_every=0"
     )
     assert not home.exists()
 
