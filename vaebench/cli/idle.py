@@ -65,7 +65,7 @@ def of_runs(
         wanted = asked(here)
     except UserError:
         return  # the command says what is wrong
-    idle, plains, keys = dict[str, str](), list(map(asdict, here)), _keys(wanted)
+    idle, plains, made = dict[str, str](), list(map(asdict, here)), _by_key(wanted)
     elsewhere = _ELSEWHERE | ({"tracker"} if verb in ("train", "eval") else set())
     for key, word in ((_key(word), word) for word in words):
         if key.partition(".")[0] in elsewhere or key == "dataset":
@@ -81,13 +81,14 @@ def of_runs(
             found = asked(others)
         except UserError:  # it does not go without
             continue
-        if others != here and _keys(found) == keys:
+        if others != here and _by_key(found) == made:
             idle[word] = _ALONE if key.startswith("executor") else "the runs are the same without"
     _refuse(verb, idle)
 
 
-def _keys(wanted: Iterable[Iterable[Request]]) -> set[str]:
-    return {request.key for its in wanted for request in its}
+def _by_key(wanted: Iterable[Iterable[Request]]) -> dict[str, Request]:
+    """What is asked for, each once: two requests of one key may still differ in where their files lie."""
+    return {request.key: request for its in wanted for request in its}
 
 
 def _at(data: Any, key: str) -> Any:

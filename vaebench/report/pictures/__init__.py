@@ -5,6 +5,7 @@ A picture of arrays or logs that are no longer all in the store is left as it is
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,5 +83,7 @@ def _contents(section: Section, store: Path) -> Iterator[tuple[Picture, Images |
 def _file(picture: Picture, content: Images | Panels | Sounds, section: Section) -> bytes:
     if isinstance(content, Sounds):
         return sounds.page(str(picture.caption), content, section).encode("utf-8")
-    figure = drawing.images(content) if isinstance(content, Images) else drawing.panels(content)
-    return drawing.png(figure, few_colours=picture.colours == "few")
+    with warnings.catch_warnings():  # on a busy machine matplotlib says that finding a legend's place took a second
+        warnings.filterwarnings("ignore", message="Creating legend with loc")
+        figure = drawing.images(content) if isinstance(content, Images) else drawing.panels(content)
+        return drawing.png(figure, few_colours=picture.colours == "few")
