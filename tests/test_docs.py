@@ -1,7 +1,8 @@
-"""The examples of docs/adding.md and docs/vpvae.md are copied out of the pages into a package, and run from there."""
+"""The examples of docs/adding.md and docs/vpvae.md, copied out of the pages into a package and run by a wheel."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -34,6 +35,16 @@ SHORTER = {
     "reproduce": ["seeds=1", "executor.kind=inline"],
     "dataset=": [SHORT],
 }
+# All commands in one process, which imports torch once.
+EACH = """
+import json, sys
+import vaebench
+from vaebench.cli.main import main
+print(vaebench.__file__, flush=True)
+for words in json.loads(sys.argv[1]):
+    if code := main(words):
+        sys.exit(f"{words}: {code}")
+"""
 # What each of them makes, by the class or the name that its request holds.
 MADE = {"mine.rae.RAE", "mine.hinted.Hinted", "mine.halves.Halves", "mine.signs.signs", "mine.box.Box"}
 MADE |= {"mine.hashing.Hashing", "mine.activity.Activity"}
@@ -74,12 +85,13 @@ def commands() -> list[list[str]]:
     return found
 
 
-def test_the_examples_run_from_a_package_of_ones_own(named, package, run, home, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
+def test_the_examples_run_from_a_package_of_ones_own(named, package, installed, home, tmp_path):
     given = commands()
     assert len(given) == 10
-    for words in given:
-        run.done(*words)
+    env = {origins.FOLDERS: str(package / "mine"), "VAEBENCH_HOME": str(home)}
+    done = python("-c", EACH, json.dumps(given), path=installed, cwd=tmp_path, env=env, timeout=LONG)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert Path(done.stdout.splitlines()[0]).is_relative_to(installed)
     requests = [one.request().data for one in Store(home).runs()]
     requests += [yaml.safe_load(path.read_text()) for path in home.glob("*/evals/*/request.yaml")]
     parts = [part for data in requests for part in data.values() if isinstance(part, dict)]
