@@ -131,3 +131,10 @@ def test_compose_outside_the_known_configurations_is_one_line():
     with session(), pytest.raises(UserError) as caught:
         compose("train", ["experiment=nowhere"])
     assert len(caught.value.lines) == 1
+
+
+@pytest.mark.parametrize("words", [["train=${dataset.name}", "train.max_steps=3"], ["model=[null]"]])
+def test_what_hydra_cannot_compose_is_one_line(composing, words):
+    with pytest.raises(UserError) as found:
+        compose("train", ["dataset=digits", *words])
+    assert len(found.value.lines) == 1

@@ -106,14 +106,17 @@ def test_evaluations_of_a_sweep_and_of_stored_runs(run, home):
         assert one["numbers"] == {each["name"]: each["value"] for each in stored}
     keys = [Path(by_suite[seed, "reconstruction"]["folder"]).parents[1].name for seed in (0, 1)]
     again = swept(run, "eval", HERE, f"run={keys[0][:6]},{keys[1]}", "suite=reconstruction,masks")
-    assert [one["run"] for one in again] == [one["run"] for one in found]
+    assert [one["evaluation"] for one in again] == [one["evaluation"] for one in found]
+    assert [one["run"] for one in again] == [keys[0], keys[0], keys[1], keys[1]]
     assert [one["options"] for one in again[:2]] == [
         {"run": keys[0], "suite": suite} for suite in ("reconstruction", "masks")
     ]
     # All numbers are in the table, which is as many tables as the screen is narrow.
     out = run.done("eval", "-m", "-q", HERE, f"run={','.join(keys)}", "suite=reconstruction,masks")
     heads = [line for line in out.splitlines() if line.startswith("┃")]
-    names = [name for line in heads for name in line.replace("┃", " ").split() if name not in ("run", "suite")]
+    names = [
+        name for line in heads for name in line.replace("┃", " ").split() if name not in ("run", "suite", "evaluation")
+    ]
     assert sorted(names) == sorted({name for one in found for name in one["numbers"]})
     assert len(heads) > 1
     assert max(map(len, out.splitlines())) <= 80
@@ -143,6 +146,7 @@ def test_what_needs_a_failed_run_names_it(run):
     [
         (["seed=0,0"], "-m: all 2 points are the same run, "),
         (["runtime.threads=1,2"], "runtime.threads=1,2: is the same for all points of a sweep; give one value"),
+        (["seed=0,1", "optim.lr=1,2", "seed=3"], "seed: is given 2 times; give it once"),
         (["store=a,b"], "store=a,b: is the same for all points"),
         (["executor.workers=1,2", "seed=0,1"], "executor.workers=1,2: is the same for all points"),
         ([HERE, "executor.workers=2", "seed=0,1"], "executor.kind=inline runs one job after the other"),

@@ -217,6 +217,13 @@ def change(data: dict, path: str, value: object) -> None:
         ("tables/study/of/0/columns", None, "columns missing"),
         ("tables/study/units/fid", None, "units has no fid"),
         ("tables/study/axes/x", {}, "paper x, study, axes: x has no answers"),
+        (
+            "tables/study/axes/steps",
+            {"1": {}},
+            "axes: steps is what the length of a training is called; choose another",
+        ),
+        ("tables/study/of", [], "paper x, study, of: names no row to read anew"),
+        ("tables/study/of/0/columns", [], "paper x, study, of one.a: has no columns"),
         ("tables/study/race", None, "paper x, study: race is missing"),
         ("tables/one/dataset", "mnits", "paper x, one: unknown dataset 'mnits'; did you mean 'mnist'"),
         ("tables/one/columns/fid/suite", "generatio", "column fid: unknown suite 'generatio'; did you mean 'generat"),

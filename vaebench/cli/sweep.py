@@ -66,9 +66,17 @@ class Result:
     numbers: Mapping[str, float] = field(default_factory=dict)
     measurements: Sequence[Mapping[str, Any]] = ()
 
+    def keys(self) -> dict[str, str]:
+        """``run``: that of the point; of an evaluation, the one that it looks at, and its own key beside it."""
+        request = self.point.requests[-1]
+        if request["verb"] != "eval":
+            return {"run": self.run.key}
+        parents = request.data.get("parents", {})
+        return {"run": parents.get("run", parents.get("answers", "")), "evaluation": self.run.key}
+
     def data(self) -> dict[str, Any]:
         """As ``--json`` has it."""
-        found = {"options": dict(self.point.options), "run": self.run.key, "folder": str(self.run.folder)}
+        found = {"options": dict(self.point.options), **self.keys(), "folder": str(self.run.folder)}
         found |= {"status": "failed" if self.reason else "done", "reason": self.reason, "numbers": self.numbers}
         return {**found, **({"measurements": self.measurements} if self.measurements else {})}
 
@@ -85,7 +93,7 @@ def run(verb: str, given: Given, keys: Sequence[str]) -> int:
     many = math.prod(map(len, axes_of(words, TrainConfig, [], sweep=True)))
     if _MANY < many <= MOST_POINTS and not given.show:
         sys.stderr.write(f"{many:,} points: each is checked before the first is run\n")
-    _check_machine(words)
+    _check_words(words)
     points = _points(verb, words, keys)
     if given.show:
         sys.stdout.write("---\n".join(f"# {printable(one.name)}\n{compose.as_yaml(one.cfg)}" for one in points))
@@ -111,10 +119,14 @@ def run(verb: str, given: Given, keys: Sequence[str]) -> int:
     return int(bool(failed))
 
 
-def _check_machine(words: Iterable[str]) -> None:
-    """Raise `UserError` for several values of what is no part of a run: store, device, executor."""
+def _check_words(words: Sequence[str]) -> None:
+    """Raise `UserError` for an option that is given twice, and several values of store, device or executor."""
     shared = [one.name for one in fields(Common)]
     of_machine = [word for word in words if word.partition("=")[0].lstrip("+").partition(".")[0] in shared]
+    keys = [word.partition("=")[0].lstrip("+") for word in words]
+    require(
+        *(f"{shown(key)}: is given {keys.count(key)} times; give it once" for key in {*keys} if keys.count(key) > 1)
+    )
     several = [word for word in of_machine if len(spelled(word, TrainConfig, sweep=True)) > 1]
     require(*(f"{shown(word)}: is the same for all points of a sweep; give one value" for word in several))
 
@@ -261,17 +273,18 @@ def _tables(results: Sequence[Result], width: int) -> list[Table]:
 
 def _known(results: Sequence[Result]) -> tuple[list[str], list[list[str]]]:
     """Of each point its values, its run and, where some failed, how it ended; with their headings."""
-    options = list(dict.fromkeys(name for one in results for name in one.point.options))
+    names = dict.fromkeys(name for one in results for name in one.point.options)
+    options, keys = [name for name in names if name != "run"], list(results[0].keys())
     some_failed = any(one.reason for one in results)
     lines = [
         [
             *(text_of(one.point.options.get(name)) for name in options),
-            one.run.key,
+            *one.keys().values(),
             *(["failed" if one.reason else "done"] if some_failed else []),
         ]
         for one in results
     ]
-    return [*options, "run", *(["status"] if some_failed else [])], lines
+    return [*options, *keys, *(["status"] if some_failed else [])], lines
 
 
 def _number(value: float | str) -> str:

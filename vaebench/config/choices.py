@@ -248,9 +248,8 @@ def _refusal(target: Any, group: str) -> str:
         if isinstance(target, str) and target in _targets(plugin, group):
             return f"is not built, it is no code of {plugin.name}, whose file names it; a plug-in names its own"
     return (
-        f"is not built, no file of conf/{group} names it; valid is what these name: {', '.join(choices(group))}; "
-        "choose one, install the plug-in it comes from (or name its folder: --conf DIR), or remove the stored run "
-        "that asks for it"
+        f"is not built, no file of conf/{group} names it; install the plug-in it comes from (or name its folder: "
+        f"--conf DIR), or remove the stored run that asks for it; valid is what these name: {', '.join(choices(group))}"
     )
 
 

@@ -36,6 +36,8 @@ _OF_EVALUATIONS = ("suite", "snapshot", "test_on")
 # Groups whose choices go inside another group's choice.
 _INSIDE = {"answers": "dataset", "problems": "dataset"}
 _INSIDE |= dict.fromkeys(("autoencoder", "network", "encoder", "decoder"), "model")
+# What Hydra raises of overrides: the last three for a choice that is no text, or an option in what refers elsewhere.
+_WRONG = (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError)
 _OPTION = re.compile(r"[A-Za-z_][\w.]*=")  # neither added, taken out, nor of another package
 _PARENTS = ("parent.experiment", "parent.run", "parent.link")  # of which a command names one
 
@@ -75,11 +77,11 @@ def _composed(name: str, overrides: tuple[str, ...]) -> DictConfig:
     options = [word for word in overrides if _OPTION.match(word) and not _is_choice(word)]
     chosen = tuple(word for word in overrides if word not in options)
     if options and all(map(_is_choice, chosen)):
-        with suppress(UserError, OmegaConfBaseException):  # Hydra says it in its own words
+        with suppress(UserError, *_WRONG):  # Hydra says it in its own words
             return _changed(_composed(name, chosen), options)
     try:
         return hydra_compose(name, list(overrides))
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a choice that is no text
+    except _WRONG as error:
         raise UserError(shown(first_line(error))) from error
 
 

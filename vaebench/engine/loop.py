@@ -171,7 +171,10 @@ class _Training:
         self.best = _Best(model, data, seed) if spec.keep == "best" else None
         self.count = len(data) if self.best is None else self.best.training
         if self.count < spec.batch_size:
-            raise UserError(f"train.batch_size={spec.batch_size}: {data.name} has only {self.count} training items")
+            raise UserError(
+                f"train.batch_size={spec.batch_size}: {data.name} has only {self.count} training items; "
+                f"at most {self.count}"
+            )
         self.per_epoch = self.count // spec.batch_size
         self.total = total_steps(self.count, spec.batch_size, spec.epochs, spec.max_steps) if self.phases else 0
         self.rates = {name: [group["lr"] for group in one.param_groups] for name, one in optimizers.items()}

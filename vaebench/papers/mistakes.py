@@ -17,7 +17,7 @@ from vaebench.errors import shown, unknown
 from vaebench.papers.cells import no_name
 from vaebench.papers.changes import Change, scales
 from vaebench.papers.records import Claim, Column, Paper, Race, Readings, Row, Table
-from vaebench.papers.study import trained
+from vaebench.papers.study import STEPS, trained
 from vaebench.papers.verdicts import RELATIONS, WITHIN
 
 
@@ -49,7 +49,7 @@ _CALLED = {dict: "a mapping", list: "a list", str: "a text"}
 _MADE = {"study", "datasets", "stand_ins"}  # of a table's dataset and axes
 # What can be written for each record (`Readings`: for a study): its fields, without those that are made; and more.
 _KEYS = {
-    Paper: _fields(Paper) - {"name"} | {"every_table", "quantities", "parts"},
+    Paper: _fields(Paper) - {"name", "again"} | {"every_table", "quantities", "parts"},
     Table: _fields(Table) - _MADE | {"takes", "every_row", "every_column", "protocol", "reading"},
     Readings: _fields(Readings) | _fields(Table) - _MADE - {"rows", "columns", "reported", "claims"} | {"takes"},
     Row: _fields(Row) - {"point", "written", "failed", "reading", "of", "suites"} | {"grid"},
@@ -193,6 +193,8 @@ def in_axes(where: str, study: Readings) -> Iterator[str]:
     for axis, answers in study.axes.items():
         if not answers:
             yield f"{where}, axes: {axis} has no answers"
+        if axis == STEPS:
+            yield f"{where}, axes: {axis} is what the length of a training is called; choose another name"
         for name, answer in answers.items():
             at, answer = f"{where}, axes, {axis}.{name}", answer or {}
             yield from (f"{at}: {line}" for line in of_change(trained(answer)))
@@ -216,6 +218,8 @@ def in_study(at: str, entry: Mapping[str, Any], readings: Readings, earlier: Map
     missing = [key for key in ("table", "row", "axes", "columns") if entry.get(key) is None]
     if missing:
         return [f"{at}: {', '.join(missing)} missing"]
+    if not entry["columns"]:
+        return [f"{at}: has no columns"]
     table = earlier.get(entry["table"])
     if table is None:
         return [f"{at}: {unknown('table', entry['table'], earlier)} (it must stand above)"]

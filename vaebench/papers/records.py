@@ -258,7 +258,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper: ``source`` is where it can be found, ``unstated`` what it leaves open with the reading taken here."""
+    """A paper: ``source`` is where it can be found, ``unstated`` what it leaves open with the reading taken here.
+
+    ``again``: the command that knows it, where no choice names it.
+    """
 
     name: str
     title: str
@@ -267,3 +270,4 @@ class Paper:
     year: Count
     tables: Mapping[str, Table]
     unstated: Mapping[str, str] = field(default_factory=dict)
+    again: str = ""

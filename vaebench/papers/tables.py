@@ -7,6 +7,7 @@ printed numbers are written say `grid`, `claims` and `printed`.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, replace
 from functools import cache, partial
@@ -66,7 +67,7 @@ def opened(path: str) -> str:
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(f"paper={shown(path)}: there is no such file")
-    add(parse(file.stem, mapping(file, str(file))))
+    add(replace(parse(file.stem, mapping(file, str(file))), again=f"vaebench reproduce paper={shlex.quote(path)}"))
     return file.stem
 
 
@@ -182,6 +183,7 @@ def _study(where: str, data: dict[str, Any], earlier: Mapping[str, Table], mista
     study = _record(Readings, {**own, "race": race}, where, mistakes)
     if len(mistakes) == before:
         mistakes += in_axes(where, study)
+        mistakes += [] if study.of else [f"{where}, of: names no row to read anew"]
         mistakes += in_race(where, race)
     entries = study.of if len(mistakes) == before else ()
     columns: dict[str, Column] = {}

@@ -9,7 +9,7 @@ from dataclasses import astuple
 from vaebench.config.choices import leaf
 from vaebench.papers.evidence import LEVEL
 from vaebench.papers.study import STEPS
-from vaebench.papers.tables import Column
+from vaebench.papers.tables import Column, Paper
 from vaebench.papers.verdicts import DIRECTED, Interval
 from vaebench.report.judged import Cell, JudgedClaim
 from vaebench.report.summary import NOT_RUN, SCALES, Score, Section, counts
@@ -238,10 +238,13 @@ def made(section: Section) -> str:
     return f"Commit {commits}; device {devices}. Again:"
 
 
-def command(paper: str, section: Section) -> str:
+def command(paper: Paper, section: Section) -> str:
     """The command that makes a section again."""
     one = section.table.study or section.table.datasets or section.table.stand_ins or section.scale == NOT_RUN
-    words = ["vaebench reproduce", f"paper={paper}", *([f"table={section.key}"] if one else [])]
+    words = [
+        paper.again or f"vaebench reproduce paper={paper.name}",
+        *([f"table={section.key}"] if one or paper.again else []),
+    ]
     if section.scale == NOT_RUN:
         scales = [scale for scale in SCALES if section.table.sets(scale)]
         return " ".join([*words, f"scale={scales[0]}"])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import PurePath
 
 from rich.console import Console
 
@@ -46,12 +48,21 @@ def run(cfg: ReproduceConfig, added: Sequence[str], console: Console, data: Sequ
         own[name] = row
     if not own:
         raise UserError(f"compare: which row is added? {_HOW}")
-    name = f"{paper.name}-{key}-{'-'.join(own)}"
+    name = "-".join((paper.name, key, *own, *_folder(data)))
+    chosen = [] if cfg.row == "all" else [f"row={cfg.row}"]
+    again = ["vaebench", "compare", f"paper={cfg.paper}", *chosen, *data, *(f"with={t}" for t in added)]
     left_out: list[str] = []
     found = {one: _measurable(cfg, key, table, one, row, left_out) for one, row in own.items()}
     title = f"{paper.title}, with rows added"
-    tables.add(replace(paper, name=name, title=title, tables={key: _with(table, found, left_out)}))
+    with_rows = {key: _with(table, found, left_out)}
+    tables.add(replace(paper, name=name, title=title, again=shlex.join(again), tables=with_rows))
     return collect.run(replace(cfg, paper=name, table=key, row="all"), console)
+
+
+def _folder(data: Sequence[str]) -> list[str]:
+    """What data of one's own are called, in the name of the results: those of another folder stand beside them."""
+    paths = (word.partition("=")[2] for word in data if word.startswith(f"{NAMED}="))
+    return [re.sub(r"[^\w-]+", "_", PurePath(path.strip("'\"")).name)[:_LONGEST] for path in paths]
 
 
 def _table(cfg: ReproduceConfig) -> tuple[Paper, str]:

@@ -39,7 +39,7 @@ def _table(paper: Paper, section: Section) -> list[str]:
     ]
     claims = [_comment(f"{judged.claim.text}: {words.judgement(judged)}") for judged in section.claims]
     return [
-        _comment(words.command(paper.name, section)),
+        _comment(words.command(paper, section)),
         *verdicts,
         *claims,
         r"\begin{table}",

@@ -58,7 +58,7 @@ def _section(paper: Paper, section: Section, figures: Files, pages: Files) -> li
     for file, caption in pages:
         lines += [f"[{_escape(caption)}]({file})", ""]
     lines += [f"{_escape(note)}\n" for note in section.table.notes]
-    return [*lines, f"{_escape(words.made(section))} `{words.command(paper.name, section)}`", ""]
+    return [*lines, f"{_escape(words.made(section))} `{words.command(paper, section)}`", ""]
 
 
 def _printed(section: Section) -> list[str]:
