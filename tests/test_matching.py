@@ -425,7 +425,9 @@ def test_a_mistake_in_a_run_of_the_chain_says_which(run):
     options = [option for option in JOINT if not option.startswith(UNNEEDED)]
     error = run.failed("train", *options, "reference=gaussian", "reference.samples=20", "quiet=true")
     (line,) = [line for line in error.splitlines() if line.startswith("error: ")]
-    assert line.startswith("error: train.batch_size=32: reference gaussian has only 20 training items; at most 20 (in: ldm ")
+    assert line.startswith(
+        "error: train.batch_size=32: reference gaussian has only 20 training items; at most 20 (in: ldm "
+    )
 
 
 def test_every_mistake_of_a_chain_names_its_link(run):
