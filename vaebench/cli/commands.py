@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from vaebench.chains import chain, check, evaluation
 from vaebench.cli import show
@@ -239,7 +239,7 @@ def _make(cfg: TrainConfig, store: Store, request: Request) -> None:
         {folder: title(request)},
         kind="inline",
         workers=1,
-        machine={**asdict(cfg.runtime), "tracker": cfg.tracker},
+        machine=executors.machine(cfg),
         quiet=cfg.quiet,
         console=console,
         go_on=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
@@ -123,10 +124,8 @@ def _check_words(words: Sequence[str]) -> None:
     """Raise `UserError` for an option that is given twice, and several values of store, device or executor."""
     shared = [one.name for one in fields(Common)]
     of_machine = [word for word in words if word.partition("=")[0].lstrip("+").partition(".")[0] in shared]
-    keys = [word.partition("=")[0].lstrip("+") for word in words]
-    require(
-        *(f"{shown(key)}: is given {keys.count(key)} times; give it once" for key in {*keys} if keys.count(key) > 1)
-    )
+    given = Counter(word.partition("=")[0].lstrip("+") for word in words)
+    require(*(f"{shown(key)}: is given {count} times; give it once" for key, count in given.items() if count > 1))
     several = [word for word in of_machine if len(spelled(word, TrainConfig, sweep=True)) > 1]
     require(*(f"{shown(word)}: is the same for all points of a sweep; give one value" for word in several))
 
@@ -142,8 +141,9 @@ def _points(verb: str, words: list[str], keys: Sequence[str]) -> list[Point]:
     machine = [word for word in words if word.startswith("executor.")]
     for key in keys:
         given = [*stored.words_for(key, [word for word in words if word not in machine]), *machine]
-        for options, cfg in zip(differing(given, TrainConfig), composed(given), strict=True):
-            run = named(Store(store_root(cfg.store)), key)
+        found = composed(given)
+        run = named(Store(store_root(found[0].store)), key)
+        for options, cfg in zip(differing(given, TrainConfig), found, strict=True):
             points.append(Point({"run": run.key, **options} if len(keys) > 1 else options, cfg, run.key))
     return points
 

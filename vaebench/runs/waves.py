@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict
 
 from rich.console import Console
 
@@ -39,7 +38,7 @@ def make(
             {folder: label(request) for folder, request in runs.items()},
             kind=cfg.executor.kind,
             workers=executors.workers(cfg),
-            machine={**asdict(cfg.runtime), "tracker": cfg.tracker},
+            machine=executors.machine(cfg),
             quiet=cfg.quiet,
             console=console,
             go_on=True,

@@ -62,6 +62,9 @@ def _show_controls(section: Section, console: Console) -> None:
 
 
 def _show_race(section: Section, console: Console) -> None:
+    if not section.rungs:
+        console.print("  No reading has been measured yet.")
+        return
     for one in raced.grids(section):
         grid = Grid(*one.header, title=one.title, title_justify="left")
         for row in one.rows:

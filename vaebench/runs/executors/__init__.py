@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -82,6 +83,11 @@ def inline(
         yield outcome
         if outcome.status == "interrupted":
             return
+
+
+def machine(cfg: Common) -> dict[str, Any]:
+    """What a command tells its workers beside the jobs, as `vaebench.runs.worker.work` takes it."""
+    return {**asdict(cfg.runtime), "tracker": cfg.tracker}
 
 
 def workers(cfg: Common) -> int:

@@ -7,7 +7,7 @@ import itertools
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cache, partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -212,7 +212,16 @@ def work(run: Run, setup: Setup) -> None:
     log = _Log(run, begun)
     step = 0 if state is None else int(state["step"])
     with setup.tracking(run, title(request), step=step, history=map(json.loads, begun.splitlines())) as tracking:
-        hooks = Hooks(log=append, track=setup.track, save=save, due=every(setup.checkpoint_seconds), stop=setup.stop)
+        hooks = Hooks(
+            log=append,
+            track=setup.track,
+            save=save,
+            due=every(setup.checkpoint_seconds),
+            stop=setup.stop,
+            snapshot=keep,
+            look=look,
+            look_every=tracking.sample_every,
+        )
         steps = fit(
             model,
             data,
@@ -220,7 +229,7 @@ def work(run: Run, setup: Setup) -> None:
             spec=TrainSpec(**spec),
             seed=request["seed"],
             state=state,
-            hooks=replace(hooks, snapshot=keep, look=look, look_every=tracking.sample_every),
+            hooks=hooks,
         )
         look(steps)
         tracking.final(steps, _write(run, setup, model, data, steps))
