@@ -61,7 +61,7 @@ def test_examples_name_tables_and_rows_there_are(verb):
         ("vaebench eval ", ["suite=", "run=", "seed="], ["paper="]),
         ("vaebench eval suite=noise suite.", ["suite.sigmas="], ["suite.code_seed="]),
         ("vaebench eval dataset@test_on=mn", ["dataset@test_on=mnist", "dataset@test_on=mnist_32"], []),
-        ("vaebench reproduce ", ["paper=", "scale=", "seeds=", "executor.workers="], ["model="]),
+        ("vaebench reproduce ", ["paper=", "scale=", "seeds=", "executor="], ["model="]),
         ("vaebench compare paper=batchtopk table=", ["table=table1", "table=masks"], ["table=headline"]),
         ("vaebench list ", ["models", "runs"], ["train"]),
         ("vaebench runs ", ["show", "unpack"], []),

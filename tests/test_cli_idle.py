@@ -58,7 +58,7 @@ IDLE = [
     ("plan paper=batchtopk", "measure=false", PAPER),
     ("reproduce paper=batchtopk", "measure=false", PAPER),
     ("plan paper=batchtopk", "results=here", "nothing is written; leave it out"),
-    ("plan executor.kind=inline", "executor.workers=2", "runs one job after the other; leave it out"),
+    ("plan executor=inline", "executor.workers=2", "executor has no options as it is chosen; leave it out"),
     ("plan paper=rcvae scale=smoke", "features=inception", "these tables judge no samples; leave it out"),
     ("plan paper=ldmae table=efficiency", "dataset=digits", "these tables read no data; leave it out"),
     ("plan paper=ldmae table=efficiency", "seeds=2", "these tables train nothing; leave it out"),

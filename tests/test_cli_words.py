@@ -22,7 +22,8 @@ from vaebench.config.spine import ReproduceConfig, TrainConfig
 from vaebench.contracts import Job, Outcome, Phase
 from vaebench.errors import UserError
 from vaebench.reproduce import planning
-from vaebench.runs import build, executors
+from vaebench.runs import build
+from vaebench.runs.executors import progress
 from vaebench.runs.kinds import train as trainings
 from vaebench.runs.store import Store
 
@@ -147,7 +148,7 @@ def test_an_unknown_executor_is_no_plan(run):
     for verb in ("plan", "reproduce"):
         code, out, error = run(verb, *SMALLEST, "executor.kind=ssh")
         assert (code, out) == (2, "")
-        assert error == "error: unknown executor.kind 'ssh'. Valid: inline, local\n"
+        assert error == "error: unknown executor 'ssh'. Valid: inline, local\n"
 
 
 def test_a_network_of_another_kind_takes_some_time(tmp_path):
@@ -211,7 +212,7 @@ def test_what_comes_from_data_is_text_on_the_terminal():
 def test_progress_shows_labels_as_they_are(tmp_path):
     screen, job = io.StringIO(), Job("train", tmp_path)
     console = Terminal(file=screen, width=300, force_terminal=True, color_system=None)
-    with executors.Display({tmp_path: DATA}, quiet=False, console=console) as display:
+    with progress.Display({tmp_path: DATA}, quiet=False, console=console) as display:
         display.track(job, 1, 10)
         display.progress.refresh()
         display.finish(Outcome(job, "failed", DATA))

@@ -13,7 +13,7 @@ from rich.console import Console
 from chains import MACHINE, frozen, stamps
 from diary import leaf, told
 from vaebench.config.request import Request
-from vaebench.contracts import Job, Outcome
+from vaebench.contracts import Job, Outcome, Queue
 from vaebench.errors import UserError
 from vaebench.papers.cells import COLUMNS, KEY
 from vaebench.papers.tables import load
@@ -21,6 +21,7 @@ from vaebench.reproduce import collect as reproduce
 from vaebench.reproduce import planning
 from vaebench.reproduce import rows as items
 from vaebench.runs import executors
+from vaebench.runs.executors.local import Local
 from vaebench.runs.store import Store
 
 WORDS = ["paper=batchtopk", "table=masks", "scale=smoke", "dataset=digits"]
@@ -84,7 +85,7 @@ def test_how_long_runs_took_is_looked_up_once(tmp_path, run, monkeypatch):
     learnt = planning.learnt
     monkeypatch.setattr(planning, "learnt", lambda store, todo: seen.append(len(todo)) or learnt(store, todo))
     run.done("reproduce", *WORDS, "seeds=1", f"results={tmp_path}", "executor.kind=inline")
-    assert seen == [4], "for both waves, trainings and evaluations"
+    assert seen == [4], "for trainings and evaluations"
 
 
 def test_report_without_results_says_what_to_do(run, tmp_path):
@@ -106,14 +107,13 @@ def test_workers_run_jobs_and_report_failures(home, diary):
     runs = [store.open(frozen(*fast, word)) for word in ("seed=0", "seed=1", "train.batch_size=9999")]
     screen = io.StringIO()
     outcomes = executors.run(
-        [Job("train", run.folder, (("row", str(number)),)) for number, run in enumerate(runs)],
+        Queue(Job("train", run.folder, (("row", str(number)),)) for number, run in enumerate(runs)),
         {run.folder: run.key for run in runs},
-        kind="local",
-        workers=2,
+        executor=Local(workers=2),
+        store=home,
         machine=MACHINE | {"tracker": leaf(diary)},
         quiet=False,
         console=Console(file=screen, width=200),
-        go_on=True,
     )
     ends = {outcome.job.folder: outcome for outcome in outcomes}
     assert [ends[run.folder].status for run in runs] == ["done", "done", "failed"]
@@ -128,7 +128,7 @@ def test_workers_run_jobs_and_report_failures(home, diary):
 
 
 def test_unknown_executor_is_refused(run, tmp_path):
-    assert "unknown executor.kind 'slrum'" in run.failed(
+    assert "unknown executor 'slrum'" in run.failed(
         "reproduce", *WORDS, "executor.kind=slrum", f"results={tmp_path}", "seeds=1"
     )
 

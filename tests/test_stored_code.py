@@ -67,7 +67,7 @@ vaebench.engine.checkpoint.load_checkpoint vaebench.data.fetch.download vaebench
 vaebench.data.fetch.obtain vaebench.data.images.np.load vaebench.data.images.gzip.open
 vaebench.runs.build.import_module vaebench.runs.build.signatures.functools vaebench.config.choices.find
 vaebench.config.choices.import_module vaebench.embedders.sentence.import_module vaebench.cli.commands.train
-vaebench.runs.executors.local.Local vaebench.config.compose.hydra_compose vaebench.engine.runtime.setup
+vaebench.runs.executors.local.Crew vaebench.config.compose.hydra_compose vaebench.engine.runtime.setup
 vaebench.metrics.cost.Design vaebench.metrics.cost.measure vaebench.report.write vaebench.references.file.np.load
 vaebench.suites.references.np.load
 """.split()

@@ -16,7 +16,10 @@ from vaebench.cli import sweep
 from vaebench.config.compose import _composed, configurations, session
 from vaebench.config.overrides import spelled
 from vaebench.config.spine import TrainConfig
-from vaebench.runs import executors, waves
+from vaebench.contracts import Executor
+from vaebench.runs import executors, schedule
+from vaebench.runs.executors.inline import Inline
+from vaebench.runs.executors.local import Local
 from vaebench.runs.kinds import train
 
 FAST = ("dataset=digits", "model=ae", "model.latent_dim=4", "train.max_steps=2")
@@ -37,18 +40,18 @@ def numbers(folder: Path) -> dict[str, float]:
 
 
 def test_a_sweep_goes_through_the_executor_and_names_what_failed(run, home, monkeypatch):
-    asked: list[tuple[str, int]] = []
+    asked: list[Executor] = []
 
-    def here(jobs, labels, **how):
+    def here(queue, labels, **how):
         """What the worker processes would do (tests/test_workers.py has them)."""
-        asked.append((how["kind"], how["workers"]))
-        return made(jobs, labels, **{**how, "kind": "inline"})
+        asked.append(how["executor"])
+        return made(queue, labels, **{**how, "executor": Inline()})
 
     made = executors.run
     monkeypatch.setattr(executors, "run", here)
     words = ("train", *FAST, "optim.lr=1e-3,1e30")
     good, bad = swept(run, *words, "executor.workers=2", code=1)
-    assert asked == [("local", 2)]
+    assert asked == [Local(workers=2)]
     assert [one["options"] for one in (good, bad)] == [{"optim.lr": 1e-3}, {"optim.lr": 1e30}]
     assert [one["status"] for one in (good, bad)] == ["done", "failed"]
     assert good["numbers"] == numbers(home / good["run"])
@@ -149,7 +152,10 @@ def test_what_needs_a_failed_run_names_it(run):
         (["seed=0,1", "optim.lr=1,2", "seed=3"], "seed: is given 2 times; give it once"),
         (["store=a,b"], "store=a,b: is the same for all points"),
         (["executor.workers=1,2", "seed=0,1"], "executor.workers=1,2: is the same for all points"),
-        ([HERE, "executor.workers=2", "seed=0,1"], "executor.kind=inline runs one job after the other"),
+        (
+            [HERE, "executor.workers=2", "seed=0,1"],
+            "executor.workers=2: executor has no options as it is chosen; leave it out",
+        ),
         (["hydra/sweeper=optuna"], "hydra/sweeper=optuna: sweepers, launchers and folders of Hydra are not used"),
         (["+hydra.launcher.n_jobs=2"], "docs/own.md#a-search has a search with Optuna"),
         (["seed=range(0,10001)"], "seed=range(0,10001): lists more than 10,000 values"),
@@ -219,7 +225,7 @@ def test_many_points_are_checked_once_for_all_their_seeds(run, monkeypatch):
         raise KeyboardInterrupt
 
     built: list[Any] = []
-    monkeypatch.setattr(waves, "make", stop)
+    monkeypatch.setattr(schedule, "make", stop)
     monkeypatch.setattr(sweep, "_MANY", 20)
     monkeypatch.setattr("vaebench.runs.kinds.train.check", lambda *_, **__: built.append(1))
     code, _, error = run("train", "-m", "-q", "dataset=digits", "seed=range(0,12)", "model.k=4,8")

@@ -10,22 +10,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import resource_tracker, spawn
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import torch
+from rich.console import Console
 
 from benchmarks import kill_workers
 from chains import MACHINE, do, files, frozen, work
 from commands import DEADLINE, begin, ended, holding, until
 from vaebench import disk, stopping
-from vaebench.contracts import Job, Outcome
+from vaebench.contracts import Job, Outcome, Queue, Told
 from vaebench.errors import Interrupted
-from vaebench.runs import executors, serve, worker
-from vaebench.runs.executors import inline
+from vaebench.runs import serve, worker
+from vaebench.runs.executors import progress
+from vaebench.runs.executors.inline import Inline
 from vaebench.runs.executors.local import Local
 from vaebench.runs.store import Run, Store
 
@@ -77,18 +80,22 @@ def killing(run: Run, times: int) -> Callable[[], None]:
     return do
 
 
-def submit(runs: list[Run], workers: int) -> tuple[dict[str, Outcome], list[str]]:
+def submit(
+    runs: list[Run], workers: int, needs: Mapping[Run, Run] = MappingProxyType({})
+) -> tuple[dict[str, Outcome], list[str]]:
+    """How each ended, in that order, and what was said of them."""
     notes: list[str] = []
-    local = Local(
-        workers=workers,
-        machine=MACHINE | {"checkpoint_seconds": 0.0},
+    told = Told(
+        MACHINE | {"checkpoint_seconds": 0.0},
         track=lambda job, done, total: None,
         note=lambda job, line: notes.append(f"{job.folder.name}: {line}"),
+        store=runs[0].root,
     )
-    outcomes = {
-        outcome.job.folder.name: outcome for outcome in local.submit([Job("train", run.folder) for run in runs])
-    }
-    assert not local.crew
+    queue = Queue(Job("train", run.folder, needs=(needs[run].folder,) if run in needs else ()) for run in runs)
+    outcomes = {}
+    for outcome in Local(workers=workers).submit(queue, told):
+        queue.ended(outcome)
+        outcomes[outcome.job.folder.name] = outcome
     return outcomes, notes
 
 
@@ -127,6 +134,22 @@ def test_a_job_that_kills_its_worker_twice_has_failed_and_stops_nobody(home, who
     assert files(long) == whole
 
 
+def test_a_job_does_not_wait_for_who_is_no_parent_of_it(home):
+    long, short, child = opened(home, LONG, SHORT, [*SHORT, "seed=1"])
+    outcomes, notes = submit([child, long, short], 2, needs={child: short})
+    assert list(outcomes) == [short.key, child.key, long.key]
+    assert {one.status for one in outcomes.values()} == {"done"}
+    assert not notes
+
+
+def test_a_job_whose_parent_is_tried_again_waits_for_it(home):
+    """Nobody is busy then, and nobody waits for ever."""
+    long, child = opened(home, LONG, SHORT)
+    with beside(killing(long, 1)):
+        outcomes, _ = submit([long, child], 2, needs={child: long})
+    assert list(outcomes) == [long.key, child.key]
+
+
 def test_a_worker_that_cannot_even_start_fails_its_job(home, monkeypatch):
     """Twice before it is the job's fault and twice then, instead of being waited for."""
     resource_tracker.ensure_running()  # is started by the same program
@@ -161,14 +184,16 @@ def test_a_job_that_runs_out_of_memory_is_tried_again_too(tmp_path, error, statu
 
 SCRIPT = """
 import sys, pathlib
-from vaebench.contracts import Job
+from vaebench.contracts import Job, Queue, Told
 from vaebench.runs.executors.local import Local
 if __name__ == "__main__":
     machine = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
     workers, *folders = sys.argv[1:]
-    local = Local(workers=int(workers), machine=machine, track=lambda *_: None, note=lambda *_: None)
+    told = Told(machine, lambda *_: None, lambda *_: None, pathlib.Path())
+    queue = Queue(Job("train", pathlib.Path(folder)) for folder in folders)
     try:
-        for outcome in local.submit([Job("train", pathlib.Path(folder)) for folder in folders]):
+        for outcome in Local(workers=int(workers)).submit(queue, told):
+            queue.ended(outcome)
             print(outcome.status, flush=True)
     except KeyboardInterrupt:
         print("stopped", flush=True)
@@ -278,9 +303,8 @@ def test_who_waits_for_a_run_says_for_whom(home, monkeypatch):
         holder.kill()
 
     with held(short) as holder, beside(release):
-        ended = inline(
-            [Job("train", short.folder)], MACHINE, lambda *_: None, lambda job, line: notes.append(line), go_on=False
-        )
+        told = Told(MACHINE, lambda *_: None, lambda job, line: notes.append(line), home)
+        ended = Inline(go_on=False).submit(Queue([Job("train", short.folder)]), told)
         assert [outcome.status for outcome in ended] == ["done"]
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(0.0))
     assert notes == [f"waiting for pid {holder.pid} on far\\x1baway, since {since}, which makes the same run"]
@@ -288,7 +312,7 @@ def test_who_waits_for_a_run_says_for_whom(home, monkeypatch):
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_what_is_to_be_known_is_said_on_stderr(capsys, quiet):
-    display = executors.Display({Path("a"): "beta_vae"}, quiet=quiet, console=executors.Console())
+    display = progress.Display({Path("a"): "beta_vae"}, quiet=quiet, console=Console())
     display.note(Job("train", Path("a")), "waiting for another process")
     assert capsys.readouterr() == ("", "train beta_vae: waiting for another process\n")
 
@@ -316,9 +340,39 @@ def test_inline_begins_nothing_after_an_interruption(home, monkeypatch):
 
     runs = opened(home, SHORT, [*SHORT, "seed=1"])
     monkeypatch.setattr(worker, "_do", interrupted)
-    ended = inline([Job("train", run.folder) for run in runs], MACHINE, lambda *_: None, lambda *_: None, go_on=False)
+    told = Told(MACHINE, lambda *_: None, lambda *_: None, home)
+    ended = Inline(go_on=False).submit(Queue(Job("train", run.folder) for run in runs), told)
     assert [outcome.status for outcome in ended] == ["interrupted"]
     assert runs[1].status()["status"] == "new"
+
+
+def related(**needs: str) -> list[Job]:
+    """Jobs, each with the letters of those it needs."""
+    return [Job("train", Path(name), needs=tuple(map(Path, of))) for name, of in needs.items()]
+
+
+def test_a_job_begins_when_its_own_parents_are_done():
+    a, b, c, d = related(a="", b="a", c="", d="bc")
+    begun: list[Job] = []
+    queue = Queue([d, b, a, c], begin=begun.append)
+    assert (queue.take(), queue.take(), queue.take()) == (a, c, None)
+    queue.ended(Outcome(a, "done"))
+    assert queue.take() == b
+    queue.put_back(b)
+    assert (queue.take(), queue.take()) == (b, None)
+    queue.ended(Outcome(c, "done"))
+    assert not queue.ready
+    queue.ended(Outcome(b, "done"))
+    assert (queue.take(), len(queue)) == (d, 0)
+    assert begun == [a, c, b, b, d]
+
+
+def test_what_needs_a_failed_job_is_left_out():
+    a, b, c, d = related(a="", b="a", c="b", d="")
+    queue = Queue([a, b, c, d])
+    assert queue.take() == a
+    queue.ended(Outcome(a, "failed"))
+    assert list(queue) == [d]
 
 
 def test_signals_within_a_second_are_one_wish(monkeypatch, capsys):

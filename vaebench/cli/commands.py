@@ -14,9 +14,10 @@ from vaebench.config.choices import called
 from vaebench.config.request import Request
 from vaebench.config.signatures import require
 from vaebench.config.spine import Common, ReproduceConfig, TrainConfig
-from vaebench.contracts import Job, Suite
+from vaebench.contracts import Job, Queue, Suite
 from vaebench.errors import UserError, shown
 from vaebench.runs import build, executors, kinds
+from vaebench.runs.executors.inline import Inline
 from vaebench.runs.kinds import title
 from vaebench.runs.listed import named, training
 from vaebench.runs.store import Run, Store, store_root
@@ -235,14 +236,13 @@ def _make(cfg: TrainConfig, store: Store, request: Request) -> None:
     """Run the request here. Raises `UserError` with the reason if it fails."""
     folder = store.open(request).folder
     outcomes = executors.run(
-        [Job(request["verb"], folder)],
+        Queue([Job(request["verb"], folder)]),
         {folder: title(request)},
-        kind="inline",
-        workers=1,
+        executor=Inline(go_on=False),
+        store=store.root,
         machine=executors.machine(cfg),
         quiet=cfg.quiet,
         console=console,
-        go_on=False,
     )
     for outcome in outcomes:
         if outcome.status == "interrupted":

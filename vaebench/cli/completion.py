@@ -47,7 +47,16 @@ _INSTALL = {
 }
 _TRAININGS = ("train", "eval", "answers", "prompt")
 _TABLES = ("reproduce", "compare", "plan", "report")
-_OPTIONS = {"model", "dataset", "optim", "suite", "embedder", "reference", "tracker"}  # groups whose options can be set
+_OPTIONS = {
+    "model",
+    "dataset",
+    "optim",
+    "suite",
+    "embedder",
+    "reference",
+    "tracker",
+    "executor",
+}  # groups whose options can be set
 
 
 def completion(words: list[str]) -> str:
@@ -112,12 +121,12 @@ def _of_tables(words: Sequence[str], last: str) -> Iterable[str]:
     """Papers and their tables, scales, datasets, fields."""
     name, equals, _ = last.partition("=")
     if not equals:
-        return [f"{field}=" for field in (*_fields(ReproduceConfig), "tracker", "with")]
+        return [f"{field}=" for field in (*_fields(ReproduceConfig), "tracker", "executor", "with")]
     papers = [word.removeprefix("paper=") for word in words if word.startswith("paper=")]
     values: Iterable[str] = ()
     if name == "table":
         values = [key for paper in papers or choices("paper") for key in leaf("paper", paper).get("tables", {})]
-    elif name in ("paper", "scale", "dataset", "tracker"):
+    elif name in ("paper", "scale", "dataset", "tracker", "executor"):
         values = choices(name)
     elif name == "seeds":
         values = ("auto",)

@@ -9,8 +9,8 @@ from typing import Any
 
 from vaebench.config.spine import ReproduceConfig, TrainConfig, options
 
-_CHOSEN = "model dataset optim scale experiment reference embedder tracker".split()
-_TRACKED = ("reproduce", "compare")
+_CHOSEN = "model dataset optim scale experiment reference embedder tracker executor".split()
+_OF_TABLES = {"reproduce": ["tracker=", "executor="], "compare": ["tracker=", "executor="], "plan": ["executor="]}
 _WIDTH = 100
 _WORDS: dict[Any, str] = {None: "null", True: "true", False: "false", "???": ""}
 # Of each command: what it does, and what one types to begin with.
@@ -112,7 +112,8 @@ def of(verb: str) -> str:
         lines += _wrapped("Options of what is chosen:", ("model.OPTION=", "dataset.OPTION=", "optim.OPTION="))
         lines += _wrapped("Options, with their defaults:", _defaults(TrainConfig))
     elif verb in ("reproduce", "compare", "plan", "report"):
-        lines += ["", *_wrapped("Chosen by name (`vaebench list`):", ["tracker="])] if verb in _TRACKED else [""]
+        chosen = _OF_TABLES.get(verb, [])
+        lines += ["", *(_wrapped("Chosen by name (`vaebench list`):", chosen) if chosen else [])]
         lines += _wrapped("Options, with their defaults:", _defaults(ReproduceConfig))
     return "\n".join([*lines, "", "`vaebench --help` shows all commands; docs/ what they mean.", ""])
 

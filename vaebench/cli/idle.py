@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from vaebench.config.request import Request
-from vaebench.config.spine import Common, ReproduceConfig, TrainConfig
+from vaebench.config.spine import ReproduceConfig, TrainConfig
 from vaebench.errors import UserError, shown
 
 _ELSEWHERE = {"runtime", "store", "quiet", "chain", "parent"}  # of no request, or looked at with the chain
@@ -32,14 +32,6 @@ def of_tables(words: Sequence[str], cfg: ReproduceConfig, verb: str) -> None:
         unread["measure"] = _COUNTED
     given = ((word, one) for word in words for one in unread if f"{_key(word)}.".startswith(f"{one}."))
     _refuse(verb, {word: unread[one] for word, one in given})
-    of_executor(words, cfg, verb)
-
-
-def of_executor(words: Sequence[str], cfg: Common, verb: str) -> None:
-    """Raise `UserError` for a number of workers where there are none."""
-    idle = cfg.executor.kind == "inline"
-    workers = (word for word in words if idle and _key(word) == "executor.workers")
-    _refuse(verb, dict.fromkeys(workers, "executor.kind=inline runs one job after the other"))
 
 
 # Which options are read follows from the chain, the kind of data, the suite. Nothing lists that: either a command asks

@@ -156,6 +156,7 @@ _CHOICES: dict[str, Callable[[], Table]] = {
     "suites": lambda: _leaves("suite"),
     "embedders": lambda: _leaves("embedder"),
     "trackers": lambda: _leaves("tracker"),
+    "executors": lambda: _leaves("executor"),
     "answers": lambda: _named("answers", "who answers: answers@dataset.answers=NAME with dataset=gsm8k or math"),
     "problems": lambda: _named("problems", "sets of problems: problems@dataset.problems=NAME"),
     "papers": _papers,

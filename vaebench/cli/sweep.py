@@ -25,7 +25,7 @@ from vaebench.contracts import Outcome
 from vaebench.contracts.infinite import spelled as without_infinities
 from vaebench.data.fetch import usual_images
 from vaebench.errors import UserError, printable, shown
-from vaebench.runs import build, executors, waves
+from vaebench.runs import build, executors, schedule
 from vaebench.runs.kinds import title
 from vaebench.runs.listed import named, text_of
 from vaebench.runs.store import Run, Store, store_root
@@ -138,7 +138,7 @@ def _points(verb: str, words: list[str], keys: Sequence[str]) -> list[Point]:
         found = composed(words)
         return [Point(*one) for one in zip(differing(words, TrainConfig), found, strict=True)]
     points: list[Point] = []
-    machine = [word for word in words if word.startswith("executor.")]
+    machine = [word for word in words if word.startswith(("executor.", "executor="))]
     for key in keys:
         given = [*stored.words_for(key, [word for word in words if word not in machine]), *machine]
         found = composed(given)
@@ -152,9 +152,8 @@ def _check_idle(verb: str, words: list[str], here: list[TrainConfig]) -> None:
     """Raise `UserError` for options without which the sweep would be the same."""
     composed = partial(compose.configurations, "eval" if verb == "eval" else "train", sweep=True)
     again = partial(composed, images=partial(usual_images, quiet=True))
-    alone = [word for word in words if not word.startswith("executor.")]
+    alone = [word for word in words if not word.startswith(("executor.", "executor="))]
     idle.of_runs(alone, here, again, partial(commands.asked_for, verb), verb)
-    idle.of_executor(words, here[0], verb)
     commands.check_links(words, here)
 
 
@@ -206,7 +205,7 @@ def _made(points: Sequence[Point], cfg: TrainConfig, console: Terminal) -> list[
         if cfg.tracker:
             console.print(f"tracked: {build.tracker(cfg.tracker).where(store.root)}")
         console.print(f"{len(points):,} points, {len(wanted):,} runs, {len(todo):,} of them to make, {left}")
-    failed = waves.make(wanted, store, cfg, label=title, seconds=seconds, console=console)
+    failed = schedule.make(wanted, store, cfg, label=title, seconds=seconds, console=console)
     reasons = {outcome.job.folder: outcome for outcome in failed}
     return [_result(one, store, _reason(one, store, reasons)) for one in points]
 

@@ -32,6 +32,7 @@ from vaebench.config.spine import ReproduceConfig, ScaleSpec, TrainConfig, first
 from vaebench.errors import UserError, shown, unknown
 
 _IMAGES = "mnist"
+_OF_TABLES = ("tracker", "executor")  # groups of which commands for whole tables choose, too
 _OF_EVALUATIONS = ("suite", "snapshot", "test_on")
 # Groups whose choices go inside another group's choice.
 _INSIDE = {"answers": "dataset", "problems": "dataset"}
@@ -188,11 +189,11 @@ def _behind(experiment: str, words: tuple[str, ...], where: str, other: str) -> 
 
 
 def _of_reproduce(options: Iterable[str], mistakes: list[str]) -> ReproduceConfig:
-    """The configuration of reproduce, plan and report: typed fields, and a tracker; nothing else is chosen."""
+    """The configuration of reproduce, plan and report: typed fields, a tracker, an executor; else nothing is chosen."""
     cfg, words = OmegaConf.structured(ReproduceConfig), list(options)
-    of_tracker = [text for text in words if text.lstrip("+~").startswith(("tracker=", "tracker."))]
-    mistakes += _looked_up("train", [], of_tracker)[1] if of_tracker else []
-    for text in (one for one in words if one not in of_tracker):
+    of_leaves = [text for text in words if re.split("[=.]", text.lstrip("+~"))[0] in _OF_TABLES]
+    mistakes += _looked_up("train", [], of_leaves)[1] if of_leaves else []
+    for text in (one for one in words if one not in of_leaves):
         if wrong := misnamed(cfg, text):
             mistakes += wrong
             continue
@@ -201,7 +202,8 @@ def _of_reproduce(options: Iterable[str], mistakes: list[str]) -> ReproduceConfi
         except (OmegaConfBaseException, ValueError) as error:
             mistakes.append(f"{shown(text)}: {shown(first_line(error))}")
     _refuse(mistakes)
-    cfg.tracker = _composed("train", tuple(of_tracker)).tracker if of_tracker else None
+    for name in _OF_TABLES if of_leaves else ():
+        cfg[name] = _composed("train", tuple(map(whole, of_leaves)))[name]
     found: ReproduceConfig = _plain(_within_bounds([cfg], ReproduceConfig)[0])
     return found
 

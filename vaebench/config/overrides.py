@@ -20,6 +20,7 @@ from vaebench.errors import UserError, shown, unknown
 MOST_POINTS = 10_000  # of a sweep
 _LONGEST = 65_536  # characters of a word; reading longer ones takes minutes
 _DEEPEST = 50  # brackets inside brackets
+_UNSAID = DESCRIPTION | {"_target_"}  # of a leaf, what is no option
 # Options of leaves that hold a path, or several: a file, or a model that is a folder or has a name on a hub.
 _PATHS = re.compile(r".+\.(path|reference_file|model|splits\.\w+)")
 _CALL = re.compile(r"(choice|range|interval|glob|sort|shuffle|tag)\(.*\)", re.DOTALL)
@@ -53,6 +54,8 @@ def spelled(word: str, spec: type, *, sweep: bool) -> list[str]:
     if len(word) > _LONGEST:
         raise UserError(f"{shown(word)}: is too long; at most {_LONGEST:,} characters are read")
     key, _, value = word.partition("=")
+    if key == "executor.kind":  # as it was written when there were two
+        return spelled(f"executor={value}", spec, sweep=sweep)
     if short := shorthand(spec, key):
         return spelled(f"{key}.{short(value)}", spec, sweep=sweep)
     if _is_text(spec, key, value, sweep):
@@ -96,7 +99,9 @@ def misnamed(base: DictConfig, text: str) -> list[str]:
         if sign and number == len(names) - 1 and _is_open(node, number):
             return []
         if part not in node:
-            valid = [".".join([*names[:number], str(name)]) for name in node]
+            valid = [".".join([*names[:number], str(name)]) for name in node if name not in _UNSAID]
+            if not valid and "_target_" in node:
+                return [f"{shown(text)}: {walked} has no options as it is chosen; leave it out"]
             return [unknown("option", ".".join(names[: number + 1]), valid)]
         node = node._get_node(part)
     if sign == "~":

@@ -23,11 +23,10 @@ from vaebench.errors import shown
 PRECISIONS = ("float32", "bf16")
 SCHEDULES = ("constant", "linear", "onecycle", "cosine")
 KEEPS = ("last", "best")
-EXECUTORS = ("inline", "local")
 FEATURES = ("inception", "classifier", "cifar10_resnet")  # the networks through which samples are judged
 _Seed = Annotated[int, Interval(ge=0, le=2**63 - 1)]  # PyTorch's generators take no more
 # Threads, or processes; far more than that and the operating system ends the process.
-_AtOnce = Annotated[int, Interval(ge=1, le=1024)]
+AtOnce = Annotated[int, Interval(ge=1, le=1024)]
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -143,29 +142,21 @@ class RuntimeSpec:
     """
 
     device: str = "auto"
-    threads: _AtOnce = 1
+    threads: AtOnce = 1
     checkpoint_seconds: NonNegative = 30.0
     trust_remote_code: bool = False
-
-
-@dataclass
-class ExecutorSpec:
-    """Where jobs run: ``inline`` in this process, ``local`` in ``workers`` processes (null: one per free core)."""
-
-    kind: Annotated[str, OneOf(EXECUTORS)] = "local"
-    workers: _AtOnce | None = None
 
 
 @dataclass
 class Common:
     """What every command has. ``store``: the folder of the runs (null: $VAEBENCH_HOME, else ./runs).
 
-    ``tracker``: who shows runs while they are made; like the machine, no part of a request. ``executor``: of commands
-    that make several runs at a time, sweeps among them.
+    ``tracker``: who shows runs while they are made; like the machine, no part of a request. ``executor``: where the
+    runs of commands are made that make several at a time, sweeps among them (null: in worker processes here).
     """
 
     runtime: RuntimeSpec = field(default_factory=RuntimeSpec)
-    executor: ExecutorSpec = field(default_factory=ExecutorSpec)
+    executor: Any = None
     tracker: Any = None
     store: Folder | None = None
     quiet: bool = False

@@ -204,24 +204,3 @@ class Reference(Protocol):
     """A distribution that latents are matched with. ``draw`` depends on the request alone; raises `UserError`."""
 
     def draw(self, given: ReferenceInputs) -> ReferenceItems: ...
-
-
-@dataclass(frozen=True)
-class Job:
-    """All an executor ships to a worker: ``verb`` says what to do with the request in ``folder``.
-
-    ``tags``: what a tracker is to know of it beside the request, pairs of a name and a text (its paper, table and row).
-    """
-
-    verb: str
-    folder: Path
-    tags: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a job ended: ``status`` is ``done``, ``failed`` or ``interrupted``; ``reason`` one line."""
-
-    job: Job
-    status: str
-    reason: str = ""

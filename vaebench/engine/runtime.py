@@ -51,6 +51,16 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def gpus(name: str) -> list[str]:
+    """The GPUs that runs of ``runtime.device`` may use, each as CUDA_VISIBLE_DEVICES calls it; none on a CPU."""
+    found = resolve_device(name)
+    if found.type != "cuda":
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    names = visible if visible != [""] else [str(number) for number in range(torch.cuda.device_count())]
+    return names if found.index is None else [names[found.index]]
+
+
 def seed_all(seed: int) -> None:
     """Seed the global generators: initial weights and the noise of training come from them."""
     torch.manual_seed(seed)

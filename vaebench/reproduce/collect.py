@@ -26,7 +26,7 @@ from vaebench.papers.tables import load, names
 from vaebench.reproduce import planning
 from vaebench.reproduce.planning import Plan
 from vaebench.reproduce.rows import Item
-from vaebench.runs import build, waves
+from vaebench.runs import build, schedule
 from vaebench.runs.kinds import title
 from vaebench.runs.store import Run, Store, store_root
 
@@ -79,7 +79,7 @@ class Work:
         seconds = planning.learnt(self.store, todo)
         if not (self.cfg.quiet or self.brief):
             planning.show(self.plan, todo, seconds, self.cfg, self.console)
-        failed = waves.make(
+        failed = schedule.make(
             self.plan.requests,
             self.store,
             self.cfg,

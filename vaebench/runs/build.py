@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from vaebench.contracts import AnswerSource, Embedder, Reference, Suite, Tracker
+    from vaebench.contracts import AnswerSource, Embedder, Executor, Reference, Suite, Tracker
     from vaebench.data.images import ImageData
     from vaebench.data.problems import Problems
     from vaebench.metrics.cost import Design
@@ -40,6 +40,7 @@ _DESCRIPTION = DESCRIPTION | {"_target_", "language_model", "scorers", "decay_on
 # What a thing made of a leaf has; what has not is of another kind.
 _MADE = {"model": "phases", "dataset": "batch", "dataset.problems": "test", "dataset.answers": "answer"}
 _MADE |= {"embedder": "embed", "reference": "draw", "suite": "run", "optim": "param_groups", "tracker": "curves"}
+_MADE |= {"executor": "submit"}
 _REMOTE_CODE = "trust_remote_code"
 # Roles of parents that a model is trained on: it may have a use for their models, or not.
 TRAINED_ON = frozenset({"latents", "autoencoder", "pairs", "answers"})
@@ -111,6 +112,11 @@ def suite(request: Request) -> Suite:
 def tracker(leaf: Mapping[str, Any]) -> Tracker:
     """What shows runs while they are made. Raises `UserError` for a package that is missing, too."""
     return _build("tracker", leaf)
+
+
+def executor(leaf: Mapping[str, Any]) -> Executor:
+    """Where jobs run. Raises `UserError` for a package that is missing, too."""
+    return _build("executor", leaf)
 
 
 def optimizers(request: Request, built: nn.Module) -> dict[str, torch.optim.Optimizer]:
@@ -235,7 +241,8 @@ def models_with(method: str) -> list[str]:
 
 
 # What to call a leaf whose target does not say it in its second or third part.
-_NAMED = {"embedder": embedder_name, "tracker": lambda leaf: leaf["_target_"].split(".")[-2]}
+_NAMED = {"embedder": embedder_name}
+_NAMED |= dict.fromkeys(("tracker", "executor"), lambda leaf: leaf["_target_"].split(".")[-2])
 
 
 def _leaf(request: Request, name: str) -> Mapping[str, Any]:

@@ -31,8 +31,13 @@ BEGUN = True  # said of a job whose process has started and has all it needs: wh
 # no longer ends it either. A parent that is killed sends no signal, so a thread waits for its end instead, and starts
 # before torch is imported: a worker whose parent dies in these seconds would otherwise begin its job for nobody.
 # Signals that come in these seconds wait (`local._signals_wait`) until they are listened to here.
-def serve(connection: Connection, machine: dict[str, Any]) -> None:
-    """A worker's life: jobs come in, lines for the user and outcomes go out, until the connection is closed."""
+def serve(connection: Connection, machine: dict[str, Any], gpu: str | None = None) -> None:
+    """A worker's life: jobs come in, lines for the user and outcomes go out, until the connection is closed.
+
+    ``gpu``: the one it sees, as CUDA_VISIBLE_DEVICES calls it; None: all that its parent sees.
+    """
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch is imported
     with suppress(OSError):
         os.setpgid(0, 0)
     working = threading.Event()

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context, resource_tracker
@@ -14,7 +14,10 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
-from vaebench.contracts import Job, Outcome
+from vaebench.config.signatures import checked
+from vaebench.config.spine import AtOnce
+from vaebench.contracts import Job, Outcome, Queue, Told
+from vaebench.runs.executors.progress import steps_of
 from vaebench.runs.serve import serve
 from vaebench.runs.store import Run
 from vaebench.stopping import SIGNALS, STOPPING, signal_group, stop_on_signal
@@ -22,41 +25,61 @@ from vaebench.stopping import SIGNALS, STOPPING, signal_group, stop_on_signal
 _TICK = 0.2  # seconds between two looks at whether one was asked to stop
 _REPORT_EVERY = 1.0  # seconds
 _TO_END = 10.0  # seconds that a process without a job has to go
+_PER_GPU = 4  # processes that share a GPU, whose memory each takes a part of
 _UNBEGUN = 2  # processes that may die before they began a job without it being the job's fault
 
 
+@checked("executor")
 @dataclass(kw_only=True)
 class Local:
-    """Runs jobs in ``workers`` processes. Progress is read from the runs' own status files once a second.
+    """``workers``: how many processes; None: one per free core, at most four per GPU."""
 
-    The job of a process that dies is tried once more, when no other process is left; the other jobs go on.
+    workers: AtOnce | None = None
+
+    def at_once(self, *, gpus: int) -> int:
+        """The workers."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.workers or (min(cores, _PER_GPU * gpus) if gpus else cores)
+
+    def submit(self, queue: Queue, told: Told) -> Iterator[Outcome]:
+        """Yield each job's outcome when it has ended. Asked to stop, let the jobs store and raise KeyboardInterrupt."""
+        from vaebench.engine import runtime
+
+        gpus = runtime.gpus(told.machine["device"])
+        return Crew(queue=queue, told=told, size=self.at_once(gpus=len(gpus)), gpus=gpus).work()
+
+
+@dataclass(kw_only=True)
+class Crew:
+    """Up to ``size`` worker processes for the jobs of a queue, each with one of the ``gpus`` if there are several.
+
+    Progress is read from the runs' own status files once a second. The job of a process that dies is tried once more,
+    when no other process is left; the other jobs go on.
     """
 
-    workers: int
-    machine: dict[str, Any]
-    track: Callable[[Job, int, int], None]
-    note: Callable[[Job, str], None]
-    crew: list[Worker] = field(default_factory=list)
-    waiting: deque[Job] = field(default_factory=deque)
+    queue: Queue
+    told: Told
+    size: int
+    gpus: Sequence[str] = ()
+    workers: list[Worker] = field(default_factory=list)
     again: deque[Job] = field(default_factory=deque)
     lost: set[Job] = field(default_factory=set)
     unbegun: Counter[Job] = field(default_factory=Counter)
 
-    def submit(self, jobs: list[Job]) -> Iterator[Outcome]:
-        """Yield each job's outcome when it has ended. Asked to stop, let the jobs store and raise KeyboardInterrupt."""
-        self.waiting.extend(jobs)
+    def work(self) -> Iterator[Outcome]:
+        """What `Local.submit` yields."""
         told, reported = False, time.monotonic()
         with stop_on_signal(STOPPING) as asked, self._suspending():
             try:
-                while self.crew or ((self.waiting or self.again) and not asked()):
+                while self.workers or ((self.queue.ready or self.again) and not asked()):
                     if asked() and not told:
                         told = True
-                        for worker in self.crew:
+                        for worker in self.workers:
                             worker.process.terminate()
-                    self._hire(stopping=asked())
-                    if self.crew:
-                        wait([worker.process.sentinel for worker in self.crew] + self._connections(), timeout=_TICK)
-                    for worker in list(self.crew):
+                    self._assign(stopping=asked())
+                    if self.workers:
+                        wait([worker.process.sentinel for worker in self.workers] + self._connections(), timeout=_TICK)
+                    for worker in list(self.workers):
                         yield from self._look_after(worker, stopping=asked())
                     if time.monotonic() - reported >= _REPORT_EVERY:
                         reported = time.monotonic()
@@ -67,45 +90,58 @@ class Local:
                 self._end()
 
     def _connections(self) -> list[Any]:
-        return [worker.connection for worker in self.crew if worker.leaves_by is None]
+        return [worker.connection for worker in self.workers if worker.leaves_by is None]
 
-    def _hire(self, *, stopping: bool) -> None:
-        """A process for each job that waits, as far as there may be; what died has the machine for itself."""
-        while self.waiting and len(self.crew) < self.workers and not stopping:
-            self.crew.append(Worker(self.waiting.popleft(), self.machine))
-        if self.again and not self.crew and not stopping:
-            self.crew.append(Worker(self.again.popleft(), self.machine))
+    def _assign(self, *, stopping: bool) -> None:
+        """A job for each process that has none and for new ones, as far as there may be; what died works alone."""
+        idle = [worker for worker in self.workers if worker.job is None and worker.leaves_by is None]
+        while not stopping and (idle or len(self.workers) < self.size) and (job := self.queue.take()):
+            if idle:
+                idle.pop(0).give(job)
+            else:
+                self._hire(job)
+        busy = any(worker.job for worker in self.workers)
+        for worker in idle:
+            if stopping or not (busy and self.queue):  # else one of the jobs that run now may free some for it
+                worker.dismiss()
+        if self.again and not self.workers and not stopping:
+            self._hire(self.again.popleft())
+
+    def _hire(self, job: Job) -> None:
+        there = Counter(worker.gpu for worker in self.workers)
+        gpu = min(self.gpus, key=there.__getitem__) if len(self.gpus) > 1 else None
+        self.workers.append(Worker(job, self.told.machine, gpu))
 
     def _look_after(self, worker: Worker, *, stopping: bool) -> Iterator[Outcome]:
-        """Hear what it says, and give it its next job; one without a job goes."""
-        while worker.leaves_by is None and (said := worker.hear()) is not None:
+        """Hear what it says."""
+        while worker.job is not None and (said := worker.hear()) is not None:
             if isinstance(said, str):
-                self.note(worker.job, said)
+                self.told.note(worker.job, said)
                 continue
             if said.status in ("lost", "interrupted"):
                 worker.bury()  # with all that it started, and its memory
-                self.crew.remove(worker)
+                self.workers.remove(worker)
                 yield from self._once_more(said, begun=worker.begun, stopping=stopping)
                 return
-            if self.waiting and not stopping:
-                worker.give(self.waiting.popleft())
-            else:
-                worker.dismiss()
+            worker.job = None
             yield said
-        if worker.gone():
-            self.crew.remove(worker)
+        if worker.job is None and worker.gone():
+            self.workers.remove(worker)
 
     def _once_more(self, ended: Outcome, *, begun: bool, stopping: bool) -> Iterator[Outcome]:
         """What becomes of a job that did not come to its end."""
         job, reason = ended.job, ended.reason or "the worker process was asked to stop"
         if not (begun or stopping) and self.unbegun[job] < _UNBEGUN:
             self.unbegun[job] += 1
-            (self.again if job in self.lost else self.waiting).appendleft(job)
-            self.note(job, f"{reason} before it began; another one takes it")
+            if job in self.lost:
+                self.again.appendleft(job)
+            else:
+                self.queue.put_back(job)
+            self.told.note(job, f"{reason} before it began; another one takes it")
             return
         status = "failed" if job in self.lost and not stopping else "interrupted"
         if ended.status == "lost" or status == "failed":
-            _mark(job, status, reason)
+            mark(job, status, reason)
         if stopping:
             yield Outcome(job, status, reason)
         elif job in self.lost:
@@ -113,34 +149,32 @@ class Local:
         else:
             self.lost.add(job)
             self.again.append(job)
-            self.note(job, f"{reason}; it is tried once more, alone, after the others")
+            self.told.note(job, f"{reason}; it is tried once more, alone, after the others")
 
     def _end(self) -> None:
         """Nothing is left behind, whatever stopped the loop."""
-        for worker in self.crew:
+        for worker in self.workers:
             worker.kill()
-        for worker in self.crew:
+        for worker in self.workers:
             worker.bury()
-            if worker.leaves_by is None:
-                _mark(worker.job, "interrupted", "stopped at once")
-        self.crew.clear()
+            if worker.job is not None:
+                mark(worker.job, "interrupted", "stopped at once")
+        self.workers.clear()
 
     def _report(self) -> None:
-        for worker in self.crew:
-            if worker.leaves_by is None:
-                status = Run(worker.job.folder).status()
-                if status.get("status") == "running" and {"step", "total"} <= status.keys():
-                    self.track(worker.job, status["step"], status["total"])
+        for job in (worker.job for worker in self.workers if worker.job):
+            if steps := steps_of(job):
+                self.told.track(job, *steps)
 
     @contextmanager
     def _suspending(self) -> Iterator[None]:
         """Ctrl-Z stops the workers too, which are in groups of their own, until this process goes on."""
 
         def suspend(number: int, frame: FrameType | None) -> None:
-            for worker in self.crew:
+            for worker in self.workers:
                 worker.pause(signal.SIGSTOP)
             os.kill(os.getpid(), signal.SIGSTOP)
-            for worker in self.crew:
+            for worker in self.workers:
                 worker.pause(signal.SIGCONT)
 
         try:
@@ -154,7 +188,7 @@ class Local:
             signal.signal(signal.SIGTSTP, previous)
 
 
-def _mark(job: Job, status: str, reason: str) -> None:
+def mark(job: Job, status: str, reason: str) -> None:
     """Say of a run what its process cannot say any more, unless another has it or has finished it."""
     run = Run(job.folder)
     with run.lock(timeout=0) as free:
@@ -165,15 +199,17 @@ def _mark(job: Job, status: str, reason: str) -> None:
 class Worker:
     """A process with a job. It leads a group, so that what it started ends with it."""
 
-    def __init__(self, job: Job, machine: dict[str, Any]) -> None:
+    def __init__(self, job: Job, machine: Mapping[str, Any], gpu: str | None = None) -> None:
         # spawn: a forked child of a process that has used torch's threads can hang.
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, machine))
+        self.process = context.Process(target=serve, args=(theirs, dict(machine), gpu))
         with _signals_wait():
             self.process.start()
         theirs.close()
         self.leaves_by: float | None = None
+        self.gpu = gpu
+        self.job: Job | None = None
         self.give(job)
 
     def give(self, job: Job) -> None:
@@ -184,6 +220,7 @@ class Worker:
 
     def hear(self) -> str | Outcome | None:
         """What it says next: a line for the user, or how its job ended, ``lost`` if it died with it; None: nothing."""
+        assert self.job is not None, "who has no job says nothing"
         ended = self.process.exitcode is not None  # asked first: what it said last is still to be heard
         try:
             while self.connection.poll():
@@ -202,8 +239,8 @@ class Worker:
         self.leaves_by = time.monotonic() + _TO_END
 
     def gone(self) -> bool:
-        """Whether it has ended after `dismiss`; one that takes too long is killed."""
-        if self.leaves_by is None or (self.process.exitcode is None and time.monotonic() < self.leaves_by):
+        """Whether it has ended, without a job; after `dismiss`, one that takes too long is killed."""
+        if self.process.exitcode is None and (self.leaves_by is None or time.monotonic() < self.leaves_by):
             return False
         self.bury()
         return True
