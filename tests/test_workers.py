@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from rich.console import Console
 
 from benchmarks import kill_workers
 from chains import MACHINE, do, files, frozen, work
-from commands import DEADLINE, begin, ended, holding, until
+from commands import begin, beside, ended, holding, until
 from vaebench import disk, stopping
 from vaebench.contracts import Job, Outcome, Queue, Told
 from vaebench.errors import Interrupted
@@ -48,25 +47,6 @@ def training(run: Run) -> int:
     return int(status["pid"]) if there else 0
 
 
-@contextmanager
-def beside(do: Callable[[], None]) -> Iterator[None]:
-    """``do`` in a thread, which must end well."""
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            do()
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    yield
-    thread.join(DEADLINE)
-    assert not thread.is_alive()
-    assert not errors, errors
-
-
 def killing(run: Run, times: int) -> Callable[[], None]:
     """Kills the process that trains it, and then the next one."""
 
@@ -89,6 +69,7 @@ def submit(
         MACHINE | {"checkpoint_seconds": 0.0},
         track=lambda job, done, total: None,
         note=lambda job, line: notes.append(f"{job.folder.name}: {line}"),
+        say=notes.append,
         store=runs[0].root,
     )
     queue = Queue(Job("train", run.folder, needs=(needs[run].folder,) if run in needs else ()) for run in runs)
@@ -189,7 +170,7 @@ from vaebench.runs.executors.local import Local
 if __name__ == "__main__":
     machine = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
     workers, *folders = sys.argv[1:]
-    told = Told(machine, lambda *_: None, lambda *_: None, pathlib.Path())
+    told = Told(machine, *[lambda *_: None] * 3, pathlib.Path())
     queue = Queue(Job("train", pathlib.Path(folder)) for folder in folders)
     try:
         for outcome in Local(workers=int(workers)).submit(queue, told):
@@ -303,7 +284,7 @@ def test_who_waits_for_a_run_says_for_whom(home, monkeypatch):
         holder.kill()
 
     with held(short) as holder, beside(release):
-        told = Told(MACHINE, lambda *_: None, lambda job, line: notes.append(line), home)
+        told = Told(MACHINE, lambda *_: None, lambda job, line: notes.append(line), notes.append, home)
         ended = Inline(go_on=False).submit(Queue([Job("train", short.folder)]), told)
         assert [outcome.status for outcome in ended] == ["done"]
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(0.0))
@@ -340,7 +321,7 @@ def test_inline_begins_nothing_after_an_interruption(home, monkeypatch):
 
     runs = opened(home, SHORT, [*SHORT, "seed=1"])
     monkeypatch.setattr(worker, "_do", interrupted)
-    told = Told(MACHINE, lambda *_: None, lambda *_: None, home)
+    told = Told(MACHINE, *[lambda *_: None] * 3, home)
     ended = Inline(go_on=False).submit(Queue(Job("train", run.folder) for run in runs), told)
     assert [outcome.status for outcome in ended] == ["interrupted"]
     assert runs[1].status()["status"] == "new"

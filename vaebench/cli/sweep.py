@@ -108,6 +108,7 @@ def run(verb: str, given: Given, keys: Sequence[str]) -> int:
         _check_idle(verb, words, [one.cfg for one in points])
     console = Terminal(stderr=given.as_json, soft_wrap=True)
     cfg = points[0].cfg
+    executors.must_wait(cfg, "a sweep")
     points = _checked(verb, points)
     results = _made(points, cfg, console)
     if given.as_json:
@@ -197,7 +198,7 @@ def _made(points: Sequence[Point], cfg: TrainConfig, console: Terminal) -> list[
     todo = [request for request in wanted.values() if not store.find(request).done]
     seconds = planning.learnt(store, todo)
     workers = executors.workers(cfg)
-    if todo and (warning := runtime.overload_warning(workers, cfg.runtime.threads)):
+    if todo and (warning := executors.overload_warning(cfg)):
         Terminal(stderr=True, soft_wrap=True).print(warning)
     if not cfg.quiet:
         minutes = max(1, round(sum(map(seconds, todo)) / workers / 60))

@@ -65,6 +65,17 @@ class Queue:
             del self._waiting[job.folder]
         return job
 
+    def take_all(self) -> list[Job]:
+        """All that is left, each after those it needs: for an executor that knows itself when a job may begin."""
+        found: dict[Path, Job] = {}
+        while len(found) < len(self._waiting):
+            free = [job for job in self if job.folder not in found and self._missing & set(job.needs) <= found.keys()]
+            found |= {job.folder: job for job in free}
+        for job in found.values():
+            self._begin(job)
+        self._waiting = {}
+        return list(found.values())
+
     def put_back(self, job: Job) -> None:
         """A job that was taken and not begun: it is the next."""
         self._waiting = {job.folder: job, **self._waiting}
@@ -85,22 +96,26 @@ class Told:
     """What an executor is told beside its jobs.
 
     ``machine``: plain data for the workers, as `vaebench.runs.worker.work` takes it. ``track(job, done, total)``: hears
-    of their progress. ``note(job, line)``: says a line to the user. ``store``: the folder of the runs.
+    of their progress. ``note(job, line)``, ``say(line)``: tell the user of a job, of all. ``store``: the runs' folder.
     """
 
     machine: Mapping[str, Any]
     track: Callable[[Job, int, int], None]
     note: Callable[[Job, str], None]
+    say: Callable[[str], None]
     store: Path
 
 
 class Executor(Protocol):
     """Where jobs run. Its options are the arguments of its constructor; a file of ``conf/executor`` names it.
 
-    ``at_once``: how many jobs run at a time, for estimates; ``gpus``: how many there are for this process, 0 without.
-    ``submit``: runs the jobs of a queue and yields how each ended when it has; who iterates tells the queue before it
-    asks for the next. Asked to stop, it lets the jobs store and raises KeyboardInterrupt.
+    ``here``: whether that is this machine. ``at_once``: how many jobs run at a time, for estimates; ``gpus``: how many
+    there are for this process, 0 without. ``submit``: runs the jobs of a queue and yields how each ended when it has;
+    who iterates tells the queue before it asks for the next. Asked to stop, it lets the jobs store and raises
+    KeyboardInterrupt.
     """
+
+    here: bool
 
     def at_once(self, *, gpus: int) -> int: ...
 

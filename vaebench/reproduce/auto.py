@@ -27,6 +27,7 @@ from vaebench.reproduce.collect import Work
 from vaebench.reproduce.planning import Plan
 from vaebench.reproduce.rows import Item, of_design
 from vaebench.reproduce.steps import Place, fits, minutes, place_of, plan_of
+from vaebench.runs import executors
 from vaebench.runs.store import Store
 
 
@@ -74,6 +75,7 @@ class _Auto:
     plans: dict[tuple[Place, frozenset[str], int], Plan] = field(default_factory=dict)
 
     def run(self) -> int:
+        executors.must_wait(self.cfg, "seeds=auto")
         first = planning.make(self.cfg)
         self._check(first)
         status = self._do(first)

@@ -79,7 +79,7 @@ class Work:
         seconds = planning.learnt(self.store, todo)
         if not (self.cfg.quiet or self.brief):
             planning.show(self.plan, todo, seconds, self.cfg, self.console)
-        failed = schedule.make(
+        unmade = schedule.make(
             self.plan.requests,
             self.store,
             self.cfg,
@@ -88,9 +88,9 @@ class Work:
             seconds=seconds,
             console=self.console,
         )
-        unmade = self.plan.todo(self.store)
-        if len(unmade) > len(failed):
-            self.console.print(f"left out: {len(unmade) - len(failed)} jobs that need a failed one")
+        failed = [outcome for outcome in unmade if outcome.status == "failed"]
+        if (out := len(self.plan.todo(self.store)) - len(unmade)) > 0:
+            self.console.print(f"left out: {out} jobs that need a failed one")
         with locked(Path(self.cfg.results)):
             unreadable = self.collect()
         lines = [*self.left_out(), *(f"failed: {outcome.job.folder}: {outcome.reason}" for outcome in failed)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from vaebench.papers.tables import Paper, Table, load, names
 from vaebench.reproduce.absent import absent, why_not, why_not_on
 from vaebench.reproduce.rows import Item, RowHere, Setting, of_design
 from vaebench.runs import executors, kinds
-from vaebench.runs.store import Run, Store
+from vaebench.runs.store import Run, Store, store_root
 
 _LOOKED_AT = 400  # finished runs, the newest
 _NEAREST = 5  # of them, in length
@@ -300,8 +301,6 @@ def show(
 
     ``todo``: what is not done yet; ``seconds``: how long a request takes (`learnt`).
     """
-    from vaebench.engine import runtime
-
     grid = Grid("table", "scale", "dataset", "FID features", "jobs", title="plan")
     sections: dict[tuple[str, str, Setting], list[Item]] = {}
     for item in plan.items:
@@ -318,17 +317,23 @@ def show(
     console.print(grid)
     for line in plan.left_out:
         console.print(f"left out: {line}")
-    count, device = executors.workers(cfg), runtime.device_name(runtime.resolve_device(cfg.runtime.device))
-    minutes = sum(map(seconds, todo)) / count / 60
+    minutes = sum(map(seconds, todo)) / executors.workers(cfg) / 60
     left = f"about {max(1, round(minutes))} min on a CPU core each" if todo else "nothing to compute"
     console.print(
-        f"device {device}, {count} worker{'s' * (count > 1)} of {cfg.runtime.threads} thread; "
-        f"{len(todo)} of {len(plan.requests)} jobs to do, {left}"
+        f"{executors.described(cfg)}; {len(todo)} of {len(plan.requests)} jobs to do, {left}{_under_way(todo, cfg)}"
     )
     asked = sum(request["verb"] == "answers" and bool(request["answers"].get("model")) for request in todo)
     if asked:
         console.print(
             f"{asked} of them ask a language model thousands of questions: hours on a GPU, not estimated here"
         )
-    if todo and (warning := runtime.overload_warning(count, cfg.runtime.threads)):
+    if todo and (warning := executors.overload_warning(cfg)):
         console.print(warning)
+
+
+def _under_way(todo: Iterable[Request], cfg: ReproduceConfig) -> str:
+    """How many of the jobs are with a cluster, or in the hands of another command."""
+    store = Store(store_root(cfg.store))
+    states = Counter(run.state() for run in map(store.find, todo) if run.path("status.json").exists())
+    words = [f"{states[name]} of them {name}" for name in ("running", "submitted") if states[name]]
+    return f" ({', '.join(words)})" if words else ""

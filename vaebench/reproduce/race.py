@@ -72,6 +72,7 @@ class _Race:
         return self.study.race[self.place.scale]
 
     def run(self) -> int:
+        executors.must_wait(self.cfg, "a race")
         left, status = drawn(self.study, self.place.scale), 0
         for number, steps in enumerate(self.rules.lengths, 1):
             plan = self._plan(row_names(self.study, at_length(left, steps)), 1)

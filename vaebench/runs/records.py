@@ -24,7 +24,7 @@ from vaebench.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-STATES = ("done", "running", "failed", "interrupted")  # the words of a status.json
+STATES = ("done", "running", "failed", "interrupted", "submitted")  # the words of a status.json
 KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_VALUES, _DEEPEST = 100_000, 50  # of a request, aliases counted as often as they are used
@@ -56,6 +56,14 @@ def status(path: Path) -> dict[str, Any]:
         if not inside or mistake(facts, {"sha256": str, "bytes": int}) or not _SHA256.fullmatch(facts["sha256"]):
             refuse(path, f"has no checksum for {name[:80]!r}")
     return found
+
+
+def spent(status: Mapping[str, Any]) -> float:
+    """The seconds that went into a run until its last status, which may be that of a process that is dead."""
+    found = float(status.get("spent", 0.0))
+    if status["status"] == "running":
+        found += max(0.0, status.get("heartbeat", 0.0) - status.get("started", 0.0))
+    return round(found, 3)
 
 
 def request(path: Path, form_of: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:

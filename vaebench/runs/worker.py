@@ -15,7 +15,7 @@ from vaebench.contracts import Job, Outcome
 from vaebench.engine import runtime
 from vaebench.engine.schedules import every
 from vaebench.errors import Interrupted, UserError
-from vaebench.runs import build, kinds
+from vaebench.runs import build, kinds, records
 from vaebench.runs.kinds import Setup, Stop, Track
 from vaebench.runs.load import check_parents
 from vaebench.runs.store import CHECKPOINT, Run
@@ -102,10 +102,7 @@ def _locked(
 
 def _stopwatch(status: Mapping[str, Any]) -> Callable[[], float]:
     """How many seconds went into a run so far, those before it was interrupted or killed among them."""
-    before = float(status.get("spent", 0.0))
-    if status["status"] == "running":  # by a process that is dead
-        before += max(0.0, status.get("heartbeat", 0.0) - status.get("started", 0.0))
-    begun = time.monotonic()
+    before, begun = records.spent(status), time.monotonic()
     return lambda: round(before + time.monotonic() - begun, 3)
 
 

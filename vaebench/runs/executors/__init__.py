@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from vaebench.contracts import Executor, Outcome, Queue, Told
+from vaebench.errors import UserError
 from vaebench.runs.executors.progress import Display
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def run(
         return []
     outcomes = []
     with Display({job.folder: labels[job.folder] for job in queue}, quiet=quiet, console=console) as display:
-        for outcome in executor.submit(queue, Told(machine, display.track, display.note, store)):
+        for outcome in executor.submit(queue, Told(machine, display.track, display.note, display.say, store)):
             queue.ended(outcome)
             display.finish(outcome)
             outcomes.append(outcome)
@@ -49,6 +50,30 @@ def of(cfg: Common) -> Executor:
     from vaebench.runs.executors.local import Local
 
     return build.executor(cfg.executor) if cfg.executor else Local()
+
+
+def must_wait(cfg: Common, what: str) -> None:
+    """Raise `UserError` if the command's executor is not to wait for its jobs."""
+    if cfg.executor and cfg.executor.get("wait") is False:
+        raise UserError(f"executor.wait=false: {what} needs the numbers of its runs to go on; leave it out")
+
+
+def described(cfg: Common) -> str:
+    """Where the command's jobs run, and how many at a time."""
+    from vaebench.engine import runtime
+
+    count = workers(cfg)
+    if not of(cfg).here:
+        return f"up to {count} jobs at a time, elsewhere"
+    device = runtime.device_name(runtime.resolve_device(cfg.runtime.device))
+    return f"device {device}, {count} worker{'s' * (count > 1)} of {cfg.runtime.threads} thread"
+
+
+def overload_warning(cfg: Common) -> str | None:
+    """One line if this machine is too busy for the command's jobs; None if it is not, or they run elsewhere."""
+    from vaebench.engine import runtime
+
+    return runtime.overload_warning(workers(cfg), cfg.runtime.threads) if of(cfg).here else None
 
 
 def workers(cfg: Common) -> int:

@@ -15,6 +15,8 @@ class Inline:
 
     go_on: bool = True
 
+    here = True
+
     def at_once(self, *, gpus: int) -> int:
         """One."""
         return 1

@@ -17,9 +17,8 @@ from typing import Any
 from vaebench.config.signatures import checked
 from vaebench.config.spine import AtOnce
 from vaebench.contracts import Job, Outcome, Queue, Told
-from vaebench.runs.executors.progress import steps_of
+from vaebench.runs.executors.progress import mark, steps_of
 from vaebench.runs.serve import serve
-from vaebench.runs.store import Run
 from vaebench.stopping import SIGNALS, STOPPING, signal_group, stop_on_signal
 
 _TICK = 0.2  # seconds between two looks at whether one was asked to stop
@@ -35,6 +34,8 @@ class Local:
     """``workers``: how many processes; None: one per free core, at most four per GPU."""
 
     workers: AtOnce | None = None
+
+    here = True
 
     def at_once(self, *, gpus: int) -> int:
         """The workers."""
@@ -186,14 +187,6 @@ class Crew:
             yield
         finally:
             signal.signal(signal.SIGTSTP, previous)
-
-
-def mark(job: Job, status: str, reason: str) -> None:
-    """Say of a run what its process cannot say any more, unless another has it or has finished it."""
-    run = Run(job.folder)
-    with run.lock(timeout=0) as free:
-        if free and not run.done:
-            run.set_status(status, reason=reason)
 
 
 class Worker:

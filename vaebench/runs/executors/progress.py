@@ -14,6 +14,7 @@ from rich.text import Text
 
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import printable
+from vaebench.runs.records import spent
 from vaebench.runs.store import Run
 
 _PLAIN_EVERY = 10.0  # seconds between two plain lines about one job
@@ -24,6 +25,14 @@ def steps_of(job: Job) -> tuple[int, int] | None:
     status = Run(job.folder).status()
     running = status["status"] == "running" and {"step", "total"} <= status.keys()
     return (status["step"], status["total"]) if running else None
+
+
+def mark(job: Job, status: str, reason: str) -> None:
+    """Say of a run what its process cannot say any more, or not yet, unless another has it or has finished it."""
+    run = Run(job.folder)
+    with run.lock(timeout=0) as free:
+        if free and not run.done:
+            run.set_status(status, reason=reason, spent=spent(run.status()))
 
 
 class _Rate(progress.ProgressColumn):
@@ -94,6 +103,11 @@ class Display:
     def note(self, job: Job, line: str) -> None:
         """Something to know of a job while it lasts, quiet or not: on stderr, above the bars if there are some."""
         sys.stderr.write(f"{self._label(job)}: {line}\n")
+
+    def say(self, line: str) -> None:
+        """Something to know of all jobs."""
+        if not self.quiet:
+            self.console.print(line, markup=False, highlight=False)
 
     def _label(self, job: Job) -> str:
         return printable(f"{job.verb} {self.labels.get(job.folder, job.folder.name)}")
