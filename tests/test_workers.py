@@ -25,7 +25,7 @@ from commands import begin, beside, ended, holding, until
 from vaebench import disk, stopping
 from vaebench.contracts import Job, Outcome, Queue, Told
 from vaebench.errors import Interrupted
-from vaebench.runs import serve, worker
+from vaebench.runs import alive, serve, worker
 from vaebench.runs.executors import progress
 from vaebench.runs.executors.inline import Inline
 from vaebench.runs.executors.local import Local
@@ -307,12 +307,71 @@ def test_who_waits_for_a_run_can_be_stopped(home, monkeypatch):
     assert short.status()["status"] == "running", "it is the other's to say"
 
 
-def test_holder_of_a_lock_without_a_status_is_another_process(tmp_path):
+def test_holder_of_a_lock_without_a_status_is_another_process():
     for facts in ({}, {"pid": "x", "host": 1, "started": 0}, {"pid": 1, "host": "a", "started": 1e300}):
-        Run(tmp_path).set_status("running", **facts)
-        assert Run(tmp_path).holder() == "another process"
-    Run(tmp_path).set_status("running", pid=1, host=socket.gethostname(), started=time.time())
-    assert f"pid 1 on {socket.gethostname()}, since 2" in Run(tmp_path).holder()
+        assert alive.holder(facts) == "another process"
+    facts = {"pid": 1, "host": socket.gethostname(), "started": time.time()}
+    assert f"pid 1 on {socket.gethostname()}, since 2" in alive.holder(facts)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who shows no sign of life for a tenth of a second is dead, or hangs."""
+    monkeypatch.setattr(disk, "_PATIENCE", 0.01)
+    monkeypatch.setattr(worker, "_PATIENCE", 0.01)
+    monkeypatch.setattr(alive, "SILENCE", 0.1)
+
+
+def test_a_run_whose_owner_on_another_machine_is_silent_goes_on_here(home, impatient):
+    (short,) = opened(home, SHORT)
+    notes: list[str] = []
+    with held(short):
+        assert work(short, note=notes.append).status == "done"
+    assert [note.split(", since")[0].split()[-1] for note in notes[:1]] == ["far\\x1baway"]
+    assert "has shown no sign of life for " in notes[1]
+    assert notes[1].endswith("; its run goes on here")
+
+
+def test_a_run_whose_owner_on_this_machine_hangs_is_not_waited_for(home, impatient):
+    (short,) = opened(home, SHORT)
+    with held(short) as holder:
+        short.set_status("running", pid=holder.pid, host=socket.gethostname(), started=0.0)
+        outcome = work(short)
+    assert outcome.status == "failed"
+    assert outcome.reason.startswith(f"pid {holder.pid} on {socket.gethostname()}, since ")
+    assert outcome.reason.endswith(" and has the run; end it, and the same command goes on")
+    assert short.status()["status"] == "running", "it is the other's to say"
+
+
+def test_a_run_of_another_machine_whose_lock_is_not_seen_here_is_waited_for(home, monkeypatch):
+    monkeypatch.setattr(worker, "_PATIENCE", 0.01)
+    (short,) = opened(home, SHORT)
+    short.set_status("running", pid=1, host="elsewhere", started=0.0)
+    notes: list[str] = []
+    with alive.touching(short.folder):
+        assert short.state() == "running"
+        assert work(short, note=notes.append, stop=lambda: bool(notes)).status == "interrupted"
+    assert "waiting for pid 1 on elsewhere, since " in notes[0]
+    assert short.state() == "interrupted"
+    assert work(short).status == "done"
+
+
+def test_who_was_taken_for_dead_leaves_the_run_to_the_other(home, monkeypatch):
+    """A process that was suspended for long: what it would write now is not its own any more."""
+    (short,) = opened(home, SHORT)
+    other = {"status": "running", "pid": 1, "host": "elsewhere", "started": 0.0}
+
+    def do(job, run, device, machine, heartbeat, note, stop) -> None:
+        run.write_json("status.json", other)
+        heartbeat(1, 2)
+
+    monkeypatch.setattr(worker, "every", lambda seconds: lambda: True)
+    monkeypatch.setattr(worker, "_do", do)
+    outcome = work(short)
+    assert outcome.status == "interrupted"
+    assert "pid 1 on elsewhere, since " in outcome.reason
+    assert outcome.reason.endswith("has taken the run over")
+    assert short.status() == other
 
 
 def test_inline_begins_nothing_after_an_interruption(home, monkeypatch):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from vaebench.errors import UserError, shown
-from vaebench.runs import records
+from vaebench.runs import alive, records
 from vaebench.runs.store import CHECKPOINT, Run, Store
 
 _MADE_ANEW = frozenset({CHECKPOINT, ".lock"})  # of a folder, what is not taken
@@ -122,7 +122,7 @@ def remove(run: Run, store: Store) -> None:
         raise UserError(f"run {run.key}: {', '.join(children)} build on it; remove them first")
     with run.lock(timeout=0) as free:
         if not free:
-            raise UserError(f"run {run.key}: is being worked on by {run.holder()}; stop that first")
+            raise UserError(f"run {run.key}: is being worked on by {alive.holder(run.status())}; stop that first")
         gone = run.folder.with_name(f".removed-{run.key}")  # half a run is never there under its name
         run.folder.replace(gone)
     shutil.rmtree(gone)

@@ -11,7 +11,6 @@ import errno
 import math
 import os
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ import yaml
 
 from vaebench.config.request import Request
 from vaebench.disk import as_json, hold, remove_unfinished, write_bytes
-from vaebench.errors import UserError, printable
-from vaebench.runs import kinds, records
+from vaebench.errors import UserError
+from vaebench.runs import alive, kinds, records
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,11 +96,11 @@ class Run:
 
     def state(self) -> str:
         """The status in a word; a run whose process has died is ``interrupted``, whatever it wrote last."""
-        state = str(self.status()["status"])
-        if state != "running":
-            return state
+        status = self.status()
+        if status["status"] != "running" or alive.elsewhere(status, self.folder):
+            return str(status["status"])
         with self.lock(timeout=0) as free:
-            return "interrupted" if free else state
+            return "interrupted" if free else "running"
 
     @property
     def done(self) -> bool:
@@ -282,16 +281,7 @@ class Run:
         """
         if self.place() is None:  # the lock would make it again
             raise self.gone()
-        return hold(self.path(".lock"), timeout, lambda: waiting(self.holder()) if waiting else None)
-
-    def holder(self) -> str:
-        """Who works on the run, by its status: process, host, since when."""
-        facts = self.status()
-        try:
-            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(facts["started"])))
-            return printable(f"pid {int(facts['pid'])} on {facts['host']}, since {since}")
-        except (KeyError, TypeError, ValueError, OverflowError, OSError):
-            return "another process"  # which has not written its status yet
+        return hold(self.path(".lock"), timeout, lambda: waiting(alive.holder(self.status())) if waiting else None)
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,14 @@ from vaebench.contracts import Job, Outcome
 from vaebench.engine import runtime
 from vaebench.engine.schedules import every
 from vaebench.errors import Interrupted, UserError
-from vaebench.runs import build, kinds, records
+from vaebench.runs import alive, build, kinds, records
 from vaebench.runs.kinds import Setup, Stop, Track
 from vaebench.runs.load import check_parents
 from vaebench.runs.store import CHECKPOINT, Run
 from vaebench.stopping import STOPPING, stop_on_signal
 
 Note = Callable[[str], None]
+_PATIENCE = 2.0  # seconds between two looks at a run that another machine makes
 
 
 def work(
@@ -39,16 +40,35 @@ def work(
     ``stop``: whether the process was asked to stop; without it this looks after the signals itself.
     """
     run = Run(job.folder)
+    waiting = _waiting(run, note, stop)
     try:
-        with run.lock(waiting=_waiting(note, stop)):
-            return _locked(job, run, machine, track, note, stop)
+        with run.lock(waiting=waiting):
+            while alive.elsewhere(status := run.status(), run.folder):  # whose lock is not seen here
+                waiting(alive.holder(status))
+                time.sleep(_PATIENCE)
+            with alive.touching(run.folder):
+                return _locked(job, run, machine, track, note, stop)
     except Interrupted as error:
         return Outcome(job, "interrupted", str(error))
+    except WaitedError as error:
+        return Outcome(job, "failed", str(error))
 
 
-def _waiting(note: Note | None, stop: Stop | None) -> Callable[[str], None]:
-    """Says once who has the run, and again when it is another; raises `Interrupted` when asked to stop."""
-    said = ""
+class TakenOverError(Interrupted):
+    """Another machine has the run now, which took this process for dead."""
+
+
+class WaitedError(UserError):
+    """Who has the run hangs."""
+
+
+def _waiting(run: Run, note: Note | None, stop: Stop | None) -> Callable[[str], None]:
+    """Says once who has the run, and again when it is another; raises `Interrupted` when asked to stop.
+
+    An owner that has shown no sign of life for a while is dead if it is of another machine: the lock is taken from it.
+    One of this machine hangs: raises `WaitedError`.
+    """
+    said, watch = "", alive.Watch(run.folder)
 
     def wait(holder: str) -> None:
         nonlocal said
@@ -57,6 +77,13 @@ def _waiting(note: Note | None, stop: Stop | None) -> Callable[[str], None]:
         if note and holder != said:
             said = holder
             note(f"waiting for {holder}, which makes the same run")
+        if watch.silent() > alive.SILENCE:
+            for_so_long = f"{holder} has shown no sign of life for {alive.SILENCE / 60:g} minutes"
+            if not alive.surely_dead(run.status()):
+                raise WaitedError(f"{for_so_long} and has the run; end it, and the same command goes on")
+            if note:
+                note(f"{for_so_long}; its run goes on here")
+            run.remove(".lock")
 
     return wait
 
@@ -84,6 +111,8 @@ def _locked(
         _do(job, run, device, machine, heartbeat, note, stop)
         _check_place(run, place)
         run.finish(spent=taken())
+    except TakenOverError as error:
+        return Outcome(job, "interrupted", str(error))
     except (Interrupted, KeyboardInterrupt) as error:
         outcome = Outcome(job, "interrupted", str(error) or "stopped at once")  # a KeyboardInterrupt says nothing
     except UserError as error:
@@ -143,11 +172,18 @@ def _heartbeat(run: Run, place: tuple[int, int] | None, track: Track | None, spe
     facts = {"host": socket.gethostname(), "pid": os.getpid(), "started": time.time(), "spent": spent}
     run.set_status("running", **facts)
 
+    def mine() -> bool:
+        """Whether nobody took the run from this process, which may have been suspended."""
+        status = run.status()
+        return all(status.get(name, facts[name]) == facts[name] for name in ("host", "pid"))
+
     def beat(done: int, total: int) -> None:
         if track:
             track(done, total)
         if due():
             _check_place(run, place)
+            if not mine():
+                raise TakenOverError(f"{alive.holder(run.status())} has taken the run over")
             run.set_status("running", **facts, step=done, total=total, heartbeat=time.time())
 
     return beat
