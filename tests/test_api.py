@@ -248,7 +248,7 @@ def test_what_others_build_on_and_what_is_at_work_stays(store, run):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "vaebench runs: which? show, remove, pack, unpack"),
+        ((), "vaebench runs: which? show, remove, pack, unpack, push, pull"),
         (("shwo", "a"), "unknown runs command 'shwo'; did you mean 'show'?"),
         (("show",), "vaebench runs show KEY: expected these words"),
         (("unpack", "nothing.zip"), "nothing.zip: cannot be unpacked"),

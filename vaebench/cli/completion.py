@@ -90,7 +90,7 @@ def _after(verb: str, words: Sequence[str], last: str) -> Iterable[str]:
 
         return SECTIONS
     plain: dict[str, Iterable[str]] = {"new": ("model", "dataset", "suite", "paper"), "completion": tuple(SCRIPTS)}
-    plain |= {"runs": ("show", "remove", "pack", "unpack"), "data": ("status", "fetch", "verify")}
+    plain |= {"runs": ("show", "remove", "pack", "unpack", "push", "pull"), "data": ("status", "fetch", "verify")}
     if verb == "export" or (verb == "runs" and words):
         return _keys()
     if verb == "data" and words:

@@ -70,10 +70,10 @@ ABOUT = {
         "vaebench list runs sort=-seed --json",
     ),
     "runs": (
-        "Show, remove, pack or unpack single runs, named by the beginning of their key.",
+        "Show, remove, pack or unpack single runs, named by the beginning of their key; push and pull a store's.",
         "vaebench runs show 4f1c",
         "vaebench runs pack 4f1c beta.zip",
-        "vaebench runs unpack beta.zip",
+        "vaebench runs push s3://bucket/runs",
     ),
     "export": (
         "Write a trained model into a folder that others load, and push it to the Hugging Face hub if asked to.",

@@ -29,6 +29,7 @@ vaebench: reproduces the tables of papers on variational autoencoders and says, 
   vaebench list [models|chains|networks|autoencoders|datasets|embedders|answers|suites|papers|scales|experiments|runs]
                                                   what can be chosen, what has been run; runs: where='model=vae'
   vaebench runs show|remove|pack|unpack KEY       a run, named by the beginning of its key (unpack: a file)
+  vaebench runs push|pull s3://bucket/runs        finished runs into a store elsewhere, and from there
   vaebench export KEY --to DIR                    a trained model for other libraries: diffusers, safetensors
                        [--push ORG/NAME [--private]]   and on the Hugging Face hub
   vaebench data status|fetch|verify [dataset ...]              where the datasets are

@@ -1,10 +1,11 @@
-"""``vaebench runs show|remove|pack|unpack`` and ``vaebench export``: single runs of the store."""
+"""``vaebench runs show|remove|pack|unpack|push|pull`` and ``vaebench export``: single runs of the store."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from vaebench.runs.store import Run, Store, store_root
 # What an evaluation of a finished run is told.
 _OF_STORED = ("suite", "snapshot", "runtime", "tracker", "store", "quiet")
 VERBS = {"show": "KEY", "remove": "KEY", "pack": "KEY [FILE.zip]", "unpack": "FILE.zip"}
+VERBS |= {"push": "URL [KEY ...]", "pull": "URL [KEY ...]"}
 
 
 def runs(words: list[str]) -> int:
@@ -32,12 +34,15 @@ def runs(words: list[str]) -> int:
     verb, *rest = words or [""]
     if verb not in VERBS:
         raise UserError(unknown("runs command", verb, VERBS) if verb else f"vaebench runs: which? {', '.join(VERBS)}")
-    if not 1 <= len(rest) <= 1 + (verb == "pack"):
+    if not rest or (len(rest) > 1 + (verb == "pack") and verb not in ("push", "pull")):
         raise UserError(f"vaebench runs {verb} {VERBS[verb]}: expected these words")
     store = Store(store_root())
     if verb == "unpack":
         new, there = packed.unpack(Path(rest[0]).expanduser(), store)
         _say(f"unpacked: {', '.join(new) or 'nothing new'}" + (f"; here already: {', '.join(there)}" if there else ""))
+        return 0
+    if verb in ("push", "pull"):
+        _copy(verb, rest[0], rest[1:], store)
         return 0
     run = named(store, rest[0])
     if verb == "show":
@@ -49,6 +54,22 @@ def runs(words: list[str]) -> int:
         target = Path(rest[1] if rest[1:] else f"{run.key}.zip").expanduser()
         _say(f"packed: {', '.join(packed.pack(run, target))} into {target} ({target.stat().st_size:,} bytes)")
     return 0
+
+
+def _copy(verb: str, url: str, keys: Sequence[str], store: Store) -> None:
+    """Push runs into a store elsewhere, or pull them: those that are named, or all that are finished."""
+    from vaebench.runs import remote
+
+    say, elsewhere = Terminal(stderr=True, soft_wrap=True).print, remote.Remote.at(url)
+    if verb == "push":
+        wanted = [named(store, key) for key in keys] or [run for run in store.runs() if run.done]
+        if not wanted:
+            raise UserError(f"store {store.root}: holds no finished run")
+        new, there = remote.push(elsewhere, wanted, say)
+    else:
+        new, there = remote.pull(elsewhere, store, keys, say)
+    past = {"push": "pushed", "pull": "pulled"}[verb]
+    _say(f"{past}: {', '.join(new) or 'nothing new'}" + (f"; there already: {', '.join(there)}" if there else ""))
 
 
 def words_for(key: str, words: list[str]) -> list[str]:

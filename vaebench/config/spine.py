@@ -28,6 +28,7 @@ _Seed = Annotated[int, Interval(ge=0, le=2**63 - 1)]  # PyTorch's generators tak
 # Threads, or processes; far more than that and the operating system ends the process.
 AtOnce = Annotated[int, Interval(ge=1, le=1024)]
 
+_COPIED = " (`vaebench runs push URL` and `runs pull URL` copy finished runs)"
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -35,7 +36,7 @@ def _no_folder(path: str) -> str:
     """What is wrong with the path of a folder, empty if nothing is."""
     if not path.strip():
         return "names no folder; leave it out, or give a folder"
-    return "is an address; a folder of this machine is wanted" if _ADDRESS.match(path) else ""
+    return f"is an address; a folder of this machine is wanted{_COPIED}" if _ADDRESS.match(path) else ""
 
 
 Folder = Annotated[str, Sound(_no_folder)]

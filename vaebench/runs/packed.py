@@ -69,7 +69,7 @@ def unpack(source: Path, store: Store) -> tuple[list[str], list[str]]:
             _check_names(source, archive, store.root)
             with tempfile.TemporaryDirectory(dir=store.root, prefix=".unpacked-") as folder:
                 archive.extractall(folder)
-                return _moved(source, Store(Path(folder)), store)
+                return moved(str(source), Store(Path(folder)), store)
     except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, NotImplementedError) as error:
         raise UserError(f"{source}: cannot be unpacked ({error})") from error
 
@@ -88,8 +88,11 @@ def _check_names(source: Path, archive: zipfile.ZipFile, target: Path) -> None:
         raise UserError(f"{source}: holds {size:,} bytes, and there is room for {room:,}")
 
 
-def _moved(source: Path, unpacked: Store, store: Store) -> tuple[list[str], list[str]]:
-    """Every run that is new, after all of them have been looked at."""
+def moved(source: str, unpacked: Store, store: Store) -> tuple[list[str], list[str]]:
+    """Every run that is new, after all of them have been looked at. Returns the new keys, and those that were there.
+
+    Raises `UserError`, beginning with ``source``, if one is not finished, is damaged or builds on what is nowhere.
+    """
     runs = unpacked.runs()
     for run in runs:
         for one in (run, *(Run(path.parent) for path in run.path("evals").glob("*/request.yaml"))):
@@ -100,8 +103,10 @@ def _moved(source: Path, unpacked: Store, store: Store) -> tuple[list[str], list
         for parent in run.parents().values():
             if unpacked.run(parent.key) is None and store.run(parent.key) is None:
                 raise UserError(f"{source}: run {run.key} builds on run {parent.key}, which is neither in it nor here")
-    new = [run for run in runs if store.run(run.key) is None]
+    new = [run for run in runs if not ((here := store.run(run.key)) and here.done)]
     for run in new:
+        if (here := store.run(run.key)) is not None:  # begun, and not finished
+            _remove(here)
         run.folder.replace(store.root / run.key)
     return [run.key for run in new], [run.key for run in runs if run not in new]
 
@@ -120,6 +125,11 @@ def remove(run: Run, store: Store) -> None:
             continue  # who builds on what cannot be read
     if children:
         raise UserError(f"run {run.key}: {', '.join(children)} build on it; remove them first")
+    _remove(run)
+
+
+def _remove(run: Run) -> None:
+    """Remove its folder. Raises `UserError` if it is being worked on."""
     with run.lock(timeout=0) as free:
         if not free:
             raise UserError(f"run {run.key}: is being worked on by {alive.holder(run.status())}; stop that first")
