@@ -148,7 +148,7 @@ def test_an_unknown_executor_is_no_plan(run):
     for verb in ("plan", "reproduce"):
         code, out, error = run(verb, *SMALLEST, "executor.kind=ssh")
         assert (code, out) == (2, "")
-        assert error == "error: unknown executor 'ssh'. Valid: inline, local\n"
+        assert error == "error: unknown executor 'ssh'. Valid: inline, local, ray, slurm\n"
 
 
 def test_a_network_of_another_kind_takes_some_time(tmp_path):

@@ -115,7 +115,8 @@ class Executor(Protocol):
     KeyboardInterrupt.
     """
 
-    here: bool
+    @property
+    def here(self) -> bool: ...
 
     def at_once(self, *, gpus: int) -> int: ...
 

@@ -1,0 +1,123 @@
+"""Ray: a task for each job, on the nodes of a cluster or on this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vaebench.config.origins import FOLDERS
+from vaebench.config.signatures import CountOrNone, NonNegative, Positive, checked
+from vaebench.contracts import Job, Outcome, Queue, Told
+from vaebench.errors import UserError, printable
+from vaebench.runs.executors.progress import mark, steps_of
+from vaebench.stopping import STOPPING, stop_on_signal
+
+_TICK = 0.2  # seconds between two looks at whether one was asked to stop
+_REPORT_EVERY = 1.0
+_PATHS = frozenset({"VAEBENCH_DATA", FOLDERS, "PYTHONPATH"})  # folders of the command, which workers do not inherit
+
+
+@checked("executor")
+@dataclass(kw_only=True)
+class Ray:
+    """Options: ``conf/executor/ray.yaml`` says what each means."""
+
+    address: str | None
+    cpus: Positive
+    gpus: NonNegative
+    retries: CountOrNone
+
+    here = False
+
+    def at_once(self, *, gpus: int) -> int:
+        """As many as this machine has room for; a cluster is not asked before it is used."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, int(cores / self.cpus if not self.gpus else gpus / self.gpus))
+
+    def submit(self, queue: Queue, told: Told) -> Iterator[Outcome]:
+        """Yield each job's outcome when it has ended. Asked to stop, let the jobs store and raise KeyboardInterrupt."""
+        with self._cluster() as ray:
+            need = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_retries": self.retries}
+            task = ray.remote(_do).options(**need, runtime_env={"env_vars": _environment()})
+            yield from self._run(ray, task, queue, told)
+
+    def _run(self, ray: Any, task: Any, queue: Queue, told: Told) -> Iterator[Outcome]:
+        running: dict[Any, Job] = {}
+        stopping, reported = False, time.monotonic()
+        with stop_on_signal(STOPPING) as asked:
+            while running or (queue.ready and not asked()):
+                if asked() and not stopping:
+                    stopping = True
+                    for ref in running:
+                        ray.cancel(ref)
+                while not asked() and (job := queue.take()):
+                    running[task.remote(job, dict(told.machine))] = job
+                ended, _ = ray.wait(list(running), num_returns=1, timeout=_TICK)
+                for ref in ended:
+                    yield self._outcome(ray, ref, running.pop(ref), stopping=stopping)
+                if time.monotonic() - reported >= _REPORT_EVERY:
+                    reported = time.monotonic()
+                    for job in running.values():
+                        if steps := steps_of(job):
+                            told.track(job, *steps)
+            if asked():
+                raise KeyboardInterrupt
+
+    def _outcome(self, ray: Any, ref: Any, job: Job, *, stopping: bool) -> Outcome:
+        """What a task returned, or what became of it."""
+        try:
+            status, reason = ray.get(ref)
+        except ray.exceptions.RayError as error:
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            status = "interrupted" if stopping else "failed"
+            reason = printable(f"{type(error).__name__}: {first} (begun {self.retries + 1} times)"[:300])
+            mark(job, status, reason)
+        return Outcome(job, status, reason)
+
+    @contextmanager
+    def _cluster(self) -> Iterator[Any]:
+        """Ray, connected; what this command has started ends with it."""
+        import ray
+
+        if ray.is_initialized():
+            yield ray
+            return
+        try:
+            ray.init(
+                address=self.address or "local",
+                include_dashboard=False if self.address is None else None,
+                log_to_driver=False,
+                configure_logging=False,
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise UserError(
+                f"executor.address={self.address}: there is no cluster ({printable(said)}); start one (`ray start "
+                "--head`), or leave address out for one of this machine"
+            ) from error
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _do(job: Job, machine: Mapping[str, Any]) -> tuple[str, str]:
+    """On a node: do the job, as any worker does. A node that was lost leaves a lock, which is taken from it in time."""
+    from vaebench.runs.worker import work
+
+    outcome = work(job, dict(machine), note=lambda line: None)
+    return outcome.status, outcome.reason
+
+
+def _environment() -> dict[str, str]:
+    """What the command was told by its environment, with whole paths."""
+    given = {name: value for name, value in os.environ.items() if name.startswith("VAEBENCH_")}
+    given |= {"PYTHONPATH": os.environ["PYTHONPATH"]} if os.environ.get("PYTHONPATH") else {}
+    for name in given.keys() & _PATHS:
+        given[name] = os.pathsep.join(str(Path(one).absolute()) for one in given[name].split(os.pathsep))
+    return given
