@@ -49,10 +49,11 @@ class Origin:
         """Where a choice of a group would stand."""
         return self.conf / group / f"{name}.yaml"
 
-    def choices(self, group: str) -> list[str]:
+    @cache  # noqa: B019 (as few origins as there are plug-ins)
+    def choices(self, group: str) -> tuple[str, ...]:
         """Its files of a group, subfolders with a slash."""
         folder = self.conf / group
-        return [str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")]
+        return tuple(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
 
     @cached_property
     def identity(self) -> dict[str, str]:
@@ -71,6 +72,7 @@ class Origin:
         return found.hexdigest()[:_DIGITS]
 
 
+@cache
 def conf_dir() -> Path:
     """The folder of vaebench itself: inside an installed package, beside it in a checkout."""
     here = Path(__file__).resolve().parents[1]

@@ -12,6 +12,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from vaebench.papers import grid
@@ -57,7 +58,7 @@ class Claims:
         claim = {**rest, **named}
         axes: dict[str, list[Any]] = {name: list(values) for name, values in (claim.pop("grid", None) or {}).items()}
         for side in ("row", "than", "column", "than_column"):
-            for entry in (one for one in self._entries(side).values() if one.written == claim.get(side, ...)):
+            for _, entry in self._written(side).get(claim.get(side), ()):
                 for name, value in entry.point.items():
                     axes.setdefault(name, []).append(value)
         axes = {name: list(dict.fromkeys(values)) for name, values in axes.items()}
@@ -75,13 +76,25 @@ class Claims:
             one.pop("remark", None)
             yield {**one, "id": name_of(one)}
 
+    def _written(self, side: str) -> Mapping[Any, list[tuple[str, Row | Column]]]:
+        """The rows or columns with their names, by what stands in the file for them."""
+        return self._as_written[side in _ROWS]
+
+    @cached_property
+    def _as_written(self) -> tuple[dict[Any, list[tuple[str, Row | Column]]], ...]:
+        found: tuple[dict[Any, list[tuple[str, Row | Column]]], ...] = ({}, {})
+        for there, side in zip(found, ("column", "row"), strict=True):
+            for key, entry in self._entries(side).items():
+                there.setdefault(entry.written, []).append((key, entry))
+        return found
+
     def _entries(self, side: str) -> Mapping[str, Row | Column]:
         return self.rows if side in _ROWS else self.columns
 
     def _placed(self, side: str, name: str, point: grid.Point) -> str:
         """The row or column at a point of the grid; the name itself if it is not of the grid."""
-        for key, entry in self._entries(side).items():
-            if entry.written == name and entry.point.items() <= point.items():
+        for key, entry in self._written(side).get(name, ()):
+            if entry.point.items() <= point.items():
                 return key
         return name
 

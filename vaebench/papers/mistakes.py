@@ -94,7 +94,9 @@ def of_field(record: type, name: str, value: Any) -> Iterator[str]:
 
 def _of_hint(name: str, value: Any, hint: Any) -> Iterator[str]:
     """Mappings and lists are looked into, so that the line names the place."""
-    origin, inner = get_origin(hint), get_args(hint)
+    if type(value) is hint:
+        return
+    origin, inner = _taken_apart(hint)
     if origin is Mapping and isinstance(value, Mapping):
         for key, item in value.items():
             yield from _of_hint(name, key, inner[0])
@@ -106,6 +108,11 @@ def _of_hint(name: str, value: Any, hint: Any) -> Iterator[str]:
             yield from _of_hint(name, item, inner[0])
     elif line := mistake(name, value, hint):
         yield line
+
+
+@cache
+def _taken_apart(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+    return get_origin(hint), get_args(hint)
 
 
 @cache

@@ -46,7 +46,8 @@ def of_report(study: Readings) -> list[str]:
 
 def of_runs(study: Readings, axes: Iterable[str]) -> list[str]:
     """The other ones among ``axes``."""
-    return [axis for axis in axes if axis not in of_report(study)]
+    others = of_report(study)
+    return [axis for axis in axes if axis not in others]
 
 
 def combinations(study: Readings, axes: Iterable[str]) -> Iterator[dict[str, str]]:
@@ -93,9 +94,11 @@ def row_name(study: Readings, entry: Entry, reading: Reading) -> str:
 def rows_of(study: Readings, entry: Entry) -> dict[str, tuple[Reading, list[str]]]:
     """The rows that may measure a printed one: by name, what they read, and at which scales."""
     found: dict[str, tuple[Reading, list[str]]] = {}
+    axes = _own_axes(study, entry)
     for scale, race in study.race.items():
         started = drawn(study, scale)
-        here = {row_name(study, entry, one): one for steps in race.lengths for one in at_length(started, steps)}
+        every = itertools.chain(*(at_length(started, steps) for steps in race.lengths))
+        here = {study_row(entry["table"], entry["row"], {axis: one[axis] for axis in axes}): one for one in every}
         for name, reading in here.items():
             found.setdefault(name, (reading, []))[1].append(scale)
     return found
@@ -149,7 +152,11 @@ def trained(answer: Change) -> Change:
 
 def _own(study: Readings, entry: Entry, reading: Reading) -> dict[str, str]:
     """The answers on the axes that the runs of a printed row depend on."""
-    return {axis: reading[axis] for axis in [*of_runs(study, entry["axes"]), STEPS]}
+    return {axis: reading[axis] for axis in _own_axes(study, entry)}
+
+
+def _own_axes(study: Readings, entry: Entry) -> list[str]:
+    return [*of_runs(study, entry["axes"]), STEPS]
 
 
 def _part(answer: Change, name: str) -> Mapping[str, str]:
