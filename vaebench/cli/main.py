@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     _never_fail_to_print()
     try:
-        return _dispatch(_without_folders(arguments))
+        return _together(_without_folders(arguments))
     except (UserError, OSError) as error:
         for line in _lines(error):
             _say(f"error: {line}")
@@ -98,6 +98,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("interrupted; the same command goes on from here")
         return 130
+
+
+def _together(arguments: list[str]) -> int:
+    """Run the command, or under torchrun or srun as one of its processes: the first runs it, the others train along."""
+    if not {"RANK", "SLURM_STEP_ID"} & os.environ.keys():
+        return _dispatch(arguments)
+    from vaebench.runs import along
+
+    rank, size = along.started(os.environ)
+    if size == 1:
+        return _dispatch(arguments)
+    return along.follow(rank, size) if rank else along.lead(size, lambda: _dispatch(arguments))
 
 
 def _never_fail_to_print() -> None:

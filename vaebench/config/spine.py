@@ -138,12 +138,13 @@ class RuntimeSpec:
     """The machine: nothing here is part of a request's key.
 
     One thread by default: results stay equal bit for bit on any machine, and two threads on a busy machine are slower.
-    ``trust_remote_code``: whether code that comes with a language model may run; asked anew of every command, whatever
-    a stored request says.
+    ``processes``: that do a training together, each a part of its batches. ``trust_remote_code``: whether code that
+    comes with a language model may run; asked anew of every command, whatever a stored request says.
     """
 
     device: str = "auto"
     threads: AtOnce = 1
+    processes: AtOnce = 1
     checkpoint_seconds: NonNegative = 30.0
     trust_remote_code: bool = False
 

@@ -26,6 +26,7 @@ from vaebench.contracts import (
     Watches,
 )
 from vaebench.data.images import ImageData
+from vaebench.engine.ranks import ALONE, Ranks
 from vaebench.engine.schedules import rate_factor, snapshot_steps, total_steps, training_count
 from vaebench.errors import Interrupted, UserError
 
@@ -58,18 +59,20 @@ def fit(
     seed: int,
     state: dict[str, Any] | None = None,
     hooks: Hooks = Hooks(),
+    ranks: Ranks = ALONE,
 ) -> int:
     """Train ``model`` in place and return the number of steps.
 
     ``optimizers``: one per phase, by name. ``data``: on the training device. ``spec``: one-cycle is
     Smith & Topin's (arXiv 1708.07120).
-    ``state``: what a checkpoint held; the training goes on to the same numbers, bit for bit on a CPU.
+    ``state``: what a checkpoint held; the training goes on to the same numbers, bit for bit on a CPU. ``ranks``: the
+    processes that train it together.
 
     Raises `UserError` for too little data, a loss that is not finite, a term below its `Floors`; `Interrupted` after
     saving at ``hooks.stop()``.
     """
     _begin(model, data)
-    training = _Training(model, data, optimizers, spec, seed)
+    training = _Training(model, data, optimizers, spec, seed, ranks)
     best, total = training.best, training.total
     first = training.restore(state)
     average = model.average if isinstance(model, Averages) else None
@@ -80,7 +83,7 @@ def fit(
 
     model.train()
     for step, rows in training.batches(first):
-        training.take(step, data.batch(rows))
+        training.take(step, data, rows)
         if average is not None:
             average()
         done = step + 1
@@ -95,8 +98,8 @@ def fit(
             log(_watched(model, data))
         if hooks.look_every and done % hooks.look_every == 0 and done < total:
             hooks.look(done)
-        stop = hooks.stop()
-        if stop or (hooks.due() and done < total):
+        stop, due = ranks.first_says(hooks.stop(), hooks.due() and done < total)
+        if stop or due:
             hooks.save(training.state(done))
         if stop:
             raise Interrupted(f"stopped after step {done} of {total}; the same command goes on from there")
@@ -164,8 +167,9 @@ class _Training:
         optimizers: Mapping[str, torch.optim.Optimizer],
         spec: TrainSpec,
         seed: int,
+        ranks: Ranks,
     ) -> None:
-        self.model, self.optimizers, self.spec, self.seed = model, optimizers, spec, seed
+        self.model, self.optimizers, self.spec, self.seed, self.ranks = model, optimizers, spec, seed, ranks
         self.phases: tuple[Phase, ...] = model.phases  # type: ignore[assignment]
         self.device = data.device
         self.best = _Best(model, data, seed) if spec.keep == "best" else None
@@ -191,8 +195,13 @@ class _Training:
                 picked = order[(step - begun) * self.spec.batch_size :][: self.spec.batch_size]
                 yield step, picked if self.best is None else self.best.rows[picked]
 
-    def take(self, step: int, batch: Batch) -> None:
-        """One step: of each phase that is due the loss, its gradients, and the optimiser's step."""
+    def take(self, step: int, data: TrainingData, rows: Tensor) -> None:
+        """One step on a batch: of each phase that is due the loss, its gradients, and the optimiser's step."""
+        rows = self.ranks.part(rows)
+        with self.ranks.drawing(len(rows)):
+            self._take(step, data.batch(rows))
+
+    def _take(self, step: int, batch: Batch) -> None:
         factor = rate_factor(self.spec.schedule, step, self.total, self.spec.warmup_steps or 0)
         for phase in self.phases:
             if step % phase.every:
@@ -205,6 +214,7 @@ class _Training:
                 output = phase.loss(batch, step)
             # With one phase every gradient is the phase's own; naming the parameters would cost a percent or two.
             output.total.backward(inputs=None if len(self.phases) == 1 else phase.parameters)
+            self.ranks.average(phase.parameters)
             if self.spec.clip_norm is not None:
                 nn.utils.clip_grad_norm_(phase.parameters, self.spec.clip_norm)
             optimizer.step()
@@ -218,7 +228,7 @@ class _Training:
         Raises `UserError` naming step and phase of the first loss that is not finite, or else of a term below its
         floor.
         """
-        stacked = {name: torch.stack(values).double() for name, values in self.window.items()}
+        stacked = self.ranks.means({name: torch.stack(values).double() for name, values in self.window.items()})
         self.window.clear()
         every = {phase.name: phase.every for phase in self.phases}
 
@@ -241,12 +251,14 @@ class _Training:
         return {name: float(values.mean()) for name, values in stacked.items()}
 
     def state(self, step: int) -> dict[str, Any]:
-        """What a checkpoint holds after so many steps."""
+        """What a checkpoint holds after so many steps, the same in all processes."""
+        window = self.ranks.means({name: torch.stack(values) for name, values in self.window.items()})
+        self.window = {name: list(values.unbind()) for name, values in window.items()}
         return {
             "step": step,
             "model": self.model.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "window": {name: torch.stack(values) for name, values in self.window.items()},
+            "window": window,
             "best": None if self.best is None else self.best.state,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],

@@ -51,6 +51,15 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def own_device(device: torch.device, rank: int) -> torch.device:
+    """The device of one of several processes on a machine: a GPU each, as far as there are."""
+    if device.type != "cuda":
+        return device
+    own = torch.device("cuda", rank % torch.cuda.device_count())
+    torch.cuda.set_device(own)
+    return own
+
+
 def gpus(name: str) -> list[str]:
     """The GPUs that runs of ``runtime.device`` may use, each as CUDA_VISIBLE_DEVICES calls it; none on a CPU."""
     found = resolve_device(name)

@@ -16,7 +16,7 @@ from torch import Tensor
 from vaebench.config.signatures import Count, Fraction, checked, require, whole
 from vaebench.contracts import Batch, LossOutput
 from vaebench.errors import UserError
-from vaebench.nn import latents
+from vaebench.nn import across, latents
 from vaebench.nn.latents import MovingAverage, smallest_positive, top_mask
 from vaebench.nn.networks.flat import FlatVAE
 
@@ -65,16 +65,17 @@ class BatchTopK(FlatVAE):
     @torch.no_grad()
     def _training_mask(self, mu: Tensor, logvar: Tensor, z: Tensor) -> Tensor:
         """The batch's own mask, bool ``[l]`` or ``[b l]``; the moving averages take in the batch."""
-        center = mu.mean(dim=0)
+        center = across.mean(mu.mean(dim=0))
         entries = latents.importance(self.kind, z=z, mu=mu, logvar=logvar, center=center)
         if self.granularity == "dimension":
-            scores = entries.mean(dim=0)
+            scores = across.mean(entries.mean(dim=0))
             cast("MovingAverage", self.importance).update(scores)
             return top_mask(scores, self.k)
+        entries = across.gathered(entries)
         mask = top_mask(entries.flatten(), self.k * len(entries)).view_as(entries)
         self.threshold.update(smallest_positive(entries, mask))
         self.center.update(center)
-        return mask
+        return across.own(mask)
 
     def masked(self, z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
         """Test-time codes ``[b l]``: ``z`` where the moving average keeps it, 0 elsewhere."""

@@ -18,6 +18,7 @@ from vaebench.config import signatures
 from vaebench.config.signatures import Count, Fraction, NonNegative, checked, require
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
+from vaebench.nn import across
 from vaebench.nn.averaged import Averaged
 from vaebench.nn.flows import flow, laws, matching
 from vaebench.nn.networks.feature_network import FeatureModel, filled_in
@@ -106,8 +107,8 @@ class DMVAE(FeatureModel):
         g = self._gradient(fixed, batch.y, step)
         terms["dm"] = g.abs().mean()
         terms["latent_mean"] = fixed.mean()
-        if len(fixed) > 1:  # one item has no deviation, collapsed or not
-            terms["latent_std"] = fixed.var(dim=0, correction=0).mean().sqrt()
+        if len(fixed) * across.parts() > 1:  # one item has no deviation, collapsed or not
+            terms["latent_std"] = across.var_mean(fixed.flatten(1), correction=0)[0].mean().sqrt()
         assert self.dm_weight is not None
         return LossOutput(total + self.dm_weight * matching.loss(seen, g), terms)
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from vaebench.config.signatures import Count, CountOrNone, Fraction, NonNegative, Positive, checked
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
+from vaebench.nn import across
 from vaebench.nn.networks import features
 from vaebench.nn.sampling import highest_label
 
@@ -72,7 +73,7 @@ class FeatureLearner(nn.Module):
         if self.objective == "simclr":
             # Both views at once: half the calls, and a normalisation over the batch would see all of them.
             views = torch.cat([self.view(batch.x) for _ in range(2)])
-            one, other = self._answers(views).chunk(2)
+            one, other = map(across.gathered, self._answers(views).chunk(2))
             return LossOutput(nt_xent(one, other, self.temperature))
         logits = self._answers(batch.x)
         accuracy = (logits.detach().argmax(dim=1) == batch.y).float().mean()

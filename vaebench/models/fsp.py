@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vaebench.config.signatures import Count, OneOf, Positive, Share, checked
 from vaebench.errors import UserError
+from vaebench.nn import across
 from vaebench.nn.tokenizers.quantise import (
     Levelled,
     Levels,
@@ -94,7 +95,11 @@ class ScalarPerturbation(MomentNorm, Levelled):
         with torch.no_grad():
             change, acceptance = self._change(y, (chosen + 0.5) / self.counts)
         loss, terms = self.norm(z, self.distribution.variance)
-        info = {"acceptance": acceptance, **terms, "perplexity": perplexity(indices, self.codebook_size)}
+        info = {
+            "acceptance": acceptance,
+            **terms,
+            "perplexity": perplexity(across.gathered(indices), self.codebook_size),
+        }
         value = self._decoded(y + change)
         return Quantised(z + (value - z).detach() if self.invert else value, indices, loss, info)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from vaebench.compat import need
 from vaebench.config.signatures import Count, Share, checked
 from vaebench.errors import UserError
+from vaebench.nn import across
 from vaebench.nn.tokenizers.quantise import (
     Levelled,
     Levels,
@@ -54,7 +55,7 @@ class SymmetricLevels(Levelled):
         a, rounded, indices = self._rounded(z)
         with torch.no_grad():
             change = self._change(a, rounded / (self.counts - 1) - a, items)
-        info = {"perplexity": perplexity(indices, self.codebook_size)}
+        info = {"perplexity": perplexity(across.gathered(indices), self.codebook_size)}
         return Quantised(2 * (a + change) - 1, indices, a.new_zeros(()), info)
 
     def choose(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,7 +106,12 @@ class StandardLevels(Quantiser):
         """``z`` ``[n d]`` -> values in [-1, 1], straight-through. Info: ``perplexity`` of the batch."""
         values, indices = self.library(z[None])
         indices = indices[0].long()
-        return Quantised(values[0], indices, z.new_zeros(()), {"perplexity": perplexity(indices, self.codebook_size)})
+        return Quantised(
+            values[0],
+            indices,
+            z.new_zeros(()),
+            {"perplexity": perplexity(across.gathered(indices), self.codebook_size)},
+        )
 
     def choose(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The nearest level of each dimension."""

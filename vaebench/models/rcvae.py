@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vaebench.config.signatures import Count, CountOrNone, NonNegative, Positive, checked
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
-from vaebench.nn import latents
+from vaebench.nn import across, latents
 from vaebench.nn.networks.vectors import ACTIVE, PairModel
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -77,7 +77,7 @@ class RCVAE(PairModel):
         x, y = self.solution(batch.x), self.question(batch.y)
         mu, logvar = self._encode(x, y)
         recon = self._error(x, self._decode(latents.reparameterise(mu, logvar), y)).mean()
-        per_dimension = latents.gaussian_kl(mu, logvar).mean(0)
+        per_dimension = across.mean(latents.gaussian_kl(mu, logvar).mean(0))
         cost = per_dimension.clamp(min=self.free_bits).sum()
         warm = min(1.0, step / self.kl_warmup_steps) if self.kl_warmup_steps else 1.0
         terms = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from vaebench.config.signatures import NonNegative, checked
-from vaebench.nn import precision
+from vaebench.nn import across, precision
 from vaebench.nn.tokenizers.quantise import Codebook, Quantised, perplexity
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
 
@@ -41,7 +41,8 @@ class LinearCodebook(Codebook):
     def learn(self, z: Tensor, items: int) -> Quantised:
         """Codes, straight-through. Info: ``perplexity`` of the batch."""
         values, indices, loss = self.library(z[None])
-        return Quantised(values[0], indices[0], loss, {"perplexity": perplexity(indices[0], self.codebook_size)})
+        info = {"perplexity": perplexity(across.gathered(indices[0]), self.codebook_size)}
+        return Quantised(values[0], indices[0], loss, info)
 
     def choose(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The nearest code."""

@@ -16,6 +16,7 @@ from vaebench.compat import ensure_torchvision
 from vaebench.config.signatures import LARGEST, AtLeast2, Count, checked
 from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
 from vaebench.errors import UserError
+from vaebench.nn import across
 from vaebench.nn.pretrained import hub
 
 if TYPE_CHECKING:
@@ -108,8 +109,9 @@ class TinyLM(nn.Module):
         targets = batch.y[:, 1:]
         scored = targets != NOT_SCORED
         logits = F.linear(states[scored], self.network.embed_tokens.weight).float()
-        loss = F.cross_entropy(logits, targets[scored])
+        loss = across.weighted(F.cross_entropy(logits, targets[scored]), scored.sum())
         accuracy = (logits.detach().argmax(dim=1) == targets[scored]).float().mean()
+        accuracy = across.weighted(accuracy, scored.sum())
         return LossOutput(loss, {"cross_entropy": loss.detach(), "accuracy": accuracy})
 
     def export(self, folder: Path) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vaebench.config.signatures import Fraction, NonNegative, Positive, Share, checked
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.errors import UserError
+from vaebench.nn import across
 from vaebench.nn.latents import bounded_posterior, mean_free_kl, reparameterise
 from vaebench.nn.losses.reconstruction import Kind, Perceptual
 from vaebench.nn.networks import grid
@@ -102,7 +103,7 @@ class VMAE(grid.GridModel):
         if self._learns_variance:
             kl = mean_free_kl(logvar, prior_std=self.prior_std).sum(dim=2).mean()
             total = total + self.kl_weight * kl
-            spread = mean.detach().std(dim=(0, 1)).mean()
+            spread = across.var_mean(mean.detach().flatten(0, 1))[0].sqrt().mean()
             terms |= {"kl": kl.detach(), "sigma_ratio": (logvar.detach() / 2).exp().mean() / spread}
         if self.perceptual_weight:
             distance = self.distance((y + 1) / 2, batch.x)

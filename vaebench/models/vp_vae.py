@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vaebench.config.signatures import Count, Positive, Share, checked, require, whole
 from vaebench.errors import UserError
+from vaebench.nn import across
 from vaebench.nn.tokenizers.neighbours import Neighbours, nearest
 from vaebench.nn.tokenizers.quantise import Codebook, MomentNorm, Quantised, width_for
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
@@ -184,6 +185,7 @@ class VectorPerturbation(MomentNorm, Codebook):
     def _take_in(self, z: Tensor) -> None:
         """Write the tokens that a coin chooses over the oldest of the queue."""
         chosen = torch.rand(len(z), device=z.device) < self.update_rate
+        z, chosen = across.gathered(z), across.gathered(chosen.float()).bool()
         kept = z[chosen & z.isfinite().all(dim=1)][-len(self.queue) :]
         slots = (self.pointer + torch.arange(len(kept), device=z.device)) % len(self.queue)
         self.queue[slots] = kept

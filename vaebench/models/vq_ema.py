@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vaebench.config.signatures import Fraction, NonNegative, checked
 from vaebench.errors import UserError
+from vaebench.nn import across
 from vaebench.nn.tokenizers.quantise import Codebook, Quantised, perplexity
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
 
@@ -43,12 +44,15 @@ class AveragedCodebook(Codebook):
             kmeans_init=self.kmeans_init,
             threshold_ema_dead_code=self.reset_below,
             rotation_trick=False,
+            sync_codebook=False,
         )
 
     def learn(self, z: Tensor, items: int) -> Quantised:
         """Codes; the codebook moves. Info: ``perplexity`` of the batch."""
-        values, indices, loss = (part.squeeze(0) for part in self.library(z[None]))
-        return Quantised(values, indices, loss, {"perplexity": perplexity(indices, self.codebook_size)})
+        with across.whole():  # what it draws is of the whole batch
+            values, indices, loss = (part.squeeze(0) for part in self.library(across.gathered(z)[None]))
+        info = {"perplexity": perplexity(indices, self.codebook_size)}
+        return Quantised(across.own(values), across.own(indices), loss, info)
 
     def choose(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The nearest code. Raises `UserError` before the first step of a codebook that starts from k-means."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebench.config.signatures import NonNegative, checked
+from vaebench.nn import across
 from vaebench.nn.tokenizers.neighbours import nearest
 from vaebench.nn.tokenizers.quantise import Codebook, Quantised, perplexity, straight_through
 from vaebench.nn.tokenizers.tokenizer import tokenizer_of
@@ -39,7 +40,7 @@ class LearnedCodebook(Codebook):
         codes = self.codes(indices)
         codebook = F.mse_loss(codes, z.detach())
         loss = codebook + self.beta * F.mse_loss(z, codes.detach())
-        info = {"codebook": codebook.detach(), "perplexity": perplexity(indices, self.codebook_size)}
+        info = {"codebook": codebook.detach(), "perplexity": perplexity(across.gathered(indices), self.codebook_size)}
         return Quantised(straight_through(z, codes), indices, loss, info)
 
     def choose(self, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from vaebench.contracts import Job, Outcome
 from vaebench.engine import runtime
 from vaebench.engine.schedules import every
 from vaebench.errors import Interrupted, UserError
-from vaebench.runs import alive, build, kinds, records
+from vaebench.runs import alive, along, build, kinds, records
 from vaebench.runs.kinds import Setup, Stop, Track
 from vaebench.runs.load import check_parents
 from vaebench.runs.store import CHECKPOINT, Run
@@ -152,7 +152,10 @@ def _do(
 ) -> None:
     kind, tracker = kinds.of(job.verb), machine.get("tracker")
     check_parents(run)
-    with stop_on_signal(STOPPING) if stop is None and kind.STOPS else nullcontext(stop) as asked:
+    with (
+        stop_on_signal(STOPPING) if stop is None and kind.STOPS else nullcontext(stop) as asked,
+        along.together(job, machine) if job.verb == "train" else nullcontext() as ranks,
+    ):
         setup = Setup(
             device,
             track,
@@ -162,6 +165,7 @@ def _do(
             tracker=build.tracker(tracker) if tracker else None,
             tags=dict(job.tags),
             note=note or (lambda line: None),
+            ranks=ranks,
         )
         kind.work(run, setup)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vaebench.config.signatures import whole
 from vaebench.contracts import LossOutput
+from vaebench.nn import across
 
 _WIDEST = 8  # times the first layer's channels
 _STD = 0.02  # of the first weights, arXiv 1611.07004
@@ -45,7 +46,7 @@ class PatchDiscriminator(nn.Module):
         body: list[nn.Module] = [nn.Conv2d(colours, channels, 4, 2, 1), nn.LeakyReLU(0.2)]
         for level, (before, after) in enumerate(pairwise(widths), start=1):
             stride = 2 if level < layers else 1
-            body += [nn.Conv2d(before, after, 4, stride, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
+            body += [nn.Conv2d(before, after, 4, stride, 1, bias=False), across.BatchNorm2d(after), nn.LeakyReLU(0.2)]
         self.body = nn.Sequential(*body, nn.Conv2d(widths[-1], 1, 4, 1, 1))
         self.apply(_initialise)
 
@@ -65,7 +66,8 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_weight: nn
     Both losses are scalars with a graph, which is kept. Eq. 7, arXiv 2012.09841, with the bounds of its code.
     """
     norms = [
-        torch.autograd.grad(loss, last_weight, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)
+        across.mean(torch.autograd.grad(loss, last_weight, retain_graph=True)[0]).norm()
+        for loss in (reconstruction, adversarial)
     ]
     return (norms[0] / (norms[1] + _EPS)).clamp(0, _MOST).detach()
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vaebench.data.places import given
 from vaebench.errors import UserError
+from vaebench.nn import across
 
 INPUT_SHAPE = (3, 32, 32)
 # The published weights (91.7 % there by their publisher), in $VAEBENCH_DATA/cifar10_resnet/.
@@ -38,9 +39,9 @@ class Block(nn.Module):
         self.stride = 2 if after > before else 1
         self.padding = (after - before) // 2  # channels of zeros on either side
         self.conv1 = nn.Conv2d(before, after, 3, self.stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(after)
+        self.bn1 = across.BatchNorm2d(after)
         self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(after)
+        self.bn2 = across.BatchNorm2d(after)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[b before h w]`` -> ``[b after h' w']``, at least 0; h' and w' are halved where channels are added."""
@@ -55,7 +56,7 @@ def body() -> nn.Sequential:
         f"layer{index}": nn.Sequential(Block(before, after), Block(after, after), Block(after, after))
         for index, (before, after) in enumerate([(16, 16), (16, 32), (32, 64)], start=1)
     }
-    first = {"conv1": nn.Conv2d(3, 16, 3, 1, 1, bias=False), "bn1": nn.BatchNorm2d(16), "relu": nn.ReLU()}
+    first = {"conv1": nn.Conv2d(3, 16, 3, 1, 1, bias=False), "bn1": across.BatchNorm2d(16), "relu": nn.ReLU()}
     return nn.Sequential(OrderedDict(first | levels))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vaebench.config.signatures import AtLeast2, Count, NonNegative
 from vaebench.errors import UserError
-from vaebench.nn import precision
+from vaebench.nn import across, precision
 
 # FSQ's and FSP's levels of each nominal codebook size, first dimension first; their number is the width of the codes
 # of VQ, SimVQ and VP-VAE too (arXiv 2602.17133; 64 is ours, for smoke runs).
@@ -132,7 +132,7 @@ class MomentNorm:
         ``mu``, ``sigma^2`` (unbiased): of each dimension of ``z`` ``[n d]``, over all tokens of the batch; ``n`` is at
         least 2.
         """
-        spread, mean = torch.var_mean(z, dim=0)
+        spread, mean = across.var_mean(z)
         terms = mean.square(), (spread - variance).square()
         mean_term, variance_term = (term.sum() if self.norm_over == "sum" else term.mean() for term in terms)
         total = self.mean_weight * mean_term + self.variance_weight * variance_term

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -45,11 +46,23 @@ def machine(cfg: Common) -> dict[str, Any]:
 
 
 def of(cfg: Common) -> Executor:
-    """The command's executor. Raises `UserError` for options that it cannot have."""
-    from vaebench.runs import build
+    """The command's executor; where it is one of several processes, one run after the other.
+
+    Raises `UserError` for options that it cannot have.
+    """
+    from vaebench.runs import along, build
+    from vaebench.runs.executors.inline import Inline
     from vaebench.runs.executors.local import Local
 
-    return build.executor(cfg.executor) if cfg.executor else Local()
+    found = build.executor(cfg.executor) if cfg.executor else Local()
+    _, processes = along.started(os.environ)
+    if processes == 1 or isinstance(found, Inline):
+        return found
+    if not isinstance(found, Local):
+        raise UserError(
+            f"executor: {processes} processes were started for this command, which trains with them; leave it out"
+        )
+    return Inline()
 
 
 def must_wait(cfg: Common, what: str) -> None:

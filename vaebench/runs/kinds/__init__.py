@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from vaebench.config.spine import TrainConfig
+    from vaebench.engine.ranks import Ranks
     from vaebench.runs.store import Run
 
 Track = Callable[[int, int], None]
@@ -44,7 +45,7 @@ class Setup:
     ``track(done, total)`` reports progress; ``stop()``: whether one was asked to stop. ``checkpoint_seconds``: between
     two stores of what is unfinished. ``remote_code``: whether the command allows code that comes with a model.
     ``tracker``: who shows the run while it is made; ``tags``: what it is told beside the request. ``note``: says a line
-    to the user.
+    to the user. ``ranks``: the processes that do it together; None: this one.
     """
 
     device: torch.device
@@ -55,6 +56,7 @@ class Setup:
     tracker: Tracker | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     note: Callable[[str], None] = lambda line: None
+    ranks: Ranks | None = None
 
     def tracking(
         self, run: Run, name: str, *, trained: Run | None = None, step: int = 0, history: Iterable[Record] = ()

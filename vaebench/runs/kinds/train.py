@@ -7,12 +7,11 @@ import itertools
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from vaebench import disk
 from vaebench.config.choices import about, called, choices, leaf
 from vaebench.config.request import Request
 from vaebench.contracts import Exports, GivesLatents
@@ -23,12 +22,16 @@ from vaebench.runs.kinds import LEAF, NUMBER, Setup, asked, embed, latents
 from vaebench.runs.kinds.answers import folder_digest
 from vaebench.runs.load import fresh_model, snapshot_name
 from vaebench.runs.store import CHECKPOINT, Run
+from vaebench.runs.trainlog import Log, logged
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from vaebench.config.spine import TrainConfig
     from vaebench.contracts import TrainingData
+    from vaebench.engine.loop import Hooks
+    from vaebench.engine.ranks import Ranks
 
 VERB = "train"
 ROLE = "run"
@@ -44,7 +47,6 @@ _LOOP = {
 }
 REQUEST = {"model": LEAF, "optim": LEAF, "train": _LOOP, "dataset": {"name": str}, "seed": int}
 RESULT = {"steps": int, "epochs": NUMBER, "parameters": int, "dataset_digest": str}
-_LOG = "metrics.jsonl"
 _MOST_LAYERS = 3_000  # the largest model of the papers has 750
 _ITEMS, _ITEMS_A_SECOND = 60_000, 1_000  # of a set and a model that nothing is known of
 _ALWAYS_SHOWN = ("latent_dim", "k", "codebook_size")  # of a model's options, in its title
@@ -175,21 +177,13 @@ def items(request: Request) -> int:
 
 def work(run: Run, setup: Setup) -> None:
     """Train from the checkpoint, if there is one; write weights and ``result.json``."""
-    from vaebench.config.spine import TrainSpec
-    from vaebench.engine import runtime
-    from vaebench.engine.checkpoint import checkpoint_bytes, load_checkpoint, weights_bytes
-    from vaebench.engine.loop import Hooks, fit
-    from vaebench.engine.schedules import check_spec, every
+    from vaebench.engine.checkpoint import checkpoint_bytes, weights_bytes
+    from vaebench.engine.loop import Hooks
+    from vaebench.engine.schedules import every
     from vaebench.runs.grids import grids
 
-    request = run.request()
-    spec = request["train"]
-    check_spec(spec)
-    runtime.seed_all(request["seed"])
-    model = fresh_model(run, setup.device)
-    data = _data(run).to(setup.device)
-    optimizers = build.optimizers(request, model)
-    state = load_checkpoint(run.path(CHECKPOINT), run.key)
+    begins = _begin(run, setup.device, setup.ranks)
+    request, model, data, optimizers, state = begins.request, begins.model, begins.data, begins.optimizers, begins.state
     snapshots = _kept_snapshots(run, state)
 
     def keep(number: int) -> None:
@@ -208,8 +202,8 @@ def work(run: Run, setup: Setup) -> None:
     def look(step: int) -> None:
         tracking.look(step, partial(grids, model, data, request["seed"]))
 
-    begun = _logged(run, state)
-    log = _Log(run, begun)
+    begun = logged(run, state)
+    log = Log(run, begun)
     step = 0 if state is None else int(state["step"])
     with setup.tracking(run, title(request), step=step, history=map(json.loads, begun.splitlines())) as tracking:
         hooks = Hooks(
@@ -222,17 +216,63 @@ def work(run: Run, setup: Setup) -> None:
             look=look,
             look_every=tracking.sample_every,
         )
-        steps = fit(
-            model,
-            data,
-            optimizers=optimizers,
-            spec=TrainSpec(**spec),
-            seed=request["seed"],
-            state=state,
-            hooks=hooks,
-        )
+        steps = begins.fit(hooks)
         look(steps)
         tracking.final(steps, _write(run, setup, model, data, steps))
+
+
+def along(run: Run, device: torch.device, ranks: Ranks) -> None:
+    """Do every step of a training with the process that makes it; nothing is written."""
+    from vaebench.engine.loop import Hooks
+
+    _begin(run, device, ranks).fit(Hooks())
+
+
+@dataclass(frozen=True)
+class _Begins:
+    """A training as it begins, or goes on, in each of its processes."""
+
+    request: Request
+    model: nn.Module
+    data: TrainingData
+    optimizers: Mapping[str, torch.optim.Optimizer]
+    state: dict[str, Any] | None
+    ranks: Ranks
+
+    def fit(self, hooks: Hooks) -> int:
+        """Train; the number of steps."""
+        from vaebench.config.spine import TrainSpec
+        from vaebench.engine.loop import fit
+
+        return fit(
+            self.model,
+            self.data,
+            optimizers=self.optimizers,
+            spec=TrainSpec(**self.request["train"]),
+            seed=self.request["seed"],
+            state=self.state,
+            hooks=hooks,
+            ranks=self.ranks,
+        )
+
+
+def _begin(run: Run, device: torch.device, ranks: Ranks | None) -> _Begins:
+    from vaebench.engine import runtime
+    from vaebench.engine.checkpoint import load_checkpoint
+    from vaebench.engine.ranks import ALONE
+    from vaebench.engine.schedules import check_spec
+
+    request = run.request()
+    check_spec(request["train"])
+    runtime.seed_all(request["seed"])
+    model = fresh_model(run, device)
+    data = _data(run).to(device)
+    optimizers = build.optimizers(request, model)
+    state = load_checkpoint(run.path(CHECKPOINT), run.key)
+    (ranks or ALONE).check_alike(
+        {"code": runtime.commit(), "data": data.digest, "step": 0 if state is None else state["step"]}
+    )
+    return _Begins(request, model, data, optimizers, state, ranks or ALONE)
 
 
 def _write(run: Run, setup: Setup, model: nn.Module, data: TrainingData, steps: int) -> dict[str, Any]:
@@ -277,51 +317,6 @@ def _data(run: Run) -> TrainingData:
         note=facts["note"],
         stand_in=facts["stand_in"],
     )
-
-
-# A killed training has logged steps that its last checkpoint does not know; they are done again, and their entries must
-# not stand twice. The file alone cannot be trusted to be cut back: its last line may be torn, and what lies above it
-# may have been changed since. So every checkpoint carries the log that belongs to it, under its own checksum, and a
-# resumed training begins by writing that. In memory the log is kept as lines, because each checkpoint needs all of it.
-class _Log:
-    """``metrics.jsonl``, one entry a line. Each checkpoint holds a copy, so that a resumed log is the same."""
-
-    def __init__(self, run: Run, begun: str) -> None:
-        self.run = run
-        self.lines = begun.splitlines(keepends=True)
-        run.write(_LOG, begun.encode())
-
-    @property
-    def text(self) -> str:
-        """All of it."""
-        return "".join(self.lines)
-
-    def append(self, record: dict[str, Any]) -> None:
-        """One more entry."""
-        self.lines.append(json.dumps(record) + "\n")
-        self.run.append(_LOG, self.lines[-1])
-
-
-def _logged(run: Run, state: dict[str, Any] | None) -> str:
-    """What was logged up to the checkpoint; what came after it will be logged again, to the same numbers."""
-    if state is None:
-        return ""
-    if "log" in state:
-        return str(state["log"])
-    try:
-        old = disk.content(run.path(_LOG)).decode(errors="replace")
-    except UserError as error:
-        raise UserError(f"{error}; remove {run.path(CHECKPOINT)} to start over") from error
-    kept = []  # a checkpoint from before 0.6
-    for line in old.splitlines():
-        try:
-            step = json.loads(line)["step"]
-            if step > state["step"]:
-                continue
-        except (ValueError, TypeError, KeyError, RecursionError):  # the line a killed process was writing
-            break
-        kept.append(line + "\n")
-    return "".join(kept)
 
 
 def _kept_snapshots(run: Run, state: dict[str, Any] | None) -> dict[str, str]:

@@ -1,0 +1,146 @@
+"""One training on several processes: who takes which part of a batch, whose random numbers, and the mean of gradients.
+
+Every process holds the whole model and the same state, and does every step on its part of the batch. The random numbers
+of a step are those of one process on the whole batch, of which each keeps its part: so all generators stay alike, and a
+checkpoint is the same whatever the number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from vaebench.errors import UserError
+from vaebench.nn import across
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """``rank``: of this process among ``size``; the first one has the run, and writes."""
+
+    rank: int = 0
+    size: int = 1
+
+    def part(self, rows: Tensor) -> Tensor:
+        """Its rows of a batch. Raises `UserError` if they cannot be cut into parts of one size."""
+        if len(rows) % self.size:
+            raise UserError(
+                f"runtime.processes={self.size}: train.batch_size={len(rows)} cannot be cut into so many equal parts; "
+                f"take a divisor of {len(rows)}"
+            )
+        return rows.chunk(self.size)[self.rank]
+
+    def drawing(self, count: int) -> AbstractContextManager[Any]:
+        """Inside it, what is drawn for ``count`` items is this process's part of what is drawn for all."""
+        return _Draws(count, self) if self.size > 1 else nullcontext()
+
+    def average(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Put the mean of the gradients over the processes in place of each."""
+        if self.size == 1:
+            return
+        grads = [one.grad for one in parameters if one.grad is not None]
+        if not grads:
+            return
+        flat = torch.cat([grad.flatten() for grad in grads])
+        distributed.all_reduce(flat)
+        flat /= self.size
+        for grad, part in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
+            grad.copy_(part.view_as(grad))
+
+    def means(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The means over the processes, by name."""
+        if self.size == 1 or not values:
+            return dict(values)
+        flat = torch.cat([value.flatten() for value in values.values()])
+        distributed.all_reduce(flat)
+        parts = (flat / self.size).split([value.numel() for value in values.values()])
+        return {name: part.view_as(value) for (name, value), part in zip(values.items(), parts, strict=True)}
+
+    def first_says(self, *what: bool) -> tuple[bool, ...]:
+        """What the first process says, to all."""
+        if self.size == 1:
+            return what
+        said = torch.tensor([float(bool(one) and self.rank == 0) for one in what])
+        said = said.cuda() if distributed.get_backend() == "nccl" else said
+        distributed.all_reduce(said)
+        return tuple(map(bool, said.tolist()))
+
+    def check_alike(self, facts: Mapping[str, Any]) -> None:
+        """Raise `UserError` if the processes are about to train something else: another version, other data."""
+        if self.size == 1:
+            return
+        found: list[Any] = [None] * self.size
+        distributed.all_gather_object(found, dict(facts))
+        for rank, other in enumerate(found):
+            for name in facts:
+                if other.get(name) != found[0].get(name):
+                    raise UserError(
+                        f"runtime.processes={self.size}: process {rank} has {name} {other.get(name)}, the first one "
+                        f"{found[0].get(name)}; start them with the same code, data and store"
+                    )
+
+
+ALONE = Ranks()
+
+
+class _Draws(TorchFunctionMode):
+    """Draws for the whole batch where PyTorch is asked for the numbers of a part of it, and gives the part.
+
+    A draw is for the batch's items if one of its dimensions is their number, or else a multiple of it (their tokens).
+    One with a generator of its own is left alone.
+    """
+
+    def __init__(self, count: int, ranks: Ranks) -> None:
+        super().__init__()
+        self.count, self.ranks = count, ranks
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = dict(kwargs or {})
+        if given.get("generator") is not None or not across.draws_parts():
+            return func(*args, **given)
+        if func in (torch.randn_like, torch.rand_like):
+            return self._part(args[0].shape, lambda shape: func(_larger(args[0], shape), *args[1:], **given))
+        if func in (torch.randn, torch.rand):
+            sizes = args[0] if args and not isinstance(args[0], int) else args or given.pop("size")
+            return self._part(sizes, lambda shape: func(shape, **given))
+        if func is torch.randint:
+            *bounds, sizes = args if "size" not in given else (*args, given.pop("size"))
+            draw: Any = func
+            return self._part(sizes, lambda shape: draw(*bounds, shape, **given))
+        if func in (F.dropout, torch.dropout):
+            return self._dropout(*args, **given)
+        return func(*args, **given)
+
+    def _part(self, sizes: Sequence[int], draw: Callable[[list[int]], Tensor]) -> Tensor:
+        shape = list(sizes)
+        exact = (dim for dim, size in enumerate(shape) if size == self.count)
+        dim = next(exact, next((dim for dim, size in enumerate(shape) if size and size % self.count == 0), None))
+        if dim is None:
+            return draw(shape)
+        shape[dim] *= self.ranks.size
+        return draw(shape).chunk(self.ranks.size, dim=dim)[self.ranks.rank]
+
+    def _dropout(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        """PyTorch's on a CPU, drawn as it draws."""
+        if not training or p == 0:
+            return x
+        noise = self._part(x.shape, lambda shape: _larger(x, shape).bernoulli_(1 - p))
+        return x * noise.div(1 - p)
+
+
+def _larger(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """An empty tensor like another one, of a larger shape: what is drawn for it is laid out as for that."""
+    order = sorted(range(x.dim()), key=lambda dim: x.stride(dim))
+    strides, step = [0] * x.dim(), 1
+    for dim in order:
+        strides[dim], step = step, step * shape[dim]
+    return torch.empty_strided(list(shape), strides, dtype=x.dtype, device=x.device)
