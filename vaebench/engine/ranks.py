@@ -17,8 +17,8 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from vaebench.contracts import draws
 from vaebench.errors import UserError
-from vaebench.nn import across
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class _Draws(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = dict(kwargs or {})
-        if given.get("generator") is not None or not across.draws_parts():
+        if given.get("generator") is not None or not draws.are_parts():
             return func(*args, **given)
         if func in (torch.randn_like, torch.rand_like):
             return self._part(args[0].shape, lambda shape: func(_larger(args[0], shape), *args[1:], **given))

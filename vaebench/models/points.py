@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from vaebench.config.signatures import Count, CountOrNone, Fraction, OneOf, Positive, checked
-from vaebench.contracts import Batch, LossOutput, Phase, TrainingData
+from vaebench.contracts import Batch, LossOutput, Phase, TrainingData, draws
 from vaebench.errors import UserError
-from vaebench.nn import across
 from vaebench.nn.averaged import Averaged
 from vaebench.nn.flows import flow
 from vaebench.nn.flows.points import OBJECTIVES, Draw, PointVelocity, gap
@@ -103,13 +102,13 @@ class Points(nn.Module):
         """Flow matching on all points as they are now; ``batch`` plays no part."""
         self._begin(step)
         self.done.fill_(step + 1)
-        with across.whole():
+        with draws.whole():
             return LossOutput(flow.matching_loss(self.student, self.points.detach(), "uniform"))
 
     def points_loss(self, batch: Batch, step: int) -> LossOutput:
         """The objective, of all points; ``batch`` plays no part."""
         self._begin(step)
-        with across.whole():
+        with draws.whole():
             t = flow.draw_times(len(self.points), "uniform", self.points.device)
             drawn = Draw(self.points, torch.randn_like(self.points), t, self.teacher, self.student)
             return LossOutput(OBJECTIVES[self.objective](drawn))

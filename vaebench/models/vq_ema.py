@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vaebench.config.signatures import Fraction, NonNegative, checked
+from vaebench.contracts import draws
 from vaebench.errors import UserError
 from vaebench.nn import across
 from vaebench.nn.tokenizers.quantise import Codebook, Quantised, perplexity
@@ -49,7 +50,7 @@ class AveragedCodebook(Codebook):
 
     def learn(self, z: Tensor, items: int) -> Quantised:
         """Codes; the codebook moves. Info: ``perplexity`` of the batch."""
-        with across.whole():  # what it draws is of the whole batch
+        with draws.whole():  # what it draws is of the whole batch
             values, indices, loss = (part.squeeze(0) for part in self.library(across.gathered(z)[None]))
         info = {"perplexity": perplexity(indices, self.codebook_size)}
         return Quantised(across.own(values), across.own(indices), loss, info)

@@ -6,9 +6,6 @@ the items (a variance, a choice of the largest, a normalisation) has to be taken
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -18,24 +15,6 @@ from torch import Tensor, distributed, nn
 def parts() -> int:
     """Into how many parts of one size the batch is cut, a process each."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-
-
-_of_whole: ContextVar[bool] = ContextVar("of_whole", default=False)
-
-
-@contextmanager
-def whole() -> Iterator[None]:
-    """Inside it, what is drawn is the same in every process: for the whole batch, or for what has no items."""
-    token = _of_whole.set(True)
-    try:
-        yield
-    finally:
-        _of_whole.reset(token)
-
-
-def draws_parts() -> bool:
-    """Whether what is drawn now is for this process's items."""
-    return not _of_whole.get()
 
 
 def weighted(loss: Tensor, count: Tensor) -> Tensor:
