@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from chains import frozen
 from vaebench.config.spine import TrainSpec
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.data.images import ImageData
 from vaebench.engine.loop import Hooks, Interrupted, fit
 from vaebench.engine.schedules import rate_factor, total_steps
 from vaebench.errors import UserError
+from vaebench.runs import build
 
 
 def data(count: int = 50) -> ImageData:
@@ -221,6 +223,37 @@ def test_clipping_bounds_the_step():
         return (model.first.weight - before).norm()
 
     assert moved(1e-3) <= 1e-3 + 1e-6 < moved(None)
+
+
+def test_a_batch_in_parts_has_the_gradients_of_the_whole():
+    """Of a loss that is a mean over items; the log has the batch's means."""
+
+    def trained_in(parts: int | None) -> tuple[nn.Module, list[dict[str, float]]]:
+        torch.manual_seed(5)
+        request = frozen("model=ae", "model.hidden=[16]", "dataset=digits", "train.batch_size=16")
+        model, log = build.model(request), list[dict[str, float]]()
+        fit(
+            model,
+            build.dataset(request),
+            optimizers={phase.name: torch.optim.SGD(phase.parameters, lr=1e-3) for phase in model.phases},
+            spec=TrainSpec(max_steps=5, batch_size=16, log_every=1, accumulate=parts),
+            seed=1,
+            hooks=Hooks(log=log.append),
+        )
+        return model, log
+
+    (whole, log), (parts, other) = trained_in(None), trained_in(4)
+    for one, two in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(two, one)
+    assert [list(entry) for entry in other] == [list(entry) for entry in log]
+    for entry, one in zip(other, log, strict=True):
+        assert entry == pytest.approx(one, rel=1e-5)
+
+
+def test_a_batch_that_cannot_be_cut_is_one_line(run):
+    assert "train.accumulate=3: train.batch_size=128 cannot be cut into so many equal parts" in run.refused(
+        "train", "model=ae", "dataset=digits", "train.accumulate=3"
+    )
 
 
 def test_linear_schedule_falls_to_zero():

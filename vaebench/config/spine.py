@@ -77,6 +77,8 @@ class TrainSpec:
     which a ``constant`` or ``cosine`` rate rises first. ``watch_every``: steps between two looks at a model's own
     numbers (codebook usage).
     ``keep``: the weights after the ``last`` step, or those with the ``best`` loss on a held-out tenth of the data.
+    ``accumulate``: the parts into which a batch is cut, whose gradients are added up: less memory, and the same step
+    where a loss is a mean over items; what a method takes over a batch it takes over each part.
     ``snapshots``: how many times the weights are kept, evenly along the training; an evaluation can take one.
     """
 
@@ -91,6 +93,7 @@ class TrainSpec:
     watch_every: Count | None = None
     warmup_steps: Count | None = None
     snapshots: Count | None = None
+    accumulate: Count | None = None
 
 
 @dataclass

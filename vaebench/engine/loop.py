@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,6 +127,14 @@ def _watched(model: nn.Module, data: TrainingData) -> dict[str, float]:
     return {f"watch/{name}": value for name, value in model.watch(data).items()} if isinstance(model, Watches) else {}
 
 
+def _uneven(spec: TrainSpec, ranks: Ranks) -> str:
+    """What to say of a batch that cannot be cut into parts of one size."""
+    given = {"runtime.processes": ranks.size, "train.accumulate": spec.accumulate or 1}
+    words = " and ".join(f"{name}={count}" for name, count in given.items() if count > 1)
+    parts = ranks.size * (spec.accumulate or 1)
+    return f"train.batch_size={spec.batch_size}: cannot be cut into {parts} equal parts ({words}); take a multiple"
+
+
 class _Best:
     """Holds a tenth of the data out and remembers the weights with the lowest loss on it."""
 
@@ -179,6 +187,8 @@ class _Training:
                 f"train.batch_size={spec.batch_size}: {data.name} has only {self.count} training items; "
                 f"at most {self.count}"
             )
+        if spec.batch_size % (ranks.size * (spec.accumulate or 1)):
+            raise UserError(_uneven(spec, ranks))
         self.per_epoch = self.count // spec.batch_size
         self.total = total_steps(self.count, spec.batch_size, spec.epochs, spec.max_steps) if self.phases else 0
         self.rates = {name: [group["lr"] for group in one.param_groups] for name, one in optimizers.items()}
@@ -197,11 +207,11 @@ class _Training:
 
     def take(self, step: int, data: TrainingData, rows: Tensor) -> None:
         """One step on a batch: of each phase that is due the loss, its gradients, and the optimiser's step."""
-        rows = self.ranks.part(rows)
-        with self.ranks.drawing(len(rows)):
-            self._take(step, data.batch(rows))
+        parts = self.ranks.part(rows).chunk(self.spec.accumulate or 1)
+        with self.ranks.drawing(len(parts[0])):
+            self._take(step, [data.batch(part) for part in parts])
 
-    def _take(self, step: int, batch: Batch) -> None:
+    def _take(self, step: int, batches: Sequence[Batch]) -> None:
         factor = rate_factor(self.spec.schedule, step, self.total, self.spec.warmup_steps or 0)
         for phase in self.phases:
             if step % phase.every:
@@ -210,17 +220,27 @@ class _Training:
             for group, rate in zip(optimizer.param_groups, self.rates[phase.name], strict=True):
                 group["lr"] = rate * factor  # a function of the step: a resumed training needs no scheduler's state
             optimizer.zero_grad(set_to_none=True)
-            with self.autocast:
-                output = phase.loss(batch, step)
-            # With one phase every gradient is the phase's own; naming the parameters would cost a percent or two.
-            output.total.backward(inputs=None if len(self.phases) == 1 else phase.parameters)
+            terms = self._differentiated(phase, batches, step)
             self.ranks.average(phase.parameters)
             if self.spec.clip_norm is not None:
                 nn.utils.clip_grad_norm_(phase.parameters, self.spec.clip_norm)
             optimizer.step()
             # They stay on the device: nothing is copied to the host before the next log.
-            for name, value in {"loss": output.total.detach(), **output.terms}.items():
+            for name, value in terms.items():
                 self.window.setdefault(f"{phase.name}/{name}", []).append(value)
+
+    def _differentiated(self, phase: Phase, batches: Sequence[Batch], step: int) -> dict[str, Tensor]:
+        """Add the gradients of a phase's loss, a mean over the parts of the batch; the loss and its terms, detached."""
+        found: dict[str, list[Tensor]] = {}
+        for batch in batches:
+            with self.autocast:
+                output = phase.loss(batch, step)
+            total = output.total if len(batches) == 1 else output.total / len(batches)
+            # With one phase every gradient is the phase's own; naming the parameters would cost a percent or two.
+            total.backward(inputs=None if len(self.phases) == 1 else phase.parameters)
+            for name, value in {"loss": output.total.detach(), **output.terms}.items():
+                found.setdefault(name, []).append(value)
+        return {name: one[0] if len(one) == 1 else torch.stack(one).mean() for name, one in found.items()}
 
     def means(self, done: int) -> dict[str, float]:
         """Means over the window, which is emptied.

@@ -29,12 +29,7 @@ class Ranks:
     size: int = 1
 
     def part(self, rows: Tensor) -> Tensor:
-        """Its rows of a batch. Raises `UserError` if they cannot be cut into parts of one size."""
-        if len(rows) % self.size:
-            raise UserError(
-                f"runtime.processes={self.size}: train.batch_size={len(rows)} cannot be cut into so many equal parts; "
-                f"take a divisor of {len(rows)}"
-            )
+        """Its rows of a batch, whose number is a multiple of the size."""
         return rows.chunk(self.size)[self.rank]
 
     def drawing(self, count: int) -> AbstractContextManager[Any]:

@@ -26,6 +26,9 @@ def check_spec(spec: Mapping[str, Any]) -> None:
             f"train.warmup_steps={spec['warmup_steps']}: is for train.schedule={' or '.join(_WARMED_UP)}, "
             f"not {spec['schedule']}"
         )
+    size, parts = spec.get("batch_size"), spec.get("accumulate")
+    if not lines and parts and size % parts:
+        lines.append(f"train.accumulate={parts}: train.batch_size={size} cannot be cut into so many equal parts")
     steps, kept = spec.get("max_steps"), spec.get("snapshots")
     if not lines and steps and kept and kept > steps:
         lines.append(too_many_snapshots(kept, steps))

@@ -44,6 +44,7 @@ _LOOP = {
     "keep?": (str, type(None)),
     "clip_norm?": (*NUMBER, type(None)),
     **{f"{name}?": (int, type(None)) for name in ("epochs", "max_steps", "watch_every", "warmup_steps", "snapshots")},
+    "accumulate?": (int, type(None)),
 }
 REQUEST = {"model": LEAF, "optim": LEAF, "train": _LOOP, "dataset": {"name": str}, "seed": int}
 RESULT = {"steps": int, "epochs": NUMBER, "parameters": int, "dataset_digest": str}
