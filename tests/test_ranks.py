@@ -20,7 +20,9 @@ from torch import nn
 from chains import MACHINE, do, frozen, work
 from commands import ROOT, beside, until
 from vaebench.config.choices import choices
+from vaebench.contracts import draws as contracts
 from vaebench.engine.ranks import ALONE, Ranks, _Draws
+from vaebench.errors import UserError
 from vaebench.nn import across
 from vaebench.runs import along
 from vaebench.runs.store import Run, Store
@@ -148,7 +150,8 @@ def test_torchrun_trains_with_all_that_it_starts(tmp_path, alone):
         ({}, (0, 1)),
         ({"RANK": "1", "WORLD_SIZE": "4"}, (1, 4)),
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}, (0, 1)),  # in a batch script: nobody else was started
-        ({"SLURM_STEP_ID": "0", "SLURM_PROCID": "3", "SLURM_NTASKS": "8"}, (3, 8)),
+        ({"SLURM_STEP_ID": "4294967290", "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "8"}, (0, 1)),  # a shell
+        ({"SLURM_STEP_ID": "0", "SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "8"}, (3, 8)),
     ],
 )
 def test_who_was_started_stands_in_the_environment(environment, found):
@@ -172,7 +175,9 @@ def test_what_is_drawn_is_the_part_of_what_one_process_draws():
     def draws(count: int) -> list[torch.Tensor]:
         torch.manual_seed(0)
         x = torch.zeros(count, 3, 5).movedim(1, 2)  # laid out in another order
-        found = [torch.randn_like(x), torch.rand(count), torch.randn(4 * count, 2), torch.rand(3, count, 1)]
+        found = [torch.randn_like(x), torch.rand(count), torch.randn(4 * count, 2)]
+        with contracts.along(1):
+            found.append(torch.rand(3, count, 1))
         found += [torch.randint(9, (count,)), torch.rand(7), nn.functional.dropout(torch.ones(count, 6), 0.5)]
         return [*found, torch.rand(count, generator=torch.Generator().manual_seed(1))]
 
@@ -189,6 +194,14 @@ def test_what_is_drawn_is_the_part_of_what_one_process_draws():
             assert torch.equal(both[0], both[1])
         else:
             assert torch.equal(torch.cat(both, dim=1 if number == 3 else 0), one), number
+
+
+def test_other_ways_to_draw_are_refused_unless_for_the_whole_batch():
+    with _Draws(4, Ranks(0, 2)):
+        with contracts.whole():
+            torch.zeros(4).normal_()
+        with pytest.raises(UserError, match="a step draws with normal_, which cannot be cut into parts"):
+            torch.zeros(4).normal_()
 
 
 def test_one_process_changes_nothing():

@@ -11,7 +11,8 @@ import pytest
 from chains import MACHINE, do, files, frozen
 from commands import beside, until
 from vaebench.contracts import Job, Queue, Told
-from vaebench.runs.executors.ray import Ray, _environment
+from vaebench.runs.executors.ray import Ray
+from vaebench.runs.executors.submitted import environment
 from vaebench.runs.store import Run, Store
 
 LONG = "model=batchtopk model.hidden=[128] dataset=digits train.max_steps=3000 train.epochs=900".split()
@@ -61,7 +62,7 @@ def test_workers_are_told_what_the_command_was_told(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VAEBENCH_DATA", "data:/elsewhere")
     monkeypatch.setenv("PYTHONPATH", "src")
-    found = _environment()
+    found = environment()
     assert found["VAEBENCH_DATA"] == f"{Path('data').absolute()}:/elsewhere"
     assert found["PYTHONPATH"] == str(tmp_path / "src")
 

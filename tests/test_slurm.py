@@ -20,7 +20,8 @@ from chains import MACHINE, do, files, frozen
 from commands import ROOT, beside, until
 from vaebench.contracts import Job, Outcome, Queue, Told
 from vaebench.runs.executors import batches, cluster
-from vaebench.runs.executors.slurm import Slurm
+from vaebench.runs.executors import slurm as executor
+from vaebench.runs.executors.slurm import Slurm, seconds_of
 from vaebench.runs.executors.submitted import Array, Submission, earlier
 from vaebench.runs.store import Run, Store
 
@@ -81,7 +82,8 @@ def ends(runs: list[Run], meanwhile: Callable[[], None], **options: object) -> t
         store=runs[0].root,
     )
     queue = Queue(Job("train", run.folder, seconds=60) for run in runs)
-    with beside(meanwhile):
+    with beside(meanwhile), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executor, "_SETTLED", 1.0)
         return list(slurm(**options).submit(queue, told)), said
 
 
@@ -150,11 +152,12 @@ def test_a_job_of_a_node_that_dies_goes_on_elsewhere_to_the_same_bits(nodes, hom
 @needs_slurm
 @pytest.mark.slow
 def test_a_job_whose_time_is_over_stores_and_goes_on_in_another(nodes, home, tmp_path):
-    long = Store(home).open(frozen(*LONG[:-2], "train.max_steps=9000", "train.epochs=9000"))
-    outcomes, said = ends([long], lambda: None, time=1, store_before=40)
+    words = [*LONG[:-2], "train.max_steps=20000", "train.epochs=9000"]
+    long = Store(home).open(frozen(*words))
+    outcomes, said = ends([long], lambda: None, time=2, store_before=55)
     assert [outcome.status for outcome in outcomes] == ["done"], outcomes
     assert any("is in the queue again" in line for line in said)
-    assert files(long) == files(*do(tmp_path, frozen(*LONG[:-2], "train.max_steps=9000", "train.epochs=9000")))
+    assert files(long) == files(*do(tmp_path, frozen(*words)))
 
 
 def task_of(run: Run) -> str:
@@ -173,7 +176,7 @@ def task_of(run: Run) -> str:
 def test_partitions_that_are_not_there_are_named_with_those_that_are(nodes, run, home):
     words = [*TABLE, *ON_SLURM, "executor.partition=gpu"]
     assert "executor.partition=gpu: there is no such partition; valid: main" in run.refused(*words)
-    assert not (home / "slurm").exists() or not any((home / "slurm").iterdir())
+    assert not list((home / "slurm").glob("*/"))
 
 
 def test_without_slurm_it_says_where_to_run_it(run, monkeypatch, tmp_path):
@@ -183,7 +186,8 @@ def test_without_slurm_it_says_where_to_run_it(run, monkeypatch, tmp_path):
 
 def test_a_store_that_nodes_do_not_see_is_noticed_before_anything_is_submitted(run, monkeypatch, tmp_path, home):
     """A cluster whose nodes see nothing of this machine's disks."""
-    tools = {"sinfo": "echo main", "srun": f"echo missing {home}/slurm; echo looked", "sbatch": "echo 1 >submitted"}
+    tools = {"sinfo": "echo main", "squeue": "true", "sbatch": "echo 1 >submitted"}
+    tools["srun"] = f"echo missing {home}/slurm; echo looked"
     for name, script in tools.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
@@ -199,6 +203,9 @@ def test_a_store_that_nodes_do_not_see_is_noticed_before_anything_is_submitted(r
         ("executor.time=soon", "executor.time=soon: is no time of Slurm's; write minutes, 04:00:00 or 2-00:00:00"),
         ("executor.verbs.train.gpus=-1", "executor.verbs.train.gpus=-1: expected a whole number, at least 0"),
         ("executor.verbs.train.gpu=1", "unknown option 'executor.verbs.train.gpu'; did you mean"),
+        ("executor.verbs.train=5", "executor.verbs.train=5: expected options"),
+        ("executor.time=2", "executor.time=2: has to be 4 minutes or more, to store executor.store_before=120 seconds"),
+        ("executor.time=43200", "executor.time=43200: expected "),
         ("executor.workers=0", "executor.workers=0: expected a whole number, at least 1"),
         ("executor.cores=2", "unknown option 'executor.cores'"),
     ],
@@ -244,6 +251,14 @@ def test_a_job_joins_its_parents_task_or_waits_for_it():
 def test_a_job_waits_for_a_task_that_was_submitted_before():
     (task,) = grouped([job("b", "a")], 1000, {Path("a"): "12_0"})
     assert task.needs == {"12_0"}
+
+
+@pytest.mark.parametrize(
+    ("time", "seconds"),
+    [("30", 1800), (30, 1800), ("10:30", 630), ("04:00:00", 14400), ("2-00", 172800), ("1-12:30", 131400)],
+)
+def test_times_as_slurm_writes_them(time, seconds):
+    assert seconds_of(time) == seconds
 
 
 def test_what_was_submitted_is_read_back_as_it_was(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def _copy(verb: str, url: str, keys: Sequence[str], store: Store) -> None:
 
     say, elsewhere = Terminal(stderr=True, soft_wrap=True).print, remote.Remote.at(url)
     if verb == "push":
-        wanted = [named(store, key) for key in keys] or [run for run in store.runs() if run.done]
+        wanted = [named(store, key) for key in keys] or list(_whole(store, say))
         if not wanted:
             raise UserError(f"store {store.root}: holds no finished run")
         new, there = remote.push(elsewhere, wanted, say)
@@ -70,6 +70,20 @@ def _copy(verb: str, url: str, keys: Sequence[str], store: Store) -> None:
         new, there = remote.pull(elsewhere, store, keys, say)
     past = {"push": "pushed", "pull": "pulled"}[verb]
     _say(f"{past}: {', '.join(new) or 'nothing new'}" + (f"; there already: {', '.join(there)}" if there else ""))
+
+
+def _whole(store: Store, say: Callable[[str], None]) -> Iterator[Run]:
+    """The finished runs that can be pushed with all they build on; of the others it is said why not."""
+    for run in (one for one in store.runs() if one.done):
+        try:
+            lacking = [one.key for one in packed.behind(run) if "files" not in one.status()]
+        except UserError as error:
+            say(f"left out: {error}")
+            continue
+        if lacking:
+            say(f"left out: run {run.key}, with {', '.join(lacking)} from before 0.6; `vaebench runs pack` takes it")
+        else:
+            yield run
 
 
 def words_for(key: str, words: list[str]) -> list[str]:

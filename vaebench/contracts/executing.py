@@ -70,6 +70,7 @@ class Queue:
         found: dict[Path, Job] = {}
         while len(found) < len(self._waiting):
             free = [job for job in self if job.folder not in found and self._missing & set(job.needs) <= found.keys()]
+            assert free, "jobs that need each other in a circle, or what is not there"
             found |= {job.folder: job for job in free}
         for job in found.values():
             self._begin(job)

@@ -26,7 +26,7 @@ from vaebench.contracts import (
     Watches,
 )
 from vaebench.data.images import ImageData
-from vaebench.engine.ranks import ALONE, Ranks
+from vaebench.engine.ranks import ALONE, Ranks, SharedError
 from vaebench.engine.schedules import rate_factor, snapshot_steps, total_steps, training_count
 from vaebench.errors import Interrupted, UserError
 
@@ -75,6 +75,7 @@ def fit(
     training = _Training(model, data, optimizers, spec, seed, ranks)
     best, total = training.best, training.total
     first = training.restore(state)
+    ranks.share(model)
     average = model.average if isinstance(model, Averages) else None
     kept = snapshot_steps(total, spec.snapshots)
 
@@ -108,7 +109,8 @@ def fit(
     model.eval()
     if isinstance(model, Finishes):
         hooks.save(training.state(total))  # what follows can take minutes
-        model.finish(data)
+        if ranks.rank == 0:
+            model.finish(data)
     return total
 
 
@@ -188,7 +190,7 @@ class _Training:
                 f"at most {self.count}"
             )
         if spec.batch_size % (ranks.size * (spec.accumulate or 1)):
-            raise UserError(_uneven(spec, ranks))
+            raise SharedError(_uneven(spec, ranks))
         self.per_epoch = self.count // spec.batch_size
         self.total = total_steps(self.count, spec.batch_size, spec.epochs, spec.max_steps) if self.phases else 0
         self.rates = {name: [group["lr"] for group in one.param_groups] for name, one in optimizers.items()}
@@ -207,8 +209,8 @@ class _Training:
 
     def take(self, step: int, data: TrainingData, rows: Tensor) -> None:
         """One step on a batch: of each phase that is due the loss, its gradients, and the optimiser's step."""
-        parts = self.ranks.part(rows).chunk(self.spec.accumulate or 1)
-        with self.ranks.drawing(len(parts[0])):
+        parts = [self.ranks.part(one) for one in rows.chunk(self.spec.accumulate or 1)]
+        with self.ranks.at_work(), self.ranks.drawing(len(parts[0])):
             self._take(step, [data.batch(part) for part in parts])
 
     def _take(self, step: int, batches: Sequence[Batch]) -> None:
@@ -261,13 +263,13 @@ class _Training:
         infinite = [found for name, values in losses.items() for found in first(name, ~values.isfinite())]
         if infinite:
             step, name = min(infinite)
-            raise UserError(
+            raise SharedError(
                 f"phase {name.split('/', 1)[0]!r}: the loss is not finite at step {step}; "
                 "try a smaller optim.lr, train.clip_norm, or train.precision=float32"
             )
         for name, (floor, meaning) in self.model.floors.items() if isinstance(self.model, Floors) else ():
             for step, _ in first(name, stacked[name] < floor) if name in stacked else ():
-                raise UserError(f"{name} is below {floor:g} at step {step}: {meaning}")
+                raise SharedError(f"{name} is below {floor:g} at step {step}: {meaning}")
         return {name: float(values.mean()) for name, values in stacked.items()}
 
     def state(self, step: int) -> dict[str, Any]:
@@ -281,7 +283,7 @@ class _Training:
             "window": window,
             "best": None if self.best is None else self.best.state,
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "cuda_rng": [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else [],
         }
 
     def restore(self, state: dict[str, Any] | None) -> int:
@@ -299,12 +301,14 @@ class _Training:
                 _restore_optimizer(optimizer, state["optimizers"][name]["state"])
             if self.best is not None:
                 self.best.state = _fitting(self.model, state["best"])
-            self.window = {name: list(values.unbind()) for name, values in state["window"].items()}
+            self.window = {name: list(values.to(self.device).unbind()) for name, values in state["window"].items()}
             if any(name.partition("/")[0] not in self.optimizers or part[0].ndim for name, part in self.window.items()):
                 raise ValueError("a log window of other phases")
             torch.set_rng_state(state["rng"])
-            if state["cuda_rng"]:
-                torch.cuda.set_rng_state_all(state["cuda_rng"])
+            if (
+                state["cuda_rng"] and self.device.type == "cuda"
+            ):  # before 0.6 of all devices, of which the first trained
+                torch.cuda.set_rng_state(state["cuda_rng"][0], self.device)
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(

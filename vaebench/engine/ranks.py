@@ -21,6 +21,10 @@ from vaebench.contracts import draws
 from vaebench.errors import UserError
 
 
+class SharedError(UserError):
+    """What is wrong with a training in the eyes of all its processes: one says it for all."""
+
+
 @dataclass(frozen=True)
 class Ranks:
     """``rank``: of this process among ``size``; the first one has the run, and writes."""
@@ -31,6 +35,17 @@ class Ranks:
     def part(self, rows: Tensor) -> Tensor:
         """Its rows of a batch, whose number is a multiple of the size."""
         return rows.chunk(self.size)[self.rank]
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """Inside it, statistics over a batch are those of all parts."""
+        return draws.at_work(self.rank, self.size)
+
+    def share(self, model: nn.Module) -> None:
+        """Give all the first one's weights and buffers: machines may differ in the last bit of what they draw."""
+        if self.size > 1:
+            with torch.no_grad():
+                for tensor in (*model.parameters(), *model.buffers()):
+                    distributed.broadcast(tensor.data, src=0)
 
     def drawing(self, count: int) -> AbstractContextManager[Any]:
         """Inside it, what is drawn for ``count`` items is this process's part of what is drawn for all."""
@@ -59,26 +74,31 @@ class Ranks:
         return {name: part.view_as(value) for (name, value), part in zip(values.items(), parts, strict=True)}
 
     def first_says(self, *what: bool) -> tuple[bool, ...]:
-        """What the first process says, to all."""
+        """What the first process says, to all. On the processor, so that no GPU is waited for."""
         if self.size == 1:
             return what
         said = torch.tensor([float(bool(one) and self.rank == 0) for one in what])
-        said = said.cuda() if distributed.get_backend() == "nccl" else said
         distributed.all_reduce(said)
         return tuple(map(bool, said.tolist()))
 
-    def check_alike(self, facts: Mapping[str, Any]) -> None:
-        """Raise `UserError` if the processes are about to train something else: another version, other data."""
+    def check_alike(self, facts: Mapping[str, Any], problem: str = "") -> None:
+        """Raise `SharedError` if the processes are about to train something else: another version, other data.
+
+        ``problem``: why this one cannot begin; all raise it.
+        """
         if self.size == 1:
             return
         found: list[Any] = [None] * self.size
-        distributed.all_gather_object(found, dict(facts))
-        for rank, other in enumerate(found):
+        distributed.all_gather_object(found, (dict(facts), problem))
+        for rank, (_, why) in enumerate(found):
+            if why:
+                raise SharedError(why if rank == 0 else f"process {rank} of the training: {why}")
+        for rank, (other, _) in enumerate(found):
             for name in facts:
-                if other.get(name) != found[0].get(name):
-                    raise UserError(
+                if other.get(name) != found[0][0].get(name):
+                    raise SharedError(
                         f"runtime.processes={self.size}: process {rank} has {name} {other.get(name)}, the first one "
-                        f"{found[0].get(name)}; start them with the same code, data and store"
+                        f"{found[0][0].get(name)}; start them with the same code, data and store"
                     )
 
 
@@ -88,8 +108,8 @@ ALONE = Ranks()
 class _Draws(TorchFunctionMode):
     """Draws for the whole batch where PyTorch is asked for the numbers of a part of it, and gives the part.
 
-    A draw is for the batch's items if one of its dimensions is their number, or else a multiple of it (their tokens).
-    One with a generator of its own is left alone.
+    A draw is for the batch's items if its first dimension (`draws.along`: another one) is a multiple of their number:
+    of their tokens, if not of themselves. One with a generator of its own is left alone.
     """
 
     def __init__(self, count: int, ranks: Ranks) -> None:
@@ -100,36 +120,38 @@ class _Draws(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = dict(kwargs or {})
-        if given.get("generator") is not None or not draws.are_parts():
+        if given.get("generator") is not None or draws.dimension() is None:
             return func(*args, **given)
+        if func in _REFUSED:
+            raise UserError(
+                f"runtime.processes: a step draws with {func.__name__}, which cannot be cut into parts; draw with "
+                "torch.rand, randn or randint, or within vaebench.contracts.draws.whole()"
+            )
+        draw: Any = func
         if func in (torch.randn_like, torch.rand_like):
-            return self._part(args[0].shape, lambda shape: func(_larger(args[0], shape), *args[1:], **given))
+            return self._part(args[0].shape, lambda shape: draw(_larger(args[0], shape), *args[1:], **given))
         if func in (torch.randn, torch.rand):
             sizes = args[0] if args and not isinstance(args[0], int) else args or given.pop("size")
-            return self._part(sizes, lambda shape: func(shape, **given))
+            return self._part(sizes, lambda shape: draw(shape, **given))
         if func is torch.randint:
             *bounds, sizes = args if "size" not in given else (*args, given.pop("size"))
-            draw: Any = func
             return self._part(sizes, lambda shape: draw(*bounds, shape, **given))
         if func in (F.dropout, torch.dropout):
-            return self._dropout(*args, **given)
+            return self._dropout(draw, *args, **given)
         return func(*args, **given)
 
     def _part(self, sizes: Sequence[int], draw: Callable[[list[int]], Tensor]) -> Tensor:
-        shape = list(sizes)
-        exact = (dim for dim, size in enumerate(shape) if size == self.count)
-        dim = next(exact, next((dim for dim, size in enumerate(shape) if size and size % self.count == 0), None))
-        if dim is None:
+        shape, dimension = list(sizes), draws.dimension()
+        if dimension is None or len(shape) <= dimension or not shape[dimension] or shape[dimension] % self.count:
             return draw(shape)
-        shape[dim] *= self.ranks.size
-        return draw(shape).chunk(self.ranks.size, dim=dim)[self.ranks.rank]
+        shape[dimension] *= self.ranks.size
+        return draw(shape).chunk(self.ranks.size, dim=dimension)[self.ranks.rank]
 
-    def _dropout(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-        """PyTorch's on a CPU, drawn as it draws."""
+    def _dropout(self, draw: Any, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        """The mask is PyTorch's own, of ones."""
         if not training or p == 0:
             return x
-        noise = self._part(x.shape, lambda shape: _larger(x, shape).bernoulli_(1 - p))
-        return x * noise.div(1 - p)
+        return x * self._part(x.shape, lambda shape: draw(_larger(x, shape).fill_(1), p, True))
 
 
 def _larger(x: Tensor, shape: Sequence[int]) -> Tensor:
@@ -139,3 +161,13 @@ def _larger(x: Tensor, shape: Sequence[int]) -> Tensor:
     for dim in order:
         strides[dim], step = step, step * shape[dim]
     return torch.empty_strided(list(shape), strides, dtype=x.dtype, device=x.device)
+
+
+# Ways to draw that nothing of ours uses in a step; cut they would have to be, too.
+_REFUSED = frozenset(
+    {
+        *(torch.bernoulli, torch.normal, torch.multinomial, torch.poisson, torch.randint_like, torch.randperm),
+        *(Tensor.bernoulli_, Tensor.normal_, Tensor.uniform_, Tensor.exponential_, Tensor.random_, Tensor.cauchy_),
+        *(F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, F.gumbel_softmax, F.rrelu),
+    }
+)

@@ -52,10 +52,20 @@ def resolve_device(name: str) -> torch.device:
 
 
 def own_device(device: torch.device, rank: int) -> torch.device:
-    """The device of one of several processes on a machine: a GPU each, as far as there are."""
+    """The device of one of several processes on a machine, a GPU each; ``rank``: of those on this machine.
+
+    Raises `UserError` if there is none for it.
+    """
+    if device.type == "mps" or ":" in str(device):
+        raise UserError(f"runtime.device={device}: several processes train on cpu, or on cuda with a GPU each")
     if device.type != "cuda":
         return device
-    own = torch.device("cuda", rank % torch.cuda.device_count())
+    if rank >= torch.cuda.device_count():
+        raise UserError(
+            f"runtime.processes: {rank + 1} or more on a machine with {torch.cuda.device_count()} GPUs, and each needs "
+            "one; start fewer, or take runtime.device=cpu"
+        )
+    own = torch.device("cuda", rank)
     torch.cuda.set_device(own)
     return own
 

@@ -103,7 +103,7 @@ class VMAE(grid.GridModel):
         if self._learns_variance:
             kl = mean_free_kl(logvar, prior_std=self.prior_std).sum(dim=2).mean()
             total = total + self.kl_weight * kl
-            spread = across.var_mean(mean.detach().flatten(0, 1))[0].sqrt().mean()
+            spread = _deviation(mean.detach()).mean()
             terms |= {"kl": kl.detach(), "sigma_ratio": (logvar.detach() / 2).exp().mean() / spread}
         if self.perceptual_weight:
             distance = self.distance((y + 1) / 2, batch.x)
@@ -157,3 +157,8 @@ class VMAE(grid.GridModel):
             return y.new_zeros(()), F.mse_loss(y, x)
         errors = F.avg_pool2d((y - x).square().mean(dim=1), self.network.patch).flatten(1).gather(1, order)
         return errors[:, self.seen :].mean(), errors[:, : self.seen].mean()
+
+
+def _deviation(x: Tensor) -> Tensor:
+    """That of each channel of ``[b t l]`` over the batch, ``[l]``."""
+    return x.std(dim=(0, 1)) if across.parts() == 1 else across.var_mean(x.flatten(0, 1))[0].sqrt()

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from vaebench.contracts import draws
+
 
 def parts() -> int:
     """Into how many parts of one size the batch is cut, a process each."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    return draws.part()[1]
 
 
 def weighted(loss: Tensor, count: Tensor) -> Tensor:
@@ -34,7 +36,7 @@ def gathered(x: Tensor) -> Tensor:
 
 def own(x: Tensor) -> Tensor:
     """The part of this process of ``[n b ...]``, ``[b ...]``."""
-    return x.chunk(parts())[distributed.get_rank()] if parts() > 1 else x
+    return x.chunk(parts())[draws.part()[0]] if parts() > 1 else x
 
 
 def var_mean(x: Tensor, correction: int = 1) -> tuple[Tensor, Tensor]:
@@ -64,7 +66,7 @@ class BatchNorm2d(nn.BatchNorm2d):
             self.running_mean.lerp_(centre.detach(), weight)
             self.running_var.lerp_(variance.detach() * count / (count - 1), weight)
         scale = (variance + self.eps).rsqrt() * self.weight
-        return x * scale.view(-1, 1, 1) + (self.bias - centre * scale).view(-1, 1, 1)
+        return (x * scale.view(-1, 1, 1) + (self.bias - centre * scale).view(-1, 1, 1)).to(x.dtype)
 
 
 class _Mean(torch.autograd.Function):

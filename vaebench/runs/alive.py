@@ -19,13 +19,13 @@ from vaebench.errors import printable
 
 SILENCE = 120.0  # seconds without a touch after which the owner is dead, or hangs
 _EVERY = 10.0
-_FILE = ".alive"
+FILE = ".alive"
 
 
 @contextmanager
 def touching(folder: Path) -> Iterator[None]:
     """Show signs of life of who works in the folder of a run, from within."""
-    file, ended = folder / _FILE, Event()
+    file, ended = folder / FILE, Event()
 
     def touch() -> None:
         with suppress(OSError):  # the folder is gone: who works there notices
@@ -43,15 +43,13 @@ def touching(folder: Path) -> Iterator[None]:
     finally:
         ended.set()
         thread.join(_EVERY)
-        with suppress(OSError):
-            file.unlink()
 
 
 class Watch:
     """How long a run has shown no sign of life, by this machine's own clock: those of others may differ."""
 
     def __init__(self, folder: Path) -> None:
-        self.file, self.seen, self.since = folder / _FILE, self._touched(folder / _FILE), time.monotonic()
+        self.file, self.seen, self.since = folder / FILE, self._touched(folder / FILE), time.monotonic()
 
     def silent(self) -> float:
         """The seconds since it was first looked at as it is."""
@@ -72,7 +70,7 @@ def elsewhere(status: Mapping[str, Any], folder: Path) -> bool:
     if status["status"] != "running" or status.get("host") in (None, socket.gethostname()):
         return False
     try:
-        return time.time() - (folder / _FILE).stat().st_mtime < SILENCE
+        return time.time() - (folder / FILE).stat().st_mtime < SILENCE
     except OSError:
         return False
 

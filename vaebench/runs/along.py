@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -23,12 +24,18 @@ from vaebench.errors import Interrupted, UserError, printable
 from vaebench.stopping import end_with_parent
 
 if TYPE_CHECKING:
+    import torch
+
     from vaebench.contracts import Job
     from vaebench.engine.ranks import Ranks
 
-_PATIENCE = timedelta(minutes=30)  # of a process with the others; a large checkpoint takes minutes
+_PATIENCE = timedelta(minutes=30)  # of a process with the others in a step; a large checkpoint takes minutes
+_FOR_EVER = timedelta(days=365)  # between two trainings of a command, the first one may do anything
 _TO_END = 10.0  # seconds that a process has when the training is over
-_SLURM = {"RANK": "SLURM_PROCID", "WORLD_SIZE": "SLURM_NTASKS", "LOCAL_RANK": "SLURM_LOCALID"}
+_LOOK = 0.05  # seconds between two looks at whether all have started
+_SPECIAL_STEP = 4_294_967_000  # Slurm's steps that are no srun (batch script, interactive shell) have numbers from here
+_talk: Any = None  # the group in which the first process tells what comes next
+_broken = False  # after a training that not all have ended together, nothing more can be said to the others
 
 
 def started(environment: Mapping[str, str]) -> tuple[int, int]:
@@ -36,40 +43,52 @@ def started(environment: Mapping[str, str]) -> tuple[int, int]:
 
     Raises `UserError` if the environment says it in part.
     """
-    given = {name: environment.get(name, environment.get(slurm, "")) for name, slurm in _SLURM.items()}
-    if "RANK" not in environment and "SLURM_STEP_ID" not in environment:
+    if "RANK" in environment:
+        given = environment["RANK"], environment.get("WORLD_SIZE", "")
+    elif "SLURM_PTY_PORT" not in environment and 0 <= _number(environment.get("SLURM_STEP_ID", "")) < _SPECIAL_STEP:
+        given = environment.get("SLURM_PROCID", "0"), environment.get("SLURM_STEP_NUM_TASKS", "1")
+    else:
         return 0, 1
-    try:
-        rank, size = int(given["RANK"]), int(given["WORLD_SIZE"])
-    except ValueError:
+    rank, size = map(_number, given)
+    if min(rank, size) < 0:
         raise UserError(
-            f"RANK={given['RANK']} and WORLD_SIZE={given['WORLD_SIZE']} in the environment: expected two whole "
-            "numbers, as torchrun sets them; leave both out for one process"
-        ) from None
-    if not 0 <= rank < size:
+            f"RANK={given[0]} and WORLD_SIZE={given[1]} in the environment: expected two whole numbers, as torchrun "
+            "sets them; leave both out for one process"
+        )
+    if rank >= size:
         raise UserError(f"RANK={rank}, WORLD_SIZE={size} in the environment: expected a rank from 0 to {size - 1}")
     return rank, size
 
 
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else -1
+
+
 def lead(size: int, command: Callable[[], int]) -> int:
     """Run a command as the first of ``size`` processes, which are told of its trainings and then that it is over."""
+    from torch import distributed
+
     _meet(0, size)
     try:
         return command()
     finally:
-        with suppress(RuntimeError):  # one of them is dead
-            _tell(None)
+        if not _broken:
+            with suppress(RuntimeError):  # one of them is dead
+                _tell(None)
+            distributed.destroy_process_group()
 
 
 def follow(rank: int, size: int) -> int:
     """Wait for the trainings of the first process, and do them along with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first one hears it, and tells
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    from torch import distributed
+
+    _leave_signals()
     with _quietly(rank):
         _meet(rank, size)
         while (told := _tell()) is not None:
             job, machine = told
             _do(job, machine, rank, size)
+        distributed.destroy_process_group()
     return 0
 
 
@@ -83,17 +102,20 @@ def together(job: Job, machine: Mapping[str, Any]) -> Iterator[Ranks]:
 
     from vaebench.engine.ranks import ALONE, Ranks
 
-    count = int(machine.get("processes") or 1)
-    if distributed.is_available() and distributed.is_initialized():
-        size = distributed.get_world_size()
+    count, (_, size) = int(machine.get("processes") or 1), started(os.environ)
+    if size > 1:
         if count not in (1, size):
             raise UserError(f"runtime.processes={count}: {size} processes were started; leave it out")
+        if _broken or not distributed.is_initialized():
+            raise UserError("the other processes have ended with a training before; the same command goes on")
+        own_device(machine)
         _tell((job, dict(machine)))
-        with _naming(()):
+        with _naming(()), _or_broken():
             yield Ranks(0, size)
     elif count == 1:
         yield ALONE
     else:
+        own_device(machine)
         with tempfile.TemporaryDirectory() as folder, _others(job, machine, count, Path(folder)) as others:
             _meet(0, count, f"file://{folder}/meet")
             try:
@@ -103,33 +125,77 @@ def together(job: Job, machine: Mapping[str, Any]) -> Iterator[Ranks]:
                 distributed.destroy_process_group()
 
 
+def own_device(machine: Mapping[str, Any]) -> torch.device:
+    """The device of this process. Raises `UserError` if there is none for it."""
+    from vaebench.engine import runtime
+
+    local = _number(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
+    return runtime.own_device(runtime.setup(device=machine["device"], threads=machine["threads"]), local)
+
+
+@contextmanager
+def _or_broken() -> Iterator[None]:
+    """After an error that only this process has, leave the others, which are in a step: they see that, and end."""
+    global _broken
+    from torch import distributed
+
+    from vaebench.engine.ranks import SharedError
+
+    try:
+        yield
+    except (Interrupted, SharedError):
+        raise
+    except BaseException:
+        _broken = True
+        distributed.destroy_process_group()
+        raise
+
+
 @contextmanager
 def _others(job: Job, machine: Mapping[str, Any], count: int, folder: Path) -> Iterator[list[Any]]:
-    """The other processes, which have ended when this is left."""
+    """The other processes, which have started; when this is left they have ended.
+
+    Raises `UserError` if one does not start.
+    """
     context = get_context("spawn")
     found = [
         context.Process(target=_other, args=(job, dict(machine), rank, count, str(folder)), daemon=True)
         for rank in range(1, count)
     ]
-    for process in found:
-        process.start()
     try:
+        for process in found:
+            process.start()
+        while len(list(folder.glob("ready-*"))) < len(found):
+            if dead := [rank for rank, process in enumerate(found, 1) if process.exitcode is not None]:
+                raise UserError(
+                    f"process {dead[0]} of the training did not start (exit code {found[dead[0] - 1].exitcode})"
+                )
+            time.sleep(_LOOK)
         yield found
-    finally:
         for process in found:
             process.join(_TO_END)
+    finally:
+        for process in found:
             process.kill()
+        for process in found:
             process.join()
 
 
 def _other(job: Job, machine: dict[str, Any], rank: int, size: int, folder: str) -> None:
     """One of them on its own side."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _leave_signals()
     end_with_parent()
+    os.environ["LOCAL_RANK"] = str(rank)
     with _quietly(rank):
+        Path(folder, f"ready-{rank}").touch()
         _meet(rank, size, f"file://{folder}/meet")
         _do(job, machine, rank, size)
+
+
+def _leave_signals() -> None:
+    """The first process hears them, and tells."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @contextmanager
@@ -150,17 +216,14 @@ def _is_lost(error: Exception) -> bool:
 
 
 def _do(job: Job, machine: Mapping[str, Any], rank: int, size: int) -> None:
-    """Take part in a training. What is wrong with it the first process says."""
-    from vaebench.engine import runtime
-    from vaebench.engine.ranks import Ranks
+    """Take part in a training. What is wrong with it for all the first process says."""
+    from vaebench.engine.ranks import Ranks, SharedError
     from vaebench.runs.kinds import train
     from vaebench.runs.store import Run
 
-    device = runtime.setup(device=machine["device"], threads=machine["threads"])
-    with suppress(UserError, Interrupted):
-        train.along(
-            Run(job.folder), runtime.own_device(device, int(os.environ.get("LOCAL_RANK", rank))), Ranks(rank, size)
-        )
+    device = own_device(machine)
+    with suppress(SharedError, Interrupted):
+        train.along(Run(job.folder), device, Ranks(rank, size))
 
 
 def _meet(rank: int, size: int, where: str = "env://") -> None:
@@ -170,33 +233,53 @@ def _meet(rank: int, size: int, where: str = "env://") -> None:
 
     if where == "env://":
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size)}
-        os.environ.setdefault("MASTER_ADDR", _first_host())
-        os.environ.setdefault("MASTER_PORT", "29400")
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+        if "MASTER_ADDR" not in os.environ:
+            os.environ |= {"MASTER_ADDR": _first_host(), "MASTER_PORT": str(_port())}
+    # What is said between steps goes by gloo, which notices a process that dies; a GPU's numbers by nccl.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         distributed.init_process_group(backend, where, rank=rank, world_size=size, timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"process {rank} of {size} does not find the others at {os.environ.get('MASTER_ADDR', 'this machine')} "
-            f"({str(error).splitlines()[0][:200]})"
+            f"({printable(str(error).splitlines()[0][:200])})"
         ) from error
 
 
 def _first_host() -> str:
-    """The machine of the first process, as Slurm says."""
+    """The machine of the first process, as Slurm says. Raises `UserError` if it does not."""
     nodes = os.environ.get("SLURM_STEP_NODELIST", "")
     if not nodes:
         return "127.0.0.1"
-    out = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True).stdout
+    try:
+        out = subprocess.run(
+            ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UserError(
+            f"{nodes}: Slurm does not say which machines these are; set MASTER_ADDR and MASTER_PORT"
+        ) from error
     return out.split()[0]
 
 
+def _port() -> int:
+    """Another one for each step of Slurm."""
+    return (
+        20_000
+        + (_number(os.environ.get("SLURM_JOB_ID", "0")) * 7 + _number(os.environ.get("SLURM_STEP_ID", "0"))) % 20_000
+    )
+
+
 def _tell(what: Any = None) -> Any:
-    """What the first process has to say, in all of them."""
+    """What the first process has to say, in all of them; they wait as long as it takes."""
+    import torch
     from torch import distributed
 
+    global _talk
+    if _talk is None:
+        _talk = distributed.new_group(backend="gloo", timeout=_FOR_EVER)
     said = [what]
-    distributed.broadcast_object_list(said, src=0)
+    distributed.broadcast_object_list(said, src=0, group=_talk, device=torch.device("cpu"))
     return said[0]
 
 

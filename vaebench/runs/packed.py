@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from vaebench.errors import UserError, shown
@@ -88,12 +88,16 @@ def _check_names(source: Path, archive: zipfile.ZipFile, target: Path) -> None:
         raise UserError(f"{source}: holds {size:,} bytes, and there is room for {room:,}")
 
 
-def moved(source: str, unpacked: Store, store: Store) -> tuple[list[str], list[str]]:
+def moved(
+    source: str, unpacked: Store, store: Store, only: Collection[str] | None = None
+) -> tuple[list[str], list[str]]:
     """Every run that is new, after all of them have been looked at. Returns the new keys, and those that were there.
+
+    ``only``: the keys of those that count; None: all.
 
     Raises `UserError`, beginning with ``source``, if one is not finished, is damaged or builds on what is nowhere.
     """
-    runs = unpacked.runs()
+    runs = [run for run in unpacked.runs() if only is None or run.key in only]
     for run in runs:
         for one in (run, *(Run(path.parent) for path in run.path("evals").glob("*/request.yaml"))):
             if not one.done:
@@ -106,7 +110,7 @@ def moved(source: str, unpacked: Store, store: Store) -> tuple[list[str], list[s
     new = [run for run in runs if not ((here := store.run(run.key)) and here.done)]
     for run in new:
         if (here := store.run(run.key)) is not None:  # begun, and not finished
-            _remove(here)
+            discard(here)
         run.folder.replace(store.root / run.key)
     return [run.key for run in new], [run.key for run in runs if run not in new]
 
@@ -125,13 +129,13 @@ def remove(run: Run, store: Store) -> None:
             continue  # who builds on what cannot be read
     if children:
         raise UserError(f"run {run.key}: {', '.join(children)} build on it; remove them first")
-    _remove(run)
+    discard(run)
 
 
-def _remove(run: Run) -> None:
+def discard(run: Run) -> None:
     """Remove its folder. Raises `UserError` if it is being worked on."""
     with run.lock(timeout=0) as free:
-        if not free:
+        if not free or alive.elsewhere(run.status(), run.folder):
             raise UserError(f"run {run.key}: is being worked on by {alive.holder(run.status())}; stop that first")
         gone = run.folder.with_name(f".removed-{run.key}")  # half a run is never there under its name
         run.folder.replace(gone)

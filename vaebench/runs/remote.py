@@ -17,7 +17,7 @@ from typing import Any
 from vaebench.disk import locked
 from vaebench.errors import UserError, printable
 from vaebench.runs import records
-from vaebench.runs.packed import behind, moved
+from vaebench.runs.packed import behind, discard, moved
 from vaebench.runs.store import Run, Store
 
 _CHUNK = 1 << 20
@@ -42,12 +42,13 @@ class Remote:
         if "://" not in url:
             raise UserError(f"{url!r}: is no URL; write s3://bucket/runs, gs://bucket/runs, sftp://host/runs")
         try:
-            files, root = url_to_fs(url, use_listings_cache=False)
+            files, root = url_to_fs(url)
         except ImportError as error:
             hint = "pip install 'vaebench[remote]'" if url.startswith("s3") else str(error)
             raise UserError(f"{url}: a package is missing; {printable(hint)}") from error
-        except ValueError as error:
-            raise UserError(f"{url}: {printable(str(error))}") from error
+        except Exception as error:  # of a library: some kinds connect at once
+            raise UserError(f"{url}: {printable(str(error) or type(error).__name__)}") from error
+        files.invalidate_cache()
         return Remote(url.rstrip("/"), files, root.rstrip("/"))
 
     def path(self, name: str) -> str:
@@ -89,8 +90,12 @@ def push(remote: Remote, wanted: Iterable[Run], say: Say) -> tuple[list[str], li
     new, there = list[str](), list[str]()
     bucket = remote.root.partition("/")[0]  # of a folder on a disk, nothing
     with _talking(remote):
-        if bucket and not remote.files.exists(bucket):
-            raise UserError(f"{remote.url}: there is no {bucket}, and none is made; name another, or make it first")
+        try:
+            remote.files.ls(bucket) if bucket else None
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{remote.url}: there is no {bucket}, and none is made; name another, or make it first"
+            ) from error
     runs = list({one.key: one for run in wanted for one in behind(run)}.values())
     for run in runs:
         run.check_done(f"run {run.key}")
@@ -139,8 +144,9 @@ def pull(remote: Remote, store: Store, begins: Iterable[str], say: Say) -> tuple
     stage, there = Store(store.root / _STAGE), list[str]()
     with locked(stage.root):
         with _talking(remote):
-            keys = [name.partition("/")[0] for name in remote.names(f"*/{_STATUS}")]
-            wanted = _named(remote.url, [key for key in keys if records.is_key(key)], list(begins))
+            begins, names = list(begins), [name.partition("/")[0] for name in remote.names(f"*/{_STATUS}")]
+            keys = [key for key in names if records.is_key(key) and (begins or _is_done(remote, key))]
+            wanted = _named(remote.url, keys, begins)
             seen: set[str] = set()
             while wanted:
                 key = wanted.pop(0)
@@ -151,19 +157,20 @@ def pull(remote: Remote, store: Store, begins: Iterable[str], say: Say) -> tuple
                     continue
                 _pull(remote, key, stage, say)
                 parents = Run(stage.root / key).request().data.get("parents", {}).values()
-                wanted += [parent for parent in parents if parent not in {*seen, *wanted} and parent in keys]
+                wanted += [parent for parent in parents if parent not in {*seen, *wanted} and parent in names]
             for key in there:
                 _pull_evaluations(remote, key, store, stage, say)
-        new, _ = moved(remote.url, stage, store)
-        for left in stage.root.glob("*/"):
-            shutil.rmtree(left)
+        new, _ = moved(remote.url, stage, store, seen)
+        for key in seen:  # what is left of them: folders of evaluations that were moved
+            shutil.rmtree(stage.root / key, ignore_errors=True)
     return new, there
 
 
 def _pull(remote: Remote, key: str, stage: Store, say: Say) -> None:
     _fetch(remote, key, stage, say)
     for name in remote.names(f"{key}/evals/*/{_STATUS}"):
-        _fetch(remote, name.removesuffix(f"/{_STATUS}"), stage, say)
+        if _is_done(remote, place := name.removesuffix(f"/{_STATUS}")):
+            _fetch(remote, place, stage, say)
 
 
 def _pull_evaluations(remote: Remote, key: str, store: Store, stage: Store, say: Say) -> None:
@@ -171,15 +178,16 @@ def _pull_evaluations(remote: Remote, key: str, store: Store, stage: Store, say:
     for name in remote.names(f"{key}/evals/*/{_STATUS}"):
         place = name.removesuffix(f"/{_STATUS}")
         target = store.root / place
-        if Run(target).done:
+        if Run(target).done or not _is_done(remote, place):
             continue
         _fetch(remote, place, stage, say)
         run = Run(stage.root / place)
         run.request()
         run.all_intact("*")
         target.parent.mkdir(exist_ok=True)
-        if not target.exists():
-            run.folder.replace(target)
+        if target.exists():  # begun here, and not finished
+            discard(Run(target))
+        run.folder.replace(target)
 
 
 def _fetch(remote: Remote, place: str, stage: Store, say: Say) -> None:

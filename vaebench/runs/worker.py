@@ -47,7 +47,10 @@ def work(
                 waiting(alive.holder(status))
                 time.sleep(_PATIENCE)
             with alive.touching(run.folder):
-                return _locked(job, run, machine, track, note, stop)
+                outcome = _locked(job, run, machine, track, note, stop)
+            if run.status()["status"] != "running":  # by another one that has taken the run over
+                run.remove(alive.FILE)
+            return outcome
     except Interrupted as error:
         return Outcome(job, "interrupted", str(error))
     except WaitedError as error:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vaebench.config.signatures import whole
-from vaebench.contracts import LossOutput
+from vaebench.contracts import LossOutput, draws
 from vaebench.nn import across
 
 _WIDEST = 8  # times the first layer's channels
@@ -155,7 +155,8 @@ def diff_augment(x: Tensor, *, cutout: float) -> Tensor:
 
 def coloured(x: Tensor) -> Tensor:
     """Brightness, saturation and contrast of `diff_augment`, in this order."""
-    brightness, saturation, contrast = torch.rand(3, len(x), 1, 1, 1, device=x.device)
+    with draws.along(1):
+        brightness, saturation, contrast = torch.rand(3, len(x), 1, 1, 1, device=x.device)
     x = x + (brightness - 0.5)
     grey = x.mean(1, keepdim=True)
     x = grey + (x - grey) * (2 * saturation)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vaebench.compat import ensure_torchvision, need
 from vaebench.errors import UserError
-from vaebench.nn import precision
+from vaebench.nn import across, precision
 from vaebench.nn.pretrained import hub
 from vaebench.nn.pretrained.frozen import Frozen
 
@@ -36,7 +36,7 @@ class WhisperDistance:
         with torch.no_grad():
             wanted = self.encoder(b)
         distance = (self.encoder(a) - wanted).square().sum(-1).mean()
-        return distance * (LARGEST / distance.detach().clamp_min(LARGEST))
+        return distance * (LARGEST / across.mean(distance.detach()).clamp_min(LARGEST))
 
 
 class _Encoder(nn.Module):

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 import re
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from vaebench.errors import UserError, printable
 
 _PATIENCE = 60.0  # seconds that a command may take
-_ALIVE = frozenset(
-    "PENDING RUNNING COMPLETING CONFIGURING SUSPENDED REQUEUED RESIZING SIGNALING STAGE_OUT STOPPED".split()
+_OVER = frozenset(
+    "BOOT_FAIL CANCELLED COMPLETED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT GONE".split()
 )
 # Why a task waits that will have its turn.
 _USUAL = frozenset({"", "None", "Priority", "Resources", "Dependency", "BeginTime", "JobArrayTaskLimit"})
 _MOST_TASKS = 1000  # of an array, where the cluster does not say
+
+
+_NO_SLURM = (
+    "executor=slurm: there is no sinfo or sbatch on this machine; run the command where jobs are submitted, or choose "
+    "executor=local"
+)
 
 
 class SilentError(Exception):
@@ -35,7 +42,7 @@ class State:
     @property
     def over(self) -> bool:
         """Whether it has ended, however."""
-        return self.name not in _ALIVE
+        return self.name in _OVER
 
     @property
     def stuck(self) -> str:
@@ -50,7 +57,9 @@ def states() -> dict[str, State]:
     """
     form = "%i|%T|%N|%r"
     try:
-        out = _asked("squeue", "-h", "-r", "-t", "all", "-u", getpass.getuser(), "-o", form)
+        out = _asked("squeue", "-h", "-r", "-a", "-t", "all", "-u", str(os.geteuid()), "-o", form)
+    except FileNotFoundError as error:
+        raise UserError(_NO_SLURM) from error
     except (subprocess.SubprocessError, OSError) as error:
         raise SilentError from error
     found = {}
@@ -75,48 +84,52 @@ def exit_code(name: str) -> str:
     return f"was killed by signal {number}" + (": out of memory?" if number == "9" else "")
 
 
-def check(partitions: Sequence[str | None], folder: Path, programs: Sequence[str]) -> str:
+def check(where: Sequence[tuple[str | None, str | None]], folder: Path, python: str) -> str:
     """Raise `UserError` for what would fail on every node, before anything is submitted.
 
-    ``folder``: has to be seen there, as ``programs``. Returns what could not be looked at, empty if all could.
+    ``where``: partitions, each with the account. ``folder`` has to be seen there, and vaebench by this ``python``.
+    Returns what could not be looked at, empty if all could.
     """
     try:
-        found = _asked("sinfo", "-h", "-o", "%R")
+        found = _asked("sinfo", "-h", "-a", "-o", "%R")
     except FileNotFoundError as error:
-        raise UserError(
-            "executor=slurm: there is no sinfo or sbatch on this machine; run the command where jobs are submitted, or "
-            "choose executor=local"
-        ) from error
+        raise UserError(_NO_SLURM) from error
     except (subprocess.SubprocessError, OSError) as error:
         raise UserError(f"executor=slurm: the cluster does not answer ({_said(error)}); is slurmctld up?") from error
     there = sorted(set(found.split()))
-    unknown = [name for name in dict.fromkeys(partitions) if name is not None and not set(name.split(",")) <= {*there}]
+    asked = dict.fromkeys(partition for partition, _ in where)
+    unknown = [name for name in asked if name is not None and not set(name.split(",")) <= {*there}]
     if unknown:
         raise UserError(
             *(f"executor.partition={name}: there is no such partition; valid: {', '.join(there)}" for name in unknown)
         )
-    return next(filter(None, (_unseen(name, folder, programs) for name in dict.fromkeys(partitions))), "")
+    return next(filter(None, (_unseen(*one, folder, python) for one in where)), "")
 
 
-def _unseen(partition: str | None, folder: Path, programs: Sequence[str]) -> str:
+def _unseen(partition: str | None, account: str | None, folder: Path, python: str) -> str:
     """Look from a node of a partition whether it sees what a task needs."""
-    where = [] if partition is None else [f"--partition={partition}"]
-    script = 'for place; do test -e "$place" || echo "missing $place"; done; echo looked'
-    probe = ["sh", "-c", script, "sh", str(folder), *programs]
+    options = {"partition": partition, "account": account}
+    words = [f"--{name}={value}" for name, value in options.items() if value is not None]
+    script = (
+        'test -e "$1" || echo "missing $1"; "$2" -c "import vaebench" 2>/dev/null || echo "missing $2"; echo looked'
+    )
     try:
-        out = _asked("srun", "-Q", "-n1", "-N1", "-t1", "--immediate=15", *where, *probe)
-    except (subprocess.SubprocessError, OSError):
-        out = ""
+        out = _asked(
+            "srun", "-Q", "-n1", "-N1", "-t1", "--immediate=15", *words, "sh", "-c", script, "sh", str(folder), python
+        )
+    except (subprocess.SubprocessError, OSError) as error:
+        return f"it could not be looked whether nodes see the store ({_said(error)})"
     missing = [line.removeprefix("missing ") for line in out.splitlines() if line.startswith("missing ")]
     if missing:
         raise UserError(
             *(
-                f"{place}: a node of the cluster does not see it; the store and the environment that vaebench is "
+                f"{place}: a node of the cluster does not see it"
+                f"{' with vaebench in it' * (place == python)}; the store and the environment that vaebench is "
                 "installed in have to lie on a file system that all nodes share (store=FOLDER)"
                 for place in missing
             )
         )
-    return "" if "looked" in out else "no node was free to look whether it sees the store"
+    return "" if "looked" in out else "it could not be looked whether nodes see the store"
 
 
 def submit(words: Sequence[str]) -> str:
@@ -130,7 +143,8 @@ def submit(words: Sequence[str]) -> str:
 def cancel(names: Sequence[str]) -> None:
     """Take them out of the queue, if they are in it."""
     if names:
-        subprocess.run(["scancel", *names], capture_output=True, check=False, timeout=_PATIENCE)
+        with suppress(subprocess.SubprocessError, OSError):
+            subprocess.run(["scancel", *names], capture_output=True, check=False, timeout=_PATIENCE)
 
 
 def most_tasks() -> int:

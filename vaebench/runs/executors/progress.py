@@ -30,6 +30,8 @@ def steps_of(job: Job) -> tuple[int, int] | None:
 def mark(job: Job, status: str, reason: str) -> None:
     """Say of a run what its process cannot say any more, or not yet, unless another has it or has finished it."""
     run = Run(job.folder)
+    if run.place() is None:  # it was removed
+        return
     with run.lock(timeout=0) as free:
         if free and not run.done:
             run.set_status(status, reason=reason, spent=spent(run.status()))
@@ -96,7 +98,7 @@ class Display:
             self.progress.update(self.overall, completed=self.finished)
         if outcome.job.folder in self.tasks:
             self.progress.remove_task(self.tasks.pop(outcome.job.folder))
-        if not self.quiet and (not self.bars or outcome.status != "done"):
+        if outcome.status != "left" and not self.quiet and (not self.bars or outcome.status != "done"):
             reason = f": {outcome.reason}" if outcome.reason else ""
             self.console.print(f"[{self.finished}/{self.total}] {outcome.status} {self._label(outcome.job)}{reason}")
 

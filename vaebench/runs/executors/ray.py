@@ -6,20 +6,18 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
-from vaebench.config.origins import FOLDERS
 from vaebench.config.signatures import CountOrNone, NonNegative, Positive, checked
 from vaebench.contracts import Job, Outcome, Queue, Told
 from vaebench.errors import UserError, printable
 from vaebench.runs.executors.progress import mark, steps_of
+from vaebench.runs.executors.submitted import environment
 from vaebench.stopping import STOPPING, stop_on_signal
 
 _TICK = 0.2  # seconds between two looks at whether one was asked to stop
 _REPORT_EVERY = 1.0
-_PATHS = frozenset({"VAEBENCH_DATA", FOLDERS, "PYTHONPATH"})  # folders of the command, which workers do not inherit
 
 
 @checked("executor")
@@ -42,9 +40,21 @@ class Ray:
     def submit(self, queue: Queue, told: Told) -> Iterator[Outcome]:
         """Yield each job's outcome when it has ended. Asked to stop, let the jobs store and raise KeyboardInterrupt."""
         with self._cluster() as ray:
+            self._check_room(ray)
+            machine = dict(told.machine)
+            if not self.gpus and machine["device"] == "auto":
+                machine["device"] = "cpu"  # Ray leaves all GPUs of a node in sight of who asked for none
+            told = replace(told, machine=machine)
             need = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_retries": self.retries}
-            task = ray.remote(_do).options(**need, runtime_env={"env_vars": _environment()})
+            task = ray.remote(_do).options(**need, runtime_env={"env_vars": environment()})
             yield from self._run(ray, task, queue, told)
+
+    def _check_room(self, ray: Any) -> None:
+        """Raise `UserError` if no node has what a job takes: Ray would wait for one."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if not any(node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus for node in nodes):
+            has = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
+            raise UserError(f"executor.cpus={self.cpus}, executor.gpus={self.gpus}: no node has so many ({has})")
 
     def _run(self, ray: Any, task: Any, queue: Queue, told: Told) -> Iterator[Outcome]:
         running: dict[Any, Job] = {}
@@ -75,7 +85,7 @@ class Ray:
         except ray.exceptions.RayError as error:
             first = next(iter(str(error).strip().splitlines()), type(error).__name__)
             status = "interrupted" if stopping else "failed"
-            reason = printable(f"{type(error).__name__}: {first} (begun {self.retries + 1} times)"[:300])
+            reason = printable(f"{type(error).__name__}: {first}"[:300])
             mark(job, status, reason)
         return Outcome(job, status, reason)
 
@@ -110,14 +120,8 @@ def _do(job: Job, machine: Mapping[str, Any]) -> tuple[str, str]:
     """On a node: do the job, as any worker does. A node that was lost leaves a lock, which is taken from it in time."""
     from vaebench.runs.worker import work
 
-    outcome = work(job, dict(machine), note=lambda line: None)
+    try:
+        outcome = work(job, dict(machine), note=lambda line: None)
+    except Exception as error:
+        return "failed", f"{type(error).__name__}: {error}"
     return outcome.status, outcome.reason
-
-
-def _environment() -> dict[str, str]:
-    """What the command was told by its environment, with whole paths."""
-    given = {name: value for name, value in os.environ.items() if name.startswith("VAEBENCH_")}
-    given |= {"PYTHONPATH": os.environ["PYTHONPATH"]} if os.environ.get("PYTHONPATH") else {}
-    for name in given.keys() & _PATHS:
-        given[name] = os.pathsep.join(str(Path(one).absolute()) for one in given[name].split(os.pathsep))
-    return given

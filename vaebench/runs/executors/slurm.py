@@ -20,15 +20,18 @@ from annotated_types import Interval
 
 from vaebench.config.signatures import Count, CountOrNone, Positive, Sound, checked, mistakes, require
 from vaebench.contracts import Job, Outcome, Queue, Told
+from vaebench.disk import locked
 from vaebench.errors import UserError
 from vaebench.runs.executors import batches, cluster
 from vaebench.runs.executors.cluster import State
 from vaebench.runs.executors.progress import mark, steps_of
-from vaebench.runs.executors.submitted import Array, Submission, earlier
+from vaebench.runs.executors.submitted import Array, Submission, earlier, environment
 from vaebench.runs.store import Run
 from vaebench.stopping import stop_on_signal
 
 _TICK = 0.2  # seconds between two looks at whether one was asked to stop
+_SETTLED = 60.0  # seconds from the end of a task until all machines see what it wrote
+_EARLY = 60  # seconds by which Slurm may send its signal early
 _SILENT = 600.0  # seconds without an answer of the cluster after which nobody waits any longer
 _ENDS = {
     "CANCELLED": "was cancelled",
@@ -37,6 +40,7 @@ _ENDS = {
     "NODE_FAIL": "its node failed, and Slurm does not start it again",
     "BOOT_FAIL": "its node did not come up",
     "DEADLINE": "was not done by the cluster's deadline",
+    "COMPLETED": "ended without doing it",
     "PREEMPTED": "had to make room, and Slurm does not start it again",
 }
 _TIME = re.compile(r"\d+|\d+:\d\d(:\d\d)?|\d+-\d\d?(:\d\d){0,2}")
@@ -46,7 +50,18 @@ def _no_time(text: str) -> str:
     return "" if _TIME.fullmatch(text) else "is no time of Slurm's; write minutes, 04:00:00 or 2-00:00:00"
 
 
-Time = Annotated[str, Sound(_no_time)]
+# A whole number beyond a week is no time that somebody gave: YAML reads 12:00:00 without quotes as one.
+Time = Annotated[str, Sound(_no_time)] | Annotated[int, Interval(ge=1, le=7 * 24 * 60)]
+
+
+def seconds_of(time: str | int) -> int:
+    """Slurm's way to write a time limit."""
+    days, _, rest = str(time).rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if not days and len(parts) < 3:  # minutes, perhaps with seconds
+        parts = [0, *parts]
+    hours, minutes, seconds = (*parts, 0, 0)[:3]
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +70,7 @@ class Resources:
 
     partition: str | None = None
     account: str | None = None
-    time: Time | Count | None = None
+    time: Time | None = None
     memory: str | None = None
     cpus: Count | None = None
     gpus: CountOrNone | None = None
@@ -84,7 +99,7 @@ class Slurm:
     wait: bool
     partition: str | None
     account: str | None
-    time: Time | Count | None
+    time: Time | None
     memory: str | None
     cpus: Count
     gpus: CountOrNone
@@ -100,8 +115,19 @@ class Slurm:
 
     def __post_init__(self) -> None:
         where = {f"executor.verbs.{verb}": own or {} for verb, own in self.verbs.items()}
+        require(*(f"{name}={own}: expected options" for name, own in where.items() if not isinstance(own, Mapping)))
         lines = [mistakes(name, own, Resources, needed_by=name, provided=()) for name, own in where.items()]
         require(*itertools.chain(*lines))
+        times = {f"{name}.time": own.get("time") for name, own in where.items()} | {"executor.time": self.time}
+        least = self.store_before + _EARLY
+        require(
+            *(
+                f"{name}={time}: has to be {least // 60 + 1} minutes or more, to store executor.store_before="
+                f"{self.store_before} seconds before its end"
+                for name, time in times.items()
+                if time is not None and seconds_of(time) <= least
+            )
+        )
 
     def at_once(self, *, gpus: int) -> int:
         """The tasks that run at a time."""
@@ -114,49 +140,62 @@ class Slurm:
         """
         jobs = queue.take_all()
         place = told.store / "slurm"
-        place.mkdir(parents=True, exist_ok=True)
-        wanted = {*self._partitions(jobs)}
-        if doubt := cluster.check(sorted(wanted, key=str), place, [sys.executable]):
-            told.say(doubt)
-        watched = self._there(place, {job.folder: job for job in jobs})
-        there = {job.folder: one.name for one in watched for job in one.jobs}
-        done = [job for job in jobs if job.folder not in there and Run(job.folder).done]  # in the last second
+        with locked(place):  # or another command submits the same
+            try:
+                watched = self._there(place, {job.folder: job for job in jobs}, told)
+            except cluster.SilentError as error:
+                raise UserError("executor=slurm: squeue does not answer; is slurmctld up?") from error
+            there = {job.folder: one.name for one in watched for job in one.jobs}
+            done = [job for job in jobs if job.folder not in there and Run(job.folder).done]  # in the last second
+            jobs = [job for job in jobs if job not in done]
+            new = [job for job in jobs if job.folder not in there]
+            if watched:
+                told.say(f"{len(jobs) - len(new)} jobs are in the queue already")
+            if new:
+                watched += self._submitted(new, there, place, told)
         yield from (Outcome(job, "done") for job in done)
-        jobs = [job for job in jobs if job not in done]
-        new = [job for job in jobs if job.folder not in there]
-        if watched:
-            told.say(f"{len(jobs) - len(new)} jobs are in the queue already")
-        if new:
-            watched += self._submitted(new, there, place, told)
         if self.wait:
             yield from self._watch(watched, told)
         else:
             told.say(f"{len(jobs)} jobs go on without this command; the same one says how far they are, and collects")
             yield from (Outcome(job, "left") for job in jobs)
 
-    def _partitions(self, jobs: Sequence[Job]) -> Iterator[str | None]:
-        return (self._resources(job).partition for job in jobs)
-
     def _resources(self, job: Job) -> Resources:
         own = self.verbs.get(job.verb) or {}
         names = [one.name for one in fields(Resources)]
         return Resources(**{name: getattr(self, name) if own.get(name) is None else own[name] for name in names})
 
-    def _there(self, place: Path, wanted: Mapping[Path, Job]) -> list[Watched]:
-        """The tasks of earlier commands that have not ended, with those of their jobs that are wanted now."""
-        states, found = cluster.states(), []
+    def _there(self, place: Path, wanted: Mapping[Path, Job], told: Told) -> list[Watched]:
+        """The tasks of earlier commands that go on, with those of their jobs that are wanted now.
+
+        One that waits for what nobody makes any more leaves the queue. Of those that have ended it is said how.
+        """
+        states, alive = cluster.states(), dict[str, tuple[Sequence[Job], Path]]()
         for submission in earlier(place):
-            for array in submission.arrays:
-                for number, task in enumerate(array.tasks):
-                    name = f"{array.id}_{number}"
-                    state = states.get(name)
-                    mine = [wanted[job.folder] for job in task if job.folder in wanted]
-                    if state and not state.over and mine:
-                        found.append(Watched(name, mine, _log(submission, name)))
-        return found
+            named = {
+                f"{array.id}_{number}": task for array in submission.arrays for number, task in enumerate(array.tasks)
+            }
+            going = {name for name in named if not states.get(name, State("GONE")).over}
+            alive |= {name: (named[name], _log(submission, name)) for name in going}
+            for name in named.keys() - going:
+                left = [job for job in named[name] if job.folder in wanted and not Run(job.folder).done]
+                for job in left:
+                    told.note(job, f"{_end(name, states.get(name, State('GONE')), _log(submission, name))}; once more")
+            if not going:
+                submission.close()
+        while lost := [name for name in alive if states[name].name == "PENDING" and not _can_begin(name, alive)]:
+            cluster.cancel(lost)
+            for name in lost:
+                del alive[name]
+        mine = {name: [wanted[job.folder] for job in task if job.folder in wanted] for name, (task, _) in alive.items()}
+        return [Watched(name, task, alive[name][1]) for name, task in mine.items() if task]
 
     def _submitted(self, jobs: Sequence[Job], there: Mapping[Path, str], place: Path, told: Told) -> list[Watched]:
         """Submit jobs, parents first; ``there``: the tasks that others have been submitted with."""
+        kinds = {self._resources(job) for job in jobs}
+        where = {(one.partition, one.account) for one in kinds}
+        if doubt := cluster.check(sorted(where, key=str), place, sys.executable):
+            told.say(doubt)
         tasks = batches.tasks(jobs, self._resources, self.target_minutes * 60, there)
         together = batches.arrays(tasks, cluster.most_tasks())
         submission = Submission.new(place, told.machine)
@@ -185,7 +224,8 @@ class Slurm:
     ) -> list[str]:
         """What sbatch is given for an array."""
         python = [sys.executable, "-m", "vaebench.runs.executors.task", str(submission.file), str(array)]
-        lines = ["#!/bin/bash", *self.setup, f'exec {shlex.join(python)} "$SLURM_ARRAY_TASK_ID"', ""]
+        exports = [f"export {name}={shlex.quote(value)}" for name, value in environment().items()]
+        lines = ["#!/bin/bash", *exports, *self.setup, f'exec {shlex.join(python)} "$SLURM_ARRAY_TASK_ID"', ""]
         script = submission.folder / f"array-{array}.sh"
         script.write_text("\n".join(lines), encoding="utf-8")
         words = ["--job-name=vaebench", f"--array=0-{count - 1}%{self.workers}", "--requeue", "--open-mode=append"]
@@ -196,7 +236,7 @@ class Slurm:
 
     def _watch(self, watched: list[Watched], told: Told) -> Iterator[Outcome]:
         """Yield each job's outcome when it has ended."""
-        answered, look, before, lost = time.monotonic(), 0.0, dict[str, State](), set[str]()
+        answered, look, before, over = time.monotonic(), 0.0, dict[str, State](), dict[str, float]()
         left = {one.name: list(one.jobs) for one in watched}
         failed: set[Path] = set()
         with stop_on_signal() as asked:
@@ -221,10 +261,11 @@ class Slurm:
                 for one in watched:
                     state = states.get(one.name, State("GONE"))
                     yield from _seen(left[one.name], state, told)
-                    if left[one.name] and state.over and one.name in lost:
+                    if not state.over:
+                        over.pop(one.name, None)
+                    elif time.monotonic() - over.setdefault(one.name, time.monotonic()) > _SETTLED:
                         yield from _given_up(one, left[one.name], state, failed)
                         left[one.name] = []
-                    lost = lost | {one.name} if state.over else lost - {one.name}
                     _say_of(one, left[one.name], state, before.get(one.name), told)
                     before[one.name] = state
 
@@ -239,7 +280,7 @@ def _seen(left: list[Job], state: State, told: Told) -> Iterator[Outcome]:
             told.track(job, *steps)
 
 
-# A task that has just ended is looked at twice before this: what a node wrote is not seen everywhere at once.
+# A task that has ended is looked at for a while before this: what a node wrote is not seen everywhere at once.
 def _given_up(one: Watched, left: Sequence[Job], state: State, failed: set[Path]) -> Iterator[Outcome]:
     """What became of the jobs of a task that is over and did not do them; of those that need a failed one, nothing."""
     for job in left:
@@ -250,10 +291,21 @@ def _given_up(one: Watched, left: Sequence[Job], state: State, failed: set[Path]
         elif status["status"] == "failed":
             yield Outcome(job, "failed", str(status.get("reason", "")))
         else:
-            why = _ENDS.get(state.name) or cluster.exit_code(one.name) or "is gone from the queue"
-            reason = f"task {one.name} {'on ' + state.node + ' ' if state.node else ''}{why}; log: {one.log}"
+            reason = _end(one.name, state, one.log)
             mark(job, "failed", reason)
             yield Outcome(job, "failed", reason)
+
+
+def _end(name: str, state: State, log: Path) -> str:
+    """How a task ended that has not done its jobs."""
+    why = _ENDS.get(state.name) or cluster.exit_code(name) or "is gone from the queue"
+    return f"task {name} {'on ' + state.node + ' ' if state.node else ''}{why}; log: {log}"
+
+
+def _can_begin(name: str, alive: Mapping[str, tuple[Sequence[Job], Path]]) -> bool:
+    """Whether all that a task's jobs need is done, or will be."""
+    made = {job.folder for task, _ in alive.values() for job in task}
+    return all(need in made or Run(need).done for job in alive[name][0] for need in job.needs)
 
 
 def _say_of(one: Watched, left: Sequence[Job], state: State, before: State | None, told: Told) -> None:

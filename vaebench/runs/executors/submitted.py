@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,12 +12,14 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from vaebench.config.origins import FOLDERS
 from vaebench.contracts import Job
 from vaebench.disk import json_object, write_json
 from vaebench.errors import UserError
 from vaebench.runs.store import Run
 
 _FILE = "submission.json"
+_PATHS = frozenset({"VAEBENCH_DATA", FOLDERS, "PYTHONPATH"})  # options that hold folders
 _JOB = {"verb": str, "folder": str, "tags": list, "needs": [str]}
 _FORM = {"machine": dict, "arrays": [{"id": str, "tasks": [[_JOB]]}]}
 
@@ -56,6 +59,11 @@ class Submission:
         arrays = [{"id": one.id, "tasks": [list(map(_plain, task)) for task in one.tasks]} for one in self.arrays]
         write_json(self.file, {"machine": dict(self.machine), "arrays": arrays})
 
+    def close(self) -> None:
+        """Nothing of it goes on: later commands do not look at it. The logs stay."""
+        with suppress(OSError):
+            self.file.replace(self.folder / "over.json")
+
     @staticmethod
     def new(folder: Path, machine: Mapping[str, Any]) -> Submission:
         """One with a folder of its own in this one."""
@@ -84,6 +92,15 @@ def earlier(folder: Path) -> Iterator[Submission]:
                 rmtree(found.folder)
         else:
             yield found
+
+
+def environment() -> dict[str, str]:
+    """What the command was told by its environment, with whole paths: who works elsewhere does not inherit it."""
+    given = {name: value for name, value in os.environ.items() if name.startswith("VAEBENCH_")}
+    given |= {"PYTHONPATH": os.environ["PYTHONPATH"]} if os.environ.get("PYTHONPATH") else {}
+    for name in given.keys() & _PATHS:
+        given[name] = os.pathsep.join(str(Path(one).absolute()) for one in given[name].split(os.pathsep))
+    return given
 
 
 def _plain(job: Job) -> dict[str, Any]:

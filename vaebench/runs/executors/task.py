@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from vaebench.contracts import Job
+from vaebench.runs.executors.progress import mark
 from vaebench.runs.executors.submitted import Submission
 from vaebench.runs.store import Run
 from vaebench.stopping import stop_on_signal
@@ -44,6 +45,7 @@ def _do(job: Job, submission: Submission, stop: Callable[[], bool]) -> str:
     say = partial(print, flush=True)
     if missing := [folder for folder in job.needs if not Run(folder).done]:
         say(f"left out: {job.verb} {job.folder.name}, which needs {', '.join(folder.name for folder in missing)}")
+        mark(job, "interrupted", "needs a run that failed")
         return "failed"
     say(f"begins: {job.verb} {job.folder.name}")
     try:
@@ -58,7 +60,9 @@ def _do(job: Job, submission: Submission, stop: Callable[[], bool]) -> str:
 def _again() -> None:
     """Ask for more time."""
     name = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    subprocess.run(["scontrol", "requeue", name], check=True)
+    said = subprocess.run(["scontrol", "requeue", name], capture_output=True, text=True, check=False)
+    if said.returncode:
+        print(f"cannot be put into the queue again: {said.stderr.strip()}", flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

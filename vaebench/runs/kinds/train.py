@@ -263,17 +263,20 @@ def _begin(run: Run, device: torch.device, ranks: Ranks | None) -> _Begins:
     from vaebench.engine.ranks import ALONE
     from vaebench.engine.schedules import check_spec
 
-    request = run.request()
-    check_spec(request["train"])
-    runtime.seed_all(request["seed"])
-    model = fresh_model(run, device)
-    data = _data(run).to(device)
-    optimizers = build.optimizers(request, model)
-    state = load_checkpoint(run.path(CHECKPOINT), run.key)
-    (ranks or ALONE).check_alike(
-        {"code": runtime.commit(), "data": data.digest, "step": 0 if state is None else state["step"]}
-    )
-    return _Begins(request, model, data, optimizers, state, ranks or ALONE)
+    ranks = ranks or ALONE
+    try:
+        request = run.request()
+        check_spec(request["train"])
+        runtime.seed_all(request["seed"])
+        model = fresh_model(run, device)
+        data = _data(run).to(device)
+        optimizers = build.optimizers(request, model)
+        state = load_checkpoint(run.path(CHECKPOINT), run.key)
+    except Exception as error:
+        ranks.check_alike({}, str(error) or type(error).__name__)
+        raise
+    ranks.check_alike({"code": runtime.commit(), "data": data.digest, "step": 0 if state is None else state["step"]})
+    return _Begins(request, model, data, optimizers, state, ranks)
 
 
 def _write(run: Run, setup: Setup, model: nn.Module, data: TrainingData, steps: int) -> dict[str, Any]:
