@@ -214,6 +214,13 @@ def test_options_that_cannot_be_are_one_line(run, word, line):
     assert line in run.refused("plan", *TABLE[1:], "executor=slurm", word)
 
 
+def test_a_cluster_of_ones_own_is_a_file(run, tmp_path, monkeypatch):
+    (tmp_path / "executor").mkdir()
+    (tmp_path / "executor" / "ours.yaml").write_text("defaults: [slurm, _self_]\npartition: gpu\nworkers: 7\n")
+    monkeypatch.setenv("VAEBENCH_CONF", str(tmp_path))
+    assert "up to 7 jobs at a time, elsewhere" in run.done("plan", *TABLE[1:], "executor=ours")
+
+
 @pytest.mark.parametrize(
     "words",
     [
