@@ -268,6 +268,20 @@ def test_times_as_slurm_writes_them(time, seconds):
     assert seconds_of(time) == seconds
 
 
+def test_a_task_that_no_node_can_start_is_let_go_some_times_and_then_cancelled(monkeypatch, tmp_path):
+    asked: list[str] = []
+    monkeypatch.setattr(cluster, "release", lambda name: asked.append(f"release {name}"))
+    monkeypatch.setattr(cluster, "cancel", lambda names: asked.append(f"cancel {names[0]}"))
+    said: list[str] = []
+    told = Told({}, lambda *_: None, lambda job, line: said.append(line), said.append, tmp_path)
+    for times in range(1, 5):
+        executor._let_go(executor.Watched("7_0", [], tmp_path), job("a"), times, told)
+    assert asked == ["release 7_0"] * 3 + ["cancel 7_0"]
+    assert said == ["task 7_0 could not be started 4 times; it is cancelled, the nodes' logs say why"]
+    assert cluster.State("PENDING", reason="launch failed requeued held").held
+    assert not cluster.State("PENDING", reason="JobHeldUser").held
+
+
 def test_what_was_submitted_is_read_back_as_it_was(tmp_path):
     one = Submission.new(tmp_path, {"device": "cpu"})
     one.arrays.append(Array([[Job("train", tmp_path / "a", (("row", "x"),), (tmp_path / "b",))]]))

@@ -45,6 +45,11 @@ class State:
         return self.name in _OVER
 
     @property
+    def held(self) -> bool:
+        """Whether a node could not start it: then Slurm keeps it in the queue until somebody lets it go."""
+        return self.name == "PENDING" and self.reason.startswith("launch failed")
+
+    @property
     def stuck(self) -> str:
         """Why it waits, if that is not a matter of time alone."""
         return self.reason if self.name == "PENDING" and self.reason not in _USUAL else ""
@@ -145,6 +150,12 @@ def cancel(names: Sequence[str]) -> None:
     if names:
         with suppress(subprocess.SubprocessError, OSError):
             subprocess.run(["scancel", *names], capture_output=True, check=False, timeout=_PATIENCE)
+
+
+def release(name: str) -> None:
+    """Let a task go that Slurm holds."""
+    with suppress(subprocess.SubprocessError, OSError):
+        _asked("scontrol", "release", name)
 
 
 def most_tasks() -> int:

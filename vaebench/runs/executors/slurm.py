@@ -11,6 +11,7 @@ import re
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -30,6 +31,7 @@ from vaebench.runs.store import Run
 from vaebench.stopping import stop_on_signal
 
 _TICK = 0.2  # seconds between two looks at whether one was asked to stop
+_RELEASES = 3  # of a task that a node could not start
 _SETTLED = 60.0  # seconds from the end of a task until all machines see what it wrote
 _EARLY = 60  # seconds by which Slurm may send its signal early
 _SILENT = 600.0  # seconds without an answer of the cluster after which nobody waits any longer
@@ -237,6 +239,7 @@ class Slurm:
     def _watch(self, watched: list[Watched], told: Told) -> Iterator[Outcome]:
         """Yield each job's outcome when it has ended."""
         answered, look, before, over = time.monotonic(), 0.0, dict[str, State](), dict[str, float]()
+        held = Counter[str]()
         left = {one.name: list(one.jobs) for one in watched}
         failed: set[Path] = set()
         with stop_on_signal() as asked:
@@ -266,6 +269,9 @@ class Slurm:
                     elif time.monotonic() - over.setdefault(one.name, time.monotonic()) > _SETTLED:
                         yield from _given_up(one, left[one.name], state, failed)
                         left[one.name] = []
+                    if left[one.name] and state.held:
+                        held[one.name] += 1
+                        _let_go(one, left[one.name][0], held[one.name], told)
                     _say_of(one, left[one.name], state, before.get(one.name), told)
                     before[one.name] = state
 
@@ -306,6 +312,15 @@ def _can_begin(name: str, alive: Mapping[str, tuple[Sequence[Job], Path]]) -> bo
     """Whether all that a task's jobs need is done, or will be."""
     made = {job.folder for task, _ in alive.values() for job in task}
     return all(need in made or Run(need).done for job in alive[name][0] for need in job.needs)
+
+
+def _let_go(one: Watched, job: Job, times: int, told: Told) -> None:
+    """Slurm holds what a node could not start, and would hold it for ever."""
+    if times <= _RELEASES:
+        cluster.release(one.name)
+    else:
+        told.note(job, f"task {one.name} could not be started {times} times; it is cancelled, the nodes' logs say why")
+        cluster.cancel([one.name])
 
 
 def _say_of(one: Watched, left: Sequence[Job], state: State, before: State | None, told: Told) -> None:
