@@ -32,6 +32,8 @@ EXTRAS = {
         "reasoning",
         "jina",
         "vllm",
+        "ray",
+        "remote",
         "audio",
         "speech",
         "diffusers",

@@ -352,6 +352,7 @@ def test_a_run_of_another_machine_whose_lock_is_not_seen_here_is_waited_for(home
         assert short.state() == "running"
         assert work(short, note=notes.append, stop=lambda: bool(notes)).status == "interrupted"
     assert "waiting for pid 1 on elsewhere, since " in notes[0]
+    monkeypatch.setattr(alive, "SILENCE", 0.0)
     assert short.state() == "interrupted"
     assert work(short).status == "done"
 

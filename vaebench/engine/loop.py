@@ -63,10 +63,9 @@ def fit(
 ) -> int:
     """Train ``model`` in place and return the number of steps.
 
-    ``optimizers``: one per phase, by name. ``data``: on the training device. ``spec``: one-cycle is
-    Smith & Topin's (arXiv 1708.07120).
-    ``state``: what a checkpoint held; the training goes on to the same numbers, bit for bit on a CPU. ``ranks``: the
-    processes that train it together.
+    ``optimizers``: one per phase, by name. ``data``: on the training device. ``spec``: one-cycle is Smith & Topin's
+    (arXiv 1708.07120). ``state``: what a checkpoint held; the training goes on to the same numbers, bit for bit on a
+    CPU. ``ranks``: the processes that train it together.
 
     Raises `UserError` for too little data, a loss that is not finite, a term below its `Floors`; `Interrupted` after
     saving at ``hooks.stop()``.
@@ -75,7 +74,6 @@ def fit(
     training = _Training(model, data, optimizers, spec, seed, ranks)
     best, total = training.best, training.total
     first = training.restore(state)
-    ranks.share(model)
     average = model.average if isinstance(model, Averages) else None
     kept = snapshot_steps(total, spec.snapshots)
 
@@ -196,6 +194,7 @@ class _Training:
         self.rates = {name: [group["lr"] for group in one.param_groups] for name, one in optimizers.items()}
         self.autocast = torch.autocast(data.device.type, torch.bfloat16, enabled=spec.precision == "bf16")
         self.window: dict[str, list[Tensor]] = {}  # the terms of the steps since the last log
+        ranks.share(model)
 
     def batches(self, first: int) -> Iterator[tuple[int, Tensor]]:
         """Steps and the rows of their batches; an epoch's order depends on (seed, epoch) alone, so any can resume."""
