@@ -35,6 +35,7 @@ def begun(run: Run) -> bool:
     return run.status()["status"] == "running" and run.path("checkpoint.pt").exists()
 
 
+@pytest.mark.slow
 def test_jobs_of_a_lost_node_go_on_elsewhere_to_the_same_bits(home, tmp_path, cluster):
     node = cluster.add_node(**NODE)
     requests = [frozen(*LONG, f"seed={seed}") for seed in (0, 1)]

@@ -114,6 +114,7 @@ def test_submit_leave_come_back_and_collect_the_cells_of_a_local_run(nodes, run,
 
 
 @needs_slurm
+@pytest.mark.slow
 def test_a_cancelled_job_is_named_as_such_with_its_log(nodes, home):
     long, other = (Store(home).open(frozen(*LONG, f"seed={seed}")) for seed in (0, 1))
 

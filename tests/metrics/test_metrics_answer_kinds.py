@@ -386,7 +386,7 @@ def test_a_run_of_one_character_takes_linear_time(scorer):
         started = time.process_time()
         graded([("1", before + sign * length)], scorer)
         seconds = time.process_time() - started
-        assert seconds < 0.5, (before, sign)
+        assert seconds < 5, (before, sign)
         spent[length] += seconds
     assert spent[10_000] < 3 * spent[5_000] + 0.1
 

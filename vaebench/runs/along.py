@@ -289,6 +289,8 @@ def _naming(others: Any) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        for one in others if _is_lost(error) else ():
+            one.join(1.0)  # one that has been killed is alive until it is looked at
         dead = [number for number, one in enumerate(others, start=1) if not one.is_alive()]
         if not (dead or _is_lost(error)):
             raise
