@@ -43,5 +43,11 @@ def printable(text: str) -> str:
     return "".join(repr(c)[1:-1] if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNED else c for c in text)
 
 
+def in_a_line(error: BaseException, most: int | None = 200) -> str:
+    """An exception as its type and the first line of its text, at most so many characters."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    return printable(f"{type(error).__name__}: {first}"[:most])
+
+
 class Interrupted(Exception):  # noqa: N818 (not an error: what was done is stored)
     """The work was asked to stop and has stored its state."""

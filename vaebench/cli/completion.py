@@ -47,16 +47,8 @@ _INSTALL = {
 }
 _TRAININGS = ("train", "eval", "answers", "prompt")
 _TABLES = ("reproduce", "compare", "plan", "report")
-_OPTIONS = {
-    "model",
-    "dataset",
-    "optim",
-    "suite",
-    "embedder",
-    "reference",
-    "tracker",
-    "executor",
-}  # groups whose options can be set
+# Groups whose options can be set.
+_OPTIONS = frozenset("model dataset optim suite embedder reference tracker executor".split())
 
 
 def completion(words: list[str]) -> str:

@@ -20,7 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebench.errors import Interrupted, UserError, printable
+from vaebench.errors import Interrupted, UserError, in_a_line, printable
 from vaebench.stopping import end_with_parent
 
 if TYPE_CHECKING:
@@ -205,8 +205,7 @@ def _quietly(rank: int) -> Iterator[None]:
         yield
     except Exception as error:
         if not _is_lost(error):
-            first = next(iter(str(error).strip().splitlines()), "")
-            sys.stderr.write(printable(f"process {rank} of the training: {type(error).__name__}: {first}") + "\n")
+            sys.stderr.write(f"process {rank} of the training: {in_a_line(error, most=None)}\n")
         os._exit(1)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vaebench.disk import locked
-from vaebench.errors import UserError, printable
+from vaebench.errors import UserError, in_a_line, printable
 from vaebench.runs import records
 from vaebench.runs.packed import behind, discard, moved
 from vaebench.runs.store import Run, Store
@@ -231,7 +231,4 @@ def _talking(remote: Remote) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        said = next(iter(str(error).strip().splitlines()), "")
-        raise UserError(
-            f"{remote.url}: {printable(f'{type(error).__name__}: {said}'[:300])}; the same command goes on from here"
-        ) from error
+        raise UserError(f"{remote.url}: {in_a_line(error, most=300)}; the same command goes on from here") from error

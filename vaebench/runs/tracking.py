@@ -9,7 +9,7 @@ from threading import BoundedSemaphore, Thread
 from typing import TYPE_CHECKING, Any, Self
 
 from vaebench.contracts import Ended, Tracked, Tracker
-from vaebench.errors import Interrupted, printable
+from vaebench.errors import Interrupted, in_a_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +86,7 @@ class Tracking:
             grids = made()
         except Exception as error:
             self.sample_every = None
-            self.note(f"no images for the tracker ({_line(error)}); the run goes on")
+            self.note(f"no images for the tracker ({in_a_line(error)}); the run goes on")
             return
 
         def images(tracker: Tracker) -> None:
@@ -125,14 +125,8 @@ class Tracking:
             while (what := self.todo.get()) is not None:
                 what(tracker)
         except BaseException as error:  # SystemExit too: nothing of it is the run's business
-            self.reason = _line(error)
+            self.reason = in_a_line(error)
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {name: one for name, one in values.items() if isinstance(one, int | float) and math.isfinite(one)}
-
-
-def _line(error: BaseException) -> str:
-    """An exception in one line."""
-    first = next(iter(str(error).strip().splitlines()), "")
-    return printable(f"{type(error).__name__}: {first}"[:200])

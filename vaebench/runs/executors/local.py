@@ -39,8 +39,9 @@ class Local:
 
     def at_once(self, *, gpus: int) -> int:
         """The workers."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return self.workers or (min(cores, _PER_GPU * gpus) if gpus else cores)
+        from vaebench.engine.runtime import cores
+
+        return self.workers or (min(cores(), _PER_GPU * gpus) if gpus else cores())
 
     def submit(self, queue: Queue, told: Told) -> Iterator[Outcome]:
         """Yield each job's outcome when it has ended. Asked to stop, let the jobs store and raise KeyboardInterrupt."""

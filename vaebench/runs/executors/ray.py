@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Any
 
 from vaebench.config.signatures import CountOrNone, NonNegative, Positive, checked
 from vaebench.contracts import Job, Outcome, Queue, Told
-from vaebench.errors import UserError, printable
+from vaebench.errors import UserError, in_a_line, printable
 from vaebench.runs.executors.progress import mark, steps_of
 from vaebench.runs.executors.submitted import environment
 from vaebench.stopping import STOPPING, stop_on_signal
@@ -34,8 +33,9 @@ class Ray:
 
     def at_once(self, *, gpus: int) -> int:
         """As many as this machine has room for; a cluster is not asked before it is used."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, int(cores / self.cpus if not self.gpus else gpus / self.gpus))
+        from vaebench.engine.runtime import cores
+
+        return max(1, int(cores() / self.cpus if not self.gpus else gpus / self.gpus))
 
     def submit(self, queue: Queue, told: Told) -> Iterator[Outcome]:
         """Yield each job's outcome when it has ended. Asked to stop, let the jobs store and raise KeyboardInterrupt."""
@@ -83,9 +83,8 @@ class Ray:
         try:
             status, reason = ray.get(ref)
         except ray.exceptions.RayError as error:
-            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
             status = "interrupted" if stopping else "failed"
-            reason = printable(f"{type(error).__name__}: {first}"[:300])
+            reason = in_a_line(error, most=300)
             mark(job, status, reason)
         return Outcome(job, status, reason)
 
