@@ -52,9 +52,14 @@ def _checked(run: Run) -> Iterator[Path]:
     """The files of a run and of its finished evaluations; each is compared with its checksum."""
     yield from run.all_intact("*")
     yield run.path("status.json")
-    for path in sorted(run.path("evals").glob("*/status.json")):
-        if Run(path.parent).done:
-            yield from _checked(Run(path.parent))
+    for one in evaluations(run):
+        yield from _checked(one)
+
+
+def evaluations(run: Run) -> Iterator[Run]:
+    """Those of a training that are finished."""
+    found = (Run(path.parent) for path in sorted(run.path("evals").glob("*/status.json")))
+    return (one for one in found if one.done)
 
 
 def unpack(source: Path, store: Store) -> tuple[list[str], list[str]]:

@@ -17,7 +17,7 @@ from typing import Any
 from vaebench.disk import locked
 from vaebench.errors import UserError, in_a_line, printable
 from vaebench.runs import records
-from vaebench.runs.packed import behind, discard, moved
+from vaebench.runs.packed import behind, discard, evaluations, moved
 from vaebench.runs.store import Run, Store
 
 _CHUNK = 1 << 20
@@ -100,8 +100,7 @@ def push(remote: Remote, wanted: Iterable[Run], say: Say) -> tuple[list[str], li
     for run in runs:
         run.check_done(f"run {run.key}")
         with _talking(remote):
-            parts = [run, *(one for one in _evaluations(run) if one.done)]
-            sent = [_push(remote, part, say) for part in parts]
+            sent = [_push(remote, part, say) for part in (run, *evaluations(run))]
         (new if any(sent) else there).append(run.key)
     return new, there
 
@@ -217,10 +216,6 @@ def _named(url: str, keys: list[str], begins: list[str]) -> list[str]:
     if missing := [one for one in begins if not any(key.startswith(one) for key in keys)]:
         raise UserError(*(f"{url}: holds no finished run {one}" for one in missing))
     return [key for key in keys if not begins or key.startswith(tuple(begins))]
-
-
-def _evaluations(run: Run) -> Iterator[Run]:
-    return (Run(path.parent) for path in sorted(run.path("evals").glob(f"*/{_STATUS}")))
 
 
 @contextmanager

@@ -32,10 +32,10 @@ def make(
     Returns what failed, or goes on without this command. Raises KeyboardInterrupt when asked to stop: what is done
     stays done.
     """
-    todo = {key: request for key, request in wanted.items() if not store.find(request).done}
-    if not todo:
+    folders = {key: run.folder for key, request in wanted.items() if not (run := store.find(request)).done}
+    if not folders:
         return []
-    folders = {key: store.find(request).folder for key, request in todo.items()}
+    todo = {key: wanted[key] for key in folders}
     times = {key: seconds(request) for key, request in todo.items()}
     jobs = [
         Job(todo[key]["verb"], folders[key], tags(todo[key]), _needed(todo[key], folders), times[key])
