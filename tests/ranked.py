@@ -24,6 +24,7 @@ from vaebench.data.embeddings import Pairs
 from vaebench.data.latents import LatentData
 from vaebench.engine.loop import Hooks, fit
 from vaebench.engine.ranks import ALONE, Ranks
+from vaebench.engine.sharding import lightened
 from vaebench.errors import UserError
 from vaebench.runs import build
 
@@ -103,6 +104,7 @@ def losses(words: str, steps: int, ranks: Ranks = ALONE) -> list[dict[str, Any]]
 def _losses(words: str, steps: int, ranks: Ranks) -> list[dict[str, Any]]:
     model, data, request = prepared(*words.split(), f"train.max_steps={steps}", "train.log_every=1")
     model, data = model.double(), Doubled(data)
+    ranks = lightened(model, ranks, torch.device("cpu"))
     found: list[dict[str, Any]] = []
     torch.manual_seed(1)
     optimizers = build.optimizers(request, model)
@@ -111,11 +113,11 @@ def _losses(words: str, steps: int, ranks: Ranks) -> list[dict[str, Any]]:
     return found
 
 
-def rank(number: int, size: int, folder: str, wanted: list[str], steps: int) -> None:
+def rank(number: int, size: int, folder: str, wanted: list[str], steps: int, **memory: bool) -> None:
     """One of several processes: the trainings one after the other; the first writes what they logged."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"file://{folder}/meet", rank=number, world_size=size)
-    found = {words: losses(words, steps, Ranks(number, size)) for words in wanted}
+    found = {words: losses(words, steps, Ranks(number, size, **memory)) for words in wanted}
     if number == 0:
         Path(folder, "losses.json").write_text(json.dumps(found))
     distributed.destroy_process_group()

@@ -198,7 +198,7 @@ def test_the_commands_make_what_is_missing(home, run):
     with session():
         judge = classifier(compose("train", ["dataset=digits"]))
     stored = Store(home).open(judge)
-    stored.write("model.safetensors", weights_bytes(build.model(judge)))
+    stored.write("model.safetensors", weights_bytes(build.model(judge).state_dict()))
     stored.path("result.json").write_text(json.dumps({"steps": 0, "epochs": 0}))
     stored.set_status("done")
     out = run.done("eval", *words)

@@ -158,7 +158,7 @@ def test_weights_of_another_model_missing_or_cut(tmp_path):
     path = tmp_path / "model.safetensors"
     with pytest.raises(UserError, match="is missing"):
         load_weights(path, nn.Linear(2, 2))
-    path.write_bytes(weights_bytes(nn.Linear(2, 2)))
+    path.write_bytes(weights_bytes(nn.Linear(2, 2).state_dict()))
     load_weights(path, nn.Linear(2, 2))
     with pytest.raises(UserError, match="does not hold this model's weights"):
         load_weights(path, nn.Linear(3, 2))

@@ -378,7 +378,7 @@ def test_a_parents_parent_is_refused(home, honest, untouched):
     data = {**honest, "model": model, "optim": optim, "train": train, "parents": behind}
     run = finished(home, data)
     weights = build.model(Request(data), latent_shape=[4, 1, 1])
-    run.path("model.safetensors").write_bytes(weights_bytes(weights))
+    run.path("model.safetensors").write_bytes(weights_bytes(weights.state_dict()))
     suite = {"_target_": "vaebench.suites.latent_diffusion.LatentDiffusion", **leaf("suite", "latent_diffusion")}
     reason = failed(home, Request({"verb": "eval", "suite": suite, "parents": {"run": run.key}}))
     assert reason.startswith("model._target_='os.system': is not built")

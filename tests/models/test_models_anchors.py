@@ -143,7 +143,7 @@ def test_a_classifier_has_as_many_outputs_as_the_data_has_classes(make, tmp_path
     assert moved.shape == (13, 128)
     assert not torch.equal(moved[:10], usual.head[-1].weight)
     assert (moved[:10] - usual.head[-1].weight).abs().max() < 0.01  # the first ten began as they always do
-    (tmp_path / "weights").write_bytes(weights_bytes(model))
+    (tmp_path / "weights").write_bytes(weights_bytes(model.state_dict()))
     again = make("classifier")
     load_weights(tmp_path / "weights", again)
     x = data.test_x.float() / 255

@@ -141,13 +141,17 @@ class RuntimeSpec:
     """The machine: nothing here is part of a request's key.
 
     One thread by default: results stay equal bit for bit on any machine, and two threads on a busy machine are slower.
-    ``processes``: that do a training together, each a part of its batches. ``trust_remote_code``: whether code that
+    ``processes``: that do a training together, each a part of its batches. ``shard``: each holds a part of the weights
+    too, of their gradients and of the optimiser's state, where they are transformers'. ``recompute``: activations of
+    transformers are computed a second time in place of being kept. ``trust_remote_code``: whether code that
     comes with a language model may run; asked anew of every command, whatever a stored request says.
     """
 
     device: str = "auto"
     threads: AtOnce = 1
     processes: AtOnce = 1
+    shard: bool = False
+    recompute: bool = False
     checkpoint_seconds: NonNegative = 30.0
     trust_remote_code: bool = False
 

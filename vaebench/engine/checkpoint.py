@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import pickle
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from vaebench import disk
+from vaebench.contracts import parts
 from vaebench.errors import UserError
 
 # A checkpoint begins with the sha256 of what follows: torch does not compare the checksums in its own format.
@@ -71,9 +75,9 @@ def _checked(path: Path) -> bytes:
     return content
 
 
-def weights_bytes(model: nn.Module) -> bytes:
-    """The model's state as a safetensors file."""
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+def weights_bytes(weights: Mapping[str, Tensor]) -> bytes:
+    """A model's state as a safetensors file."""
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
@@ -91,3 +95,36 @@ def load_weights(path: Path, model: nn.Module) -> None:
         raise UserError(
             f"{path}: does not hold this model's weights ({reason}); remove the folder and train again"
         ) from error
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, states: Mapping[int, Mapping[str, Any]]) -> None:
+    """Put an optimiser's moments back; its rates and other options are the request's, not the checkpoint's.
+
+    Raises `ValueError` for moments that are not those of its parameters, with which it would read beyond them.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    wanted = _state_names(optimizer)
+    for number, state in states.items():
+        shape = parameters[number].shape
+        if set(state) != wanted or any(part.shape not in (shape, ()) for part in state.values()):
+            raise ValueError(f"moments of another shape for parameter {number}, {list(shape)}")
+    cut = {number: parts.like(state, dict.fromkeys(wanted, parameters[number])) for number, state in states.items()}
+    optimizer.load_state_dict({"state": cut, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _state_names(optimizer: torch.optim.Optimizer) -> set[str]:
+    """What such an optimiser remembers of a parameter."""
+    twin = copy.copy(optimizer)
+    one = nn.Parameter(torch.zeros(1))
+    one.grad = torch.zeros(1)
+    twin.state, twin.param_groups = defaultdict(dict), [{**optimizer.param_groups[0], "params": [one]}]
+    twin.step()
+    return set(twin.state[one])
+
+
+def fitting(model: nn.Module, best: dict[str, Any]) -> dict[str, Any]:
+    """The best weights so far with their step and loss, if they are this model's. Raises `ValueError` if not."""
+    own = {name: value.shape for name, value in model.state_dict().items()}
+    if best["weights"] and {name: value.shape for name, value in best["weights"].items()} != own:
+        raise ValueError("best weights of another model")
+    return {"loss": float(best["loss"]), "step": int(best["step"]), "weights": best["weights"]}

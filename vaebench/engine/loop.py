@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +22,10 @@ from vaebench.contracts import (
     TrainingData,
     Validates,
     Watches,
+    parts,
 )
 from vaebench.data.images import ImageData
+from vaebench.engine.checkpoint import fitting, restore_optimizer
 from vaebench.engine.ranks import ALONE, Ranks, SharedError
 from vaebench.engine.schedules import rate_factor, snapshot_steps, total_steps, training_count
 from vaebench.errors import Interrupted, UserError
@@ -35,8 +35,8 @@ from vaebench.errors import Interrupted, UserError
 class Hooks:
     """What the loop tells the outside. ``log(record)``: means over the last steps; ``save(state)``: a checkpoint.
 
-    ``due()`` is asked once a step whether a checkpoint is due; ``stop()`` whether to save and stop; ``snapshot(k)``
-    keeps the weights after part k of the training. ``look(step)`` is called every ``look_every`` steps, and leaves
+    ``due()`` is asked once a step whether a checkpoint is due; ``stop()`` whether to save and stop; ``snapshot(k, w)``
+    keeps the weights w after part k of the training. ``look(step)`` is called every ``look_every`` steps, and leaves
     model and random state as they are.
     """
 
@@ -45,7 +45,7 @@ class Hooks:
     save: Callable[[dict[str, Any]], None] = lambda state: None
     due: Callable[[], bool] = lambda: False
     stop: Callable[[], bool] = lambda: False
-    snapshot: Callable[[int], None] = lambda number: None
+    snapshot: Callable[[int, Mapping[str, Tensor]], None] = lambda number, weights: None
     look: Callable[[int], None] = lambda step: None
     look_every: int | None = None
 
@@ -87,7 +87,7 @@ def fit(
             average()
         done = step + 1
         if done in kept:
-            hooks.snapshot(kept[done])
+            hooks.snapshot(kept[done], ranks.whole(model.state_dict()))
         if done % spec.log_every == 0 or done == total:
             log(training.means(done))
             hooks.track(done, total)
@@ -237,8 +237,10 @@ class _Training:
             with self.autocast:
                 output = phase.loss(batch, step)
             total = output.total if len(batches) == 1 else output.total / len(batches)
-            # With one phase every gradient is the phase's own; naming the parameters would cost a percent or two.
-            total.backward(inputs=None if len(self.phases) == 1 else phase.parameters)
+            # With one phase every gradient is the phase's own; naming the parameters would cost a percent or two. Of
+            # parts the gradients reach the whole layer first, which has no name here.
+            named = len(self.phases) > 1 and not parts.is_part(phase.parameters[0])
+            total.backward(inputs=phase.parameters if named else None)
             for name, value in {"loss": output.total.detach(), **output.terms}.items():
                 found.setdefault(name, []).append(value)
         return {name: one[0] if len(one) == 1 else torch.stack(one).mean() for name, one in found.items()}
@@ -277,8 +279,8 @@ class _Training:
         self.window = {name: list(values.unbind()) for name, values in window.items()}
         return {
             "step": step,
-            "model": self.model.state_dict(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "model": self.ranks.whole(self.model.state_dict()),
+            "optimizers": self.ranks.whole({name: one.state_dict() for name, one in self.optimizers.items()}),
             "window": window,
             "best": None if self.best is None else self.best.state,
             "rng": torch.get_rng_state(),
@@ -295,11 +297,11 @@ class _Training:
         try:
             if not 0 <= state["step"] <= self.total:
                 raise ValueError(f"step {state['step']} of {self.total}")
-            self.model.load_state_dict(state["model"], strict=True)
+            self.model.load_state_dict(parts.like(state["model"], self.model.state_dict()), strict=True)
             for name, optimizer in self.optimizers.items():
-                _restore_optimizer(optimizer, state["optimizers"][name]["state"])
+                restore_optimizer(optimizer, state["optimizers"][name]["state"])
             if self.best is not None:
-                self.best.state = _fitting(self.model, state["best"])
+                self.best.state = fitting(self.model, state["best"])
             self.window = {name: list(values.to(self.device).unbind()) for name, values in state["window"].items()}
             if any(name.partition("/")[0] not in self.optimizers or part[0].ndim for name, part in self.window.items()):
                 raise ValueError("a log window of other phases")
@@ -314,35 +316,3 @@ class _Training:
                 f"checkpoint.pt: is of another model or training ({reason}); remove it to start over"
             ) from error
         return int(state["step"])
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, states: Mapping[int, Mapping[str, Any]]) -> None:
-    """Put an optimiser's moments back; its rates and other options are the request's, not the checkpoint's.
-
-    Raises `ValueError` for moments that are not those of its parameters, with which it would read beyond them.
-    """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    wanted = _state_names(optimizer)
-    for number, state in states.items():
-        shape = parameters[number].shape
-        if set(state) != wanted or any(part.shape not in (shape, ()) for part in state.values()):
-            raise ValueError(f"moments of another shape for parameter {number}, {list(shape)}")
-    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _state_names(optimizer: torch.optim.Optimizer) -> set[str]:
-    """What such an optimiser remembers of a parameter."""
-    twin = copy.copy(optimizer)
-    one = nn.Parameter(torch.zeros(1))
-    one.grad = torch.zeros(1)
-    twin.state, twin.param_groups = defaultdict(dict), [{**optimizer.param_groups[0], "params": [one]}]
-    twin.step()
-    return set(twin.state[one])
-
-
-def _fitting(model: nn.Module, best: dict[str, Any]) -> dict[str, Any]:
-    """The best weights so far with their step and loss, if they are this model's. Raises `ValueError` if not."""
-    own = {name: value.shape for name, value in model.state_dict().items()}
-    if best["weights"] and {name: value.shape for name, value in best["weights"].items()} != own:
-        raise ValueError("best weights of another model")
-    return {"loss": float(best["loss"]), "step": int(best["step"]), "weights": best["weights"]}

@@ -1,8 +1,8 @@
 """One training on several processes: who takes which part of a batch, whose random numbers, and the mean of gradients.
 
-Every process holds the whole model and the same state, and does every step on its part of the batch. The random numbers
-of a step are those of one process on the whole batch, of which each keeps its part: so all generators stay alike, and a
-checkpoint is the same whatever the number of processes.
+Every process holds the whole model and the same state (`vaebench.engine.sharding`: or a part), and does every step on
+its part of the batch. The random numbers of a step are those of one process on the whole batch, of which each keeps its
+part: so all generators stay alike, and a checkpoint is the same whatever the number of processes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from vaebench.contracts import draws
+from vaebench.contracts import draws, parts
 from vaebench.errors import UserError
 
 
@@ -27,10 +27,15 @@ class SharedError(UserError):
 
 @dataclass(frozen=True)
 class Ranks:
-    """``rank``: of this process among ``size``; the first one has the run, and writes."""
+    """``rank``: of this process among ``size``; the first one has the run, and writes.
+
+    ``shard``, ``recompute``: what is done for less memory, see `vaebench.engine.sharding`.
+    """
 
     rank: int = 0
     size: int = 1
+    shard: bool = False
+    recompute: bool = False
 
     def part(self, rows: Tensor) -> Tensor:
         """Its rows of a batch, whose number is a multiple of the size."""
@@ -45,17 +50,23 @@ class Ranks:
         if self.size > 1:
             with torch.no_grad():
                 for tensor in (*model.parameters(), *model.buffers()):
+                    if parts.is_part(tensor):
+                        continue
                     distributed.broadcast(tensor.data, src=0)
+
+    def whole(self, state: dict[str, Any]) -> dict[str, Any]:
+        """A state with all of each tensor, where this process has a part."""
+        return parts.whole(state) if self.shard else state
 
     def drawing(self, count: int) -> AbstractContextManager[Any]:
         """Inside it, what is drawn for ``count`` items is this process's part of what is drawn for all."""
         return _Draws(count, self) if self.size > 1 else nullcontext()
 
     def average(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Put the mean of the gradients over the processes in place of each."""
+        """Put the mean of the gradients over the processes in place of each; those of parts are means already."""
         if self.size == 1:
             return
-        grads = [one.grad for one in parameters if one.grad is not None]
+        grads = [one.grad for one in parameters if one.grad is not None and not parts.is_part(one)]
         if not grads:
             return
         flat = torch.cat([grad.flatten() for grad in grads])
@@ -70,8 +81,8 @@ class Ranks:
             return dict(values)
         flat = torch.cat([value.flatten() for value in values.values()])
         distributed.all_reduce(flat)
-        parts = (flat / self.size).split([value.numel() for value in values.values()])
-        return {name: part.view_as(value) for (name, value), part in zip(values.items(), parts, strict=True)}
+        split = (flat / self.size).split([value.numel() for value in values.values()])
+        return {name: part.view_as(value) for (name, value), part in zip(values.items(), split, strict=True)}
 
     def first_says(self, *what: bool) -> tuple[bool, ...]:
         """What the first process says, to all. On the processor, so that no GPU is waited for."""

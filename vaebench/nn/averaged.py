@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from vaebench.contracts import parts
 
 
 class Averaged(nn.Module):
@@ -30,9 +33,19 @@ class Averaged(nn.Module):
     def update(self, network: nn.Module, n: int) -> None:
         """Take in the present weights of the network that was copied; buffers of its own are not averaged."""
         names = dict(network.named_parameters())
-        kept = dict(self.network.named_buffers())
+        kept = self._parted(names)
         weight = 1 - min(self.decay, (1 + n) / (10 + n))
         torch._foreach_lerp_([kept[name] for name in names], list(names.values()), weight)
+
+    def _parted(self, others: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The averages by name, of each the part that this process has of the weights that it follows."""
+        kept = dict(self.network.named_buffers())
+        if any(parts.is_part(other) and not parts.is_part(kept[name]) for name, other in others.items()):
+            for name, part in parts.like(kept, others).items():
+                owner, _, last = name.rpartition(".")
+                self.network.get_submodule(owner).register_buffer(last, part)
+            kept = dict(self.network.named_buffers())
+        return kept
 
     def forward(self, *inputs: Any) -> Tensor:
         """What the network gives with averaged weights."""

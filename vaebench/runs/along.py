@@ -100,9 +100,9 @@ def together(job: Job, machine: Mapping[str, Any]) -> Iterator[Ranks]:
     """
     from torch import distributed
 
-    from vaebench.engine.ranks import ALONE, Ranks
-
     count, (_, size) = int(machine.get("processes") or 1), started(os.environ)
+    if max(count, size) == 1 and machine.get("shard"):
+        raise UserError("runtime.shard=true: there is one process, which needs all; add runtime.processes=N")
     if size > 1:
         if count not in (1, size):
             raise UserError(f"runtime.processes={count}: {size} processes were started; leave it out")
@@ -111,18 +111,24 @@ def together(job: Job, machine: Mapping[str, Any]) -> Iterator[Ranks]:
         own_device(machine)
         _tell((job, dict(machine)))
         with _naming(()), _or_broken():
-            yield Ranks(0, size)
+            yield _ranks(0, size, machine)
     elif count == 1:
-        yield ALONE
+        yield _ranks(0, 1, machine)
     else:
         own_device(machine)
         with tempfile.TemporaryDirectory() as folder, _others(job, machine, count, Path(folder)) as others:
             _meet(0, count, f"file://{folder}/meet")
             try:
                 with _naming(others):
-                    yield Ranks(0, count)
+                    yield _ranks(0, count, machine)
             finally:
                 distributed.destroy_process_group()
+
+
+def _ranks(rank: int, size: int, machine: Mapping[str, Any]) -> Ranks:
+    from vaebench.engine.ranks import Ranks
+
+    return Ranks(rank, size, shard=machine.get("shard") is True, recompute=machine.get("recompute") is True)
 
 
 def own_device(machine: Mapping[str, Any]) -> torch.device:
@@ -216,13 +222,13 @@ def _is_lost(error: Exception) -> bool:
 
 def _do(job: Job, machine: Mapping[str, Any], rank: int, size: int) -> None:
     """Take part in a training. What is wrong with it for all the first process says."""
-    from vaebench.engine.ranks import Ranks, SharedError
+    from vaebench.engine.ranks import SharedError
     from vaebench.runs.kinds import train
     from vaebench.runs.store import Run
 
     device = own_device(machine)
     with suppress(SharedError, Interrupted):
-        train.along(Run(job.folder), device, Ranks(rank, size))
+        train.along(Run(job.folder), device, _ranks(rank, size, machine))
 
 
 def _meet(rank: int, size: int, where: str = "env://") -> None:

@@ -184,11 +184,11 @@ def work(run: Run, setup: Setup) -> None:
     from vaebench.runs.grids import grids
 
     begins = _begin(run, setup.device, setup.ranks)
-    request, model, data, optimizers, state = begins.request, begins.model, begins.data, begins.optimizers, begins.state
+    request, data, optimizers, state = begins.request, begins.data, begins.optimizers, begins.state
     snapshots = _kept_snapshots(run, state)
 
-    def keep(number: int) -> None:
-        content = weights_bytes(model)
+    def keep(number: int, weights: Mapping[str, torch.Tensor]) -> None:
+        content = weights_bytes(weights)
         run.write(snapshot_name(number), content)
         snapshots[snapshot_name(number)] = hashlib.sha256(content).hexdigest()
 
@@ -200,9 +200,11 @@ def work(run: Run, setup: Setup) -> None:
         rates = {name: one.param_groups[0]["lr"] for name, one in optimizers.items() if f"{name}/loss" in record}
         tracking.log({**record, **{f"{name}/learning_rate": rate for name, rate in rates.items()}})
 
-    def look(step: int) -> None:
+    def look(step: int, model: nn.Module = begins.model) -> None:
         tracking.look(step, partial(grids, model, data, request["seed"]))
 
+    if setup.ranks and setup.ranks.shard and not begins.ranks.shard:
+        setup.note("runtime.shard=true: this model has no weights that can be cut; each process holds all of them")
     begun = logged(run, state)
     log = Log(run, begun)
     step = 0 if state is None else int(state["step"])
@@ -215,10 +217,11 @@ def work(run: Run, setup: Setup) -> None:
             stop=setup.stop,
             snapshot=keep,
             look=look,
-            look_every=tracking.sample_every,
+            look_every=None if begins.ranks.shard else tracking.sample_every,
         )
         steps = begins.fit(hooks)
-        look(steps)
+        model = begins.whole(run)
+        look(steps, model)
         tracking.final(steps, _write(run, setup, model, data, steps))
 
 
@@ -226,7 +229,9 @@ def along(run: Run, device: torch.device, ranks: Ranks) -> None:
     """Do every step of a training with the process that makes it; nothing is written."""
     from vaebench.engine.loop import Hooks
 
-    _begin(run, device, ranks).fit(Hooks())
+    begins = _begin(run, device, ranks)
+    begins.fit(Hooks())
+    begins.whole(run)
 
 
 @dataclass(frozen=True)
@@ -256,12 +261,24 @@ class _Begins:
             ranks=self.ranks,
         )
 
+    def whole(self, run: Run) -> nn.Module:
+        """The trained model; on the processor, where its weights were in parts."""
+        import torch
+
+        if not self.ranks.shard:
+            return self.model
+        weights = self.ranks.whole(self.model.state_dict())
+        model = fresh_model(run, torch.device("cpu"))
+        model.load_state_dict(weights)
+        return model.eval()
+
 
 def _begin(run: Run, device: torch.device, ranks: Ranks | None) -> _Begins:
     from vaebench.engine import runtime
     from vaebench.engine.checkpoint import load_checkpoint
     from vaebench.engine.ranks import ALONE
     from vaebench.engine.schedules import check_spec
+    from vaebench.engine.sharding import lightened
 
     ranks = ranks or ALONE
     try:
@@ -270,6 +287,7 @@ def _begin(run: Run, device: torch.device, ranks: Ranks | None) -> _Begins:
         runtime.seed_all(request["seed"])
         model = fresh_model(run, device)
         data = _data(run).to(device)
+        ranks = lightened(model, ranks, device)
         optimizers = build.optimizers(request, model)
         state = load_checkpoint(run.path(CHECKPOINT), run.key)
     except Exception as error:
@@ -285,7 +303,7 @@ def _write(run: Run, setup: Setup, model: nn.Module, data: TrainingData, steps: 
     from vaebench.engine.schedules import training_count
 
     spec = run.request()["train"]
-    run.write("model.safetensors", weights_bytes(model))
+    run.write("model.safetensors", weights_bytes(model.state_dict()))
     if isinstance(model, Exports):
         run.remove("pretrained")
         model.export(run.path("pretrained"))
