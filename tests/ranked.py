@@ -113,14 +113,34 @@ def _losses(words: str, steps: int, ranks: Ranks) -> list[dict[str, Any]]:
     return found
 
 
-def rank(number: int, size: int, folder: str, wanted: list[str], steps: int, **memory: bool) -> None:
+def rank(number: int, size: int, folder: str, wanted: list[str], steps: int, memory: dict[str, bool]) -> None:
     """One of several processes: the trainings one after the other; the first writes what they logged."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"file://{folder}/meet", rank=number, world_size=size)
     found = {words: losses(words, steps, Ranks(number, size, **memory)) for words in wanted}
     if number == 0:
         Path(folder, "losses.json").write_text(json.dumps(found))
+    if memory:
+        Path(folder, f"held-{number}.json").write_text(json.dumps(held(Ranks(number, size, **memory))))
     distributed.destroy_process_group()
+
+
+def held(ranks: Ranks) -> tuple[list[int], int]:
+    """Bytes that this process holds of a diffusion model's weights, their moments and averages; and those of all."""
+    model, data, request = prepared("ldmae/ldm", "train.max_steps=1")
+    whole = sum(weight.nbytes for weight in model.parameters())
+    ranks = lightened(model, ranks, torch.device("cpu"))
+    optimizers = build.optimizers(request, model)
+    fit(model, data, optimizers=optimizers, seed=0, spec=TrainSpec(**request["train"]), ranks=ranks)
+    moments = [one["exp_avg"] for one in optimizers["diffusion"].state.values()]
+    averages = dict(model.averaged.network.named_buffers())
+    kinds = list(model.parameters()), moments, [averages[name] for name, _ in model.network.named_parameters()]
+    return [sum(local(tensor).nbytes for tensor in kind) for kind in kinds], whole
+
+
+def local(tensor: Any) -> Tensor:
+    """What this process holds of a tensor."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def disagreeing(number: int, size: int, folder: str) -> None:

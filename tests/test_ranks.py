@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import ranked
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from chains import MACHINE, do, frozen, work
@@ -38,6 +39,9 @@ VARIANTS = [
     "rcvae/rcvae model.free_bits=0.5 train.keep=best train.epochs=2",
 ]
 TWO = MACHINE | {"processes": 2}
+# Transformers: alone, after a step with an average, beside phases that cannot be cut, and none.
+CUT = ["ldmae/vmae", "ldmae/ldm train.clip_norm=0.01", "dmvae/joint model.autoencoder_every=2", "dmvae/kl"]
+TRANSFORMER = "experiment=ldmae/mse dataset=digits train.max_steps=40 train.log_every=10 train.snapshots=2".split()
 SHORT = "model=batchtopk model.hidden=[16] dataset=digits train.max_steps=60 train.log_every=20".split()
 LONG = (
     "model=batchtopk model.hidden=[16] dataset=digits train.max_steps=4000 train.epochs=900 train.log_every=20".split()
@@ -55,8 +59,8 @@ def together(target: Callable[..., None], folder: Path, *given: Any) -> None:
         assert process.exitcode == 0
 
 
-def compared(folder: Path, wanted: list[str], steps: int) -> None:
-    together(ranked.rank, folder, wanted, steps)
+def compared(folder: Path, wanted: list[str], steps: int, **memory: bool) -> None:
+    together(ranked.rank, folder, wanted, steps, memory)
     found = json.loads((folder / "losses.json").read_text())
     for words in wanted:
         one = ranked.losses(words, steps)
@@ -70,6 +74,45 @@ def test_every_model_has_the_losses_of_one_process(tmp_path):
     """In double precision: in single precision they are equal to 1e-6 until rounding changes what a model chooses."""
     one_of_each = {experiment_choices(name).get("model"): name for name in choices("experiment")}
     compared(tmp_path, [*one_of_each.values(), *VARIANTS], 3)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_weights_in_parts_and_activations_computed_anew_have_the_losses_of_one_process(tmp_path):
+    compared(tmp_path, CUT, 4, shard=True, recompute=True)
+    for number in "01":  # and each process holds half of the weights, the moments, the averages
+        parts, whole = json.loads((tmp_path / f"held-{number}.json").read_text())
+        assert parts == pytest.approx([whole / 2] * 3, rel=0.02)
+
+
+@pytest.mark.parametrize("cut_first", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_checkpoint_of_weights_in_parts_goes_on_with_whole_ones_and_back(home, tmp_path, cut_first):
+    whole = do(tmp_path / "whole", frozen(*TRANSFORMER))[0]
+    run = Store(home).open(frozen(*TRANSFORMER))
+    cut, uncut = TWO | {"shard": True}, MACHINE | {"recompute": True}
+    asked: list[bool] = []
+    first, second = (cut, uncut) if cut_first else (uncut, cut)
+    assert work(run, first, stop=lambda: len(asked) == 25 or bool(asked.append(True))).status == "interrupted"
+    assert work(run, second).status == "done"
+    for name in ("model.safetensors", "snapshots/1.safetensors"):
+        ours, theirs = load_file(run.path(name)), load_file(whole.path(name))
+        assert {one: tensor.shape for one, tensor in ours.items()} == {
+            one: tensor.shape for one, tensor in theirs.items()
+        }
+    for entry, other in zip(log(whole), log(run), strict=True):
+        assert other == pytest.approx(entry, rel=1e-4)
+
+
+def test_one_process_cannot_cut_its_weights(home):
+    run = Store(home).open(frozen(*SHORT))
+    assert work(run, MACHINE | {"shard": True}).reason == (
+        "runtime.shard=true: there is one process, which needs all; add runtime.processes=N"
+    )
+
+
+def test_a_model_without_transformers_says_that_it_stays_whole(home):
+    run, said = Store(home).open(frozen(*SHORT)), []
+    assert work(run, TWO | {"shard": True}, note=said.append).status == "done"
+    assert said == ["runtime.shard=true: this model has no weights that can be cut; each process holds all of them"]
 
 
 @pytest.mark.slow

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vaebench.contracts import Finishes, Phase
@@ -45,7 +46,13 @@ def _shard(found: Sequence[_Transformer], size: int, device: torch.device) -> No
     for transformer, blocks in found:
         for block in blocks:
             fully_shard(block, mesh=mesh)
+        transformer.register_forward_hook(_no_view)
         fully_shard(transformer, mesh=mesh)
+
+
+def _no_view(module: nn.Module, given: Any, output: Any) -> Any:
+    """What is done in place to a view would take PyTorch's note of it away, that the weights are needed again."""
+    return output.clone() if isinstance(output, Tensor) else output
 
 
 def _transformers(model: nn.Module) -> Iterator[_Transformer]:
