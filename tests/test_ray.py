@@ -69,5 +69,7 @@ def test_workers_are_told_what_the_command_was_told(monkeypatch, tmp_path):
 
 
 def test_jobs_at_a_time_follow_from_what_one_takes():
-    assert Ray(address=None, cpus=1, gpus=0.5, retries=0).at_once(gpus=2) == 4
-    assert Ray(address=None, cpus=1000, gpus=0, retries=0).at_once(gpus=0) == 1
+    assert Ray(address=None, cpus=1, gpus=0.5, retries=0).at_once(gpus=2, processes=1) == 4
+    assert Ray(address=None, cpus=1, gpus=0, retries=0).here
+    assert not Ray(address="auto", cpus=1, gpus=0, retries=0).here
+    assert Ray(address=None, cpus=1000, gpus=0, retries=0).at_once(gpus=0, processes=1) == 1

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import product
 from multiprocessing import resource_tracker, spawn
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +29,7 @@ from vaebench.errors import Interrupted
 from vaebench.runs import alive, serve, worker
 from vaebench.runs.executors import progress
 from vaebench.runs.executors.inline import Inline
-from vaebench.runs.executors.local import Local
+from vaebench.runs.executors.local import Local, shares
 from vaebench.runs.store import Run, Store
 
 LONG = "model=batchtopk model.hidden=[16] dataset=digits train.max_steps=400 train.epochs=60 train.log_every=20".split()
@@ -166,7 +167,7 @@ def test_a_job_that_runs_out_of_memory_is_tried_again_too(tmp_path, error, statu
 SCRIPT = """
 import sys, pathlib
 from vaebench.contracts import Job, Queue, Told
-from vaebench.runs.executors.local import Local
+from vaebench.runs.executors.local import Local, shares
 if __name__ == "__main__":
     machine = {"device": "cpu", "threads": 1, "checkpoint_seconds": 1e9}
     workers, *folders = sys.argv[1:]
@@ -373,6 +374,18 @@ def test_who_was_taken_for_dead_leaves_the_run_to_the_other(home, monkeypatch):
     assert "pid 1 on elsewhere, since " in outcome.reason
     assert outcome.reason.endswith("has taken the run over")
     assert short.status() == other
+
+
+def test_workers_leave_room_for_the_processes_of_a_training(monkeypatch):
+    monkeypatch.setattr("vaebench.engine.runtime.cores", lambda: 16)
+    jobs = {at: Local().at_once(gpus=at[0], processes=at[1]) for at in product((0, 8), (1, 4))}
+    assert jobs == {(0, 1): 16, (0, 4): 4, (8, 1): 16, (8, 4): 2}
+    assert Local(workers=3).at_once(gpus=8, processes=4) == 3
+
+
+def test_a_worker_sees_a_gpu_for_each_process_of_a_training():
+    assert shares(["2", "3", "5", "7"], 1) == ["2", "3", "5", "7"]
+    assert shares(["2", "3", "5", "7"], 2) == ["2,3", "5,7"]
 
 
 def test_inline_begins_nothing_after_an_interruption(home, monkeypatch):

@@ -111,14 +111,14 @@ class Executor(Protocol):
     """Where jobs run. Its options are the arguments of its constructor; a file of ``conf/executor`` names it.
 
     ``here``: whether that is this machine. ``at_once``: how many jobs run at a time, for estimates; ``gpus``: how many
-    there are for this process, 0 without. ``submit``: runs the jobs of a queue and yields how each ended when it has;
-    who iterates tells the queue before it asks for the next. Asked to stop, it lets the jobs store and raises
-    KeyboardInterrupt.
+    there are for this process, 0 without; ``processes``: of each training. ``submit``: runs the jobs of a queue and
+    yields how each ended when it has; who iterates tells the queue before it asks for the next. Asked to stop, it lets
+    the jobs store and raises KeyboardInterrupt.
     """
 
     @property
     def here(self) -> bool: ...
 
-    def at_once(self, *, gpus: int) -> int: ...
+    def at_once(self, *, gpus: int, processes: int) -> int: ...
 
     def submit(self, queue: Queue, told: Told) -> Iterator[Outcome]: ...

@@ -34,7 +34,7 @@ BEGUN = True  # said of a job whose process has started and has all it needs: wh
 def serve(connection: Connection, machine: dict[str, Any], gpu: str | None = None) -> None:
     """A worker's life: jobs come in, lines for the user and outcomes go out, until the connection is closed.
 
-    ``gpu``: the one it sees, as CUDA_VISIBLE_DEVICES calls it; None: all that its parent sees.
+    ``gpu``: the one it sees, or several, as CUDA_VISIBLE_DEVICES calls it; None: all that its parent sees.
     """
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch is imported

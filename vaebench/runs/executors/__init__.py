@@ -93,4 +93,5 @@ def workers(cfg: Common) -> int:
     """How many jobs of a command run at a time."""
     from vaebench.engine import runtime
 
-    return of(cfg).at_once(gpus=len(runtime.gpus(cfg.runtime.device)))
+    gpus = len(runtime.gpus(cfg.runtime.device))
+    return of(cfg).at_once(gpus=gpus, processes=cfg.runtime.processes)

@@ -17,7 +17,7 @@ class Inline:
 
     here = True
 
-    def at_once(self, *, gpus: int) -> int:
+    def at_once(self, *, gpus: int, processes: int) -> int:
         """One."""
         return 1
 

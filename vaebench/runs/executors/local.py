@@ -31,29 +31,39 @@ _UNBEGUN = 2  # processes that may die before they began a job without it being 
 @checked("executor")
 @dataclass(kw_only=True)
 class Local:
-    """``workers``: how many processes; None: one per free core, at most four per GPU."""
+    """``workers``: how many processes; None: one per free core, at most four per GPU.
+
+    Where a training is of several processes, it has as many cores or GPUs.
+    """
 
     workers: AtOnce | None = None
 
     here = True
 
-    def at_once(self, *, gpus: int) -> int:
+    def at_once(self, *, gpus: int, processes: int) -> int:
         """The workers."""
         from vaebench.engine.runtime import cores
 
-        return self.workers or (min(cores(), _PER_GPU * gpus) if gpus else cores())
+        room = cores() if not gpus else gpus if processes > 1 else min(cores(), _PER_GPU * gpus)
+        return self.workers or max(1, room // processes)
 
     def submit(self, queue: Queue, told: Told) -> Iterator[Outcome]:
         """Yield each job's outcome when it has ended. Asked to stop, let the jobs store and raise KeyboardInterrupt."""
         from vaebench.engine import runtime
 
-        gpus = runtime.gpus(told.machine["device"])
-        return Crew(queue=queue, told=told, size=self.at_once(gpus=len(gpus)), gpus=gpus).work()
+        gpus, processes = runtime.gpus(told.machine["device"]), int(told.machine.get("processes") or 1)
+        size = self.at_once(gpus=len(gpus), processes=processes)
+        return Crew(queue=queue, told=told, size=size, gpus=shares(gpus, processes)).work()
+
+
+def shares(gpus: Sequence[str], processes: int) -> list[str]:
+    """The GPUs of each worker, one for each process of a training, as CUDA_VISIBLE_DEVICES names them."""
+    return [",".join(gpus[first : first + processes]) for first in range(0, len(gpus), processes)]
 
 
 @dataclass(kw_only=True)
 class Crew:
-    """Up to ``size`` worker processes for the jobs of a queue, each with one of the ``gpus`` if there are several.
+    """Up to ``size`` processes for the jobs of a queue, each with its share of the ``gpus`` if there are several.
 
     Progress is read from the runs' own status files once a second. The job of a process that dies is tried once more,
     when no other process is left; the other jobs go on.

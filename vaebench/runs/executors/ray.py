@@ -29,9 +29,12 @@ class Ray:
     gpus: NonNegative
     retries: CountOrNone
 
-    here = False
+    @property
+    def here(self) -> bool:
+        """Without an address it is this machine."""
+        return self.address is None
 
-    def at_once(self, *, gpus: int) -> int:
+    def at_once(self, *, gpus: int, processes: int) -> int:
         """As many as this machine has room for; a cluster is not asked before it is used."""
         from vaebench.engine.runtime import cores
 

@@ -131,7 +131,7 @@ class Slurm:
             )
         )
 
-    def at_once(self, *, gpus: int) -> int:
+    def at_once(self, *, gpus: int, processes: int) -> int:
         """The tasks that run at a time."""
         return self.workers
 
