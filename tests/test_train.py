@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from chains import frozen
+from chains import MACHINE, frozen, work
 from vaebench.config.spine import TrainSpec
 from vaebench.contracts import Batch, LossOutput, Phase
 from vaebench.data.images import ImageData
@@ -17,6 +18,7 @@ from vaebench.engine.loop import Hooks, Interrupted, fit
 from vaebench.engine.schedules import rate_factor, total_steps
 from vaebench.errors import UserError
 from vaebench.runs import build
+from vaebench.runs.store import Store
 
 
 def data(count: int = 50) -> ImageData:
@@ -85,6 +87,21 @@ def trained(
     spec = TrainSpec(**({"epochs": 3, "batch_size": 8, "log_every": 4} | options))
     fit(model, data(), optimizers=optimizers(model), spec=spec, seed=1, state=state, hooks=hooks)
     return model
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_step_draws_the_numbers_of_one_that_is_not(home):
+    words = "model=batchtopk model.hidden=[16] dataset=digits train.max_steps=20 train.log_every=5".split()
+    logs, facts = [], []
+    for compiled in (None, "reduce-overhead"):
+        run = Store(home / str(compiled)).open(frozen(*words))
+        assert work(run, MACHINE | {"compile": compiled}).status == "done"
+        logs.append([json.loads(line) for line in run.path("metrics.jsonl").read_text().splitlines()])
+        facts.append(json.loads(run.path("provenance.json").read_text()).get("compile"))
+    assert facts == [None, "reduce-overhead"]
+    for plain, entry in zip(*logs, strict=True):
+        assert entry == pytest.approx(plain, rel=1e-4)
 
 
 def test_loop_equals_a_slow_one():

@@ -20,6 +20,7 @@ from vaebench.config.choices import choices
 from vaebench.config.signatures import Count, NonNegative, OneOf, Positive, Sound, mistake
 from vaebench.errors import shown
 
+COMPILES = ("default", "reduce-overhead")
 PRECISIONS = ("float32", "bf16")
 SCHEDULES = ("constant", "linear", "onecycle", "cosine")
 KEEPS = ("last", "best")
@@ -143,8 +144,9 @@ class RuntimeSpec:
     One thread by default: results stay equal bit for bit on any machine, and two threads on a busy machine are slower.
     ``processes``: that do a training together, each a part of its batches. ``shard``: each holds a part of the weights
     too, of their gradients and of the optimiser's state, where they are transformers'. ``recompute``: activations of
-    transformers are computed a second time in place of being kept. ``trust_remote_code``: whether code that
-    comes with a language model may run; asked anew of every command, whatever a stored request says.
+    transformers are computed a second time in place of being kept. ``compile``: how PyTorch compiles a step's loss;
+    ``reduce-overhead`` replays it as one CUDA graph, where a training has one phase. ``trust_remote_code``: whether
+    code that comes with a language model may run; asked anew of every command, whatever a stored request says.
     """
 
     device: str = "auto"
@@ -152,6 +154,7 @@ class RuntimeSpec:
     processes: AtOnce = 1
     shard: bool = False
     recompute: bool = False
+    compile: Annotated[str, OneOf(COMPILES)] | None = None
     checkpoint_seconds: NonNegative = 30.0
     trust_remote_code: bool = False
 

@@ -18,6 +18,7 @@ from vaebench.contracts import (
     FitsInClosedForm,
     Floors,
     LooksAtData,
+    LossOutput,
     Phase,
     TrainingData,
     Validates,
@@ -179,6 +180,7 @@ class _Training:
     ) -> None:
         self.model, self.optimizers, self.spec, self.seed, self.ranks = model, optimizers, spec, seed, ranks
         self.phases: tuple[Phase, ...] = model.phases  # type: ignore[assignment]
+        self.losses = {phase.name: self._compiled(phase.loss) for phase in self.phases}
         self.device = data.device
         self.best = _Best(model, data, seed) if spec.keep == "best" else None
         self.count = len(data) if self.best is None else self.best.training
@@ -235,15 +237,27 @@ class _Training:
         found: dict[str, list[Tensor]] = {}
         for batch in batches:
             with self.autocast:
-                output = phase.loss(batch, step)
+                output = self.losses[phase.name](batch, step)
             total = output.total if len(batches) == 1 else output.total / len(batches)
             # With one phase every gradient is the phase's own; naming the parameters would cost a percent or two. Of
             # parts the gradients reach the whole layer first, which has no name here.
             named = len(self.phases) > 1 and not parts.is_part(phase.parameters[0])
             total.backward(inputs=phase.parameters if named else None)
             for name, value in {"loss": output.total.detach(), **output.terms}.items():
-                found.setdefault(name, []).append(value)
+                found.setdefault(name, []).append(value if self.ranks.compile is None else value.clone())
         return {name: one[0] if len(one) == 1 else torch.stack(one).mean() for name, one in found.items()}
+
+    def _compiled(self, loss: Callable[[Batch, int], LossOutput]) -> Callable[[Batch, int], LossOutput]:
+        """The loss as PyTorch compiles it, if it is to; with the random numbers of one that is not.
+
+        A graph's results are overwritten when it is replayed: only one phase may, which keeps none of them.
+        """
+        if self.ranks.compile is None:
+            return loss
+        from torch._inductor import config
+
+        config.fallback_random = True
+        return torch.compile(loss, mode=self.ranks.compile if len(self.phases) == 1 else "default")
 
     def means(self, done: int) -> dict[str, float]:
         """Means over the window, which is emptied.

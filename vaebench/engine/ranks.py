@@ -29,13 +29,15 @@ class SharedError(UserError):
 class Ranks:
     """``rank``: of this process among ``size``; the first one has the run, and writes.
 
-    ``shard``, ``recompute``: what is done for less memory, see `vaebench.engine.sharding`.
+    ``shard``, ``recompute``: what is done for less memory, see `vaebench.engine.sharding`. ``compile``: how PyTorch
+    compiles a step's loss; None: not at all.
     """
 
     rank: int = 0
     size: int = 1
     shard: bool = False
     recompute: bool = False
+    compile: str | None = None
 
     def part(self, rows: Tensor) -> Tensor:
         """Its rows of a batch, whose number is a multiple of the size."""

@@ -128,7 +128,8 @@ def together(job: Job, machine: Mapping[str, Any]) -> Iterator[Ranks]:
 def _ranks(rank: int, size: int, machine: Mapping[str, Any]) -> Ranks:
     from vaebench.engine.ranks import Ranks
 
-    return Ranks(rank, size, shard=machine.get("shard") is True, recompute=machine.get("recompute") is True)
+    given: dict[str, Any] = {name: machine[name] for name in ("shard", "recompute", "compile") if name in machine}
+    return Ranks(rank, size, **given)
 
 
 def own_device(machine: Mapping[str, Any]) -> torch.device:

@@ -205,8 +205,7 @@ def work(run: Run, setup: Setup) -> None:
 
     if setup.ranks and setup.ranks.shard and not begins.ranks.shard:
         setup.note("runtime.shard=true: this model has no weights that can be cut; each process holds all of them")
-    begun = logged(run, state)
-    log = Log(run, begun)
+    log = Log(run, begun := logged(run, state))
     step = 0 if state is None else int(state["step"])
     with setup.tracking(run, title(request), step=step, history=map(json.loads, begun.splitlines())) as tracking:
         hooks = Hooks(
@@ -315,7 +314,8 @@ def _write(run: Run, setup: Setup, model: nn.Module, data: TrainingData, steps: 
         "parameters": sum(p.numel() for p in model.parameters()),
         "dataset_digest": data.digest,
     }
-    setup.finish(run, result, dataset=data.source, note=data.note)
+    how = {"compile": setup.ranks.compile} if setup.ranks and setup.ranks.compile else {}
+    setup.finish(run, result, dataset=data.source, note=data.note, **how)
     return result
 
 
