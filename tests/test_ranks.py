@@ -109,6 +109,13 @@ def test_one_process_cannot_cut_its_weights(home):
     )
 
 
+def test_several_processes_do_not_compile(home):
+    run = Store(home).open(frozen(*SHORT))
+    assert work(run, TWO | {"compile": "default"}).reason == (
+        "runtime.compile=default: is for a training on one process; leave it out"
+    )
+
+
 def test_a_model_without_transformers_says_that_it_stays_whole(home):
     run, said = Store(home).open(frozen(*SHORT)), []
     assert work(run, TWO | {"shard": True}, note=said.append).status == "done"

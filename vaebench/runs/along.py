@@ -103,6 +103,8 @@ def together(job: Job, machine: Mapping[str, Any]) -> Iterator[Ranks]:
     count, (_, size) = int(machine.get("processes") or 1), started(os.environ)
     if max(count, size) == 1 and machine.get("shard"):
         raise UserError("runtime.shard=true: there is one process, which needs all; add runtime.processes=N")
+    if max(count, size) > 1 and machine.get("compile"):  # compiled code would draw numbers past `Ranks.drawing`
+        raise UserError(f"runtime.compile={machine['compile']}: is for a training on one process; leave it out")
     if size > 1:
         if count not in (1, size):
             raise UserError(f"runtime.processes={count}: {size} processes were started; leave it out")
