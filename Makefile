@@ -12,7 +12,7 @@ PIP = $(shell $(BIN)/python -m pip --version >/dev/null 2>&1 && echo $(BIN)/pyth
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check format reproduce-all bench notebook clean
+.PHONY: help setup test check format reproduce-all bench gpu notebook clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ reproduce-all: $(STAMP) ## all papers' tables, ours beside theirs (SCALE=smoke|s
 bench: $(STAMP) ## measure speed against peers, write benchmarks/RESULTS.md (ARGS='fid startup' for parts)
 	@$(BIN)/python -c 'import pythae' 2>/dev/null || $(PIP) install --quiet --editable '.[bench]'
 	@$(BIN)/python -m benchmarks.run $(ARGS)
+
+gpu: $(STAMP) ## measure on a GPU, write benchmarks/RESULTS-gpu.md (ARGS='speed' for parts); goes on where it was stopped
+	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 notebook: $(STAMP) ## run docs/tutorial.ipynb and write its outputs again
 	@$(BIN)/python tests/notebook.py

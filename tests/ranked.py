@@ -11,55 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
-from vaebench.chains import check
-from vaebench.chains.chain import training
-from vaebench.config.choices import kinds
-from vaebench.config.compose import compose, session
-from vaebench.config.request import Request
+from benchmarks.prepared import prepared
 from vaebench.config.spine import TrainSpec
-from vaebench.contracts import Batch, TrainingData
-from vaebench.data.embeddings import Pairs
-from vaebench.data.latents import LatentData
+from vaebench.contracts import Batch
 from vaebench.engine.loop import Hooks, fit
 from vaebench.engine.ranks import ALONE, Ranks
 from vaebench.engine.sharding import lightened
 from vaebench.errors import UserError
 from vaebench.runs import build
-
-EMBEDDED = {"images": "digits", "text": "tiny", "tokens": "arithmetic", "audio": "tones", "points": "s_curve"}
-
-
-def latents(shape: tuple[int, int, int], count: int = 20) -> LatentData:
-    """Latents of some images as a stage would leave them."""
-    mean = torch.randn(count, 1, *shape, generator=torch.Generator().manual_seed(0))
-    facts = {"name": "toy", "source": "", "digest": "", "note": "", "stand_in": True}
-    return LatentData((mean,), (mean - 4,), torch.arange(count) % 10, place=torch.device("cpu"), **facts)
-
-
-def pairs(width: int) -> Pairs:
-    """Embedded questions and their solutions."""
-    questions, solutions = torch.randn(2, 40, width, generator=torch.Generator().manual_seed(0))
-    return Pairs("toy", questions, solutions, source="", digest="", note="", stand_in=True)
-
-
-def prepared(experiment: str, *words: str) -> tuple[nn.Module, TrainingData, Request]:
-    """An experiment's model with fresh weights and what it adopts, data for it, and its request."""
-    with session():
-        options = [f"experiment={experiment}", "train.epochs=null", "train.batch_size=16", *words]
-        options += ["model.codebook_size=64"] if experiment.startswith("vpvae/") else []  # fewer codes than tokens
-        kind = kinds(compose("train", options).model.get("data"))[0]
-        chain = training(compose("train", [*options, f"dataset={EMBEDDED[kind]}"]))
-    torch.manual_seed(0)
-    *_, request = chain
-    models = check.try_out([one for one in chain if one["verb"] != "embed"])
-    model, parents = models[request.key], request.data.get("parents", {})
-    if "perceptual" in parents:
-        model.adopt("perceptual", models[parents["perceptual"]])  # type: ignore[operator]
-    if "latents" in parents:
-        return model, latents(models[parents["autoencoder"]].latent_shape), request  # type: ignore[arg-type]
-    return model, pairs(request["model"]["embedding_dim"]) if kind == "text" else build.dataset(request), request
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,7 @@ class _Kill:
 )
 def test_the_micro_batch(free, device, flops, wanted):
     one = cost.Count(0, 0, 0, state_bytes=2 * 10**9, flops=flops, kept_bytes=48 * 10**9)
-    assert costs._micro_batch(one, 48, free, torch.device(device)) == wanted
+    assert costs.fitting_items(one, 48, free, torch.device(device)) == wanted
 
 
 def test_free_memory():

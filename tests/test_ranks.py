@@ -18,9 +18,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from benchmarks.prepared import one_of_each
 from chains import MACHINE, do, frozen, work
 from commands import ROOT, beside, until
-from vaebench.config.choices import choices, experiment_choices
+from vaebench.config.choices import choices
 from vaebench.contracts import draws as contracts
 from vaebench.engine.ranks import ALONE, Ranks, _Draws
 from vaebench.errors import UserError
@@ -72,8 +73,7 @@ def compared(folder: Path, wanted: list[str], steps: int, **memory: bool) -> Non
 @pytest.mark.filterwarnings("ignore")
 def test_every_model_has_the_losses_of_one_process(tmp_path):
     """In double precision: in single precision they are equal to 1e-6 until rounding changes what a model chooses."""
-    one_of_each = {experiment_choices(name).get("model"): name for name in choices("experiment")}
-    compared(tmp_path, [*one_of_each.values(), *VARIANTS], 3)
+    compared(tmp_path, [*one_of_each(), *VARIANTS], 3)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -162,19 +162,19 @@ def _measured(counted: Cost, cache: Path) -> Cost:
         known = json.loads(path.read_bytes())
         return replace(counted, micro_batch=known["micro_batch"], measured=cost.Measured(**known["measured"]))
     free = runtime.free_bytes(design.device)
-    micro_batch = _micro_batch(count, counted.batch_size, free, design.device)
-    if not micro_batch:
+    items = fitting_items(count, counted.batch_size, free, design.device)
+    if not items:
         needed = count.state_bytes + count.kept_bytes / counted.batch_size + _PROCESS_BYTES
         return replace(counted, note=f"not measured: needs about {_gb(needed)}, {_gb(free)} are free")
     try:
-        found = cost.measure(design, batch_size=micro_batch, steps=_STEPS, seconds=_SECONDS)
+        found = cost.measure(design, batch_size=items, steps=_STEPS, seconds=_SECONDS)
     except UserError as error:
         return replace(counted, note=_line(error))
-    write_json(path, {"micro_batch": micro_batch, "measured": asdict(found)})
-    return replace(counted, micro_batch=micro_batch, measured=found)
+    write_json(path, {"micro_batch": items, "measured": asdict(found)})
+    return replace(counted, micro_batch=items, measured=found)
 
 
-def _micro_batch(count: cost.Count, batch_size: int, free: float, device: torch.device) -> int:
+def fitting_items(count: cost.Count, batch_size: int, free: float, device: torch.device) -> int:
     """How many items are taken to measure: the whole batch, or the largest power of two that fits; 0 if not even 1."""
     room = _USABLE * free - count.state_bytes - _PROCESS_BYTES
     most = math.floor(room / max(1, count.kept_bytes) * batch_size)
