@@ -14,6 +14,7 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
+from vaebench.compat import cores
 from vaebench.config.signatures import checked
 from vaebench.config.spine import AtOnce
 from vaebench.contracts import Job, Outcome, Queue, Told
@@ -39,8 +40,6 @@ class Local:
 
     def at_once(self, *, gpus: int) -> int:
         """The workers."""
-        from vaebench.engine.runtime import cores
-
         return self.workers or (min(cores(), _PER_GPU * gpus) if gpus else cores())
 
     def submit(self, queue: Queue, told: Told) -> Iterator[Outcome]:
