@@ -18,21 +18,24 @@ from vaebench.compat import cores
 _T = TypeVar("_T")
 _U = TypeVar("_U")
 
-_EACH = 4  # items per thread that are begun before they are asked for
+_EACH = 4
 _EVERY = 30.0  # seconds between two lines
 
 
-def ahead(work: Callable[[_T], _U], items: Iterable[_T], threads: int | None = None) -> Iterator[tuple[_T, _U]]:
+def ahead(
+    work: Callable[[_T], _U], items: Iterable[_T], threads: int | None = None, each: int = _EACH
+) -> Iterator[tuple[_T, _U]]:
     """Each item and what ``work`` makes of it, in their order, while threads are at work on those behind it.
 
-    ``threads``: None for one per core. What ``work`` raises is raised when its item's turn has come.
+    ``threads``: None for one per core. ``each``: how many items per thread are begun before they are asked for. What
+    ``work`` raises is raised when its item's turn has come.
     """
     count = threads or cores()
     pool, begun = ThreadPoolExecutor(count), deque[tuple[_T, Future[_U]]]()
     try:
         for item in items:
             begun.append((item, pool.submit(work, item)))
-            if len(begun) > _EACH * count:
+            if len(begun) > each * count:
                 yield _next(begun)
         while begun:
             yield _next(begun)

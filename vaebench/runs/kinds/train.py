@@ -22,7 +22,7 @@ from vaebench.runs.kinds import LEAF, NUMBER, Setup, asked, embed, latents
 from vaebench.runs.kinds.answers import folder_digest
 from vaebench.runs.load import fresh_model, snapshot_name
 from vaebench.runs.store import CHECKPOINT, Run
-from vaebench.runs.trainlog import Log, logged
+from vaebench.runs.trainlog import Log, Speed, logged
 
 if TYPE_CHECKING:
     import torch
@@ -207,8 +207,10 @@ def work(run: Run, setup: Setup) -> None:
     log = Log(run, begun)
     step = 0 if state is None else int(state["step"])
     with setup.tracking(run, title(request), step=step, history=map(json.loads, begun.splitlines())) as tracking:
+        speed = Speed(tracking.log, setup.note)
         hooks = Hooks(
             log=append,
+            lap=speed.lap,
             track=setup.track,
             save=save,
             due=every(setup.checkpoint_seconds),
@@ -219,7 +221,7 @@ def work(run: Run, setup: Setup) -> None:
         )
         steps = begins.fit(hooks)
         look(steps)
-        tracking.final(steps, _write(run, setup, model, data, steps))
+        tracking.final(steps, _write(run, setup, model, data, steps, speed))
 
 
 def along(run: Run, device: torch.device, ranks: Ranks) -> None:
@@ -279,7 +281,7 @@ def _begin(run: Run, device: torch.device, ranks: Ranks | None) -> _Begins:
     return _Begins(request, model, data, optimizers, state, ranks)
 
 
-def _write(run: Run, setup: Setup, model: nn.Module, data: TrainingData, steps: int) -> dict[str, Any]:
+def _write(run: Run, setup: Setup, model: nn.Module, data: TrainingData, steps: int, speed: Speed) -> dict[str, Any]:
     """Write down a finished training; returns what is in ``result.json``."""
     from vaebench.engine.checkpoint import weights_bytes
     from vaebench.engine.schedules import training_count
@@ -297,7 +299,7 @@ def _write(run: Run, setup: Setup, model: nn.Module, data: TrainingData, steps: 
         "parameters": sum(p.numel() for p in model.parameters()),
         "dataset_digest": data.digest,
     }
-    setup.finish(run, result, dataset=data.source, note=data.note)
+    setup.finish(run, result, dataset=data.source, note=data.note, speed=speed.facts())
     return result
 
 
