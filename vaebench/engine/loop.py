@@ -74,8 +74,7 @@ def fit(
     """
     _begin(model, data)
     training = _Training(model, data, optimizers, spec, seed, ranks)
-    best, total = training.best, training.total
-    first = training.restore(state)
+    best, total, first = training.best, training.total, training.restore(state)
     average = model.average if isinstance(model, Averages) else None
     kept = snapshot_steps(total, spec.snapshots)
 
