@@ -1,4 +1,4 @@
-"""One training on several processes: who leads has the run and writes; the others do every step along with it.
+"""One run on several processes, a training or latents: who leads has it and writes; the others do their part along.
 
 ``runtime.processes=N`` starts N - 1 others on this machine. Under torchrun, srun, or with the environment that they set
 (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), they are there already, on one machine or several; then the first one runs
@@ -111,7 +111,7 @@ def together(job: Job, machine: Mapping[str, Any]) -> Iterator[Ranks]:
         own_device(machine)
         _tell((job, dict(machine)))
         with _naming(()), _or_broken():
-            yield Ranks(0, size)
+            yield Ranks(0, size, _talk)
     elif count == 1:
         yield ALONE
     else:
@@ -215,14 +215,15 @@ def _is_lost(error: Exception) -> bool:
 
 
 def _do(job: Job, machine: Mapping[str, Any], rank: int, size: int) -> None:
-    """Take part in a training. What is wrong with it for all the first process says."""
+    """Take part in a run. What is wrong with it for all the first process says."""
     from vaebench.engine.ranks import Ranks, SharedError
-    from vaebench.runs.kinds import train
+    from vaebench.runs import kinds
     from vaebench.runs.store import Run
 
-    device = own_device(machine)
+    device, kind = own_device(machine), kinds.of(job.verb)
+    assert isinstance(kind, kinds.Shared)
     with suppress(SharedError, Interrupted):
-        train.along(Run(job.folder), device, Ranks(rank, size))
+        kind.along(Run(job.folder), device, Ranks(rank, size, _talk))
 
 
 def _meet(rank: int, size: int, where: str = "env://") -> None:

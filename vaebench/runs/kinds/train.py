@@ -266,7 +266,7 @@ def _begin(run: Run, device: torch.device, ranks: Ranks | None) -> _Begins:
     from vaebench.engine.schedules import check_spec
 
     ranks = ranks or ALONE
-    try:
+    with ranks.agreeing() as facts:
         request = run.request()
         check_spec(request["train"])
         runtime.seed_all(request["seed"])
@@ -274,10 +274,7 @@ def _begin(run: Run, device: torch.device, ranks: Ranks | None) -> _Begins:
         data = _data(run).to(device)
         optimizers = build.optimizers(request, model)
         state = load_checkpoint(run.path(CHECKPOINT), run.key)
-    except Exception as error:
-        ranks.check_alike({}, str(error) or type(error).__name__)
-        raise
-    ranks.check_alike({"code": runtime.commit(), "data": data.digest, "step": 0 if state is None else state["step"]})
+        facts |= {"code": runtime.commit(), "data": data.digest, "step": 0 if state is None else state["step"]}
     return _Begins(request, model, data, optimizers, state, ranks)
 
 
