@@ -141,8 +141,9 @@ class RuntimeSpec:
     """The machine: nothing here is part of a request's key.
 
     One thread by default: results stay equal bit for bit on any machine, and two threads on a busy machine are slower.
-    ``processes``: that do a training together, each a part of its batches. ``trust_remote_code``: whether code that
-    comes with a language model may run; asked anew of every command, whatever a stored request says.
+    ``processes``: that make a training together, each a part of its batches, or latents, each some shards.
+    ``trust_remote_code``: whether code that comes with a language model may run; asked anew of every command, whatever
+    a stored request says.
     """
 
     device: str = "auto"

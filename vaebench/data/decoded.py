@@ -233,7 +233,7 @@ class _Growing:
             stream.truncate()
             if done:
                 sys.stderr.write(f"note: {done:,} of {len(files):,} {self.split} files are decoded already\n")
-            results = told(_results(files[done:], self.form), len(files) - done, f"decoded of {self.split}")
+            results = told(_results(files[done:], self.form), len(files) - done, f"{self.split}: decoded")
             for start in range(done, len(files), _BLOCK):
                 blocks.append(self._block(stream, start, islice(results, _BLOCK)))
                 note(blocks[-1])
