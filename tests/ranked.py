@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,11 @@ from vaebench.contracts import Batch
 from vaebench.engine.loop import Hooks, fit
 from vaebench.engine.ranks import ALONE, Ranks
 from vaebench.engine.sharding import lightened
-from vaebench.errors import UserError
+from vaebench.errors import Interrupted, UserError
 from vaebench.runs import build
+from vaebench.runs.kinds import Setup
+from vaebench.runs.kinds import latents as latent_kind
+from vaebench.runs.store import Run
 
 
 @dataclass(frozen=True)
@@ -112,3 +115,24 @@ def disagreeing(number: int, size: int, folder: str) -> None:
     except UserError as error:
         Path(folder, str(number)).write_text(str(error))
     distributed.destroy_process_group()
+
+
+def encoding(number: int, size: int, folder: str, run: str, rounds: int) -> None:
+    """One of several processes that make latents, 200 to a shard; they stop after so many rounds."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", f"file://{folder}/meet", rank=number, world_size=size)
+    encoded(Run(Path(run)), Ranks(number, size), rounds)
+    distributed.destroy_process_group()
+
+
+def encoded(run: Run, ranks: Ranks = ALONE, rounds: int = 99) -> list[int]:
+    """Make latents, 200 to a shard, or as much as is made in so many rounds; what was reported of the progress."""
+    asked, reported = iter(range(1, 100)), list[int]()
+    with pytest.MonkeyPatch.context() as patch, suppress(Interrupted):
+        patch.setattr(latent_kind, "IMAGES_PER_SHARD", 200)
+        if ranks.rank:
+            latent_kind.along(run, torch.device("cpu"), ranks)
+        else:
+            setup = Setup(torch.device("cpu"), lambda done, total: reported.append(done), lambda: next(asked) == rounds)
+            latent_kind.work(run, replace(setup, ranks=ranks))
+    return reported

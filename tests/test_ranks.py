@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +20,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from benchmarks.prepared import one_of_each
-from chains import MACHINE, do, frozen, work
+from chains import MACHINE, VIT, do, frozen, listed, work
 from commands import ROOT, beside, until
+from vaebench.chains.chain import training
 from vaebench.config.choices import choices
+from vaebench.config.compose import compose, session
+from vaebench.config.request import Request
 from vaebench.contracts import draws as contracts
 from vaebench.engine.ranks import ALONE, Ranks, _Draws
 from vaebench.errors import UserError
@@ -148,6 +152,53 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(home, alone, firs
     assert work(run, machines[1]).status == "done"
     for entry, other in zip(alone, log(run), strict=True):
         assert other == pytest.approx(entry, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> tuple[Path, Request]:
+    """A store with a small trained autoencoder, and the request of its latents."""
+    store = tmp_path_factory.mktemp("encoder")
+    small = listed([*VIT, "model.perceptual=none", "train.max_steps=2"])
+    words = ["model=ldm", "dataset=digits", "parent.experiment=ldmae/vmae", f"parent.overrides={small}"]
+    with session():
+        trained, latents, _ = training(compose("train", words))
+    do(store, trained)
+    return store, latents
+
+
+def shards(run: Run) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in run.folder.glob("latents-*")} | {
+        "shards.json": run.path("shards.json").read_bytes()
+    }
+
+
+def test_latents_of_two_processes_are_those_of_one_to_the_last_byte(encoder, tmp_path):
+    store, request = encoder
+    found = []
+    for name, size in (("one", 1), ("two", 2)):
+        shutil.copytree(store, tmp_path / name)
+        run = Store(tmp_path / name).open(request)
+        assert work(run, MACHINE | {"processes": size}).status == "done"
+        found.append(shards(run))
+    assert found[0] == found[1]
+
+
+def test_latents_in_shards_go_on_with_another_number_of_processes(encoder, tmp_path):
+    """Of 1,437 images each process makes every second shard of 200, and the one that leads knows of all."""
+    store, request = encoder
+    runs = []
+    for name in ("alone", "shared"):
+        shutil.copytree(store, tmp_path / name)
+        runs.append(Store(tmp_path / name).open(request))
+    assert ranked.encoded(runs[0]) == [*range(200, 1401, 200), 1437]
+    together(ranked.encoding, tmp_path, str(runs[1].folder), 2)
+    assert len(shards(runs[1])) == 4 + 1
+    assert {*json.loads(runs[1].path("shards.json").read_text()), "shards.json"} == {*shards(runs[1])}
+    runs[1].path("latents-00002.safetensors").write_bytes(b"damaged")
+    together(ranked.encoding, tmp_path, str(runs[1].folder), 1)
+    assert len(shards(runs[1])) == 5 + 1
+    assert ranked.encoded(runs[1]) == [1200, 1400, 1437]
+    assert shards(runs[1]) == shards(runs[0])
 
 
 def test_when_a_process_dies_the_training_says_so_and_goes_on_later(home):

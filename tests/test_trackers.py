@@ -175,7 +175,16 @@ def test_a_tracker_of_ones_own_hears_all_in_order_and_the_run_is_the_same_reques
     curves = [line[2:] for line in lines if line[1] == "curves"]
     rate = {"autoencoder/learning_rate": stored.request()["optim"]["lr"]}
     terms = [{name: value for name, value in line.items() if "/" in name} for line in log]
-    assert curves == [[line["step"], named | rate] for line, named in zip(log, terms, strict=True)]
+    speeds = [line for line in curves if "speed/items_per_second" in line[1]]
+    assert [line for line in curves if line not in speeds] == [
+        [line["step"], named | rate] for line, named in zip(log, terms, strict=True)
+    ]
+    assert [step for step, _ in speeds] == [line["step"] for line in log]
+    for _, values in speeds:
+        assert values.keys() == {"speed/items_per_second", "speed/waiting_for_data"}
+        assert values["speed/items_per_second"] > 0
+        assert 0 <= values["speed/waiting_for_data"] < 1
+    assert stored.provenance()["speed"].keys() == {"items_per_second", "waiting_for_data"}
     shapes = {"reconstructions": [2 * 28, 8 * 28, 3], "samples": [4 * 28, 8 * 28, 3]}
     assert [line[2:] for line in lines if line[1] == "images"] == [[10, shapes], [20, shapes]]
     numbers = {name: value for name, value in stored.result().items() if name != "dataset_digest"}

@@ -377,7 +377,7 @@ def test_who_was_taken_for_dead_leaves_the_run_to_the_other(home, monkeypatch):
 
 
 def test_workers_leave_room_for_the_processes_of_a_training(monkeypatch):
-    monkeypatch.setattr("vaebench.engine.runtime.cores", lambda: 16)
+    monkeypatch.setattr("vaebench.runs.executors.local.cores", lambda: 16)
     jobs = {at: Local().at_once(gpus=at[0], processes=at[1]) for at in product((0, 8), (1, 4))}
     assert jobs == {(0, 1): 16, (0, 4): 4, (8, 1): 16, (8, 4): 2}
     assert Local(workers=3).at_once(gpus=8, processes=4) == 3

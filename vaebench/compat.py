@@ -1,4 +1,4 @@
-"""What may not be installed: packages of an extra, and the operators of torchvision beside a CPU-only torch.
+"""What may not be there: packages of an extra, operators of torchvision beside a CPU-only torch, newer Python's calls.
 
 The x86-64 Linux wheel of torchvision on the package index is built against CUDA. Beside a CPU-only torch its C++
 operators cannot be loaded, and ``import torchvision`` (hence ``import torchmetrics``) raises ``operator
@@ -9,6 +9,7 @@ Python, so it is enough to declare the operators it asks for. Where torchvision'
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +27,11 @@ _declared: list[Any] = []  # a torch.library.Library undoes its declarations whe
 def missing(packages: Iterable[str]) -> list[str]:
     """Those that are not installed. To find what is inside a package, find_spec would import it."""
     return [name for name in packages if importlib.util.find_spec(name.partition(".")[0]) is None]
+
+
+def cores() -> int:
+    """The processor cores that this process may use: `os.process_cpu_count` of Python 3.13."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def need(what: str, packages: Iterable[str], extra: str, instead: str = "", alone: str | None = None) -> None:

@@ -126,6 +126,33 @@ def test_the_record_keeps_the_files_of_other_splits(folder, monkeypatch):
     key()
 
 
+def test_a_kill_costs_the_checksums_of_a_few_files(folder, monkeypatch):
+    """Those that were taken are kept, and none stays with a file that has changed since."""
+    monkeypatch.setattr(module, "_SETTLED", 0)
+    monkeypatch.setattr(module, "_KEPT_EVERY", 1)
+    before, real, names = key(), module.digest_of, []
+
+    def killed(path: Path) -> str:
+        names.append(path.name)
+        if path.name == "b.png":
+            raise KeyboardInterrupt
+        return real(path)
+
+    for path in ("cat/a.png", "dog/b.png"):
+        rewritten(folder / "train" / path, keep_times=True)
+    monkeypatch.setattr(module, "digest_of", killed)
+    with pytest.raises(KeyboardInterrupt):
+        key()
+    assert "a.png" in names
+    names.clear()
+    monkeypatch.setattr(module, "digest_of", lambda path: names.append(path.name) or real(path))
+    assert key() != before
+    assert names == ["b.png"]
+    rewritten(folder / "train" / "cat" / "a.png", keep_times=True)
+    rewritten(folder / "train" / "dog" / "b.png", keep_times=True)
+    assert key() == before
+
+
 def test_a_file_that_has_just_changed_is_read_again(folder, places):
     key()
     (record,) = (places.cache / "checksums").iterdir()

@@ -4,8 +4,12 @@ import builtins
 import json
 import os
 import shutil
+import signal
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +17,8 @@ import torch
 from PIL import Image
 from scipy.io import wavfile
 
-from vaebench.data import folders as decoding
+from commands import python
+from vaebench.data import decoded as decoding
 from vaebench.data.audio import AudioData
 from vaebench.data.folders import audio, images
 from vaebench.data.images import ImageData
@@ -213,7 +218,7 @@ def test_nothing_but_bad_test_pictures(pictures):
 
 
 def folders(places) -> list[str]:
-    return sorted(path.name for path in (places.cache / "decoded").iterdir() if path.is_dir())
+    return sorted(path.name for path in (places.cache / "decoded").glob("[!.]*"))
 
 
 def test_files_are_decoded_once(pictures, places, monkeypatch):
@@ -256,22 +261,160 @@ def test_a_touched_file_has_the_same_digest(pictures, places):
     assert len(folders(places)) == 1
 
 
-def test_what_a_killed_process_left_is_not_taken(pictures, places, monkeypatch):
-    def killed(path, **options):
+def unfinished(places) -> Path:
+    """Where arrays grow."""
+    (found,) = (places.cache / "decoded").glob(".*.part")
+    return found
+
+
+def seen(monkeypatch, stops: str = "") -> list[str]:
+    """The names of the files that are decoded from now on; at the one called ``stops`` the process is killed."""
+    names, real = [], decoding.Form
+
+    def watched(path, *, decode):
+        if path.name == stops:
+            raise KeyboardInterrupt
+        names.append(path.name)
+        return decode(path)
+
+    def form(options, row, dtype, decode):
+        return real(options, row, dtype, partial(watched, decode=decode))
+
+    monkeypatch.setattr("vaebench.data.folders.Form", form)
+    return names
+
+
+@pytest.fixture
+def many(pictures, monkeypatch) -> Path:
+    """Nine training pictures, of which one cannot be read, in blocks of two."""
+    for number in range(6):
+        save(pictures / "train" / "dog" / f"f{number}.png", noise(9, 8, number))
+    (pictures / "train" / "dog" / "f0.png").write_bytes(b"none")
+    monkeypatch.setattr(decoding, "_BLOCK", 2)
+    return pictures
+
+
+def whole(places) -> dict[str, bytes]:
+    """What is decoded without a break; it is not there afterwards."""
+    read_images(bad_files=1)
+    (folder,) = folders(places)
+    found = {path.name: path.read_bytes() for path in (places.cache / "decoded" / folder).iterdir()}
+    shutil.rmtree(places.cache / "decoded")
+    return found
+
+
+@pytest.mark.parametrize("stops", ["c.png", "f2.png", "f5.png", "d.png", "e.jpg"])
+def test_a_killed_decoding_goes_on_to_the_same_arrays(many, places, monkeypatch, stops):
+    wanted = whole(places)
+    with monkeypatch.context() as patch:
+        first = seen(patch, stops)
+        with pytest.raises(KeyboardInterrupt):
+            read_images(bad_files=1)
+    assert folders(places) == []
+    with (unfinished(places) / "blocks.jsonl").open("a") as stream:
+        stream.write('{"split": "tra')
+    second = seen(monkeypatch)
+    read_images(bad_files=1)
+    (folder,) = folders(places)
+    assert {path.name: path.read_bytes() for path in (places.cache / "decoded" / folder).iterdir()} == wanted
+    assert stops in second
+    assert len(second) < 11 or stops == "c.png"
+    assert {*first, *second} >= {path.name for path in walk(many, (".png", ".jpg"))}
+
+
+def test_blocks_that_are_not_as_they_were_written_are_decoded_again(many, places, monkeypatch):
+    wanted = whole(places)
+    with monkeypatch.context() as patch:
+        seen(patch, "d.png")
+        with pytest.raises(KeyboardInterrupt):
+            read_images(bad_files=1)
+    with (unfinished(places) / "train.npy").open("rb+") as stream:
+        stream.seek(128 + 2 * 192)  # of the second block
+        stream.write(b"lost")
+    names = seen(monkeypatch)
+    read_images(bad_files=1)
+    assert sorted(names) == ["c.png", "d.png", "e.jpg", *(f"f{number}.png" for number in range(6))]
+    (folder,) = folders(places)
+    assert {path.name: path.read_bytes() for path in (places.cache / "decoded" / folder).iterdir()} == wanted
+
+
+def test_a_process_that_is_killed_is_followed_up(many, places, monkeypatch):
+    """SIGKILL, when two blocks are written down."""
+    wanted = whole(places)
+    code = f"""
+import os, signal
+from pathlib import Path
+from vaebench.data import decoded, folders
+decoded._BLOCK = 2
+real = decoded._line
+written = []
+def line(block):
+    written.append(block)
+    if len(written) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(block)
+decoded._line = line
+folders.images(name="toy", shape=(3, 8, 8), splits={SPLITS}, bad_files=1)
+"""
+    assert python("-c", code).returncode == -signal.SIGKILL
+    names = seen(monkeypatch)
+    read_images(bad_files=1)
+    assert sorted(names) == ["d.png", "e.jpg", *(f"f{number}.png" for number in range(1, 6))]
+    (folder,) = folders(places)
+    assert {path.name: path.read_bytes() for path in (places.cache / "decoded" / folder).iterdir()} == wanted
+
+
+def test_a_disk_that_is_too_small_is_named_before_anything_is_decoded(many, places, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2111))
+    names = seen(monkeypatch)
+    with pytest.raises(
+        UserError, match=r"11 files take 0\.0 GB more, decoded, .* set VAEBENCH_CACHE to a folder with"
+    ) as error:
+        read_images()
+    assert len(error.value.lines) == 1
+    assert names == []
+
+
+def test_who_does_not_see_the_lock_takes_over_and_the_other_stops(many, places, monkeypatch):
+    wanted, real = whole(places), decoding._journal
+
+    @contextmanager
+    def twice(path):
+        with real(path) as (before, note):
+            first = iter([True])
+
+            def noted(block):
+                if next(first, False):
+                    with real(path):  # another process
+                        pass
+                note(block)
+
+            yield before, noted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "_journal", twice)
+        with pytest.raises(UserError, match="another process decodes into it now"):
+            read_images(bad_files=1)
+    read_images(bad_files=1)
+    (folder,) = folders(places)
+    assert {path.name: path.read_bytes() for path in (places.cache / "decoded" / folder).iterdir()} == wanted
+
+
+def test_one_that_has_its_name_and_no_index_yet_is_finished(many, places, monkeypatch):
+    wanted = whole(places)
+
+    def killed(*arguments: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("vaebench.data.folders.picture", killed)
+        patch.setattr(decoding, "write_json", killed)
         with pytest.raises(KeyboardInterrupt):
-            read_images()
-    assert folders(places) == []
-    read_images()
+            read_images(bad_files=1)
+    names = seen(monkeypatch)
+    read_images(bad_files=1)
+    assert names == []
     (folder,) = folders(places)
-    left = places.cache / "decoded" / f".{folder}.part"
-    (places.cache / "decoded" / folder).rename(left)
-    (left / "train.npy").write_bytes(b"half")
-    assert len(read_images()) == 3
-    assert folders(places) == [folder]
+    assert {path.name: path.read_bytes() for path in (places.cache / "decoded" / folder).iterdir()} == wanted
 
 
 def test_a_broken_index_is_named(pictures, places):
@@ -292,16 +435,13 @@ def test_a_cache_that_cannot_be_made(pictures, tmp_path, monkeypatch):
         read_images()
 
 
-def test_several_threads_give_the_same(pictures, places):
+def test_several_threads_give_the_same(pictures, places, monkeypatch):
     for number in range(40):
         save(pictures / "train" / "cat" / f"{number:02}.png", noise(9, 8, number))
     first = read_images()
     shutil.rmtree(places.cache / "decoded")
-    torch.set_num_threads(3)
-    try:
-        second = read_images()
-    finally:
-        torch.set_num_threads(1)
+    monkeypatch.setattr("vaebench.data.ahead.cores", lambda: 3)
+    second = read_images()
     assert second.digest == first.digest
     assert torch.equal(second.train_x, first.train_x)
 

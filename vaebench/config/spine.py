@@ -142,10 +142,11 @@ class RuntimeSpec:
     """The machine: nothing here is part of a request's key.
 
     One thread by default: results stay equal bit for bit on any machine, and two threads on a busy machine are slower.
-    ``processes``: that do a training together, each a part of its batches. ``shard``: each holds a part of the weights
-    too, of their gradients and of the optimiser's state, where they are transformers'. ``recompute``: activations of
-    transformers are computed a second time in place of being kept. ``compile``: how PyTorch compiles a step's loss,
-    on one process; ``reduce-overhead`` replays it as one CUDA graph, where a training has one phase.
+    ``processes``: that make a training together, each a part of its batches, or latents, each some shards. ``shard``:
+    each holds a part of a training's weights too, of their gradients and of the optimiser's state, where they are
+    transformers'. ``recompute``: activations of transformers are computed a second time in place of being kept.
+    ``compile``: how PyTorch compiles a step's loss, on one process; ``reduce-overhead`` replays it as one CUDA graph,
+    where a training has one phase.
     ``trust_remote_code``: whether code that comes with a language model may run; asked anew of every command, whatever
     a stored request says.
     """

@@ -43,6 +43,7 @@ from vaebench.contracts.training import Adopts as Adopts
 from vaebench.contracts.training import Averages as Averages
 from vaebench.contracts.training import Completed as Completed
 from vaebench.contracts.training import Exports as Exports
+from vaebench.contracts.training import Fetches as Fetches
 from vaebench.contracts.training import Finishes as Finishes
 from vaebench.contracts.training import FitsInClosedForm as FitsInClosedForm
 from vaebench.contracts.training import Floors as Floors

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TrainingData(Protocol):
-    """What the loop trains on: in memory on the training device, so that a batch is an index.
+    """What the loop trains on: in memory on the training device, so that a batch is an index, or else `Fetches`.
 
     ``source``: ``embedded``, ``VAEBENCH_DATA``, ``download`` or ``dataset.path``. ``digest``: hex digits, of the
     content. ``note``: which part of a set this is. ``stand_in``: whether it stands for a paper's dataset without being
@@ -51,6 +51,21 @@ class TrainingData(Protocol):
     def batch(self, rows: Tensor) -> Batch: ...
 
     def to(self, device: torch.device | str) -> TrainingData: ...
+
+
+@runtime_checkable
+class Fetches(Protocol):
+    """Data that may lie on a disk. ``mapped``: whether they do.
+
+    ``fetched(rows)``, rows on the CPU: the data of these alone, as row 0 and those behind it, in memory on the training
+    device. Several threads ask for some at a time, and nothing is drawn. A batch of them is that of ``rows``, to the
+    last bit.
+    """
+
+    @property
+    def mapped(self) -> bool: ...
+
+    def fetched(self, rows: Tensor) -> TrainingData: ...
 
 
 @runtime_checkable

@@ -20,7 +20,7 @@ from annotated_types import Interval
 from torch import Tensor
 
 from vaebench.config.signatures import checked
-from vaebench.data.batch import Batch, Held
+from vaebench.data.batch import Batch, Held, sent
 from vaebench.data.fetch import obtain
 from vaebench.data.files import Files
 from vaebench.data.places import BadFile
@@ -72,6 +72,13 @@ class Clips:
         places = places.clamp(min=0).minimum(lengths[:, None] - 1)
         values = self.samples[self.starts[rows][:, None] + places] * inside
         return values[:, None].float().div_(FULL_SCALE)
+
+    def only(self, rows: Tensor, device: torch.device) -> Clips:
+        """Some of the clips, in memory on ``device``."""
+        lengths = self.lengths[rows]
+        begins = zip(self.starts[rows].tolist(), lengths.tolist(), strict=True)
+        samples = torch.cat([self.samples[start : start + length] for start, length in begins])
+        return Clips.of(*(sent(part, device) for part in (samples, lengths, self.labels[rows])))
 
     @property
     def device(self) -> torch.device:
@@ -149,6 +156,10 @@ class AudioData(Held):
         rows = rows.to(self.train.lengths.device)
         crops = self.train.crops(rows, self.shape[1], draws)
         return Batch(crops.to(self.device), self.train.labels[rows].to(self.device))
+
+    def fetched(self, rows: Tensor) -> AudioData:
+        """These training clips alone, each as a whole, as `vaebench.contracts.Fetches` says."""
+        return self._only(train=self.train.only(rows, self.device))
 
 
 @checked("dataset")

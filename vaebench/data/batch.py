@@ -57,6 +57,11 @@ class Held(Facts):
         device: torch.device = self.place or next(iter(self._parts().values())).device
         return device
 
+    @property
+    def mapped(self) -> bool:
+        """Whether the data lie on a disk."""
+        return self.place is not None
+
     def to(self, device: torch.device | str) -> Self:
         """The same data on ``device``; mapped ones stay, and their batches go there."""
         import torch
@@ -68,6 +73,17 @@ class Held(Facts):
             vars(moved)["place"] = torch.device(device)
         return moved
 
+    def _only(self, **parts: Any) -> Self:
+        """With these parts in place of all training items, where they lie."""
+        found = copy(self)
+        vars(found).update(parts, place=None)
+        return found
+
     def _parts(self) -> dict[str, Any]:
         """The tensors, by field."""
         return {name: value for name, value in vars(self).items() if hasattr(value, "to")}
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """The same on ``device``; on the way to a GPU from memory that is pinned, so that nobody waits for the copy."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)

@@ -27,6 +27,7 @@ from annotated_types import Interval
 
 from vaebench.config.signatures import Seed, checked
 from vaebench.data import hub
+from vaebench.data.ahead import ahead, told
 from vaebench.data.named import own_tree
 from vaebench.data.places import READ, BadFile, Splits, Tree, cache, find_tree, not_read, opened, shown_path, walk
 from vaebench.disk import write_bytes
@@ -36,6 +37,7 @@ T = TypeVar("T")
 
 _DIGITS = 32  # of a checksum that are kept: 128 bits
 _SETTLED = 2_000_000_000  # ns; a file changed later than this before it was read may change again at the same time
+_KEPT_EVERY = 50_000  # files whose checksums are written down while those of others are taken
 _WORTH_A_LINE = 500, 1 << 30  # files or bytes that take long enough to say so
 
 # size, times of the last change of content and of the file, inode
@@ -124,12 +126,21 @@ def checksums(folder: Path, paths: Sequence[Path]) -> dict[Path, str]:
     if len(missing) >= _WORTH_A_LINE[0] or sum(size for size, *_ in missing.values()) >= _WORTH_A_LINE[1]:
         sys.stderr.write(f"note: taking the checksums of {len(missing):,} files in {shown_path(folder)}, once\n")
     began = time.time_ns()
-    found |= {path: digest_of(path) for path in missing}
-    settled = {path: state for path, state in states.items() if state and max(state[1:3]) < began - _SETTLED}
-    known |= {str(path): (state, found[path]) for path, state in settled.items() if found[path]}
-    content = json.dumps({path: [*state, digest] for path, (state, digest) in known.items()})
-    with suppress(OSError, UserError):  # a cache that cannot be written costs time and nothing else
-        write_bytes(where, content.encode())
+    found |= dict.fromkeys(missing, "")  # and not what they held before
+
+    def keep() -> None:
+        settled = {path: state for path, state in states.items() if state and max(state[1:3]) < began - _SETTLED}
+        known.update({str(path): (state, found[path]) for path, state in settled.items() if found[path]})
+        content = json.dumps({path: [*state, digest] for path, (state, digest) in known.items()})
+        with suppress(OSError, UserError):  # a cache that cannot be written costs time and nothing else
+            write_bytes(where, content.encode())
+
+    taken = told(ahead(digest_of, missing), len(missing), "checksums of")
+    for number, (path, digest) in enumerate(taken, start=1):
+        found[path] = digest
+        if number % _KEPT_EVERY == 0:  # of a million files the first are not read again after a kill
+            keep()
+    keep()
     return found
 
 

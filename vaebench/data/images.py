@@ -35,7 +35,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vaebench.config.signatures import AtLeast2, checked
-from vaebench.data.batch import Batch, Held
+from vaebench.data.batch import Batch, Held, sent
 from vaebench.data.fetch import is_partial, obtain
 from vaebench.data.files import Files, entries
 from vaebench.errors import UserError
@@ -92,6 +92,10 @@ class ImageData(Held):
             raise UserError(f"{self.name} has no training images here, only a test split; train on another dataset")
         rows = rows.to(self.train_x.device)
         return Batch(self.train_x[rows].to(self.device).float().div_(255), self.train_y[rows].to(self.device))
+
+    def fetched(self, rows: Tensor) -> ImageData:
+        """These training images alone, as `vaebench.contracts.Fetches` says."""
+        return self._only(**{name: sent(getattr(self, name)[rows], self.device) for name in ("train_x", "train_y")})
 
 
 def idx(

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from vaebench.data.batch import Batch, Held
+from vaebench.data.batch import Batch, Held, sent
 from vaebench.data.shards import again, tensors
 from vaebench.errors import UserError
 
@@ -61,6 +61,18 @@ class LatentData(Held):
             z = torch.addcmul(z, deviation, torch.randn_like(z))
         return Batch(z, self.labels[rows.to(self.labels.device)].to(self.place))
 
+    @property
+    def mapped(self) -> bool:
+        """Whether the latents stay in their files."""
+        return len(self.means) > 1
+
+    def fetched(self, rows: Tensor) -> LatentData:
+        """The latents of these images alone, all views, as `vaebench.contracts.Fetches` says."""
+        means, logvars = (
+            (sent(_gather(parts, rows), self.device),) if parts else () for parts in (self.means, self.logvars)
+        )
+        return replace(self, means=means, logvars=logvars, labels=sent(self.labels[rows], self.device))
+
     def to(self, device: torch.device | str) -> LatentData:
         """The same data with its batches on ``device``; the latents themselves too, if they are in memory."""
         place = torch.device(device)
@@ -70,17 +82,18 @@ class LatentData(Held):
         return replace(self, means=means, logvars=logvars, labels=self.labels.to(place), place=place)
 
 
-def _gather(parts: Sequence[Tensor], rows: Tensor, view: Tensor) -> Tensor:
-    """Of each row one view, ``[b l h w]``; all parts but the last are equally long."""
-    rows, view = rows.to(parts[0].device), view.to(parts[0].device)
+def _gather(parts: Sequence[Tensor], rows: Tensor, view: Tensor | None = None) -> Tensor:
+    """Of each row one view, ``[b l h w]``, or all, ``[b v l h w]``; all parts but the last are equally long."""
+    index = [one.to(parts[0].device) for one in ((rows,) if view is None else (rows, view))]
     if len(parts) == 1:
-        return parts[0][rows, view]
+        return parts[0][tuple(index)]
     length = len(parts[0])
-    found = parts[0].new_empty((len(rows), *parts[0].shape[2:]))
-    which = rows // length
+    found = parts[0].new_empty((len(rows), *parts[0].shape[len(index) :]))
+    which = index[0] // length
     for number in which.unique().tolist():
         here = (which == number).nonzero()[:, 0]
-        found[here] = parts[number][rows[here] - number * length, view[here]]
+        place, *of = (one[here] for one in index)
+        found[here] = parts[number][(place - number * length, *of)]
     return found
 
 

@@ -27,6 +27,7 @@ from vaebench.contracts import (
 )
 from vaebench.data.images import ImageData
 from vaebench.engine.checkpoint import fitting, restore_optimizer
+from vaebench.engine.feed import Feed, Lap, Part
 from vaebench.engine.ranks import ALONE, Ranks, SharedError
 from vaebench.engine.schedules import rate_factor, snapshot_steps, total_steps, training_count
 from vaebench.errors import Interrupted, UserError
@@ -38,7 +39,7 @@ class Hooks:
 
     ``due()`` is asked once a step whether a checkpoint is due; ``stop()`` whether to save and stop; ``snapshot(k, w)``
     keeps the weights w after part k of the training. ``look(step)`` is called every ``look_every`` steps, and leaves
-    model and random state as they are.
+    model and random state as they are. ``lap(step, lap)``: how fast the last steps were, as often as they are logged.
     """
 
     log: Callable[[dict[str, Any]], None] = lambda record: None
@@ -48,6 +49,7 @@ class Hooks:
     stop: Callable[[], bool] = lambda: False
     snapshot: Callable[[int, Mapping[str, Tensor]], None] = lambda number, weights: None
     look: Callable[[int], None] = lambda step: None
+    lap: Callable[[int, Lap], None] = lambda step, lap: None
     look_every: int | None = None
 
 
@@ -73,8 +75,7 @@ def fit(
     """
     _begin(model, data)
     training = _Training(model, data, optimizers, spec, seed, ranks)
-    best, total = training.best, training.total
-    first = training.restore(state)
+    best, total, first = training.best, training.total, training.restore(state)
     average = model.average if isinstance(model, Averages) else None
     kept = snapshot_steps(total, spec.snapshots)
 
@@ -82,8 +83,8 @@ def fit(
         hooks.log({"step": done, "epoch": round(done / training.per_epoch, 4), **terms})
 
     model.train()
-    for step, rows in training.batches(first):
-        training.take(step, data, rows)
+    for step, pieces in training.feed.steps(training.batches(first)):
+        training.take(step, pieces)
         if average is not None:
             average()
         done = step + 1
@@ -92,6 +93,7 @@ def fit(
         if done % spec.log_every == 0 or done == total:
             log(training.means(done))
             hooks.track(done, total)
+            hooks.lap(done, training.feed.lap())
         if best is not None and (done % training.per_epoch == 0 or done == total):
             log({"validation/loss": best.look(done)})
         if spec.watch_every and (done % spec.watch_every == 0 or done == total):
@@ -126,14 +128,6 @@ def _begin(model: nn.Module, data: TrainingData) -> None:
 def _watched(model: nn.Module, data: TrainingData) -> dict[str, float]:
     """What a model that can be watched has to say, as terms of the log."""
     return {f"watch/{name}": value for name, value in model.watch(data).items()} if isinstance(model, Watches) else {}
-
-
-def _uneven(spec: TrainSpec, ranks: Ranks) -> str:
-    """What to say of a batch that cannot be cut into parts of one size."""
-    given = {"runtime.processes": ranks.size, "train.accumulate": spec.accumulate or 1}
-    words = " and ".join(f"{name}={count}" for name, count in given.items() if count > 1)
-    parts = ranks.size * (spec.accumulate or 1)
-    return f"train.batch_size={spec.batch_size}: cannot be cut into {parts} equal parts ({words}); take a multiple"
 
 
 class _Best:
@@ -189,8 +183,7 @@ class _Training:
                 f"train.batch_size={spec.batch_size}: {data.name} has only {self.count} training items; "
                 f"at most {self.count}"
             )
-        if spec.batch_size % (ranks.size * (spec.accumulate or 1)):
-            raise SharedError(_uneven(spec, ranks))
+        self.feed = Feed(data, spec, ranks)
         self.per_epoch = self.count // spec.batch_size
         self.total = total_steps(self.count, spec.batch_size, spec.epochs, spec.max_steps) if self.phases else 0
         self.rates = {name: [group["lr"] for group in one.param_groups] for name, one in optimizers.items()}
@@ -202,17 +195,16 @@ class _Training:
         """Steps and the rows of their batches; an epoch's order depends on (seed, epoch) alone, so any can resume."""
         for epoch in range(first // self.per_epoch, math.ceil(self.total / self.per_epoch)):
             shuffle = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
-            order = torch.randperm(self.count, generator=shuffle).to(self.device)
+            order = torch.randperm(self.count, generator=shuffle).to(self.feed.device)
             begun = epoch * self.per_epoch
             for step in range(max(first, begun), min(self.total, begun + self.per_epoch)):
                 picked = order[(step - begun) * self.spec.batch_size :][: self.spec.batch_size]
                 yield step, picked if self.best is None else self.best.rows[picked]
 
-    def take(self, step: int, data: TrainingData, rows: Tensor) -> None:
+    def take(self, step: int, parts: Sequence[Part]) -> None:
         """One step on a batch: of each phase that is due the loss, its gradients, and the optimiser's step."""
-        parts = [self.ranks.part(one) for one in rows.chunk(self.spec.accumulate or 1)]
-        with self.ranks.at_work(), self.ranks.drawing(len(parts[0])):
-            self._take(step, [data.batch(part) for part in parts])
+        with self.ranks.at_work(), self.ranks.drawing(len(parts[0][1])):
+            self._take(step, self.feed.batches(parts))
 
     def _take(self, step: int, batches: Sequence[Batch]) -> None:
         factor = rate_factor(self.spec.schedule, step, self.total, self.spec.warmup_steps or 0)

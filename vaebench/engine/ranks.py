@@ -7,8 +7,8 @@ part: so all generators stay alike, and a checkpoint is the same whatever the nu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,8 @@ class Ranks:
     """``rank``: of this process among ``size``; the first one has the run, and writes.
 
     ``shard``, ``recompute``: what is done for less memory, see `vaebench.engine.sharding`. ``compile``: how PyTorch
-    compiles a step's loss; None: not at all.
+    compiles a step's loss; None: not at all. ``talk``: the group of all in which one may wait for hours, for another
+    that decodes files; None: there is no other.
     """
 
     rank: int = 0
@@ -38,6 +39,7 @@ class Ranks:
     shard: bool = False
     recompute: bool = False
     compile: str | None = None
+    talk: Any = None
 
     def part(self, rows: Tensor) -> Tensor:
         """Its rows of a batch, whose number is a multiple of the size."""
@@ -94,15 +96,40 @@ class Ranks:
         distributed.all_reduce(said)
         return tuple(map(bool, said.tolist()))
 
+    def told(self, what: Any) -> Any:
+        """What the first process has there."""
+        said = [what]
+        if self.size > 1:
+            distributed.broadcast_object_list(said, src=0, device=torch.device("cpu"))
+        return said[0]
+
+    def all_of(self, what: Any) -> list[Any]:
+        """What each process has there, by rank."""
+        found = [what] * self.size
+        if self.size > 1:
+            distributed.all_gather_object(found, what)
+        return found
+
+    @contextmanager
+    def agreeing(self) -> Iterator[dict[str, Any]]:
+        """Inside it each process prepares, and notes facts in which all must be alike (`check_alike`)."""
+        facts: dict[str, Any] = {}
+        try:
+            yield facts
+        except Exception as error:
+            self.check_alike({}, str(error) or type(error).__name__)
+            raise
+        self.check_alike(facts)
+
     def check_alike(self, facts: Mapping[str, Any], problem: str = "") -> None:
-        """Raise `SharedError` if the processes are about to train something else: another version, other data.
+        """Raise `SharedError` if the processes are about to make something else: another version, other data.
 
         ``problem``: why this one cannot begin; all raise it.
         """
         if self.size == 1:
             return
         found: list[Any] = [None] * self.size
-        distributed.all_gather_object(found, (dict(facts), problem))
+        distributed.all_gather_object(found, (dict(facts), problem), group=self.talk)
         for rank, (_, why) in enumerate(found):
             if why:
                 raise SharedError(why if rank == 0 else f"process {rank} of the training: {why}")

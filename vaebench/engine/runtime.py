@@ -70,11 +70,6 @@ def own_device(device: torch.device, rank: int) -> torch.device:
     return own
 
 
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def gpus(name: str) -> list[str]:
     """The GPUs that runs of ``runtime.device`` may use, each as CUDA_VISIBLE_DEVICES calls it; none on a CPU."""
     found = resolve_device(name)

@@ -1,4 +1,4 @@
-"""One training on several processes: who leads has the run and writes; the others do every step along with it.
+"""One run on several processes, a training or latents: who leads has it and writes; the others do their part along.
 
 ``runtime.processes=N`` starts N - 1 others on this machine. Under torchrun, srun, or with the environment that they set
 (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), they are there already, on one machine or several; then the first one runs
@@ -34,7 +34,7 @@ _FOR_EVER = timedelta(days=365)  # between two trainings of a command, the first
 _TO_END = 10.0  # seconds that a process has when the training is over
 _LOOK = 0.05  # seconds between two looks at whether all have started
 _SPECIAL_STEP = 4_294_967_000  # Slurm's steps that are no srun (batch script, interactive shell) have numbers from here
-_talk: Any = None  # the group in which the first process tells what comes next
+_talk: Any = None  # `_group`
 _broken = False  # after a training that not all have ended together, nothing more can be said to the others
 
 
@@ -124,14 +124,14 @@ def together(job: Job, machine: Mapping[str, Any]) -> Iterator[Ranks]:
                 with _naming(others):
                     yield _ranks(0, count, machine)
             finally:
-                distributed.destroy_process_group()
+                _leave()
 
 
 def _ranks(rank: int, size: int, machine: Mapping[str, Any]) -> Ranks:
     from vaebench.engine.ranks import Ranks
 
     given: dict[str, Any] = {name: machine[name] for name in ("shard", "recompute", "compile") if name in machine}
-    return Ranks(rank, size, **given)
+    return Ranks(rank, size, talk=_group() if size > 1 else None, **given)
 
 
 def own_device(machine: Mapping[str, Any]) -> torch.device:
@@ -224,14 +224,15 @@ def _is_lost(error: Exception) -> bool:
 
 
 def _do(job: Job, machine: Mapping[str, Any], rank: int, size: int) -> None:
-    """Take part in a training. What is wrong with it for all the first process says."""
+    """Take part in a run. What is wrong with it for all the first process says."""
     from vaebench.engine.ranks import SharedError
-    from vaebench.runs.kinds import train
+    from vaebench.runs import kinds
     from vaebench.runs.store import Run
 
-    device = own_device(machine)
+    device, kind = own_device(machine), kinds.of(job.verb)
+    assert isinstance(kind, kinds.Shared)
     with suppress(SharedError, Interrupted):
-        train.along(Run(job.folder), device, _ranks(rank, size, machine))
+        kind.along(Run(job.folder), device, _ranks(rank, size, machine))
 
 
 def _meet(rank: int, size: int, where: str = "env://") -> None:
@@ -283,12 +284,28 @@ def _tell(what: Any = None) -> Any:
     import torch
     from torch import distributed
 
+    said = [what]
+    distributed.broadcast_object_list(said, src=0, group=_group(), device=torch.device("cpu"))
+    return said[0]
+
+
+def _group() -> Any:
+    """All processes, who may wait for each other as long as it takes."""
+    from torch import distributed
+
     global _talk
     if _talk is None:
         _talk = distributed.new_group(backend="gloo", timeout=_FOR_EVER)
-    said = [what]
-    distributed.broadcast_object_list(said, src=0, group=_talk, device=torch.device("cpu"))
-    return said[0]
+    return _talk
+
+
+def _leave() -> None:
+    """Part from the others."""
+    from torch import distributed
+
+    global _talk
+    distributed.destroy_process_group()
+    _talk = None
 
 
 @contextmanager

@@ -1,14 +1,20 @@
-"""The log of a training, ``metrics.jsonl``, which is the same whether it was broken off or not."""
+"""The log of a training, ``metrics.jsonl``, the same whether it was broken off or not; and how fast it is, never so."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from vaebench import disk
 from vaebench.errors import UserError
 from vaebench.runs.store import CHECKPOINT, Run
+from vaebench.runs.tracking import Record
 
+if TYPE_CHECKING:
+    from vaebench.engine.feed import Lap
+
+_LONG, _MUCH = 60.0, 0.1  # seconds, and the share of all, that are waited for data before one says so
 _LOG = "metrics.jsonl"
 
 
@@ -55,3 +61,31 @@ def logged(run: Run, state: dict[str, Any] | None) -> str:
             break
         kept.append(line + "\n")
     return "".join(kept)
+
+
+class Speed:
+    """How fast a training is: to its tracker as often as it logs, and in all that this process did of it.
+
+    It is no part of the log. ``track``: takes an entry for the tracker. ``note``: says a line to the user, once, if the
+    training waits for its data.
+    """
+
+    def __init__(self, track: Callable[[Record], None], note: Callable[[str], None]) -> None:
+        self.track, self.note = track, note
+        self.whole: Lap | None = None
+        self.said = False
+
+    def lap(self, step: int, lap: Lap) -> None:
+        """Some steps more, up to ``step``."""
+        self.whole = whole = self.whole + lap if self.whole else lap
+        self.track({"step": step} | {f"speed/{name}": value for name, value in lap.facts().items()})
+        if not self.said and whole.waited > max(_LONG, _MUCH * whole.seconds):
+            self.said = True
+            self.note(
+                f"{whole.waited / whole.seconds:.0%} of the time its steps wait for data: what they read of, decoded "
+                "files in VAEBENCH_CACHE or latents in the store, lies on a disk that is too slow for them"
+            )
+
+    def facts(self) -> dict[str, float]:
+        """Of all steps; empty if there were none."""
+        return self.whole.facts() if self.whole else {}

@@ -157,7 +157,7 @@ def _do(
     check_parents(run)
     with (
         stop_on_signal(STOPPING) if stop is None and kind.STOPS else nullcontext(stop) as asked,
-        along.together(job, machine) if job.verb == "train" else nullcontext() as ranks,
+        along.together(job, machine) if isinstance(kind, kinds.Shared) else nullcontext() as ranks,
     ):
         setup = Setup(
             device,

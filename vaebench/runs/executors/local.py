@@ -14,6 +14,7 @@ from multiprocessing.connection import wait
 from types import FrameType
 from typing import Any
 
+from vaebench.compat import cores
 from vaebench.config.signatures import checked
 from vaebench.config.spine import AtOnce
 from vaebench.contracts import Job, Outcome, Queue, Told
@@ -42,8 +43,6 @@ class Local:
 
     def at_once(self, *, gpus: int, processes: int) -> int:
         """The workers."""
-        from vaebench.engine.runtime import cores
-
         room = cores() if not gpus else gpus if processes > 1 else min(cores(), _PER_GPU * gpus)
         return self.workers or max(1, room // processes)
 

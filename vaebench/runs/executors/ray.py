@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from vaebench.compat import cores
 from vaebench.config.signatures import CountOrNone, NonNegative, Positive, checked
 from vaebench.contracts import Job, Outcome, Queue, Told
 from vaebench.errors import UserError, in_a_line, printable
@@ -36,8 +37,6 @@ class Ray:
 
     def at_once(self, *, gpus: int, processes: int) -> int:
         """As many as this machine has room for; a cluster is not asked before it is used."""
-        from vaebench.engine.runtime import cores
-
         return max(1, int(cores() / self.cpus if not self.gpus else gpus / self.gpus))
 
     def submit(self, queue: Queue, told: Told) -> Iterator[Outcome]:

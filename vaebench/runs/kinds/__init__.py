@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from vaebench.config.choices import called
 from vaebench.config.origins import behind
@@ -82,26 +82,40 @@ class Setup:
         """Write ``total`` items, ``size`` to a shard: those that are not there yet, or not as they were written.
 
         A shard is written whole or not at all and depends on the request alone, so a killed run goes on after its last
-        one to the same files. ``name``: of a shard's file, with a place for its number. ``shards.json`` holds the
-        sha256 of each. Before 0.6 there was none, and what is there is taken.
+        one to the same files. Of several processes (``ranks``) each makes one at a time, and the first one keeps the
+        books. ``name``: of a shard's file, with a place for its number. ``shards.json`` holds the sha256 of each.
+        Before 0.6 there was none, and what is there is taken.
 
         Returns all of them in order. Raises `Interrupted` between two of them when one is asked to stop.
         """
+        from vaebench.engine.ranks import ALONE
+
+        ranks = self.ranks or ALONE
         pieces = [range(start, min(start + size, total)) for start in range(0, total, size)]
         paths = [run.path(name.format(number)) for number in range(len(pieces))]
         sums = _written(run)
-        for path, rows in zip(paths, pieces, strict=True):
-            if path.is_file() and (sums is None or sums.get(path.name) == records.checksum(path)):
-                continue
-            content = make(rows)
-            run.write(path.name, content)
-            if sums is None:
-                sums = {one.name: records.checksum(one) for one in run.folder.glob("*-[0-9]*.*") if one.is_file()}
-            sums[path.name] = hashlib.sha256(content).hexdigest()
-            run.write_json(_LEDGER, sums)
-            self.track(rows.stop, total)
-            if self.stop() and rows.stop < total:
-                raise Interrupted(f"stopped after {rows.stop} of {total}; the same command goes on from there")
+
+        def there(path: Path) -> bool:
+            return path.is_file() and (sums is None or sums.get(path.name) == records.checksum(path))
+
+        missing = ranks.told([number for number, path in enumerate(paths) if ranks.rank == 0 and not there(path)])
+        for begin in range(0, len(missing), ranks.size):
+            these = missing[begin : begin + ranks.size]
+            mine = {paths[number].name: make(pieces[number]) for number in these[ranks.rank :][:1]}
+            for shard, content in mine.items():
+                run.write(shard, content)
+            written = ranks.all_of({shard: hashlib.sha256(content).hexdigest() for shard, content in mine.items()})
+            if ranks.rank == 0:
+                if sums is None:
+                    sums = {one.name: records.checksum(one) for one in run.folder.glob("*-[0-9]*.*") if one.is_file()}
+                for some in written:
+                    sums |= some
+                run.write_json(_LEDGER, sums)
+            done = pieces[these[-1]].stop
+            self.track(done, total)
+            (stop,) = ranks.first_says(self.stop() and done < total)
+            if stop:
+                raise Interrupted(f"stopped after {done} of {total}; the same command goes on from there")
         return paths
 
     def finish(self, run: Run, result: Mapping[str, Any], **about: Any) -> None:
@@ -155,6 +169,13 @@ class Kind(Protocol):
     def seconds(self, request: Request) -> float: ...
 
     def work(self, run: Run, setup: Setup) -> None: ...
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """A kind that several processes may make together. ``along``: what each but the first does meanwhile."""
+
+    def along(self, run: Run, device: torch.device, ranks: Ranks) -> None: ...
 
 
 def asked(verb: str, parents: Mapping[str, Request] | None, **parts: Any) -> Request:

@@ -13,10 +13,13 @@ from vaebench.runs.load import dataset_of, load_model, with_grid
 from vaebench.runs.store import Run
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from vaebench.config.spine import TrainConfig
+    from vaebench.data.images import ImageData
     from vaebench.data.latents import LatentData
+    from vaebench.engine.ranks import Ranks
 
 VERB = "latents"
 ROLE = "latents"
@@ -64,20 +67,36 @@ def seconds(request: Request) -> float:
 
 def work(run: Run, setup: Setup) -> None:
     """Encode the images, those of the mirror image too if the request says so."""
+    data, shape = _encode(run, setup)
+    setup.finish(run, {"shape": shape, "images": len(data), "of": about(data)})
+
+
+def along(run: Run, device: torch.device, ranks: Ranks) -> None:
+    """Make the shards of one of several processes."""
+    _encode(run, Setup(device, lambda done, total: None, lambda: False, ranks=ranks))
+
+
+def _encode(run: Run, setup: Setup) -> tuple[ImageData, list[int]]:
+    """Make the shards that are missing; the images, and the shape of a latent."""
     import torch
 
     from vaebench.data import latents as files
+    from vaebench.data.ahead import ahead
+    from vaebench.engine.ranks import ALONE
+    from vaebench.engine.runtime import commit
 
-    spec = run.request()["latents"]
-    trained = run.parents()["autoencoder"]
-    model = with_grid(load_model(trained, setup.device), f"run {trained.key}")
-    data = dataset_of(trained).to(setup.device)
-    dtype = files.DTYPES[spec["dtype"]]
+    with (setup.ranks or ALONE).agreeing() as facts:
+        spec = run.request()["latents"]
+        trained = run.parents()["autoencoder"]
+        model = with_grid(load_model(trained, setup.device), f"run {trained.key}")
+        data = dataset_of(trained).to(setup.device)
+        dtype = files.DTYPES[spec["dtype"]]
+        facts |= {"code": commit(), "data": data.digest}
 
     def encoded(rows: range) -> bytes:
         means, logvars, labels = [], [], []
-        for some in torch.arange(rows.start, rows.stop, device=setup.device).split(_ENCODED_AT_ONCE):
-            batch = data.batch(some)
+        parts = torch.arange(rows.start, rows.stop).split(_ENCODED_AT_ONCE)
+        for _, batch in ahead(data.batch, parts, 1, 1):
             views = (batch.x, batch.x.flip(-1)) if spec["flip"] else (batch.x,)
             mean, logvar = zip(*(model.latent_moments(view) for view in views), strict=True)
             means.append(torch.stack(mean, 1).to("cpu", dtype))
@@ -87,7 +106,7 @@ def work(run: Run, setup: Setup) -> None:
 
     with torch.no_grad():
         setup.write_shards(run, SHARD, len(data), IMAGES_PER_SHARD, encoded)
-    setup.finish(run, {"shape": list(model.latent_shape), "images": len(data), "of": about(data)})
+    return data, list(model.latent_shape)
 
 
 def about(data: Any) -> dict[str, Any]:

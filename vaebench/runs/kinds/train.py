@@ -22,7 +22,7 @@ from vaebench.runs.kinds import LEAF, NUMBER, Setup, asked, embed, latents
 from vaebench.runs.kinds.answers import folder_digest
 from vaebench.runs.load import fresh_model, snapshot_name
 from vaebench.runs.store import CHECKPOINT, Run
-from vaebench.runs.trainlog import Log, logged
+from vaebench.runs.trainlog import Log, Speed, logged
 
 if TYPE_CHECKING:
     import torch
@@ -208,8 +208,10 @@ def work(run: Run, setup: Setup) -> None:
     log = Log(run, begun := logged(run, state))
     step = 0 if state is None else int(state["step"])
     with setup.tracking(run, title(request), step=step, history=map(json.loads, begun.splitlines())) as tracking:
+        speed = Speed(tracking.log, setup.note)
         hooks = Hooks(
             log=append,
+            lap=speed.lap,
             track=setup.track,
             save=save,
             due=every(setup.checkpoint_seconds),
@@ -221,7 +223,7 @@ def work(run: Run, setup: Setup) -> None:
         steps = begins.fit(hooks)
         model = begins.whole(run)
         look(steps, model)
-        tracking.final(steps, _write(run, setup, model, data, steps))
+        tracking.final(steps, _write(run, setup, model, data, steps, speed))
 
 
 def along(run: Run, device: torch.device, ranks: Ranks) -> None:
@@ -280,23 +282,20 @@ def _begin(run: Run, device: torch.device, ranks: Ranks | None) -> _Begins:
     from vaebench.engine.sharding import lightened
 
     ranks = ranks or ALONE
-    try:
+    with ranks.agreeing() as facts:
         request = run.request()
         check_spec(request["train"])
         runtime.seed_all(request["seed"])
         model = fresh_model(run, device)
         data = _data(run).to(device)
-        ranks = lightened(model, ranks, device)
-        optimizers = build.optimizers(request, model)
         state = load_checkpoint(run.path(CHECKPOINT), run.key)
-    except Exception as error:
-        ranks.check_alike({}, str(error) or type(error).__name__)
-        raise
-    ranks.check_alike({"code": runtime.commit(), "data": data.digest, "step": 0 if state is None else state["step"]})
+        facts |= {"code": runtime.commit(), "data": data.digest, "step": 0 if state is None else state["step"]}
+    ranks = lightened(model, ranks, device)
+    optimizers = build.optimizers(request, model)
     return _Begins(request, model, data, optimizers, state, ranks)
 
 
-def _write(run: Run, setup: Setup, model: nn.Module, data: TrainingData, steps: int) -> dict[str, Any]:
+def _write(run: Run, setup: Setup, model: nn.Module, data: TrainingData, steps: int, speed: Speed) -> dict[str, Any]:
     """Write down a finished training; returns what is in ``result.json``."""
     from vaebench.engine.checkpoint import weights_bytes
     from vaebench.engine.schedules import training_count
@@ -315,7 +314,7 @@ def _write(run: Run, setup: Setup, model: nn.Module, data: TrainingData, steps: 
         "dataset_digest": data.digest,
     }
     how = {"compile": setup.ranks.compile} if setup.ranks and setup.ranks.compile else {}
-    setup.finish(run, result, dataset=data.source, note=data.note, **how)
+    setup.finish(run, result, dataset=data.source, note=data.note, speed=speed.facts(), **how)
     return result
 
 
