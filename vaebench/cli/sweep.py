@@ -190,13 +190,13 @@ def _checked(verb: str, points: list[Point]) -> list[Point]:
 def _made(points: Sequence[Point], cfg: TrainConfig, console: Terminal) -> list[Result]:
     """What became of each point, after all that can be made is made."""
     from vaebench.engine import runtime
-    from vaebench.reproduce import planning
+    from vaebench.reproduce import durations
 
     store = Store(store_root(cfg.store))
     wanted = {request.key: request for one in points for request in one.requests}
     runtime.setup(device=cfg.runtime.device, threads=cfg.runtime.threads)
     todo = [request for request in wanted.values() if not store.find(request).done]
-    seconds = planning.learnt(store, todo)
+    seconds = durations.learnt(store, todo)
     workers = executors.workers(cfg)
     if todo and (warning := executors.overload_warning(cfg)):
         Terminal(stderr=True, soft_wrap=True).print(warning)
