@@ -51,7 +51,7 @@ MAY_IMPORT = {
         "errors",
     },
     "papers": {"config.choices", "config.signatures", "contracts", "disk", "errors"},
-    "report": {"papers", "config.choices", "contracts", "runs.store", "disk", "errors"},
+    "report": {"papers", "config.choices", "contracts", "runs.store", "data.places", "disk", "errors"},
 }
 # They meet the rest in `runs.build` only, where a configuration names one of them.
 METHODS = {"models", "suites", "nn", "sources", "embedders", "references"}

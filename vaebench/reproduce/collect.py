@@ -253,5 +253,5 @@ def write_report(cfg: ReproduceConfig, console: Console) -> int:
         if wrong:
             raise UserError(*wrong)
         report.write_index(results)
-    console.print(f"{written} files written; open {results}/index.html")
+    console.print(f"{written} files are up to date; open {results}/index.html")
     return 0
