@@ -201,7 +201,7 @@ def _made(points: Sequence[Point], cfg: TrainConfig, console: Terminal) -> list[
     if todo and (warning := executors.overload_warning(cfg)):
         Terminal(stderr=True, soft_wrap=True).print(warning)
     if not cfg.quiet:
-        minutes = max(1, round(sum(map(seconds, todo)) / workers / 60))
+        minutes = max(1, round(schedule.lasts(todo, seconds, workers) / 60))
         left = f"about {minutes} min with {workers} worker{'s' * (workers > 1)}" if todo else "nothing to compute"
         if cfg.tracker:
             console.print(f"tracked: {build.tracker(cfg.tracker).where(store.root)}")

@@ -25,7 +25,7 @@ from vaebench.papers.readings import begins
 from vaebench.papers.tables import Paper, Table, load, names
 from vaebench.reproduce.absent import absent, why_not, why_not_on
 from vaebench.reproduce.rows import Item, RowHere, Setting, of_design
-from vaebench.runs import executors
+from vaebench.runs import executors, schedule
 from vaebench.runs.store import Store, store_root
 
 
@@ -281,7 +281,7 @@ def show(
     console.print(grid)
     for line in plan.left_out:
         console.print(f"left out: {line}")
-    minutes = sum(map(seconds, todo)) / executors.workers(cfg) / 60
+    minutes = schedule.lasts(todo, seconds, executors.workers(cfg)) / 60
     left = f"about {max(1, round(minutes))} min on a CPU core each" if todo else "nothing to compute"
     console.print(
         f"{executors.described(cfg)}; {len(todo)} of {len(plan.requests)} jobs to do, {left}{_under_way(todo, cfg)}"
