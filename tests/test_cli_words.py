@@ -21,7 +21,7 @@ from vaebench.config.request import Request
 from vaebench.config.spine import ReproduceConfig, TrainConfig
 from vaebench.contracts import Job, Outcome, Phase
 from vaebench.errors import UserError
-from vaebench.reproduce import planning
+from vaebench.reproduce import durations
 from vaebench.runs import build
 from vaebench.runs.executors import progress
 from vaebench.runs.kinds import train as trainings
@@ -155,7 +155,7 @@ def test_a_network_of_another_kind_takes_some_time(tmp_path):
     train = {"batch_size": 10, "epochs": 1, "max_steps": 100}
     model = {"_target_": "vaebench.models.mine.Mine", "network": "linear"}
     request = Request({"verb": "train", "model": model, "train": train, "dataset": {"name": "digits"}})
-    assert planning.learnt(Store(tmp_path), [request])(request) > 0
+    assert durations.learnt(Store(tmp_path), [request])(request) > 0
 
 
 def test_a_run_takes_as_long_as_those_of_its_length_did(tmp_path):
@@ -169,7 +169,7 @@ def test_a_run_takes_as_long_as_those_of_its_length_did(tmp_path):
     for seed in range(5):
         store.open(trained(20_000, seed)).finish(spent=[300.0, 310.0, 320.0, 5000.0, 290.0][seed])
     asked = [trained(20, 99), trained(20_000, 99), trained(40_000, 99)]
-    seconds = planning.learnt(store, asked)
+    seconds = durations.learnt(store, asked)
     assert seconds(asked[0]) == pytest.approx(9)
     assert seconds(asked[1]) == pytest.approx(310)
     assert 600 < seconds(asked[2]) < 620

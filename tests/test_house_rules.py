@@ -51,7 +51,7 @@ MAY_IMPORT = {
         "errors",
     },
     "papers": {"config.choices", "config.signatures", "contracts", "disk", "errors"},
-    "report": {"papers", "config.choices", "contracts", "runs.store", "disk", "errors"},
+    "report": {"papers", "config.choices", "contracts", "runs.store", "data.places", "disk", "errors"},
 }
 # They meet the rest in `runs.build` only, where a configuration names one of them.
 METHODS = {"models", "suites", "nn", "sources", "embedders", "references"}
@@ -226,7 +226,7 @@ def test_no_word_of_a_paper_or_a_method_is_in_the_spine(room):
 
 def test_hydra_ends_early():
     assert importers_of("hydra") <= {"config.compose", "config.overrides", "config.search"}
-    assert importers_of("omegaconf") <= {"config.compose", "config.overrides", "config.spine"}
+    assert importers_of("omegaconf") <= {"config.compose", "config.layers", "config.overrides", "config.spine"}
 
 
 @pytest.mark.parametrize("part", ["papers", "report"])

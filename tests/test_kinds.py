@@ -11,7 +11,7 @@ from chains import do, failed
 from vaebench.chains import check
 from vaebench.config.request import Request
 from vaebench.errors import UserError
-from vaebench.reproduce.planning import learnt
+from vaebench.reproduce.durations import learnt
 from vaebench.runs import kinds
 from vaebench.runs.store import Store
 

@@ -18,7 +18,7 @@ from vaebench.errors import UserError
 from vaebench.papers.cells import COLUMNS, KEY
 from vaebench.papers.tables import load
 from vaebench.reproduce import collect as reproduce
-from vaebench.reproduce import planning
+from vaebench.reproduce import durations
 from vaebench.reproduce import rows as items
 from vaebench.runs import executors
 from vaebench.runs.executors.local import Local
@@ -82,8 +82,8 @@ def test_numbers_of_an_earlier_definition_do_not_stand_in_for_those_that_failed(
 
 def test_how_long_runs_took_is_looked_up_once(tmp_path, run, monkeypatch):
     seen = []
-    learnt = planning.learnt
-    monkeypatch.setattr(planning, "learnt", lambda store, todo: seen.append(len(todo)) or learnt(store, todo))
+    learnt = durations.learnt
+    monkeypatch.setattr(durations, "learnt", lambda store, todo: seen.append(len(todo)) or learnt(store, todo))
     run.done("reproduce", *WORDS, "seeds=1", f"results={tmp_path}", "executor.kind=inline")
     assert seen == [4], "for trainings and evaluations"
 

@@ -61,6 +61,18 @@ def ensure_torchvision() -> None:
     _declared.append(library)
 
 
+def timm() -> Any:
+    """The package timm, with what it takes of torchvision.
+
+    It loads for a second or more, so it is loaded where a network is built and not where a model is only named, as in a
+    plan.
+    """
+    ensure_torchvision()
+    import timm as found
+
+    return found
+
+
 def _loads(folder: Path) -> bool:
     """Whether torchvision's compiled operators load beside this torch (loading them twice is harmless)."""
     import torch

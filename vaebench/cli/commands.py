@@ -168,13 +168,13 @@ def _opened(cfg: ReproduceConfig) -> ReproduceConfig:
 
 def plan(cfg: ReproduceConfig) -> int:
     """``vaebench plan``: what `reproduce` would do; at ``scale=paper`` also what each training costs on this device."""
-    from vaebench.reproduce import planning, race
+    from vaebench.reproduce import durations, planning, race
 
     cfg, store = _opened(cfg), Store(store_root(cfg.store))
     try:
         wanted = planning.make(cfg)
         todo = wanted.todo(store)
-        planning.show(wanted, todo, planning.learnt(store, todo), cfg, console)
+        planning.show(wanted, todo, durations.learnt(store, todo), cfg, console)
         if planning.raced(cfg):
             race.outlook(cfg, store, console)
     except planning.NothingToRun as error:

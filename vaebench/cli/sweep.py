@@ -190,18 +190,18 @@ def _checked(verb: str, points: list[Point]) -> list[Point]:
 def _made(points: Sequence[Point], cfg: TrainConfig, console: Terminal) -> list[Result]:
     """What became of each point, after all that can be made is made."""
     from vaebench.engine import runtime
-    from vaebench.reproduce import planning
+    from vaebench.reproduce import durations
 
     store = Store(store_root(cfg.store))
     wanted = {request.key: request for one in points for request in one.requests}
     runtime.setup(device=cfg.runtime.device, threads=cfg.runtime.threads)
     todo = [request for request in wanted.values() if not store.find(request).done]
-    seconds = planning.learnt(store, todo)
+    seconds = durations.learnt(store, todo)
     workers = executors.workers(cfg)
     if todo and (warning := executors.overload_warning(cfg)):
         Terminal(stderr=True, soft_wrap=True).print(warning)
     if not cfg.quiet:
-        minutes = max(1, round(sum(map(seconds, todo)) / workers / 60))
+        minutes = max(1, round(schedule.lasts(todo, seconds, workers) / 60))
         left = f"about {minutes} min with {workers} worker{'s' * (workers > 1)}" if todo else "nothing to compute"
         if cfg.tracker:
             console.print(f"tracked: {build.tracker(cfg.tracker).where(store.root)}")

@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vaebench.config import search, spine
 from vaebench.config.choices import called, choices, experiment_choices, kind_of, kinds, settings, usual
+from vaebench.config.layers import forget, laid
 from vaebench.config.origins import conf_dir, groups
 from vaebench.config.overrides import MOST_POINTS, axes_of, misnamed, parse, whole
 from vaebench.config.spine import ReproduceConfig, ScaleSpec, TrainConfig, first_line
@@ -46,8 +47,9 @@ _PARENTS = ("parent.experiment", "parent.run", "parent.link")  # of which a comm
 @contextmanager
 def session() -> Iterator[None]:
     """Inside it configurations can be composed."""
-    for function in (_composed, _resolved, _behind):
+    for function in (_composed, _resolved, _behind, _dataset):
         function.cache_clear()
+    forget()
     store = ConfigStore.instance()
     store.store(name="spine_train", node=TrainConfig)
     search.extend()
@@ -80,6 +82,8 @@ def _composed(name: str, overrides: tuple[str, ...]) -> DictConfig:
     if options and all(map(_is_choice, chosen)):
         with suppress(UserError, *_WRONG):  # Hydra says it in its own words
             return _changed(_composed(name, chosen), options)
+    if (cfg := laid(name, overrides)) is not None:
+        return cfg
     try:
         return hydra_compose(name, list(overrides))
     except _WRONG as error:
@@ -111,6 +115,11 @@ def _plain(cfg: DictConfig) -> Any:
 
 def dataset(name: str) -> dict[str, Any]:
     """A dataset's leaf, whatever model goes with it."""
+    return copy.deepcopy(_dataset(name))
+
+
+@cache
+def _dataset(name: str) -> dict[str, Any]:
     found: dict[str, Any] = _plain(_composed("train", (f"dataset={name}",)).dataset)
     return found
 

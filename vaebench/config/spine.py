@@ -9,7 +9,7 @@ import re
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any
 
 from annotated_types import Interval
@@ -251,7 +251,7 @@ def mistakes(spec: type, given: Mapping[str, Any], where: str = "") -> list[str]
     ``spec``: the dataclass with the fields. ``where``: the option that holds them, with a dot after it.
     """
     lines: list[str | None] = []
-    ranges = typing.get_type_hints(spec, include_extras=True)
+    ranges = _hints(spec, extras=True)
     for one, hint in typed_fields(spec):
         name = where + one.name
         if one.name not in given:
@@ -273,10 +273,16 @@ def mistakes(spec: type, given: Mapping[str, Any], where: str = "") -> list[str]
 
 def typed_fields(spec: Any) -> Iterator[tuple[Field[Any], Any]]:
     """The fields of a dataclass with their types, ``Any`` left out: what is chosen of a group has its own checks."""
-    hints = typing.get_type_hints(spec)
+    hints = _hints(spec)
     for one in fields(spec):
         if hints[one.name] is not Any:
             yield one, hints[one.name]
+
+
+@cache
+def _hints(spec: Any, *, extras: bool = False) -> Mapping[str, Any]:
+    """The types of a dataclass's fields; ``extras``: with their ranges."""
+    return typing.get_type_hints(spec, include_extras=extras)
 
 
 def options(spec: Any, inside: str = "") -> Iterator[tuple[str, Field[Any]]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Annotated, Any, Literal
 
 from annotated_types import Interval, Len
@@ -226,9 +226,9 @@ class Table:
             claims=tuple(claim for claim in self.claims if {claim.row, claim.than} <= kept.keys()),
         )
 
-    @property
+    @cached_property
     def quoted(self) -> tuple[str, ...]:
-        """The rows that are printed numbers and nothing to run."""
+        """The rows that are printed numbers and nothing to run. Each claim asks, and a race has thousands of rows."""
         return tuple(key for key, row in self.rows.items() if not row.made)
 
     def run_at(self, scale: str) -> list[str]:

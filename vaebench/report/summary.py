@@ -111,12 +111,15 @@ def _with_nearest(paper: Paper, key: str, table: Table, part: DataFrame, here: D
 
     rows, parts = dict(table.rows), [part]
     for name, study in paper.tables.items():
-        raced = here[(here["table"] == name) & here["row"].isin(list(study.rows))]
-        if table.study or not study.study or raced.empty:
+        if table.study or not study.study:
+            continue
+        entries = [one for one in study.study.of if one["table"] == key and one["row"] in rows]
+        raced = here[(here["table"] == name) & here["row"].isin(list(study.rows))] if entries else here[:0]
+        if raced.empty:
             continue
         ranking = rank(study, raced, str(raced["scale"].iloc[0]))
         for look in looks(study, ranking)[:1]:
-            for entry in (one for one in study.study.of if one["table"] == key and one["row"] in rows):
+            for entry in entries:
                 source, own = row_name(study.study, entry, look.line), f"{entry['row']}.{name}"
                 label = f"{rows[entry['row']].label}, nearest of {len(ranking.ranked)} readings ({name}: a fit)"
                 rows[own] = replace(study.rows[source], label=label)

@@ -22,7 +22,7 @@ from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.evidence import LOOKS
 from vaebench.papers.tables import load
 from vaebench.papers.verdicts import Verdict
-from vaebench.reproduce import planning
+from vaebench.reproduce import durations, planning
 from vaebench.reproduce.collect import Work
 from vaebench.reproduce.planning import Plan
 from vaebench.reproduce.rows import Item, of_design
@@ -122,7 +122,7 @@ class _Auto:
                 lines.append(f"{where} has no printed numbers and no claims of the paper to decide; give seeds=N")
         if self.cfg.budget and not lines:
             todo = self._left(plan).todo(self.store)
-            one = min(map(planning.learnt(self.store, todo), todo), default=0.0)
+            one = min(map(durations.learnt(self.store, todo), todo), default=0.0)
             if not fits(self.cfg, self.began, one):
                 lines.append(f"budget={self.cfg.budget}: is over before the first seed is done ({minutes(one)})")
         if lines:
@@ -145,7 +145,7 @@ class _Auto:
             for place, rows, seeds in sets
             if seeds is not None
         }
-        seconds = planning.learnt(self.store, [request for requests in todo.values() for request in requests])
+        seconds = durations.learnt(self.store, [request for requests in todo.values() for request in requests])
         next_ones = []
         for (place, rows, seeds), requests in todo.items():
             covered = [one for one in found if one.place == place and one.rows <= rows and one.seeds < seeds]

@@ -23,7 +23,7 @@ from vaebench.disk import locked
 from vaebench.errors import UserError, shown
 from vaebench.papers.cells import POOLED, Cells, cells_path, digest
 from vaebench.papers.tables import load, names
-from vaebench.reproduce import planning
+from vaebench.reproduce import durations, planning
 from vaebench.reproduce.planning import Plan
 from vaebench.reproduce.rows import Item
 from vaebench.runs import build, schedule
@@ -76,7 +76,7 @@ class Work:
         """Run what is not done yet, collect what is, write the report. Returns 1 if some job failed, else 0."""
         _check_writable(Path(self.cfg.results))
         todo = self.plan.todo(self.store)
-        seconds = planning.learnt(self.store, todo)
+        seconds = durations.learnt(self.store, todo)
         if not (self.cfg.quiet or self.brief):
             planning.show(self.plan, todo, seconds, self.cfg, self.console)
         unmade = schedule.make(
@@ -253,5 +253,5 @@ def write_report(cfg: ReproduceConfig, console: Console) -> int:
         if wrong:
             raise UserError(*wrong)
         report.write_index(results)
-    console.print(f"{written} files written; open {results}/index.html")
+    console.print(f"{written} files are up to date; open {results}/index.html")
     return 0

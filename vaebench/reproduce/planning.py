@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import heapq
-import math
-import statistics
+import gc
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table as Grid
 
-from vaebench.config.choices import called, kind_of, leaf
+from vaebench.config.choices import kind_of, leaf
 from vaebench.config.compose import compose
 from vaebench.config.request import Request
 from vaebench.config.spine import ReproduceConfig
@@ -28,11 +25,8 @@ from vaebench.papers.readings import begins
 from vaebench.papers.tables import Paper, Table, load, names
 from vaebench.reproduce.absent import absent, why_not, why_not_on
 from vaebench.reproduce.rows import Item, RowHere, Setting, of_design
-from vaebench.runs import executors, kinds
-from vaebench.runs.store import Run, Store, store_root
-
-_LOOKED_AT = 400  # finished runs, the newest
-_NEAREST = 5  # of them, in length
+from vaebench.runs import executors, schedule
+from vaebench.runs.store import Store, store_root
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,23 @@ class Plan:
         return keys
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Inside it nobody looks for circles of objects.
+
+    Of the million objects of a plan none stands in one, and looking takes a sixth of the time.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 @one_look()
+@_uncollected()
 def make(cfg: ReproduceConfig) -> Plan:
     """The plan of a ``reproduce`` command. Raises `UserError` for unknown papers, tables and rows."""
     tables, rows = _selected(cfg)
@@ -248,52 +258,6 @@ def _features(scale: str, device: str, wanted: str, dataset: str) -> str:
     return "inception" if worth_it and inception_available() else "classifier"
 
 
-def learnt(store: Store, wanted: Iterable[Request]) -> Callable[[Request], float]:
-    """A function that says how many seconds a request will take on one worker of this machine.
-
-    Runs are alike if they are of one kind, make the same thing and work on the same data. What they took is a multiple
-    of the kind's own guess, in which their lengths are; the median of those of nearest length counts, since a short run
-    is mostly its start.
-    """
-    sorts = {_sort(request) for request in wanted}
-    taken: dict[Hashable, list[tuple[float, float]]] = {}  # by sort: guessed and spent seconds
-    for run in store.runs()[-_LOOKED_AT:] if sorts else ():
-        for one in (run, *_evaluations(run)):
-            with suppress(UserError, KeyError):  # it cannot be read, or nothing says how long it took
-                request = one.request()
-                sort = _sort(request)
-                if sort in sorts and (status := one.status())["status"] == "done":
-                    guess = kinds.of(request["verb"]).seconds(request)
-                    taken.setdefault(sort, []).append((guess, float(status["spent"])))
-
-    @cache
-    def factor(sort: Hashable, guess: float) -> float:
-        near = heapq.nsmallest(_NEAREST, taken.get(sort, ()), key=lambda one: abs(math.log(one[0] / guess)))
-        return statistics.median(spent / guessed for guessed, spent in near) if near else 1.0
-
-    def seconds(request: Request) -> float:
-        guess = kinds.of(request["verb"]).seconds(request)
-        return factor(_sort(request), guess) * guess
-
-    return seconds
-
-
-def _evaluations(run: Run) -> Iterable[Run]:
-    folder = run.path("evals")
-    return map(Run, folder.iterdir()) if folder.is_dir() else ()
-
-
-def _sort(request: Request) -> Hashable:
-    """What runs have in common that take alike long for their length."""
-    leaf: Mapping[str, Any] = next(
-        (request[name] for name in ("model", "suite", "embedder", "answers") if name in request.data), {}
-    )
-    network = leaf.get("network")
-    kind = network.get("kind") if isinstance(network, dict) else network
-    data = request.data.get("dataset") or request.data.get("problems")
-    return request["verb"], called(leaf), str(kind), data.get("name") if isinstance(data, dict) else data
-
-
 def show(
     plan: Plan, todo: list[Request], seconds: Callable[[Request], float], cfg: ReproduceConfig, console: Console
 ) -> None:
@@ -317,7 +281,7 @@ def show(
     console.print(grid)
     for line in plan.left_out:
         console.print(f"left out: {line}")
-    minutes = sum(map(seconds, todo)) / executors.workers(cfg) / 60
+    minutes = schedule.lasts(todo, seconds, executors.workers(cfg)) / 60
     left = f"about {max(1, round(minutes))} min on a CPU core each" if todo else "nothing to compute"
     console.print(
         f"{executors.described(cfg)}; {len(todo)} of {len(plan.requests)} jobs to do, {left}{_under_way(todo, cfg)}"

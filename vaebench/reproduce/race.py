@@ -22,7 +22,7 @@ from vaebench.papers.readings import few_seeds, kept, rank
 from vaebench.papers.records import Race, Readings
 from vaebench.papers.study import at_length, drawn, row_names
 from vaebench.papers.tables import Table, load
-from vaebench.reproduce import planning
+from vaebench.reproduce import durations, planning
 from vaebench.reproduce.collect import Work
 from vaebench.reproduce.planning import Plan
 from vaebench.reproduce.steps import Place, fits, minutes, place_of, plan_of
@@ -127,7 +127,7 @@ class _Race:
 
     def _seconds(self, plan: Plan) -> float:
         todo = plan.todo(self.store)
-        return sum(map(planning.learnt(self.store, todo), todo))
+        return sum(map(durations.learnt(self.store, todo), todo))
 
     def _plan(self, rows: Iterable[str], seeds: int) -> Plan:
         return plan_of(self.cfg, self.place, rows, seeds)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from vaebench.chains.chain import judge, needed, on, training
 from vaebench.chains.check import inside
 from vaebench.chains.evaluation import design, evaluation
 from vaebench.compat import install, missing
-from vaebench.config.choices import kind_of, leaf, usual
+from vaebench.config.choices import kind_of, usual
 from vaebench.config.compose import compose, dataset
 from vaebench.config.request import Request
 from vaebench.config.signatures import require
@@ -34,6 +34,11 @@ class Setting:
     stand_in: bool
     features: str
     seeds: int
+
+    @cached_property
+    def on_texts(self) -> bool:
+        """Whether the dataset is a set of problems and who answered them."""
+        return kind_of(self.dataset) == "text"
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class RowHere:
         with inside(self._where):
             if of_design(self.table):
                 return self._on_design()
-            return self._on_texts(left_out) if kind_of(self.setting.dataset) == "text" else self._by_seed(left_out)
+            return self._on_texts(left_out) if self.setting.on_texts else self._by_seed(left_out)
 
     def trainings(self) -> list[Request]:
         """All trainings with seed 0 and what they build on; the data need not be here."""
@@ -172,7 +177,8 @@ class RowHere:
 
     def _suite(self, column: Column) -> tuple[dict[str, Any], Suite]:
         """A column's suite as plain data, and built."""
-        features = [f"suite.features={self.setting.features}"] if "features" in leaf("suite", column.suite) else []
+        takes_features = "features" in _suite_leaf((f"suite={column.suite}",))[0]
+        features = [f"suite.features={self.setting.features}"] if takes_features else []
         chosen, *options = self.table.suite(column, self.row, self.setting.scale)
         return _suite_leaf((chosen, *features, *options))
 

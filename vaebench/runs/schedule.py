@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -56,6 +58,29 @@ def make(
     return [outcome for outcome in outcomes if outcome.status != "done"]
 
 
+def lasts(todo: Iterable[Request], seconds: Callable[[Request], float], workers: int) -> float:
+    """About how many seconds requests take together if each of the ``workers`` begins the most urgent one that can be.
+
+    At the end of a chain workers wait for parents: the longest path counts, not the sum alone.
+    """
+    wanted = {request.key: request for request in todo}
+    times, children = {key: seconds(request) for key, request in wanted.items()}, _children(wanted)
+    missing = Counter(child for those in children.values() for child in those)
+    places = {key: place for place, key in enumerate(_urgent(wanted, times))}
+    ready = [(place, key) for key, place in places.items() if not missing[key]]
+    running, now = list[tuple[float, str]](), 0.0
+    while ready or running:
+        while ready and len(running) < workers:
+            _, key = heapq.heappop(ready)
+            heapq.heappush(running, (now + times[key], key))
+        now, done = heapq.heappop(running)
+        for child in children[done]:
+            missing[child] -= 1
+            if not missing[child]:
+                heapq.heappush(ready, (places[child], child))
+    return now
+
+
 def _needed(request: Request, folders: Mapping[str, Path]) -> tuple[Path, ...]:
     """The folders of what a request builds on, of those that are not done yet."""
     return tuple(folders[key] for key in _parents(request) if key in folders)
@@ -63,14 +88,20 @@ def _needed(request: Request, folders: Mapping[str, Path]) -> tuple[Path, ...]:
 
 def _urgent(todo: Mapping[str, Request], times: Mapping[str, float]) -> list[str]:
     """The keys, first those after which the most remains to be done one after the other: the longest path."""
-    children: dict[str, list[str]] = {key: [] for key in todo}
-    for key, request in todo.items():
-        for parent in _parents(request):
-            children.get(parent, []).append(key)
+    children = _children(todo)
     path: dict[str, float] = {}
     for key in reversed(_parents_first(todo)):
         path[key] = times[key] + max((path[child] for child in children[key]), default=0.0)
     return sorted(todo, key=lambda key: path[key], reverse=True)
+
+
+def _children(todo: Mapping[str, Request]) -> dict[str, list[str]]:
+    """By key, what builds on it, once for each role."""
+    found: dict[str, list[str]] = {key: [] for key in todo}
+    for key, request in todo.items():
+        for parent in _parents(request):
+            found.get(parent, []).append(key)
+    return found
 
 
 def _parents_first(todo: Mapping[str, Request]) -> list[str]:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from annotated_types import Interval, Len
 from torch import Tensor, nn
 
-from vaebench.compat import ensure_torchvision
+from vaebench.compat import timm
 from vaebench.config.signatures import Count, require, whole
 from vaebench.errors import UserError
 from vaebench.nn.pretrained.cifar_resnet import FEATURES, INPUT_SHAPE, body, read_weights
@@ -156,15 +156,13 @@ def shaping(name: str, img_size: int, patch_size: int | None, where: str) -> dic
 
 def created(name: str, where: str, options: dict[str, Any]) -> Any:
     """The network of timm. Raises `UserError` for a name that it does not have, or one without a map of features."""
-    ensure_torchvision()
-    import timm
-
-    if not timm.is_model(name.split(".")[0]):
-        near = timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]
+    models = timm()
+    if not models.is_model(name.split(".")[0]):
+        near = models.list_models(f"*{name.split('.')[0][:6]}*")[:5]
         raise UserError(f"{where}.name={name}: timm has no such network; some it has: {', '.join(near) or 'none'}")
     if not name.startswith(("vit_", "resnet")):
         raise UserError(f"{where}.name={name}: expected a Vision Transformer (vit_...) or a ResNet (resnet...)")
-    return timm.create_model(name, **options)
+    return models.create_model(name, **options)
 
 
 def own_grid(network: Any, img_size: int) -> tuple[int, int]:

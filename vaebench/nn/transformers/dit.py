@@ -16,14 +16,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from vaebench.compat import ensure_torchvision
+from vaebench.compat import timm
 from vaebench.config.signatures import Count, CountOrNone, Positive, checked
 from vaebench.errors import UserError
-
-ensure_torchvision()
-
-from timm.layers.mlp import SwiGLU  # noqa: E402
-from timm.layers.pos_embed_sincos import build_rotary_pos_embed, build_sincos2d_pos_embed  # noqa: E402
 
 _FREQUENCIES = 256  # of the sinusoidal time embedding
 _EPS = 1e-6  # of the RMSNorm
@@ -80,7 +75,7 @@ class DiT(DiTOptions, nn.Module):
         self.norm = nn.Parameter(torch.ones(width))
         self.modulation = nn.Linear(width, 2 * width)
         self.velocity = nn.Linear(width, channels)
-        table = build_sincos2d_pos_embed(grid, width) if self.positions else torch.zeros(1, width)
+        table = timm().layers.build_sincos2d_pos_embed(grid, width) if self.positions else torch.zeros(1, width)
         self.register_buffer("places", table, persistent=False)
         self.register_buffer("rotation", rotations(grid, width // heads), persistent=False)
         self._initialise()
@@ -121,7 +116,7 @@ class _Block(nn.Module):
         self.norm1 = nn.Parameter(torch.ones(width))
         self.attention = _Attention(width, heads, qk_norm=qk_norm)
         self.norm2 = nn.Parameter(torch.ones(width))
-        self.mlp = SwiGLU(width, int(width * mlp_ratio * 2 / 3))
+        self.mlp = timm().layers.SwiGLU(width, int(width * mlp_ratio * 2 / 3))
         self.modulation = nn.Linear(width, 6 * width)
 
     def forward(self, x: Tensor, condition: Tensor, rotation: Tensor) -> Tensor:
@@ -168,7 +163,7 @@ def rotations(grid: Sequence[int], width: int) -> Tensor:
     Half of the pairs turn with the row, half with the column. Real numbers, so that a buffer of them follows its module
     to any type.
     """
-    sine, cosine = build_rotary_pos_embed(list(grid), dim=width, in_pixels=False)
+    sine, cosine = timm().layers.build_rotary_pos_embed(list(grid), dim=width, in_pixels=False)
     return torch.stack([cosine, sine], dim=-1)[:, None, None, ::2].contiguous()
 
 

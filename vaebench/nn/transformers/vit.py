@@ -14,12 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vaebench.compat import ensure_torchvision
+from vaebench.compat import timm
 from vaebench.config.signatures import Count, Positive, require
-
-ensure_torchvision()
-from timm.layers import PatchEmbed, build_sincos2d_pos_embed  # noqa: E402
-from timm.models.vision_transformer import Block  # noqa: E402
 
 _MASK_STD = 0.02  # of the mask token's first values, arXiv 2111.06377
 _NORM_EPS = 1e-6
@@ -119,7 +115,7 @@ class ViTEncoder(nn.Module):
     def __init__(self, of: ViTAutoencoder) -> None:
         super().__init__()
         channels, height, across = of.input_shape
-        self.patches = PatchEmbed((height, across), of.patch, channels, of.width)
+        self.patches = timm().layers.PatchEmbed((height, across), of.patch, channels, of.width)
         self.blocks = _blocks(of.depth, of.width, of.heads, of.mlp_ratio)
         self.norm = nn.LayerNorm(of.width, eps=_NORM_EPS)
         self.moments = nn.Linear(of.width, 2 * of.latent_channels)
@@ -188,17 +184,18 @@ def _over_width(kept: Tensor, width: int) -> Tensor:
 
 
 def _blocks(depth: int, width: int, heads: int, mlp_ratio: float) -> nn.Sequential:
-    return nn.Sequential(*(Block(width, heads, mlp_ratio, qkv_bias=True) for _ in range(depth)))
+    block = timm().models.vision_transformer.Block
+    return nn.Sequential(*(block(width, heads, mlp_ratio, qkv_bias=True) for _ in range(depth)))
 
 
 def _positions(grid: tuple[int, int], width: int) -> Tensor:
     """``[h w, width]``: a quarter of the width each for sines of the row, of the column, and cosines of both."""
-    return build_sincos2d_pos_embed(list(grid), width)
+    return cast(Tensor, timm().layers.build_sincos2d_pos_embed(list(grid), width))
 
 
 def _initialise(module: nn.Module) -> None:
     """Uniform Glorot weights, zero biases; the embedding of the patches is a linear layer too (arXiv 2111.06377)."""
-    if isinstance(module, PatchEmbed):
+    if isinstance(module, timm().layers.PatchEmbed):
         nn.init.xavier_uniform_(module.proj.weight.data.flatten(1))
         nn.init.zeros_(cast(Tensor, module.proj.bias))
     elif isinstance(module, nn.Linear):

@@ -1,6 +1,7 @@
 """The pictures of a section: which there are, and their files. What is drawn stands beside each suite.
 
-A picture of arrays or logs that are no longer all in the store is left as it is.
+A picture of arrays or logs that are no longer all in the store is left as it is, and one that shows what it would show
+now is not drawn again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from vaebench.config.choices import pictures
 from vaebench.contracts.pictures import Images, Panels, Picture, Sounds
 from vaebench.disk import write_bytes
 from vaebench.report.judged import dataset_name
-from vaebench.report.pictures import drawing, own, sounds
+from vaebench.report.pictures import drawing, kept, own, sounds
 from vaebench.report.stored import Shown, is_whole, say
 from vaebench.report.summary import Section
 
@@ -31,7 +32,7 @@ def of(section: Section, store: Path) -> list[tuple[Picture, Shown]]:
 
 
 def write(section: Section, store: Path, folder: Path) -> list[Path]:
-    """Draw what the store still has the arrays for; returns the files written.
+    """Draw what the store still has the arrays for; returns the files, those that were so already among them.
 
     Where a store has some of the section's runs only, a picture that is there may show the others, and stays. Infinite
     numbers have no place in a picture.
@@ -45,9 +46,21 @@ def write(section: Section, store: Path, folder: Path) -> list[Path]:
             path = folder / file_name(picture.kind, section, ending)
             if path in written or (path.exists() and not whole and not picture.of_numbers):
                 continue
-            write_bytes(path, _file(picture, content, section))
+            _write(path, picture, content, section)
             written.append(path)
     return written
+
+
+def _write(path: Path, picture: Picture, content: Images | Panels | Sounds, section: Section) -> None:
+    if isinstance(content, Sounds):
+        write_bytes(path, sounds.page(str(picture.caption), content, section).encode("utf-8"))
+        return
+    few_colours = picture.colours == "few"
+    of = kept.digest(content, few_colours)
+    if not kept.as_drawn(path, of):
+        drawn = _drawn(content, few_colours=few_colours)
+        write_bytes(path, drawn)
+        kept.keep(of, drawn)
 
 
 def there(section: Section, folder: Path, ending: str = "png") -> Files:
@@ -80,10 +93,13 @@ def _contents(section: Section, store: Path) -> Iterator[tuple[Picture, Images |
             yield picture, content
 
 
-def _file(picture: Picture, content: Images | Panels | Sounds, section: Section) -> bytes:
-    if isinstance(content, Sounds):
-        return sounds.page(str(picture.caption), content, section).encode("utf-8")
-    with warnings.catch_warnings():  # on a busy machine matplotlib says that finding a legend's place took a second
+def _drawn(content: Images | Panels, *, few_colours: bool) -> bytes:
+    """The picture's file: of its content alone, whatever settings of matplotlib a user has."""
+    from matplotlib import rc_context, rcdefaults
+
+    with rc_context(), warnings.catch_warnings():
+        rcdefaults()
+        # On a busy machine matplotlib says that finding a legend's place took a second.
         warnings.filterwarnings("ignore", message="Creating legend with loc")
         figure = drawing.images(content) if isinstance(content, Images) else drawing.panels(content)
-        return drawing.png(figure, few_colours=picture.colours == "few")
+        return drawing.png(figure, few_colours=few_colours)
