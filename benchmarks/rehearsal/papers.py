@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from benchmarks.rehearsal.folders import CLASSES
 from benchmarks.rehearsal.weights import HEARING
 from vaebench.config import compose
 from vaebench.config.choices import kind_of, leaf
@@ -119,6 +120,10 @@ def _walked(change: Change, width: Fraction, weights: Path) -> dict[str, Any]:
     for name, value in change.items():
         if name in values:
             found[name] = values[name]
+        elif name == "model.classes":  # as many as there are, or none
+            there = len(CLASSES)
+            few = {scale: min(one, there) for scale, one in value.items()} if isinstance(value, Mapping) else None
+            found[name] = min(value, there) if few is None else few
         elif name in ("model.width", "model.heads"):
             found[name] = {scale: max(1, int(one * width * FLOWS)) for scale, one in value.items()}
         else:

@@ -41,9 +41,9 @@ def of_pictures(root: Path, networks: Iterable[str]) -> None:
 
 def of_sounds(root: Path) -> None:
     """Whisper's smallest model, below ``root``, unless it is there."""
+    _ready(root)
     from transformers import WhisperConfig, WhisperModel
 
-    _ready(root)
     if not (folder := root / HEARING).exists():
         WhisperModel(WhisperConfig(**WHISPER)).save_pretrained(folder)
 
