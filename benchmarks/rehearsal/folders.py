@@ -10,9 +10,11 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-TRAIN, TEST = 8, 4  # pictures of a set, of two classes each where it has classes
+TRAIN, TEST = 12, 4  # pictures of a set
 CODED = 18  # pictures of COCO: 16,384 codes are made of 1,024 latents of each
-CLASSES = ("n01440764", "n01443537")  # the first two of ImageNet's
+# The first ten of ImageNet's; as many as the choices of conf/model know beside 1,000.
+CLASSES = ("n01440764", "n01443537", "n01484850", "n01491361", "n01494475")
+CLASSES += ("n01496331", "n01498041", "n01514668", "n01514859", "n01518878")
 SPOKEN, HEARD = 14, 3  # clips to train on: 16,384 codes are made of some 1,250 latents of each; clips to test on
 RATE, LONG, SHORT = 16_000, 7.5, 2.0  # Hz; seconds: a training crop has 7.2
 DIGITS = {"train": 600, "t10k": 128}
@@ -44,10 +46,10 @@ def seed(path: Path) -> list[int]:
 
 def pictures() -> dict[str, list[str]]:
     """The files of each set of pictures."""
-    numbers = range(1, TRAIN // len(CLASSES) + 1)
-    imagenet = [f"train/{name}/{name}_{number}.JPEG" for name in CLASSES for number in numbers]
+    extra = [CLASSES[0]] * (TRAIN - len(CLASSES))  # a reference can be of one class, and needs some
+    imagenet = [f"train/{name}/{name}_{number}.JPEG" for number, name in enumerate((*CLASSES, *extra))]
     test = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, TEST + 1)]
-    imagenet += [f"val/{CLASSES[number % len(CLASSES)]}/{name}" for number, name in enumerate(test)]
+    imagenet += [f"val/{CLASSES[number % 2]}/{name}" for number, name in enumerate(test)]
     faces = [f"train/{number:05d}.jpg" for number in range(TRAIN)] + [
         f"test/{number:05d}.jpg" for number in range(TEST)
     ]

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.rehearsal.folders import CLASSES
 from benchmarks.rehearsal.weights import HEARING
-from vaebench.config import compose
+from vaebench.config import compose, rehearsal
 from vaebench.config.choices import kind_of, leaf
 from vaebench.papers.changes import Change, merged
 from vaebench.papers.records import Paper, Row, Table
@@ -63,7 +63,11 @@ def _table(table: Table, width: Fraction, weights: Path) -> Table:
     kept = int(table.stages.get("train.snapshots", 0))
     steps = max(STEPS, min(kept, SNAPSHOTS))
     columns = {
-        key: replace(column, snapshot=column.snapshot and math.ceil(column.snapshot * min(kept, SNAPSHOTS) / kept))
+        key: replace(
+            column,
+            snapshot=column.snapshot and math.ceil(column.snapshot * min(kept, SNAPSHOTS) / kept),
+            protocol={**column.protocol, rehearsal.MARK: False},  # as the paper's are; so no number is comparable
+        )
         for key, column in table.columns.items()
     }
     changed = replace(

@@ -54,7 +54,12 @@ def _lines(
     every = [run for _, _, runs in found for run in runs]
     total = {key: sum(facts.get(key, 0) for _, facts, _ in found) for key in ("runs", "done", "cells", "wanted")}
     yield _row("all", total, every)
-    failed = [(name, run) for name, _, runs in found for run in runs if run["status"] != "done"]
+    failed = [
+        (name, run)
+        for name, facts, runs in found
+        for run in runs
+        if run["status"] != "done" and run["key"] in facts.get("todo", ())
+    ]
     yield from _section("Failed", [f"{name}: {run['verb']} {run['key']}: {run['reason']}" for name, run in failed])
     yield from _section("Left out", list(dict.fromkeys(line for _, facts, _ in found for line in facts["said"])))
 

@@ -100,11 +100,12 @@ class Rehearsal:
         ledger.with_suffix(".json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         return int(status or bool(said))
 
-    def _of(self, plan: Plan) -> dict[str, int]:
-        """How many cells a table has, and how many runs are behind them and done."""
+    def _of(self, plan: Plan) -> dict[str, object]:
+        """How many cells a table has, how many runs are behind them and done, and the keys of the others."""
         store = Store(self.folder / "runs")
-        done = sum(store.find(request).done for request in plan.requests.values())
-        return {"wanted": sum(len(item.evaluations) for item in plan.items), "runs": len(plan.requests), "done": done}
+        todo = [request.key for request in plan.todo(store)]
+        wanted, runs = sum(len(item.evaluations) for item in plan.items), len(plan.requests)
+        return {"wanted": wanted, "runs": runs, "done": runs - len(todo), "todo": todo}
 
     def _cells(self, name: str, key: str) -> int:
         frame = Cells.read(cells_path(self.folder / "tables", name + SUFFIX)).frame
