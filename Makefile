@@ -12,7 +12,7 @@ PIP = $(shell $(BIN)/python -m pip --version >/dev/null 2>&1 && echo $(BIN)/pyth
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check format reproduce-all bench gpu notebook clean
+.PHONY: help setup test check format reproduce-all rehearse bench gpu notebook clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ format: $(STAMP) ## rewrite the code in the house's format
 
 reproduce-all: $(STAMP) ## all papers' tables, ours beside theirs (SCALE=smoke|small|paper)
 	@$(BIN)/vaebench reproduce paper=all $(if $(SCALE),scale=$(SCALE))
+
+rehearse: $(STAMP) ## every table at scale=paper, two steps each, on made-up data (ARGS='--paper ldmae --width 1/4')
+	@$(BIN)/python -m benchmarks.rehearse $(ARGS)
 
 bench: $(STAMP) ## measure speed against peers, write benchmarks/RESULTS.md (ARGS='fid startup' for parts)
 	@$(BIN)/python -c 'import pythae' 2>/dev/null || $(PIP) install --quiet --editable '.[bench]'

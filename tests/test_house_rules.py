@@ -33,8 +33,8 @@ MAY_IMPORT = {
     "config": {"errors"},
     "models": {"nn", "contracts", "config.signatures", "compat", "errors"},
     "suites": {
-        *("metrics", "nn", "contracts", "config.signatures", "data.images", "data.audio", "data.answers"),
-        *("data.points", "compat", "errors"),
+        *("metrics", "nn", "contracts", "config.signatures", "config.rehearsal", "data.images", "data.audio"),
+        *("data.answers", "data.points", "compat", "errors"),
     },
     "sources": {
         *("data", "nn.pretrained.hub", "contracts", "config.signatures", "metrics.bounded", "compat", "disk", "errors"),
@@ -50,7 +50,7 @@ MAY_IMPORT = {
         "data.latents",
         "errors",
     },
-    "papers": {"config.choices", "config.signatures", "contracts", "disk", "errors"},
+    "papers": {"config.choices", "config.signatures", "config.rehearsal", "contracts", "disk", "errors"},
     "report": {"papers", "config.choices", "contracts", "runs.store", "data.places", "disk", "errors"},
 }
 # They meet the rest in `runs.build` only, where a configuration names one of them.

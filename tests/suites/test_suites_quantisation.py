@@ -13,7 +13,10 @@ import toys
 from toys import bytes_of, dataset, values
 from vaebench.contracts import SuiteInputs
 from vaebench.data import images, synthetic_audio
+from vaebench.data.audio import AudioData
 from vaebench.errors import UserError
+from vaebench.metrics.speech import log_spectral_distance
+from vaebench.nn.audio.mel import LogMel
 from vaebench.suites.quantisation import Quantisation, Spread
 
 
@@ -45,13 +48,17 @@ class Rounds(nn.Module):
         return indices.float()
 
 
+def suite(**options) -> Quantisation:
+    return Quantisation(**{"window": None, "hop": None, "bands": None, "floor": None} | options)
+
+
 def inputs(model: nn.Module, tmp_path: Path) -> SuiteInputs:
     return toys.inputs(model, dataset(bytes_of(50, 1, 6, 6), 5), tmp_path)
 
 
 def test_both_ways_of_decoding_and_the_error_are_a_slow_loops(tmp_path):
     given = inputs(Rounds(0.1), tmp_path)
-    found = {one.name: one for one in Quantisation(batch_size=7).run(given).measurements}
+    found = {one.name: one for one in suite(batch_size=7).run(given).measurements}
     x = given.data.test_x.double() / 255
     coded = [-10 * math.log10(float((image.round() + 0.1 - image).square().mean())) for image in x]
     continuous = [-10 * math.log10(float((image * 0.5 - image).square().mean())) for image in x]
@@ -78,14 +85,40 @@ def test_the_error_is_none_without_codes_and_one_for_a_code_at_the_mean():
     assert still.error() == 0.0
 
 
-def test_audio_without_spectra_is_refused(tmp_path):
+class Halves(Rounds):
+    """Waveforms at half their height where they are not made codes, at a tenth where they are."""
+
+    def encode_both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x * 0.1, x * 0.5
+
+
+def tones() -> AudioData:
     counts = {"train": 1, "test": 1, "seconds": [0.3, 0.4], "test_seconds": [0.3, 0.4], "seed": 0}
-    data = synthetic_audio.tones(name="tones", shape=[1, 2400], sample_rate=8000, **counts)
-    with pytest.raises(UserError, match=r"needs a decoder of spectra, autoencoder@model\.autoencoder=mel"):
-        Quantisation(batch_size=8).run(toys.inputs(Rounds(), data, tmp_path))
+    return synthetic_audio.tones(name="tones", shape=[1, 2400], sample_rate=8000, **counts)
+
+
+def test_waveforms_are_compared_by_the_spectra_that_are_asked_for(tmp_path):
+    data = tones()
+    found = values(
+        suite(batch_size=8, window=0.032, hop=0.006, bands=40, floor=1e-4).run(toys.inputs(Halves(), data, tmp_path))
+    )
+    front = LogMel(sample_rate=8000, n_fft=256, hop=48, bands=40, floor=1e-4)
+    x = data.test.item(0)[None]
+    coded, continuous = (float(log_spectral_distance(front(x), front(share * x))) for share in (0.1, 0.5))
+    assert found["lsd"] == pytest.approx(coded)
+    assert found["lsd_continuous"] == pytest.approx(continuous)
+    assert coded > continuous > 0
+    assert found["lsd_gained"] == pytest.approx(found["lsd"] - found["lsd_continuous"])
+
+
+def test_audio_without_spectra_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"or take a decoder of spectra, autoencoder@model\.autoencoder=mel"):
+        suite(batch_size=8).run(toys.inputs(Rounds(), tones(), tmp_path))
+    with pytest.raises(UserError, match=r"suite\.bands=null: goes with suite\.window"):
+        suite(batch_size=8, window=0.032)
 
 
 def test_the_embedded_digits_can_be_measured(tmp_path):
     data = images.digits(name="digits", shape=[1, 28, 28])
     given = toys.inputs(Rounds(), data, tmp_path)
-    assert set(values(Quantisation(batch_size=100).run(given))) == {"psnr", "psnr_continuous", "psnr_lost", "error"}
+    assert set(values(suite(batch_size=100).run(given))) == {"psnr", "psnr_continuous", "psnr_lost", "error"}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from vaebench.config import rehearsal
 from vaebench.data.fetch import Undelivered, download
 from vaebench.disk import sha256_of
 from vaebench.errors import UserError
@@ -45,7 +46,7 @@ def find_inception_weights() -> Path:
             except (Undelivered, OSError) as error:
                 raise UserError(f"cannot download the Inception of FID from {error}; {_HELP}") from error
     found = sha256_of(path)
-    if not found.startswith(WEIGHTS_SHA256):
+    if not rehearsal.right(found, WEIGHTS_SHA256):
         raise UserError(
             f"{path} is not the Inception of FID and is not used: expected SHA-256 {WEIGHTS_SHA256}..., "
             f"found {found[:8]}...; {remedy}"

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaebench.config import rehearsal
 from vaebench.contracts.infinite import number
 from vaebench.disk import write_bytes
 from vaebench.errors import UserError, printable
@@ -66,6 +67,7 @@ class Cells:
         except (ValueError, OverflowError, RecursionError) as error:
             reason = printable((str(error).splitlines() or [type(error).__name__])[0][:200])
             raise UserError(f"{path}: is damaged ({reason}); remove it and run again") from error
+        _check_sort(path, frame)
         return cls(frame.assign(**numbers))
 
     def current(self, evaluations: Mapping[tuple[Any, ...], str]) -> Cells:
@@ -87,7 +89,11 @@ class Cells:
         return Cells(frame.reset_index(drop=True))
 
     def write(self, path: Path) -> None:
-        """Write the file whole or not at all; numbers in the shortest form that reads back exactly."""
+        """Write the file whole or not at all; numbers in the shortest form that reads back exactly.
+
+        Raises `UserError` if they are of a rehearsal and the file is not for such.
+        """
+        _check_sort(path, self.frame)
         text = io.StringIO()
         self.frame.to_csv(text, index=False, lineterminator="\n")
         write_text(path, text.getvalue())
@@ -109,6 +115,17 @@ def _checked(path: Path, frame: DataFrame) -> DataFrame:
     for text in set(by_seed):
         number(json.loads(text))
     return frame.apply(lambda column: column.map(printable)).assign(protocol=protocol, by_seed=by_seed)
+
+
+def _check_sort(path: Path, frame: DataFrame) -> None:
+    """Raise `UserError` for rehearsed numbers in a folder ``results``, or beside measured ones."""
+    rehearsed = [rehearsal.MARK in json.loads(text) for text in frame["protocol"]]
+    if any(rehearsed) and path.parent.parent.name == "results":
+        raise UserError(f"{path}: takes no numbers of a rehearsal; give them a folder of their own (results=FOLDER)")
+    if any(rehearsed) and not all(rehearsed):
+        raise UserError(
+            f"{path}: numbers of a rehearsal and measured ones do not stand in one file; give another folder"
+        )
 
 
 def _printable_json(text: str, kind: type) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from vaebench.config import rehearsal
 from vaebench.config.choices import called
 from vaebench.config.request import Request
 from vaebench.config.spine import ReproduceConfig
@@ -205,6 +206,7 @@ def _cells(item: Item, store: Store, wrong: dict[str, None]) -> Iterator[dict[st
             wrong[f"paper {item.paper}, {item.table}, column {column}: {line}"] = None
             continue
         dataset = result["dataset"]
+        protocol = found["protocol"] | ({rehearsal.MARK: True} if rehearsal.MARK in request.data else {})
         stated = {name: value for name, value in request["suite"].items() if value is not None}
         yield {
             "paper": item.paper,
@@ -219,8 +221,8 @@ def _cells(item: Item, store: Store, wrong: dict[str, None]) -> Iterator[dict[st
             "count": found["count"],
             "unit": found["unit"],
             "measurement": found["name"],
-            "protocol": json.dumps(found["protocol"], sort_keys=True),
-            "protocol_digest": digest({**found["protocol"], "dataset": dataset["digest"], "suite": stated}),
+            "protocol": json.dumps(protocol, sort_keys=True),
+            "protocol_digest": digest({**protocol, "dataset": dataset["digest"], "suite": stated}),
             "run": trained,
             "eval": run.key,
             "dataset": item.setting.dataset,

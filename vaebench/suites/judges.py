@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from vaebench.config import rehearsal
 from vaebench.contracts import HasClasses, SuiteInputs
 from vaebench.errors import UserError
 from vaebench.metrics.features import WEIGHTS_SHA256, load_cifar10_resnet, load_inception
@@ -56,7 +57,8 @@ def judge(features: Features, inputs: SuiteInputs, resize: Resizing | None = Non
             found, spatial = inception.both(x.to(device))
             return Activations(found, inception.logits(found), spatial)
 
-        resized = {} if resize is None else {"resize": resize}
+        resized: dict[str, str] = {} if resize is None else {"resize": resize}
+        resized |= {rehearsal.MARK: "made-up weights"} if rehearsal.on() else {}
         return Judge({"features": features, "features_digest": WEIGHTS_SHA256, **resized}, by_inception)
     if features == "cifar10_resnet":
         shape = tuple(getattr(data, "shape", ()))

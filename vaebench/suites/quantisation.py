@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaebench.config.signatures import Count
+from vaebench.config.signatures import Count, Positive, require
 from vaebench.contracts import EncodesContinuously, Measurement, Reconstructs, SuiteInputs, SuiteResult, Tokenizes
 from vaebench.data.audio import AudioData
 from vaebench.data.images import ImageData
 from vaebench.errors import UserError
 from vaebench.metrics.image import mse_per_image, psnr_from_mse
 from vaebench.metrics.speech import log_spectral_distance
+from vaebench.nn.audio.mel import LogMel
 from vaebench.suites.common import walk
-from vaebench.suites.tokens import own_front
+from vaebench.suites.tokens import as_long, own_front, spectra
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +26,26 @@ class Quantisation:
 
     ``error``: root mean square of code minus latent over the latents' own spread, in the decoder's terms: 0 without
     codes, 1 for a single code at the mean. Images: ``psnr``, ``psnr_continuous`` (means over images) and
-    ``psnr_lost``, their difference. Audio whose decoder makes log-mel spectra: ``lsd``, ``lsd_continuous``,
-    ``lsd_gained``.
+    ``psnr_lost``, their difference. Audio: ``lsd``, ``lsd_continuous``, ``lsd_gained`` of log-mel spectra, those of the
+    decoder if it makes some, else of its waveforms, by ``window`` and ``hop`` in seconds, ``bands`` and ``floor``.
+
+    Raises `UserError` if some of these four are given and others not.
     """
 
     requires = (Tokenizes, Reconstructs, EncodesContinuously)
     needs_classifier = False
 
     batch_size: Count
+    window: Positive | None
+    hop: Positive | None
+    bands: Count | None
+    floor: Positive | None
+
+    def __post_init__(self) -> None:
+        own = {name: getattr(self, name) for name in ("window", "hop", "bands", "floor")}
+        if lacking := [name for name, value in own.items() if value is None]:
+            given = [f"suite.{name}" for name in own if name not in lacking]
+            require(*(f"suite.{name}=null: goes with {', '.join(given)}" for name in lacking if given))
 
     @torch.no_grad()
     def run(self, inputs: SuiteInputs) -> SuiteResult:
@@ -40,7 +53,7 @@ class Quantisation:
         data, spread = inputs.data, Spread()
         if isinstance(data, AudioData):
             name, change = "lsd", "lsd_gained"
-            coded, continuous = _audio(inputs, data, spread)
+            coded, continuous = _audio(inputs, data, spread, self._spectra(data.sample_rate))
         else:
             name, change = "psnr", "psnr_lost"
             coded, continuous = _images(inputs, data, spread, self.batch_size)
@@ -54,6 +67,12 @@ class Quantisation:
             for key, (value, n) in values.items()
         ]
         return SuiteResult((*measured, Measurement("error", spread.error(), spread.count, "", common)))
+
+    def _spectra(self, rate: int) -> LogMel | None:
+        """Those of waveforms; None if no options say which."""
+        if self.window is None or self.hop is None or self.bands is None or self.floor is None:
+            return None
+        return spectra(rate, window=self.window, hop=self.hop, bands=self.bands, floor=self.floor)
 
 
 class Spread:
@@ -90,8 +109,11 @@ def _images(inputs: SuiteInputs, data: ImageData, spread: Spread, batch_size: in
     return coded, continuous
 
 
-def _audio(inputs: SuiteInputs, data: AudioData, spread: Spread) -> tuple[Tensor, Tensor]:
-    """Log-spectral distance of each test clip with codes and without, from spectra without any code in their way."""
+def _audio(inputs: SuiteInputs, data: AudioData, spread: Spread, of_waves: LogMel | None) -> tuple[Tensor, Tensor]:
+    """Log-spectral distance of each test clip with codes and without, from spectra without any code in their way.
+
+    ``of_waves``: the spectra of a decoder that makes none itself.
+    """
     model, front = inputs.model, None
     distances = []
     for row in range(len(data.test)):
@@ -99,11 +121,26 @@ def _audio(inputs: SuiteInputs, data: AudioData, spread: Spread) -> tuple[Tensor
         both = model.encode_both(x)
         spread.add(*both)
         decoded = [model.decode_log_mel(z) for z in both]
-        if any(one is None for one in decoded):
-            raise UserError("suite quantisation: audio needs a decoder of spectra, autoencoder@model.autoencoder=mel")
-        front = front or own_front(model)
-        log_mel = front(x).cpu()
-        distances.append([float(log_spectral_distance(log_mel, one.cpu())) for one in decoded])
+        if front is None:
+            front = _front(model, of_waves, waves=any(one is None for one in decoded)).to(inputs.device)
+        log_mel, length = front(x).cpu(), x.shape[-1]
+        heard = (
+            front(as_long(model.decode(z), length)) if one is None else one
+            for one, z in zip(decoded, both, strict=True)
+        )
+        distances.append([float(log_spectral_distance(log_mel, one.cpu())) for one in heard])
         inputs.track(row + 1, len(data.test))
     coded, continuous = torch.tensor(distances).T
     return coded, continuous
+
+
+def _front(model: torch.nn.Module, of_waves: LogMel | None, *, waves: bool) -> LogMel:
+    """The spectra in which a model's sounds are compared: its own, or those of its waveforms."""
+    if not waves:
+        return own_front(model)
+    if of_waves is None:
+        raise UserError(
+            "suite quantisation: this decoder makes waveforms; say by which spectra they are compared (suite.window, "
+            "hop, bands, floor), or take a decoder of spectra, autoencoder@model.autoencoder=mel"
+        )
+    return of_waves

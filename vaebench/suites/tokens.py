@@ -96,11 +96,11 @@ class Tokens:
             x = data.test.item(row)[None].to(inputs.device)
             counts += codebook.code_counts(model.tokenize(x), model.codebook_size)
             z = model.encode(x)
-            y = _as_long(model.decode(z), x.shape[-1])
+            y = as_long(model.decode(z), x.shape[-1])
             log_mel = model.decode_log_mel(z) if isinstance(model, DecodesLogMel) else None
             decodes_mel = log_mel is not None
             if front is None:
-                front = (own_front(model) if decodes_mel else self._front(rate)).to(inputs.device)
+                front = (own_front(model) if decodes_mel else self._spectra(rate)).to(inputs.device)
             log_mel = front(y) if log_mel is None else log_mel
             measured = self._compare(x[0, 0].cpu(), y[0, 0].cpu(), rate)
             measured["lsd"] = float(speech.log_spectral_distance(front(x).cpu(), log_mel.cpu()))
@@ -149,13 +149,17 @@ class Tokens:
                 measured.append(Measurement(name, float(np.mean(there)), len(there), units.get(name, ""), protocol))
         return measured
 
-    def _front(self, rate: int) -> LogMel:
-        """The spectra of the suite's own options at this sample rate."""
-        n_fft, hop = 2 * round(self.window * rate / 2), round(self.hop * rate)
-        try:
-            return LogMel(sample_rate=rate, n_fft=n_fft, hop=hop, bands=self.bands, floor=self.floor)
-        except UserError as error:
-            raise UserError(*(line.replace("model.autoencoder.", "suite.") for line in error.lines)) from error
+    def _spectra(self, rate: int) -> LogMel:
+        return spectra(rate, window=self.window, hop=self.hop, bands=self.bands, floor=self.floor)
+
+
+def spectra(rate: int, *, window: float, hop: float, bands: int, floor: float) -> LogMel:
+    """The log-mel spectra of a suite's own options at this sample rate; ``window`` and ``hop`` in seconds."""
+    n_fft, step = 2 * round(window * rate / 2), round(hop * rate)
+    try:
+        return LogMel(sample_rate=rate, n_fft=n_fft, hop=step, bands=bands, floor=floor)
+    except UserError as error:
+        raise UserError(*(line.replace("model.autoencoder.", "suite.") for line in error.lines)) from error
 
 
 def own_front(model: torch.nn.Module) -> LogMel:
@@ -176,7 +180,7 @@ def _codes(counts: Tensor, model: Tokenizes) -> list[Measurement]:
     return [Measurement(name, value, tokens, "", {**common, **own}) for name, (value, own) in values.items()]
 
 
-def _as_long(wave: Tensor, samples: int) -> Tensor:
+def as_long(wave: Tensor, samples: int) -> Tensor:
     """A waveform ``[... t]`` cut, or continued as silence."""
     return F.pad(wave[..., :samples], (0, max(0, samples - wave.shape[-1])))
 
@@ -185,7 +189,7 @@ def _heard(sounds: Sequence[tuple[Tensor, Tensor]], rate: int) -> dict[str, np.n
     """The beginnings of clips and of their reconstructions, int16 ``[n t]``; shorter ones end in zeros."""
     most = min(round(_SOUND_SECONDS * rate), max(len(x) for x, _ in sounds))
     inputs, made = (
-        torch.stack([_as_long(wave, most) for wave in waves]).clamp(-1, 1).mul(32767).round().short().cpu().numpy()
+        torch.stack([as_long(wave, most) for wave in waves]).clamp(-1, 1).mul(32767).round().short().cpu().numpy()
         for waves in zip(*sounds, strict=True)
     )
     return {"audio_inputs": inputs, "audio_reconstructions": made, "sample_rate": np.array(rate)}

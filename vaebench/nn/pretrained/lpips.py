@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from vaebench.config import rehearsal
 from vaebench.errors import UserError
 
 WEIGHTS_FILE = "vgg16-397923af.pth"
@@ -154,7 +155,7 @@ def _verify(path: Path, sha256: str) -> None:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    if not found.startswith(sha256):
+    if not rehearsal.right(found, sha256):
         raise UserError(
             f"{path} has sha256 {found[:16]}... instead of {sha256}...: it is damaged or another file; "
             f"download {WEIGHTS_URL} again"

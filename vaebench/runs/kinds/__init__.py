@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
+from vaebench.config import rehearsal
 from vaebench.config.choices import called
 from vaebench.config.origins import behind
 from vaebench.config.request import Request
@@ -181,11 +182,12 @@ class Shared(Protocol):
 def asked(verb: str, parents: Mapping[str, Request] | None, **parts: Any) -> Request:
     """The request with that verb and these parts, on its parents by role; None: it says nothing of parents.
 
-    The plug-ins whose code it asks for are a part of it: another version of one makes other runs.
+    The plug-ins whose code it asks for are a part of it: another version of one makes other runs. In a rehearsal it is
+    marked.
     """
     keys = {} if parents is None else {"parents": {role: parent.key for role, parent in parents.items()}}
     plugins = behind(parts)
-    return Request({"verb": verb, **parts, **keys, **({"plugins": plugins} if plugins else {})})
+    return Request({"verb": verb, **parts, **keys, **({"plugins": plugins} if plugins else {}), **rehearsal.mark()})
 
 
 def verbs() -> list[str]:
