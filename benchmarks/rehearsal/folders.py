@@ -13,8 +13,8 @@ from PIL import Image
 TRAIN, TEST = 12, 4  # pictures of a set
 CODED = 18  # pictures of COCO: 16,384 codes are made of 1,024 latents of each
 # The first ten of ImageNet's; as many as the choices of conf/model know beside 1,000.
-CLASSES = ("n01440764", "n01443537", "n01484850", "n01491361", "n01494475")
-CLASSES += ("n01496331", "n01498041", "n01514668", "n01514859", "n01518878")
+NUMBERS = (1440764, 1443537, 1484850, 1491361, 1494475, 1496331, 1498041, 1514668, 1514859, 1518878)
+CLASSES = tuple(f"n{number:08d}" for number in NUMBERS)
 SPOKEN, HEARD = 14, 3  # clips to train on: 16,384 codes are made of some 1,250 latents of each; clips to test on
 RATE, LONG, SHORT = 16_000, 7.5, 2.0  # Hz; seconds: a training crop has 7.2
 DIGITS = {"train": 600, "t10k": 128}

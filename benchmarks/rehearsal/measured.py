@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import pickle
 import resource
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from vaebench.contracts import Job, Outcome, Queue, Told
 from vaebench.runs.worker import work
+from vaebench.stopping import end_with_parent
 
+_FORK = multiprocessing.get_context("fork")
 _KILO = 1024  # Linux counts the largest memory in it
 
 
@@ -24,7 +27,7 @@ _KILO = 1024  # Linux counts the largest memory in it
 class Measured:
     """``ledger``: the file that gets a line for each run. ``gigabytes``: more than these no run may allocate.
 
-    The processes are forked, so none loads PyTorch anew; what this process holds counts as theirs.
+    The processes are forked, so none loads PyTorch anew; what this process holds counts as theirs. They end with it.
     """
 
     ledger: str
@@ -47,19 +50,21 @@ class Measured:
 
     def _forked(self, job: Job, machine: dict[str, Any]) -> tuple[Outcome, resource.struct_rusage, float]:
         begun = time.monotonic()
-        out, into = os.pipe()
-        child = os.fork()
-        if not child:
-            with os.fdopen(into, "wb") as stream:
-                pickle.dump(self._done(job, machine), stream)
-            os._exit(0)
-        os.close(into)
-        with os.fdopen(out, "rb") as stream:
-            said = stream.read()
-        _, status, used = os.wait4(child, 0)
-        code = os.waitstatus_to_exitcode(status)
-        outcome = pickle.loads(said) if said and not code else Outcome(job, "failed", f"its process ended with {code}")
-        return outcome, used, time.monotonic() - begun
+        ours, theirs = _FORK.Pipe(duplex=False)
+        child = _FORK.Process(target=self._work, args=(job, machine, theirs))
+        child.start()
+        theirs.close()
+        outcome: Outcome | None = None
+        with suppress(EOFError):
+            outcome = ours.recv()
+        assert child.pid is not None, "it has been started"
+        _, status, used = os.wait4(child.pid, 0)
+        reason = f"its process ended with {os.waitstatus_to_exitcode(status)}"
+        return outcome or Outcome(job, "failed", reason), used, time.monotonic() - begun
+
+    def _work(self, job: Job, machine: dict[str, Any], said: Connection) -> None:
+        end_with_parent()
+        said.send(self._done(job, machine))
 
     def _done(self, job: Job, machine: dict[str, Any]) -> Outcome:
         """In the process of its own."""
