@@ -86,7 +86,7 @@ def rank(number: int, size: int, folder: str, wanted: list[str], steps: int, mem
         Path(folder, "losses.json").write_text(json.dumps(found))
     if memory:
         Path(folder, f"held-{number}.json").write_text(json.dumps(held(Ranks(number, size, **memory))))
-    distributed.destroy_process_group()
+    leave()
 
 
 def held(ranks: Ranks) -> tuple[list[int], int]:
@@ -114,7 +114,7 @@ def disagreeing(number: int, size: int, folder: str) -> None:
         Ranks(number, size).check_alike({"code": "abc", "data": f"d{number}"})
     except UserError as error:
         Path(folder, str(number)).write_text(str(error))
-    distributed.destroy_process_group()
+    leave()
 
 
 def encoding(number: int, size: int, folder: str, run: str, rounds: int) -> None:
@@ -122,7 +122,7 @@ def encoding(number: int, size: int, folder: str, run: str, rounds: int) -> None
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"file://{folder}/meet", rank=number, world_size=size)
     encoded(Run(Path(run)), Ranks(number, size), rounds)
-    distributed.destroy_process_group()
+    leave()
 
 
 def encoded(run: Run, ranks: Ranks = ALONE, rounds: int = 99) -> list[int]:
@@ -136,3 +136,9 @@ def encoded(run: Run, ranks: Ranks = ALONE, rounds: int = 99) -> list[int]:
             setup = Setup(torch.device("cpu"), lambda done, total: reported.append(done), lambda: next(asked) == rounds)
             latent_kind.work(run, replace(setup, ranks=ranks))
     return reported
+
+
+def leave() -> None:
+    """End together: who loses a connection that it still listens to may be ended by PyTorch."""
+    distributed.barrier()
+    distributed.destroy_process_group()

@@ -8,7 +8,7 @@ import pytest
 from drawn import Drawn
 
 from vaebench.papers.cells import cells_path
-from vaebench.reproduce import auto, planning
+from vaebench.reproduce import auto, durations
 from vaebench.reproduce.rows import Item
 
 WORDS = ["paper=batchtopk", "table=table2", "row=beta_vae,batchtopk", "scale=smoke", "dataset=digits", "seeds=auto"]
@@ -35,7 +35,7 @@ class Made(Drawn):
 @pytest.fixture
 def made(monkeypatch):
     monkeypatch.setattr(auto, "Work", Made)
-    monkeypatch.setattr(planning, "learnt", lambda store, todo: lambda request: 60.0)
+    monkeypatch.setattr(durations, "learnt", lambda store, todo: lambda request: 60.0)
     monkeypatch.setattr(Made, "steps", [])
     return Made
 
@@ -91,7 +91,7 @@ def test_rows_whose_jobs_fail_are_not_tried_again(made, run, tmp_path, monkeypat
 )
 def test_what_cannot_be_done_is_said_before_anything_is_run(words, line, run, tmp_path, monkeypatch):
     monkeypatch.setattr(auto, "Work", None)
-    monkeypatch.setattr(planning, "learnt", lambda store, todo: lambda request: 60.0)
+    monkeypatch.setattr(durations, "learnt", lambda store, todo: lambda request: 60.0)
     said = run.refused(
         "reproduce", "paper=batchtopk", "scale=smoke", "dataset=digits", *words.split(), f"results={tmp_path}"
     )

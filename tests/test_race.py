@@ -9,7 +9,7 @@ from drawn import Drawn
 
 from vaebench.papers.study import drawn
 from vaebench.papers.tables import load
-from vaebench.reproduce import planning, race
+from vaebench.reproduce import durations, race
 from vaebench.reproduce.rows import Item
 
 TABLE = load("batchtopk").tables["race"]
@@ -34,7 +34,7 @@ class Made(Drawn):
 @pytest.fixture
 def made(monkeypatch):
     monkeypatch.setattr(race, "Work", Made)
-    monkeypatch.setattr(planning, "learnt", lambda store, todo: seconds)
+    monkeypatch.setattr(durations, "learnt", lambda store, todo: seconds)
     monkeypatch.setattr(Made, "steps", [])
     return Made
 

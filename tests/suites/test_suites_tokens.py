@@ -286,7 +286,7 @@ def test_two_clips_are_kept_to_listen_to(tmp_path):
 
 def test_spectra_scale_with_the_sample_rate():
     for rate, n_fft, hop in ((8000, 256, 48), (16000, 512, 96), (44100, 1412, 265)):
-        front = suite()._front(rate)
+        front = suite()._spectra(rate)
         assert (front.n_fft, front.hop) == (n_fft, hop)
 
 
