@@ -107,9 +107,9 @@ def run_process(*arguments: str, environment: Mapping[str, str] | None = None) -
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}:\n{output.decode()[-2000:]}")
-    return Usage(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, _bytes(usage))
+    return Usage(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, peak_bytes(usage))
 
 
-def _bytes(usage: resource.struct_rusage) -> int:
-    """Linux counts the peak in KiB, macOS in bytes."""
+def peak_bytes(usage: resource.struct_rusage) -> int:
+    """The most memory that a process held. Linux counts the peak in KiB, macOS in bytes."""
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

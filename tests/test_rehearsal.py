@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.rehearsal import folders
+from benchmarks.rehearsal.measured import Measured
 from benchmarks.rehearsal.papers import SUFFIX, rehearsed
 from commands import python
 from vaebench.config.choices import choices
@@ -107,3 +108,7 @@ def test_a_table_is_rehearsed_to_its_last_cell(tmp_path):
     runs = [json.loads(line) for line in (tmp_path / "ledgers" / "dmvae.toy.jsonl").read_text().splitlines()]
     assert [run["status"] for run in runs] == ["done"] * 3
     assert all(run["gigabytes"] > 0 for run in runs)
+
+
+def test_runs_are_measured_one_at_a_time(tmp_path):
+    assert Measured(ledger=str(tmp_path / "ledger"), gigabytes=1.0).at_once(gpus=0, processes=1) == 1

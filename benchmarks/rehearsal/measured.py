@@ -15,12 +15,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import peak_bytes
 from vaebench.contracts import Job, Outcome, Queue, Told
 from vaebench.runs.worker import work
 from vaebench.stopping import end_with_parent
 
 _FORK = multiprocessing.get_context("fork")
-_KILO = 1024  # Linux counts the largest memory in it
 
 
 @dataclass(kw_only=True)
@@ -35,7 +35,7 @@ class Measured:
 
     here = True
 
-    def at_once(self, *, gpus: int) -> int:
+    def at_once(self, *, gpus: int, processes: int) -> int:
         """One."""
         return 1
 
@@ -88,7 +88,7 @@ class Measured:
             "table": f"{tags['paper']} {tags['table']}" if tags else "",
             "wall": round(wall, 2),
             "cpu": round(used.ru_utime + used.ru_stime, 2),
-            "gigabytes": round(used.ru_maxrss * _KILO / 1e9, 3),
+            "gigabytes": round(peak_bytes(used) / 1e9, 3),
         }
         with Path(self.ledger).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(entry) + "\n")

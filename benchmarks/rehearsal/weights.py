@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from vaebench.compat import ensure_torchvision
+from vaebench.compat import ensure_torchvision, timm
 from vaebench.metrics.features import WEIGHTS_FILES
 from vaebench.nn.pretrained.inception import FEATURES, Inception
 from vaebench.nn.pretrained.lpips import WEIGHTS_FILE
@@ -90,9 +90,7 @@ def _vgg16() -> dict[str, Tensor]:
 
 
 def _timm(name: str) -> dict[str, Tensor]:
-    import timm
-
-    return {key: value.contiguous() for key, value in timm.create_model(name, pretrained=False).state_dict().items()}
+    return {key: value.contiguous() for key, value in timm().create_model(name, pretrained=False).state_dict().items()}
 
 
 def _language_model(folder: Path, config: dict[str, Any], texts: list[str], width: Fraction) -> None:
