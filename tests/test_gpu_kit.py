@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -12,6 +13,7 @@ from benchmarks import gpu, on_gpu
 from benchmarks.on_gpu import Way, differences
 from vaebench.config.compose import session
 from vaebench.config.spine import ReproduceConfig
+from vaebench.engine import runtime
 from vaebench.reproduce import costs, planning
 
 CPU = torch.device("cpu")
@@ -20,7 +22,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def uncompiled(monkeypatch):
     """PyTorch's compiler takes half a minute for a model."""
-    monkeypatch.setattr(on_gpu, "_compiled", lambda loss, mode="default": loss)
+    monkeypatch.setattr(runtime, "compiled", lambda loss, mode: loss)
 
 
 def test_numbers_are_those_of_the_cpu_wherever_they_are_wanted():
@@ -84,6 +86,22 @@ def test_a_kit_goes_on_where_it_was_stopped(monkeypatch, tmp_path, capsys):
     assert "| a | 1.5 | yes |  |" in text
     assert "| b | 1.5 | **no** |  |" in text
     assert "| c |  |  | not measured: out of memory |" in text
+
+
+def test_a_command_that_takes_longer_is_no_row_and_goes_on_next_time(monkeypatch, tmp_path, capsys):
+    waits: list[gpu.Row | Exception] = [subprocess.TimeoutExpired("vaebench", 540), {"minutes": 1.0}]
+
+    def row() -> gpu.Row:
+        if isinstance(found := waits.pop(0), Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(gpu, "PARTS", {"toys": ("Toys", lambda kit: iter([("tables", row)]))})
+    monkeypatch.setattr(sys, "argv", ["gpu", "--device", "cpu", "--to", str(tmp_path)])
+    assert gpu.main() == 1
+    assert "toys: rows are left" in capsys.readouterr().err
+    assert gpu.main() == 0
+    assert "| tables | 1 |" in (tmp_path / gpu.RESULTS).read_text()
 
 
 def test_a_part_stops_when_its_time_is_over(monkeypatch, tmp_path, capsys):
