@@ -5,11 +5,8 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Any
 
 import torch
@@ -20,10 +17,10 @@ from torch.overrides import TorchFunctionMode
 from benchmarks.prepared import prepared
 from vaebench.config.spine import TrainSpec
 from vaebench.contracts import Averages, Batch
+from vaebench.engine import runtime
 from vaebench.engine.loop import Hooks, fit
 from vaebench.engine.ranks import Ranks
-from vaebench.metrics.cost import Design, random_batch
-from vaebench.stopping import end_with_parent
+from vaebench.metrics.cost import Design, alone, random_batch
 
 ITEMS = 16  # of a step that is compared
 _SET = 10_000  # batches that a training set seems to have
@@ -63,7 +60,7 @@ def _step(
     found: dict[str, Tensor] = {}
     torch.manual_seed(1)
     for phase in own.phases:
-        loss = _compiled(phase.loss) if compiled else phase.loss
+        loss = runtime.compiled(phase.loss, "default") if compiled else phase.loss
         with _DrawnOnCpu(), autocast:
             total = loss(given, 0).total
         gradients = torch.autograd.grad(total, phase.parameters, allow_unused=True)
@@ -108,13 +105,6 @@ def _exact_products() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before
 
 
-def _compiled(loss: Callable[..., Any], mode: str = "default") -> Callable[..., Any]:
-    from torch._inductor import config
-
-    config.fallback_random = True
-    return torch.compile(loss, mode=mode)
-
-
 @dataclass(frozen=True)
 class Speed:
     """Steps per second of a training, and the most bytes that its tensors took (0 where that cannot be told)."""
@@ -133,12 +123,8 @@ class Way:
 
 
 def speed(design: Design, way: Way, *, batch_size: int, steps: int) -> Speed:
-    """Of the second ``steps`` steps, in a process of its own. Raises `RuntimeError` where memory runs out."""
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_parent) as pool:
-        try:
-            return pool.submit(_speed, design, way, batch_size, steps, torch.get_num_threads()).result()
-        except BrokenProcessPool as error:
-            raise RuntimeError("the process was killed (out of memory?)") from error
+    """Of the second ``steps`` steps, in a process of its own. Raises `UserError` where memory runs out."""
+    return alone(_speed, design, way, batch_size, steps, torch.get_num_threads())
 
 
 def _speed(design: Design, way: Way, batch_size: int, steps: int, threads: int) -> Speed:
@@ -180,7 +166,7 @@ def _lean(model: Any, design: Design, data: _Repeated, way: Way, batch_size: int
     if hasattr(model, "look"):
         model.look(data)
     optimizers = design.optimizers(model)
-    losses = [_compiled(phase.loss, way.compile) if way.compile else phase.loss for phase in model.phases]
+    losses = [runtime.compiled(phase.loss, way.compile) if way.compile else phase.loss for phase in model.phases]
     precision = way.precision or design.precision
     autocast = torch.autocast(design.device.type, torch.bfloat16, enabled=precision == "bf16")
     batch = data.batch(torch.arange(batch_size, device=design.device))

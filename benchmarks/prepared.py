@@ -29,7 +29,6 @@ def prepared(experiment: str, *words: str) -> tuple[nn.Module, TrainingData, Req
     """An experiment's model with fresh weights and what it adopts, data for it, and its request; ``words``: options."""
     with session():
         options = [f"experiment={experiment}", "train.epochs=null", "train.batch_size=16", *words]
-        options += ["model.codebook_size=64"] if experiment.startswith("vpvae/") else []  # fewer codes than tokens
         kind = kinds(compose("train", options).model.get("data"))[0]
         chain = training(compose("train", [*options, f"dataset={EMBEDDED[kind]}"]))
     torch.manual_seed(0)

@@ -66,7 +66,8 @@ def losses(words: str, steps: int, ranks: Ranks = ALONE) -> list[dict[str, Any]]
 
 
 def _losses(words: str, steps: int, ranks: Ranks) -> list[dict[str, Any]]:
-    model, data, request = prepared(*words.split(), f"train.max_steps={steps}", "train.log_every=1")
+    few = ["model.codebook_size=64"] if words.startswith("vpvae/") else []  # fewer codes than tokens
+    model, data, request = prepared(*words.split(), f"train.max_steps={steps}", "train.log_every=1", *few)
     model, data = model.double(), Doubled(data)
     ranks = lightened(model, ranks, torch.device("cpu"))
     found: list[dict[str, Any]] = []

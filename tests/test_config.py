@@ -6,20 +6,15 @@ import pytest
 import torch
 
 import chains
-from vaebench.chains import check
-from vaebench.chains.chain import training
-from vaebench.config.choices import choices, kinds, leaf
+from benchmarks.prepared import prepared
+from vaebench.config.choices import choices, leaf
 from vaebench.config.compose import compose, configurations, session
 from vaebench.config.origins import conf_dir
 from vaebench.config.request import Request
 from vaebench.config.spine import TrainSpec
-from vaebench.data.embeddings import Pairs
-from vaebench.data.latents import LatentData
 from vaebench.engine.loop import fit
 from vaebench.errors import UserError
 from vaebench.runs import build
-
-EMBEDDED = {"images": "digits", "text": "tiny", "tokens": "arithmetic", "audio": "tones", "points": "s_curve"}
 
 
 def frozen(*overrides: str) -> Request:
@@ -53,36 +48,9 @@ def test_command_line_and_experiment_reach_the_same_run():
     assert by_name.key == by_hand.key
 
 
-def pairs(width: int) -> Pairs:
-    """Embedded questions and solutions as a stage would leave them."""
-    vectors = torch.randn(2, 40, width, generator=torch.Generator().manual_seed(0))
-    return Pairs("toy", vectors[0], vectors[1], source="", digest="", note="", stand_in=True)
-
-
-def latents(shape: tuple[int, int, int]) -> LatentData:
-    """Latents of twenty images as a stage would leave them."""
-    mean = torch.randn(20, 1, *shape, generator=torch.Generator().manual_seed(0))
-    facts = {"name": "toy", "source": "", "digest": "", "note": "", "stand_in": True}
-    return LatentData((mean,), (mean - 4,), torch.arange(20) % 10, place=torch.device("cpu"), **facts)
-
-
 @pytest.mark.parametrize("name", choices("experiment"))
 def test_every_experiment_takes_a_real_step(name):
-    with session():
-        options = [f"experiment={name}", "train.epochs=1", "train.max_steps=1", "train.batch_size=16"]
-        kind = kinds(compose("train", options).model.get("data"))[0]
-        cfg = compose("train", [*options, f"dataset={EMBEDDED[kind]}"])
-        chain = training(cfg)
-    torch.manual_seed(0)
-    *_, request = chain
-    models = check.try_out([one for one in chain if one["verb"] != "embed"])
-    model, parents = models[request.key], request.data.get("parents", {})
-    if "perceptual" in parents:
-        model.adopt("perceptual", models[parents["perceptual"]])
-    if "latents" in parents:
-        data = latents(models[parents["autoencoder"]].latent_shape)
-    else:
-        data = pairs(request["model"]["embedding_dim"]) if kind == "text" else build.dataset(request)
+    model, data, request = prepared(name, "train.max_steps=1")
     before = {key: value.clone() for key, value in model.state_dict().items()}
     steps = fit(model, data, optimizers=build.optimizers(request, model), seed=0, spec=TrainSpec(**request["train"]))
     assert steps == (1 if model.phases else 0)

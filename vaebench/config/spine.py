@@ -146,9 +146,8 @@ class RuntimeSpec:
     each holds a part of a training's weights too, of their gradients and of the optimiser's state, where they are
     transformers'. ``recompute``: activations of transformers are computed a second time in place of being kept.
     ``compile``: how PyTorch compiles a step's loss, on one process; ``reduce-overhead`` replays it as one CUDA graph,
-    where a training has one phase.
-    ``trust_remote_code``: whether code that comes with a language model may run; asked anew of every command, whatever
-    a stored request says.
+    where a training has one phase. ``trust_remote_code``: whether code that comes with a language model may run; asked
+    anew of every command, whatever a stored request says.
     """
 
     device: str = "auto"

@@ -29,6 +29,7 @@ from vaebench.data.images import ImageData
 from vaebench.engine.checkpoint import fitting, restore_optimizer
 from vaebench.engine.feed import Feed, Lap, Part
 from vaebench.engine.ranks import ALONE, Ranks, SharedError
+from vaebench.engine.runtime import compiled
 from vaebench.engine.schedules import rate_factor, snapshot_steps, total_steps, training_count
 from vaebench.errors import Interrupted, UserError
 
@@ -240,16 +241,13 @@ class _Training:
         return {name: one[0] if len(one) == 1 else torch.stack(one).mean() for name, one in found.items()}
 
     def _compiled(self, loss: Callable[[Batch, int], LossOutput]) -> Callable[[Batch, int], LossOutput]:
-        """The loss as PyTorch compiles it, if it is to; with the random numbers of one that is not.
+        """The loss as PyTorch compiles it, if it is to.
 
         A graph's results are overwritten when it is replayed: only one phase may, which keeps none of them.
         """
         if self.ranks.compile is None:
             return loss
-        from torch._inductor import config
-
-        config.fallback_random = True
-        return torch.compile(loss, mode=self.ranks.compile if len(self.phases) == 1 else "default")
+        return compiled(loss, self.ranks.compile if len(self.phases) == 1 else "default")
 
     def means(self, done: int) -> dict[str, float]:
         """Means over the window, which is emptied.

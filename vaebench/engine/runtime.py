@@ -7,17 +7,20 @@ import platform
 import re
 import socket
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from vaebench import __version__
 from vaebench.config import origins
 from vaebench.errors import UserError, shown, unknown
+
+T = TypeVar("T")
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -83,6 +86,14 @@ def gpus(name: str) -> list[str]:
 def seed_all(seed: int) -> None:
     """Seed the global generators: initial weights and the noise of training come from them."""
     torch.manual_seed(seed)
+
+
+def compiled(function: Callable[..., T], mode: str) -> Callable[..., T]:
+    """The function as `torch.compile` makes it, with the random numbers of one that is not compiled."""
+    from torch._inductor import config
+
+    config.fallback_random = True
+    return torch.compile(function, mode=mode)
 
 
 def device_name(device: torch.device) -> str:

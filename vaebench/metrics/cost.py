@@ -15,7 +15,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ from vaebench.contracts import Averages, Batch, HasEncoder, Phase
 from vaebench.errors import UserError
 from vaebench.nn.pretrained import lpips
 from vaebench.stopping import end_with_parent
+
+T = TypeVar("T")
 
 RULE = "multiply-adds of convolutions and linear layers, 4 per LayerNorm element, none in the products of attention"
 # A step at which every part of a loss is on: one that begins late (adversarial) is most of a training.
@@ -231,9 +233,14 @@ def measure(design: Design, *, batch_size: int, steps: int, seconds: float = mat
 
     Raises `UserError` if it died, or could not make a step (too little memory on a GPU).
     """
+    return alone(_measure, design, batch_size, steps, seconds, torch.get_num_threads())
+
+
+def alone(measure: Callable[..., T], *given: Any) -> T:
+    """What ``measure`` finds in a process of its own. Raises `UserError` if that died, or a step could not be made."""
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_parent) as pool:
         try:
-            return pool.submit(_measure, design, batch_size, steps, seconds, torch.get_num_threads()).result()
+            return pool.submit(measure, *given).result()
         except BrokenProcessPool as error:
             raise UserError("not measured: the process was killed (out of memory?)") from error
         except RuntimeError as error:
