@@ -302,6 +302,19 @@ def test_bars_are_sorted_and_show_the_whole_interval():
         np.testing.assert_allclose(bar.lines[2][0].get_segments()[0][:, 0], ends)
 
 
+@pytest.mark.parametrize(("value", "unit"), [(0.0, "%"), (100.0, "%"), (0.0, "points")])
+def test_where_all_questions_are_alike_the_interval_is_the_binomial_one(value, unit):
+    from scipy.stats import binomtest
+
+    column = next(name for name, one in load("rcvae").tables["selectors"].columns.items() if one.unit == unit)
+    facts = {"seed": -1, "value": value, "low": value, "high": value, "count": 500, "unit": unit}
+    facts |= {"dataset": "openai_gsm8k"}
+    line = cell_line("rcvae", "selectors", "entropy_lsa", column, protocol={"k": 4}, by_seed="[0, 0]", **facts)
+    ours = section("selectors", lines=[line]).cells["entropy_lsa", column].ours
+    reach = 100 * binomtest(0, 500).proportion_ci().high
+    assert (ours.low, ours.high) == pytest.approx((value - reach, value + reach))
+
+
 def test_printed_rows_keep_their_order_beside_the_papers_numbers():
     lines = [line for line in measured("gsm8k", "gsm8k", "paper") if not line["row"].startswith("llama")]
     found = section("gsm8k", "gsm8k", "paper", lines)

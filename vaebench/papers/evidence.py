@@ -109,6 +109,14 @@ def apart(values: Sequence[float]) -> list[float]:
     return []
 
 
+def unseen(count: int) -> float:
+    """The largest share, in percent, of what no one of ``count`` draws shows: the exact binomial bound at 97.5 %.
+
+    The upper end of the interval of Clopper and Pearson (1934) for 0 of ``count``: about 370 / ``count`` percent.
+    """
+    return 100 * (1 - (LEVEL / 2) ** (1 / count))
+
+
 def moments(values: Sequence[float]) -> tuple[float, float]:
     """The mean of two values or more and its standard error: 0 for equal ones, infinite where some are infinite."""
     count = len(values)

@@ -22,7 +22,8 @@ def render(paper: Paper, sections: Sequence[Section]) -> str:
         "paper": paper.name,
         "title": paper.title,
         "source": paper.source,
-        "interval": "95 %: Student t of the mean over seeds, or (pooled) a bootstrap over questions and seeds",
+        "interval": "95 %: Student t of the mean over seeds, or (pooled) a bootstrap over questions and seeds; "
+        "where all questions are alike, the exact binomial one",
         "unstated": dict(paper.unstated),
         "sections": [_section(section) for section in sections],
     }

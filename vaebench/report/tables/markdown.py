@@ -24,7 +24,8 @@ def render(
         _escape(f"{paper.authors}. {paper.source}."),
         "",
         "Written by `vaebench report`; edits are lost. ± is half of the 95 % Student t interval over seeds; "
-        "in tables on answers to questions, of the 95 % bootstrap interval over questions and seeds.",
+        "in tables on answers to questions, of the 95 % bootstrap interval over questions and seeds "
+        "(where all are alike, of the binomial one).",
         "",
     ]
     lines += _grid(
