@@ -104,6 +104,15 @@ def test_a_compiled_step_draws_the_numbers_of_one_that_is_not(home):
         assert entry == pytest.approx(plain, rel=1e-4)
 
 
+def test_a_missing_compiler_is_said_in_a_line(home, monkeypatch):
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    words = "model=batchtopk model.hidden=[16] dataset=digits train.max_steps=2".split()
+    assert work(Store(home).open(frozen(*words)), MACHINE | {"compile": "default"}).reason == (
+        "runtime.compile=default: no C++ compiler is installed; install g++ or clang++, name one in CXX, or leave "
+        "runtime.compile out"
+    )
+
+
 def test_loop_equals_a_slow_one():
     """Each phase moves its own parameters only, the second every other step; batches index a seeded permutation."""
     ours = trained(Hooks())

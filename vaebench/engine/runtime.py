@@ -89,9 +89,19 @@ def seed_all(seed: int) -> None:
 
 
 def compiled(function: Callable[..., T], mode: str) -> Callable[..., T]:
-    """The function as `torch.compile` makes it, with the random numbers of one that is not compiled."""
-    from torch._inductor import config
+    """The function as `torch.compile` makes it, with the random numbers of one that is not compiled.
 
+    Raises `UserError` where there is no C++ compiler, which PyTorch calls for a GPU too.
+    """
+    from torch._inductor import config, cpp_builder, exc
+
+    try:
+        cpp_builder.get_cpp_compiler()
+    except exc.InvalidCxxCompiler:
+        raise UserError(
+            f"runtime.compile={mode}: no C++ compiler is installed; install g++ or clang++, name one in CXX, or leave "
+            "runtime.compile out"
+        ) from None
     config.fallback_random = True
     return torch.compile(function, mode=mode)
 

@@ -114,7 +114,7 @@ def unseen(count: int) -> float:
 
     The upper end of the interval of Clopper and Pearson (1934) for 0 of ``count``: about 370 / ``count`` percent.
     """
-    return 100 * (1 - (LEVEL / 2) ** (1 / count))
+    return 100 * (1 - math.pow(LEVEL / 2, 1 / count))
 
 
 def moments(values: Sequence[float]) -> tuple[float, float]:
