@@ -14,7 +14,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from vaebench.contracts.infinite import difference
-from vaebench.papers.evidence import LEVEL, LOOKS, Evidence, apart, evidence, moments, needed, of_interval, one_of_ours
+from vaebench.papers.evidence import (
+    LEVEL,
+    LOOKS,
+    Evidence,
+    apart,
+    evidence,
+    moments,
+    needed,
+    of_interval,
+    one_of_ours,
+    unseen,
+)
 
 # One run in ten that collapses would look better or worse than ours in more than 5 % of tables with fewer seeds.
 DIRECTED = 8
@@ -76,6 +87,18 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
 
     half = float(stdtrit(count - 1, (1 + level) / 2)) * error
     return Interval(mean, mean - half, mean + half, count)
+
+
+def of_alike(found: Interval, questions: int, unit: str) -> Interval:
+    """The interval of a share of so many questions, or of a difference of two, if all of them give the same.
+
+    As where no answer is right: a bootstrap has no spread to draw from, so the interval reaches as far as the questions
+    that were not drawn could move the number. One that is neither in percent nor in points is left as it is.
+    """
+    if unit not in ("%", "points"):
+        return found
+    reach = unseen(questions)
+    return Interval(found.mean, found.mean - reach, found.mean + reach, found.count)
 
 
 def judge_cell(

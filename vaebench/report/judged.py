@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from vaebench.config.choices import about
 from vaebench.contracts.infinite import number
 from vaebench.papers.cells import POOLED
-from vaebench.papers.evidence import unseen
 from vaebench.papers.tables import Claim, Column, Table
 from vaebench.papers.verdicts import (
     WITHIN,
@@ -25,6 +24,7 @@ from vaebench.papers.verdicts import (
     judge_interval,
     judge_pooled,
     less,
+    of_alike,
     protocol_differences,
 )
 
@@ -36,7 +36,6 @@ NOT_RUN_VERDICT = Verdict("not run", "not run")
 _QUANTITY = ("features", "features_digest", "classifier")
 # Columns of a cell that are part of how it was measured, beside the suite's own protocol.
 _FACTS = ("dataset", "train_images", "epochs", "count")
-_SHARES = ("%", "points")  # units of shares of questions, and of their differences
 
 
 @dataclass(frozen=True)
@@ -163,17 +162,11 @@ def _cell(row: str, name: str, column: Column, frame: DataFrame | None, reported
 
 
 def _own_interval(line: Mapping[Any, Any], by_seed: list[float]) -> Interval | None:
-    """The interval a pooled number comes with; Student's t over its seeds if it comes with none.
-
-    Where every question gives the same, as where no answer is right, a bootstrap has no spread to draw from: the
-    interval reaches as far as the questions that were not drawn could move a share.
-    """
+    """The interval a pooled number comes with; Student's t over its seeds if it comes with none."""
     value, low, high = (float(line[name]) for name in ("value", "low", "high"))
-    if low == high and by_seed and line["unit"] in _SHARES:
-        reach = unseen(int(line["count"]))
-        return Interval(value, value - reach, value + reach, len(by_seed))
     if low == low and high == high:
-        return Interval(value, low, high, len(by_seed))
+        found = Interval(value, low, high, len(by_seed))
+        return found if found.exact or low < high else of_alike(found, int(line["count"]), line["unit"])
     return interval(by_seed or [value])
 
 

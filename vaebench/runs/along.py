@@ -7,6 +7,7 @@ the command, and the others wait for the trainings in it.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -66,8 +67,6 @@ def _number(text: str) -> int:
 
 def lead(size: int, command: Callable[[], int]) -> int:
     """Run a command as the first of ``size`` processes, which are told of its trainings and then that it is over."""
-    from torch import distributed
-
     _meet(0, size)
     try:
         return command()
@@ -75,20 +74,18 @@ def lead(size: int, command: Callable[[], int]) -> int:
         if not _broken:
             with suppress(RuntimeError):  # one of them is dead
                 _tell(None)
-            distributed.destroy_process_group()
+            _leave()
 
 
 def follow(rank: int, size: int) -> int:
     """Wait for the trainings of the first process, and do them along with it."""
-    from torch import distributed
-
     _leave_signals()
     with _quietly(rank):
         _meet(rank, size)
         while (told := _tell()) is not None:
             job, machine = told
             _do(job, machine, rank, size)
-        distributed.destroy_process_group()
+        _leave()
     return 0
 
 
@@ -146,8 +143,6 @@ def own_device(machine: Mapping[str, Any]) -> torch.device:
 def _or_broken() -> Iterator[None]:
     """After an error that only this process has, leave the others, which are in a step: they see that, and end."""
     global _broken
-    from torch import distributed
-
     from vaebench.engine.ranks import SharedError
 
     try:
@@ -156,7 +151,7 @@ def _or_broken() -> Iterator[None]:
         raise
     except BaseException:
         _broken = True
-        distributed.destroy_process_group()
+        _leave()
         raise
 
 
@@ -199,6 +194,7 @@ def _other(job: Job, machine: dict[str, Any], rank: int, size: int, folder: str)
         Path(folder, f"ready-{rank}").touch()
         _meet(rank, size, f"file://{folder}/meet")
         _do(job, machine, rank, size)
+        _leave()
 
 
 def _leave_signals() -> None:
@@ -306,6 +302,9 @@ def _leave() -> None:
     global _talk
     distributed.destroy_process_group()
     _talk = None
+    # Gloo's threads end with the last reference to their group. One that still runs while the interpreter ends aborts
+    # the process, whose work is done.
+    gc.collect()
 
 
 @contextmanager
