@@ -171,8 +171,8 @@ def test_a_run_takes_as_long_as_those_of_its_length_did(tmp_path):
     asked = [trained(20, 99), trained(20_000, 99), trained(40_000, 99)]
     seconds = durations.learnt(store, asked)
     assert seconds(asked[0]) == pytest.approx(9)
-    assert seconds(asked[1]) == pytest.approx(310)
-    assert 600 < seconds(asked[2]) < 620
+    assert seconds(asked[1]) == pytest.approx(290), "with nothing beside it"
+    assert 560 < seconds(asked[2]) < 600
 
 
 @pytest.mark.parametrize(

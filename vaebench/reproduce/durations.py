@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import statistics
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -24,8 +23,8 @@ def learnt(store: Store, wanted: Iterable[Request]) -> Callable[[Request], float
     """A function that says how many seconds a request will take on one worker of this machine.
 
     Runs are alike if they are of one kind, make the same thing and work on the same data. What they took is a multiple
-    of the kind's own guess, in which their lengths are; the median of those of nearest length counts, since a short run
-    is mostly its start.
+    of the kind's own guess, in which their lengths are. Those of nearest length count, since a short run is mostly its
+    start; of these the quickest, since other work on the machine only makes a run longer.
     """
     sorts = {_sort(request) for request in wanted}
     taken: dict[Hashable, list[tuple[float, float]]] = {}  # by sort: guessed and spent seconds
@@ -41,7 +40,7 @@ def learnt(store: Store, wanted: Iterable[Request]) -> Callable[[Request], float
     @cache
     def factor(sort: Hashable, guess: float) -> float:
         near = heapq.nsmallest(_NEAREST, taken.get(sort, ()), key=lambda one: abs(math.log(one[0] / guess)))
-        return statistics.median(spent / guessed for guessed, spent in near) if near else 1.0
+        return min((spent / guessed for guessed, spent in near), default=1.0)
 
     def seconds(request: Request) -> float:
         guess = kinds.of(request["verb"]).seconds(request)
