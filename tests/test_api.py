@@ -170,6 +170,15 @@ def test_every_section_is_listed_as_json(run):
     assert all(isinstance(rows, list) for rows in found.values())
 
 
+def test_options_are_listed_as_a_command_takes_them(run):
+    rows = json.loads(run.done("list", "executors", "--json"))["executors"]
+    found = {one["executor"]: one["options (defaults)"] for one in rows}
+    assert "address=null" in found["ray"]
+    verbs = "{train, eval, answers, embed, grade, latents, reference}"
+    assert "wait=true, partition=null" in found["slurm"]
+    assert f"verbs.{verbs}.{{partition, account, time, memory, cpus, gpus}}=null" in found["slurm"]
+
+
 def test_a_run_is_shown_whole(store, run):
     key = key_of(store, 4)
     found = json.loads(run.done("runs", "show", key[:8], "--json"))

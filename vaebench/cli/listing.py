@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Column, Table
@@ -65,8 +65,24 @@ def _leaves(group: str, choose: str = "") -> Table:
     """A group's choices with the options each takes; ``choose``: how, where the group's name is not enough."""
     options = choose.partition("@")[2] or group
     found = {name: [one for one in leaf(group, name).items() if one[0] not in _NO_OPTIONS] for name in choices(group)}
-    rows = ((_from(group, name), ", ".join(f"{key}={value}" for key, value in given)) for name, given in found.items())
+    rows = (
+        (_from(group, name), ", ".join(option for one in given for option in _given(*one)))
+        for name, given in found.items()
+    )
     return _table(f"{group}s: {choose or group}=NAME, {options}.OPTION=VALUE", (group, "options (defaults)"), rows)
+
+
+def _given(name: str, value: Any) -> Iterator[str]:
+    """An option as a command takes it; those inside it each by its path, alike ones in one: ``a.{b, c}=1``."""
+    if not isinstance(value, Mapping):
+        yield f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+        return
+    alike: dict[str, list[str]] = {}
+    for inner, content in value.items():
+        alike.setdefault(json.dumps(content), []).append(inner)
+    for content, names in alike.items():
+        these = f"{{{', '.join(names)}}}" if len(names) > 1 else names[0]
+        yield from _given(f"{name}.{these}", json.loads(content))
 
 
 def _chains() -> Table:
