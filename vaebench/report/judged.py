@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -106,21 +106,25 @@ def dataset_name(name: str) -> str:
 
 def cells_of(table: Table, frame: DataFrame) -> dict[tuple[str, str], Cell]:
     """Every number that is measured or printed."""
-    groups = {key: part for key, part in frame.groupby(["row", "column"])}
+    lines: dict[tuple[str, str], list[Mapping[Any, Any]]] = {}
+    for line in frame.sort_values("seed", kind="stable").to_dict("records"):
+        lines.setdefault((line["row"], line["column"]), []).append(line)
     found = {}
     for row, entry in table.rows.items():
         for name, column in table.columns.items():
-            part, reported = groups.get((row, name)), table.reported.get(row, {}).get(name)
+            measured, reported = lines.get((row, name), []), table.reported.get(row, {}).get(name)
             if not entry.has(name):
                 continue
-            if part is not None or reported is not None or name in entry.failed:
-                cell = _cell(row, name, column, part, reported, name in entry.failed)
+            if measured or reported is not None or name in entry.failed:
+                cell = _cell(row, name, column, measured, reported, name in entry.failed)
                 found[row, name] = cell if entry.made else replace(cell, verdict=None)
     return found
 
 
-def _cell(row: str, name: str, column: Column, frame: DataFrame | None, reported: float | None, failed: bool) -> Cell:
-    lines = [] if frame is None else frame.sort_values("seed").to_dict("records")
+def _cell(
+    row: str, name: str, column: Column, lines: Sequence[Mapping[Any, Any]], reported: float | None, failed: bool
+) -> Cell:
+    """``lines``: of ``cells.csv``, in the order of their seeds."""
     pooled = next((line for line in lines if line["seed"] == POOLED), None)
     values = {int(line["seed"]): float(line["value"]) for line in lines}
     protocols = [{**json.loads(line["protocol"]), **{fact: line[fact] for fact in _FACTS}} for line in lines]

@@ -92,7 +92,8 @@ def sections(paper: Paper, cells: Cells) -> list[Section]:
             here = cells.frame[(cells.frame["scale"] == scale) & (cells.frame["dataset"] == dataset)]
             shown, part = _with_nearest(paper, key, shown, part, here[here["paper"] == paper.name])
             found.append(_section(key, shown, str(scale), str(dataset), part))
-        left = [row for row in table.printed if row not in {*frame["row"], *table.quoted}]
+        shown_already = {*frame["row"], *table.quoted}
+        left = [row for row in table.printed if row not in shown_already]
         if left and not table.study:
             shown = table.only([*left, *table.quoted])
             found.append(_section(key, shown, NOT_RUN, table.dataset, frame[:0]))
