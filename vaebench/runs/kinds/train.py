@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -49,7 +50,8 @@ _LOOP = {
 REQUEST = {"model": LEAF, "optim": LEAF, "train": _LOOP, "dataset": {"name": str}, "seed": int}
 RESULT = {"steps": int, "epochs": NUMBER, "parameters": int, "dataset_digest": str}
 _MOST_LAYERS = 3_000  # the largest model of the papers has 750
-_ITEMS, _ITEMS_A_SECOND = 60_000, 1_000  # of a set and a model that nothing is known of
+_ITEMS = 60_000  # of a set that nothing is known of
+_A_STEP, _A_NUMBER = 2e-3, 2e-7  # seconds of a small network on a core, by step and by number in a batch
 _ALWAYS_SHOWN = ("latent_dim", "k", "codebook_size")  # of a model's options, in its title
 _MOST_SHOWN = 4  # of those that differ from its choice's
 
@@ -159,16 +161,12 @@ def _models() -> dict[str, dict[str, Any]]:
 
 
 def seconds(request: Request) -> float:
-    """A rough guess for a small model; finished runs tell better."""
-    return 3.0 + items_seen(request) / _ITEMS_A_SECOND
-
-
-def items_seen(request: Request) -> int:
-    """How many items pass through the model, each counted as often as it does."""
+    """A rough guess for a small network on a core, within a factor of three for most; finished runs tell better."""
     from vaebench.engine.schedules import total_steps
 
     spec = request["train"]
-    return total_steps(items(request), spec["batch_size"], spec["epochs"], spec["max_steps"]) * int(spec["batch_size"])
+    steps = total_steps(items(request), spec["batch_size"], spec["epochs"], spec["max_steps"])
+    return 1.0 + steps * (_A_STEP + _A_NUMBER * spec["batch_size"] * math.prod(request["dataset"].get("shape", ())))
 
 
 def items(request: Request) -> int:
