@@ -153,7 +153,7 @@ def test_a_job_of_a_node_that_dies_goes_on_elsewhere_to_the_same_bits(nodes, hom
 @needs_slurm
 @pytest.mark.slow
 def test_a_job_whose_time_is_over_stores_and_goes_on_in_another(nodes, home, tmp_path):
-    words = [*LONG[:-2], "train.max_steps=20000", "train.epochs=9000"]
+    words = [*LONG[:-2], "train.max_steps=30000", "train.epochs=9000"]  # more than a minute anywhere
     long = Store(home).open(frozen(*words))
     outcomes, said = ends([long], lambda: None, time=2, store_before=55)
     assert [outcome.status for outcome in outcomes] == ["done"], outcomes
