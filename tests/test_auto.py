@@ -98,6 +98,14 @@ def test_what_cannot_be_done_is_said_before_anything_is_run(words, line, run, tm
     assert line in said
 
 
+def test_tables_that_decide_nothing_are_left_out_with_a_line(made, run, tmp_path):
+    words = [*WORDS[:1], "table=table2,masks", *WORDS[3:]]
+    out = " ".join(run.done("reproduce", *words, f"results={tmp_path}", "seeds.max=3").split())
+    assert "left out: seeds=auto: batchtopk masks has no printed numbers and no claims of the paper" in out
+    assert made.steps
+    assert set(made.steps[0]) > {"beta_vae", "batchtopk"}
+
+
 def test_fewer_seeds_than_a_look_takes_are_said():
     from vaebench.papers.verdicts import judge_cell
 

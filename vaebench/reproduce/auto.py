@@ -76,8 +76,7 @@ class _Auto:
 
     def run(self) -> int:
         executors.must_wait(self.cfg, "seeds=auto")
-        first = planning.make(self.cfg)
-        self._check(first)
+        first = self._decidable(planning.make(self.cfg))
         status = self._do(first)
         given_up: set[frozenset[str]] = set()
         while left := [step for step in self._steps(first) if step.rows not in given_up]:
@@ -108,25 +107,34 @@ class _Auto:
         paths = {paper: cells_path(Path(self.cfg.results), paper) for paper in dict.fromkeys(papers)}
         return {paper: set(Cells.read(path).frame["eval"]) for paper, path in paths.items()}
 
-    def _check(self, plan: Plan) -> None:
-        """Raise `UserError` before anything is run."""
-        lines = []
-        if self.cfg.seeds.max < LOOKS[0]:
-            lines.append(f"seeds.max={self.cfg.seeds.max}: a first look takes {LOOKS[0]} seeds")
+    def _decidable(self, plan: Plan) -> Plan:
+        """The plan of the tables in which something can be decided.
+
+        Raises `UserError` before anything is run if there is none, or not the time or the seeds for a first look.
+        """
+        idle: dict[tuple[str, str], str] = {}
         for item in _tables(plan):
             table = load(item.paper).tables[item.table]
             where = f"seeds=auto: {item.paper} {item.table}"
             if table.study:
-                lines.append(f"{where} ranks readings and decides nothing; leave seeds out")
+                idle[item.paper, item.table] = f"{where} ranks readings and decides nothing; leave seeds out"
             elif not table.reported and not any(claim.asserted for claim in table.claims):
-                lines.append(f"{where} has no printed numbers and no claims of the paper to decide; give seeds=N")
+                why = "has no printed numbers and no claims of the paper to decide; give seeds=N"
+                idle[item.paper, item.table] = f"{where} {why}"
+        kept = plan.only(item for item in plan.items if (item.paper, item.table) not in idle)
+        lines = [] if kept.items else list(idle.values())
+        if self.cfg.seeds.max < LOOKS[0]:
+            lines.append(f"seeds.max={self.cfg.seeds.max}: a first look takes {LOOKS[0]} seeds")
         if self.cfg.budget and not lines:
-            todo = self._left(plan).todo(self.store)
+            todo = self._left(kept).todo(self.store)
             one = min(map(durations.learnt(self.store, todo), todo), default=0.0)
             if not fits(self.cfg, self.began, one):
                 lines.append(f"budget={self.cfg.budget}: is over before the first seed is done ({minutes(one)})")
         if lines:
             raise UserError(*lines)
+        for line in idle.values():
+            self._say(f"left out: {line}")
+        return kept
 
     def _plan(self, place: Place, rows: frozenset[str], seeds: int) -> Plan:
         """Composed once: what is open is looked at after every step."""
