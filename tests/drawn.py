@@ -38,10 +38,15 @@ class Drawn:
         """Put the numbers of items into ``cells.csv``."""
         path, lines = cells_path(Path(self.cfg.results), "batchtopk"), []
         for item in items:
-            for column in item.evaluations:
+            for column, evaluation in item.evaluations.items():
                 noise = np.random.default_rng([item.seed, *map(ord, item.row + column)]).normal()
-                facts = {"seed": item.seed, "value": self.value(item, column, noise), "run": "r", "eval": "e"}
-                facts |= {"scale": "smoke", "dataset": "digits", "stand_in": 1}
+                facts = {
+                    "seed": item.seed,
+                    "value": self.value(item, column, noise),
+                    "run": "r",
+                    "eval": evaluation.key,
+                }
+                facts |= {"eval": evaluation.key, "scale": "smoke", "dataset": "digits", "stand_in": 1}
                 lines.append(cell_line("batchtopk", item.table, item.row, column, protocol={}, **facts))
         Cells.read(path).merged(lines).write(path)
 

@@ -148,11 +148,13 @@ class _Auto:
         found = list(self._open(first))
         known = self._known(one.place.paper for one in found)
         sets = dict.fromkeys((one.place, one.rows, self._next(one.seeds)) for one in found)
-        todo = {
-            (place, rows, seeds): _without(self._plan(place, rows, seeds), known).todo(self.store)
+        plans = {
+            (place, rows, seeds): _without(self._plan(place, rows, seeds), known)
             for place, rows, seeds in sets
             if seeds is not None
         }
+        # What is measured there already and is open still lacks numbers: of a package that is not installed, say.
+        todo = {step: plan.todo(self.store) for step, plan in plans.items() if plan.items}
         seconds = durations.learnt(self.store, [request for requests in todo.values() for request in requests])
         next_ones = []
         for (place, rows, seeds), requests in todo.items():
