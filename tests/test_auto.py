@@ -8,8 +8,9 @@ from typing import ClassVar
 import pytest
 from drawn import Drawn
 
+from vaebench.config.spine import ReproduceConfig
 from vaebench.papers.cells import Cells, cells_path
-from vaebench.reproduce import auto, durations
+from vaebench.reproduce import auto, durations, planning
 from vaebench.reproduce.rows import Item
 
 WORDS = ["paper=batchtopk", "table=table2", "row=beta_vae,batchtopk", "scale=smoke", "dataset=digits", "seeds=auto"]
@@ -85,6 +86,13 @@ def test_what_a_missing_package_leaves_open_does_not_go_on_for_ever(made, run, t
     out = run.done("reproduce", *WORDS, f"results={tmp_path}", "seeds.max=5")
     assert "verdicts are open" in out
     assert len(made.steps) < 6
+
+
+def test_what_another_table_has_measured_is_still_to_be_put_into_this_one(composing):
+    plan = planning.make(ReproduceConfig(paper="batchtopk", table="table2", row="noisy", scale="smoke"))
+    keys = [(item.row, one.key) for item in plan.items for one in item.evaluations.values()]
+    assert auto._without(plan, {("batchtopk", "table1", *key) for key in keys}).items == plan.items
+    assert not auto._without(plan, {("batchtopk", "table2", *key) for key in keys}).items
 
 
 @pytest.mark.parametrize(

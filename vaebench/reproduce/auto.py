@@ -9,7 +9,7 @@ taken.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from vaebench.reproduce.rows import Item, of_design
 from vaebench.reproduce.steps import Place, fits, minutes, place_of, plan_of
 from vaebench.runs import executors
 from vaebench.runs.store import Store
+
+Measured = tuple[str, str, str, str]  # paper, table, row and evaluation
 
 
 @dataclass(frozen=True)
@@ -102,10 +104,13 @@ class _Auto:
         """The plan without what ``cells.csv`` has already: its runs may be gone, or on another machine."""
         return _without(plan, self._known(item.paper for item in plan.items))
 
-    def _known(self, papers: Iterable[str]) -> dict[str, set[str]]:
-        """By paper, the evaluations whose numbers ``cells.csv`` has."""
-        paths = {paper: cells_path(Path(self.cfg.results), paper) for paper in dict.fromkeys(papers)}
-        return {paper: set(Cells.read(path).frame["eval"]) for paper, path in paths.items()}
+    def _known(self, papers: Iterable[str]) -> set[Measured]:
+        """What ``cells.csv`` has. A row of another table may be the same evaluation: its numbers are not this one's."""
+        known: set[Measured] = set()
+        for paper in dict.fromkeys(papers):
+            frame = Cells.read(cells_path(Path(self.cfg.results), paper)).frame
+            known |= set(zip(frame["paper"], frame["table"], frame["row"], frame["eval"], strict=True))
+        return known
 
     def _decidable(self, plan: Plan) -> Plan:
         """The plan of the tables in which something can be decided.
@@ -209,10 +214,10 @@ def _tables(plan: Plan) -> list[Item]:
     return list({(item.paper, item.table): item for item in plan.items}.values())
 
 
-def _without(plan: Plan, known: Mapping[str, set[str]]) -> Plan:
-    """The plan without items whose evaluations are all known, by paper."""
+def _without(plan: Plan, known: Container[Measured]) -> Plan:
+    """The plan without the items whose evaluations are all known."""
     return plan.only(
         item
         for item in plan.items
-        if any(request.key not in known[item.paper] for request in item.evaluations.values())
+        if any((item.paper, item.table, item.row, one.key) not in known for one in item.evaluations.values())
     )
