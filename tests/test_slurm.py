@@ -93,7 +93,7 @@ def trained(run: Run) -> bool:
 
 
 @needs_slurm
-def test_submit_leave_come_back_and_collect_the_cells_of_a_local_run(nodes, run, tmp_path, monkeypatch):
+def test_submit_leave_come_back_and_collect_the_cells_of_a_local_run(nodes, run, home, tmp_path):
     here = tmp_path / "here"
     run.done(*TABLE, "executor.kind=inline", f"store={tmp_path / 'local'}", f"results={here}")
     words = [*TABLE, *ON_SLURM, f"results={tmp_path / 'there'}"]
@@ -103,7 +103,9 @@ def test_submit_leave_come_back_and_collect_the_cells_of_a_local_run(nodes, run,
     assert "7 jobs go on without this command" in said.out
     again = run.done(*words, "executor.wait=false")  # nothing is submitted twice
     assert "submitted: " not in again
-    until(lambda: "submitted" not in run.done("plan", *TABLE[1:]))
+    assert "submitted" in run.done("plan", *TABLE[1:])
+    until(lambda: not any(earlier(home / "slurm")))
+    assert "0 of 7 jobs to do" in run.done("plan", *TABLE[1:])
     run.done(*words)
     one, other = (
         pd.read_csv(folder / "batchtopk" / "cells.csv", dtype=str).drop(columns=WHERE, errors="ignore")
