@@ -80,8 +80,8 @@ class _Auto:
         executors.must_wait(self.cfg, "seeds=auto")
         first = self._decidable(planning.make(self.cfg))
         status = self._do(first)
-        given_up: set[frozenset[str]] = set()
-        while left := [step for step in self._steps(first) if step.rows not in given_up]:
+        tried: set[tuple[Place, frozenset[str], int]] = set()  # one that comes again has failed, or decides nothing
+        while left := [step for step in self._steps(first) if (step.place, step.rows, step.seeds) not in tried]:
             fitting = [step for step in left if fits(self.cfg, self.began, step.seconds)]
             if not fitting:
                 self._say(f"budget={self.cfg.budget} is spent: the next look takes {minutes(left[0].seconds)}")
@@ -89,9 +89,8 @@ class _Auto:
             step = max(fitting, key=lambda one: one.worth)
             what = f"{step.place.table}, {', '.join(sorted(step.rows))}: {len(step.verdicts)} open"
             self._say(f"{what}, on to {step.seeds} seeds ({minutes(step.seconds)})")
-            if self._do(self._plan(step.place, step.rows, step.seeds)):
-                given_up.add(step.rows)
-                status = 1
+            tried.add((step.place, step.rows, step.seeds))
+            status |= self._do(self._plan(step.place, step.rows, step.seeds))
         with locked(Path(self.cfg.results)):
             Work(first, self.store, self.cfg, self.console).collect()
         self._say(self._summary(first))
