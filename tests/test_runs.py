@@ -83,6 +83,7 @@ def test_a_checkout_is_named_by_its_commit(tmp_path):
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     shutil.copytree(ROOT / "vaebench", tmp_path / "vaebench", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copy(ROOT / ".gitignore", tmp_path)  # of what Python compiles
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "all"]):
         subprocess.run([*git, *words], check=True)
     head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
