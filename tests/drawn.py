@@ -40,12 +40,7 @@ class Drawn:
         for item in items:
             for column, evaluation in item.evaluations.items():
                 noise = np.random.default_rng([item.seed, *map(ord, item.row + column)]).normal()
-                facts = {
-                    "seed": item.seed,
-                    "value": self.value(item, column, noise),
-                    "run": "r",
-                    "eval": evaluation.key,
-                }
+                facts = {"seed": item.seed, "value": self.value(item, column, noise), "run": "r"}
                 facts |= {"eval": evaluation.key, "scale": "smoke", "dataset": "digits", "stand_in": 1}
                 lines.append(cell_line("batchtopk", item.table, item.row, column, protocol={}, **facts))
         Cells.read(path).merged(lines).write(path)
