@@ -158,10 +158,11 @@ class Panels:
     """Panels in reading order, at most ``across`` to a line of ``height`` inches (one for each line, or one for all).
 
     ``legend``: below all panels with so many entries to a line, or beside or inside each panel. It has the labels of
-    the marks in their order, each once.
+    the marks in their order, each once. ``title``: what all of them show.
     """
 
     panels: Sequence[Panel]
+    title: str = ""
     across: int = 1
     height: float | Sequence[float] = 3.0
     legend: int | Literal["beside", "inside"] = 5
@@ -177,16 +178,14 @@ class Picture:
 
     ``kind``: the beginning of its file's name; of several with one kind the first that has something to show is drawn.
     ``caption``: below it. ``draw``: what there is to see of a table and of what the suite stored for it, if anything.
-    ``colours``: ``few`` (lines, dots and text: a palette of 256 will do) or ``all``. ``of_numbers``: made of the
-    table's numbers alone, so it is drawn again when arrays are gone. ``place``: among a table's pictures, the smallest
-    first. ``instead_of``: the kind of a picture that is not drawn beside this suite's. ``suites``: the modules of those
+    ``of_numbers``: made of the table's numbers alone, so it is drawn again when arrays are gone. ``place``: among a
+    table's pictures, the smallest first. ``instead_of``: the kind of a picture that is not drawn beside this suite's. ``suites``: the modules of those
     that have it; none: the one that is called as the picture's own module.
     """
 
     kind: str
     caption: str | Callable[[Shown], str]
     draw: Callable[[Shown], Images | Panels | Sounds | None]
-    colours: Literal["few", "all"] = "few"
     of_numbers: bool = False
     place: int = 50
     instead_of: str = ""

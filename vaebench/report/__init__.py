@@ -42,21 +42,21 @@ def write(paper_name: str, results_dir: Path, store: Path) -> list[Path]:
 
 
 def write_index(results_dir: Path) -> Path:
-    """Write ``index.html``, every paper's tables and pictures, and ``scoreboard.md``, how much of them is decided."""
-    from vaebench.report.summary import score
-    from vaebench.report.tables import html, markdown
+    """Write the pages: ``index.html``, one for each paper, and ``scoreboard.md`` and ``.svg``: how much is decided."""
+    from vaebench.report import site
+    from vaebench.report.pictures import scoreboard
+    from vaebench.report.tables import markdown
 
-    pages, scores = [], {}
+    told = []
     for name in names():
         path = cells_path(results_dir, name)
         if path.exists():
             found = _sections(load(name), path)
-            if name in choices("paper"):  # not once more, with rows of one's own
-                scores[name] = score(load(name), found)
-            pages.append((load(name), found, *_beside(found, path.parent, f"{name}/")))
+            told.append(site.told(load(name), found, path.parent, *_beside(found, path.parent)))
+    scores = {one.name: one.score for one in told if one.name in choices("paper")}  # not once more, with rows of one's own
     write_text(results_dir / "scoreboard.md", markdown.scoreboard(scores))
-    write_text(results_dir / "index.html", html.render(pages, scores))
-    return results_dir / "index.html"
+    write_text(results_dir / "scoreboard.svg", scoreboard.drawn({one.title: scores[one.name] for one in told if one.name in scores}))
+    return site.write(results_dir, told)
 
 
 def _sections(paper: Paper, path: Path) -> list[Section]:
@@ -73,15 +73,13 @@ def _sections(paper: Paper, path: Path) -> list[Section]:
     return known[2]
 
 
-def _beside(found: Iterable[Section], folder: Path, seen_from: str = "") -> tuple[Beside, Beside]:
+def _beside(found: Iterable[Section], folder: Path) -> tuple[Beside, Beside]:
     """By section name the pictures, then the pages to listen to, that are in a paper's folder: (file, caption) each."""
     from vaebench.report import pictures
-
-    def there(ending: str) -> Beside:
-        files = {section.name: pictures.there(section, folder, ending) for section in found}
-        return {name: [(seen_from + file, caption) for file, caption in beside] for name, beside in files.items()}
-
-    return there("png"), there("html")
+    return (
+        {section.name: pictures.there(section, folder) for section in found},
+        {section.name: pictures.to_hear(section, folder) for section in found},
+    )
 
 
 def console(paper: Paper, cells: Cells, shown: Collection[tuple[str, str, str]], out: Console) -> None:

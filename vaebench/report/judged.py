@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaebench.config.choices import about
 from vaebench.contracts.infinite import number
@@ -38,6 +38,15 @@ _QUANTITY = ("features", "features_digest", "classifier")
 _FACTS = ("dataset", "train_images", "epochs", "count")
 
 
+class Made(NamedTuple):
+    """Where a number comes from: the keys of its run ("": it is over several) and evaluation, the commit, the device."""
+
+    run: str
+    evaluation: str
+    commit: str
+    device: str
+
+
 @dataclass(frozen=True)
 class Cell:
     """One number of a table: ours by seed, what the paper prints, the verdict.
@@ -64,7 +73,7 @@ class Cell:
     collapse: str
     protocols: tuple[Mapping[str, Any], ...]
     digests: tuple[str, ...]
-    runs: Mapping[int, tuple[str, str]]
+    runs: Mapping[int, Made]
     failed: bool
 
     @property
@@ -160,7 +169,7 @@ def _cell(
         collapse=collapse(list(values.values())) if pooled is None else "",
         protocols=tuple(protocols),
         digests=digests,
-        runs={int(line["seed"]): (line["run"], line["eval"]) for line in lines},
+        runs={int(line["seed"]): Made(line["run"], line["eval"], line["commit"], line["device"]) for line in lines},
         failed=failed,
     )
 

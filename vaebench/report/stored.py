@@ -104,7 +104,7 @@ class Shown:
         for (row, column), cell in self.section.cells.items():
             if self.section.table.columns[column].suite != self.suite or row in found or not cell.runs:
                 continue
-            measured = Run(_evaluation(self.store, *cell.runs[min(cell.runs)]))
+            measured = Run(_evaluation(self.store, *cell.runs[min(cell.runs)][:2]))
             stored = or_none(measured.arrays) if os.path.lexists(measured.path("arrays.npz")) else None
             if stored is not None:
                 found[row] = stored
@@ -129,7 +129,7 @@ class Shown:
 def is_whole(section: Section, store: Path) -> bool:
     """Whether everything that was measured is still in the store."""
     evaluations = {found for cell in section.cells.values() for found in cell.runs.values()}
-    return all(_evaluation(store, run, key).exists() for run, key in evaluations)
+    return all(_evaluation(store, *made[:2]).exists() for made in evaluations)
 
 
 def or_none(read: Callable[[], T]) -> T | None:
@@ -154,10 +154,10 @@ def _evaluation(store: Path, run: str, key: str) -> Path:
 
 def _trainings(cell: Cell, store: Path) -> list[str]:
     """The keys of the runs behind a number; one over all seeds names them in its evaluation's request."""
-    found = [run for run, _ in cell.runs.values() if run]
-    for run, evaluation in cell.runs.values():
-        measured = Run(store / evaluation)
-        if run or not os.path.lexists(measured.path("request.yaml")):
+    found = [made.run for made in cell.runs.values() if made.run]
+    for made in cell.runs.values():
+        measured = Run(store / made.evaluation)
+        if made.run or not os.path.lexists(measured.path("request.yaml")):
             continue
         request = or_none(measured.request)
         parents = {} if request is None else request["parents"]

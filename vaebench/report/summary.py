@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vaebench.config.choices import about
@@ -218,32 +218,54 @@ def counts(section: Section) -> dict[str, dict[str, int]]:
 class Score:
     """How much of a paper is decided: of its ``printed`` numbers, comparable with ours or not, and of its claims.
 
-    A number counts once, however many scales and sets it is measured on; a claim counts in each.
+    A number counts once, however many scales and sets it is measured on: as the biggest scale decides it. ``outside``:
+    better, worse or beyond the spread of our seeds. A claim counts in each.
     """
 
     printed: int
     comparable: int
-    decided: int
+    reproduced: int
+    outside: int
     claims: int
-    claims_decided: int
+    hold: int
+    reversed: int
+
+    @property
+    def undecided(self) -> int:
+        """Claims that neither hold nor are reversed."""
+        return self.claims - self.hold - self.reversed
 
 
 def score(paper: Paper, found: Iterable[Section]) -> Score:
-    """The score of a paper with these sections."""
+    """The score of a paper with these sections, the biggest scale first."""
     sections_of = [section for section in found if not section.table.study]
-    verdicts: dict[tuple[str, str, str], set[str]] = {}
+    verdicts: dict[tuple[str, str, str], list[str]] = {}
     for section in sections_of:
         for (row, column), cell in section.cells.items():
             if cell.reported is not None and cell.verdict:
-                verdicts.setdefault((section.key, row, column), set()).add(cell.verdict.kind)
-    claims = [judged for section in sections_of for judged in section.claims if judged.claim.asserted]
+                verdicts.setdefault((section.key, row, column), []).append(cell.verdict.kind)
+    numbers = Counter(_of_scales(kinds) for kinds in verdicts.values())
+    claims = Counter(one.verdict.kind for section in sections_of for one in section.claims if one.claim.asserted)
     own = [table for table in paper.tables.values() if not table.study]
     return Score(
         printed=sum(
-            len(numbers) for table in own for row, numbers in table.reported.items() if row not in table.quoted
+            len(printed) for table in own for row, printed in table.reported.items() if row not in table.quoted
         ),
-        comparable=sum(bool(kinds - {"not run", "not comparable"}) for kinds in verdicts.values()),
-        decided=sum(bool(kinds & DECIDED) for kinds in verdicts.values()),
-        claims=len(claims),
-        claims_decided=sum(judged.verdict.kind in ("holds", "reversed") for judged in claims),
+        comparable=numbers.total() - numbers["not comparable"],
+        reproduced=numbers["reproduced"],
+        outside=sum(numbers[kind] for kind in DECIDED - {"reproduced", "within our spread"}),
+        claims=claims.total(),
+        hold=claims["holds"],
+        reversed=claims["reversed"],
     )
+
+
+def total(scores: Iterable[Score]) -> Score:
+    """Of several papers together."""
+    return Score(*(sum(numbers) for numbers in zip(*map(astuple, scores), strict=True)))
+
+
+def _of_scales(kinds: Sequence[str]) -> str:
+    """A number's verdict, of those at each scale: the first that decides, else the first that compares at all."""
+    compared = [kind for kind in kinds if kind not in ("not run", "not comparable")]
+    return next((kind for kind in compared if kind in DECIDED), (compared or ["not comparable"])[0])

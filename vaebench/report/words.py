@@ -12,7 +12,7 @@ from vaebench.papers.study import STEPS
 from vaebench.papers.tables import Column, Paper
 from vaebench.papers.verdicts import DIRECTED, Interval
 from vaebench.report.judged import Cell, JudgedClaim
-from vaebench.report.summary import NOT_RUN, SCALES, Score, Section, counts
+from vaebench.report.summary import NOT_RUN, SCALES, Score, Section, counts, total
 
 ARROWS = {"lower": "↓", "higher": "↑", "none": ""}
 
@@ -100,12 +100,12 @@ def difference(section: Section, judged: JudgedClaim) -> str:
     return f"{signed(found.mean if found else None, digits)} {spread(found, digits)}".strip()
 
 
-def headings(section: Section) -> list[str]:
+def headings(section: Section) -> dict[str, str]:
     """Every column's heading with its unit and an arrow towards better."""
-    columns = section.table.columns.items()
-    return [
-        f"{section.headings[key]}{one.unit and f', {one.unit}'} {ARROWS[one.better]}".strip() for key, one in columns
-    ]
+    return {
+        key: f"{section.headings[key]}{one.unit and f', {one.unit}'} {ARROWS[one.better]}".strip()
+        for key, one in section.table.columns.items()
+    }
 
 
 def printed_cells(section: Section) -> list[tuple[Cell, Column]]:
@@ -225,9 +225,14 @@ def overview(section: Section) -> str:
 
 def scoreboard(scores: Mapping[str, Score]) -> tuple[list[str], list[list[str]]]:
     """A heading and a line per paper, by its name, then all of them."""
-    lines = [[name, *(str(number) for number in astuple(one))] for name, one in scores.items()]
-    total = [str(sum(numbers)) for numbers in zip(*map(astuple, scores.values()), strict=True)]
-    return ["paper", "numbers printed", "comparable", "decided", "claims", "decided"], [*lines, ["all", *total]]
+    every = {**scores, "all": total(scores.values())} if scores else {}
+    heading = ["paper", "numbers printed", "comparable", "reproduced", "outside", "claims", "hold", "reversed"]
+    return heading, [[name, *(str(number) for number in astuple(one))] for name, one in every.items()]
+
+
+def anchor(section: Section) -> str:
+    """Where a section stands on its paper's page."""
+    return section.name.replace(" ", "-")
 
 
 def made(section: Section) -> str:

@@ -7,7 +7,7 @@ now is not drawn again.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vaebench.config.choices import pictures
@@ -15,10 +15,12 @@ from vaebench.contracts.pictures import Images, Panels, Picture, Sounds
 from vaebench.disk import write_bytes
 from vaebench.report.judged import dataset_name
 from vaebench.report.pictures import drawing, kept, own, sounds
+from vaebench.report.pictures.house import house
 from vaebench.report.stored import Shown, is_whole, say
 from vaebench.report.summary import Section
 
 Files = list[tuple[str, str]]  # (file name, caption) each
+_ENDINGS = {Images: "png", Panels: "svg", Sounds: "html"}
 
 
 def of(section: Section, store: Path) -> list[tuple[Picture, Shown]]:
@@ -42,8 +44,7 @@ def write(section: Section, store: Path, folder: Path) -> list[Path]:
     whole, written = is_whole(section, store), []
     with np.errstate(invalid="ignore"):  # infinity less infinity
         for picture, content in _contents(section, store):
-            ending = "html" if isinstance(content, Sounds) else "png"
-            path = folder / file_name(picture.kind, section, ending)
+            path = folder / file_name(picture.kind, section, _ENDINGS[type(content)])
             if path in written or (path.exists() and not whole and not picture.of_numbers):
                 continue
             _write(path, picture, content, section)
@@ -55,28 +56,36 @@ def _write(path: Path, picture: Picture, content: Images | Panels | Sounds, sect
     if isinstance(content, Sounds):
         write_bytes(path, sounds.page(str(picture.caption), content, section).encode("utf-8"))
         return
-    few_colours = picture.colours == "few"
-    of = kept.digest(content, few_colours)
+    of = kept.digest(content)
     if not kept.as_drawn(path, of):
-        drawn = _drawn(content, few_colours=few_colours)
+        drawn = _drawn(content)
         write_bytes(path, drawn)
         kept.keep(of, drawn)
 
 
-def there(section: Section, folder: Path, ending: str = "png") -> Files:
-    """(file name, caption) of the section's pictures that exist; with ``html``, of its pages to listen to."""
-    found = {}
+def there(section: Section, folder: Path) -> Files:
+    """(file name, caption) of the section's pictures that exist."""
+    return [(name, f"{caption}. {where}.") for name, caption, where in _there(section, folder, ("svg", "png"))]
+
+
+def to_hear(section: Section, folder: Path) -> Files:
+    """(file name, caption) of the section's pages to listen to that exist."""
+    return [(name, f"{caption}: {section.key}, {where}") for name, caption, where in _there(section, folder, ("html",))]
+
+
+def _there(section: Section, folder: Path, endings: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """File name, caption and place; of several endings the first that exists."""
+    where, seen = f"scale={section.scale}, {dataset_name(section.dataset)}", set()
     for picture, shown in of(section, folder):
-        name = file_name(picture.kind, section, ending)
-        if name not in found and (folder / name).exists():
-            caption = picture.caption if isinstance(picture.caption, str) else picture.caption(shown)
-            where = f"scale={section.scale}, {dataset_name(section.dataset)}"
-            found[name] = f"{caption}. {where}." if ending == "png" else f"{caption}: {section.key}, {where}"
-    return list(found.items())
+        names = (file_name(picture.kind, section, ending) for ending in endings)
+        name = next((name for name in names if (folder / name).exists()), None)
+        if name and name not in seen:
+            seen.add(name)
+            yield name, picture.caption if isinstance(picture.caption, str) else picture.caption(shown), where
 
 
-def file_name(kind: str, section: Section, ending: str = "png") -> str:
-    """``samples-table1-small-mnist.png``; a study's ranking is ``readings-small-mnist.png``."""
+def file_name(kind: str, section: Section, ending: str) -> str:
+    """``samples-table1-small-mnist.png``; a study's ranking is ``readings-small-mnist.svg``."""
     return f"{section.name}.{ending}" if kind == section.key else f"{kind}-{section.name}.{ending}"
 
 
@@ -93,13 +102,11 @@ def _contents(section: Section, store: Path) -> Iterator[tuple[Picture, Images |
             yield picture, content
 
 
-def _drawn(content: Images | Panels, *, few_colours: bool) -> bytes:
+def _drawn(content: Images | Panels) -> bytes:
     """The picture's file: of its content alone, whatever settings of matplotlib a user has."""
-    from matplotlib import rc_context, rcdefaults
-
-    with rc_context(), warnings.catch_warnings():
-        rcdefaults()
+    with house(), warnings.catch_warnings():
         # On a busy machine matplotlib says that finding a legend's place took a second.
         warnings.filterwarnings("ignore", message="Creating legend with loc")
-        figure = drawing.images(content) if isinstance(content, Images) else drawing.panels(content)
-        return drawing.png(figure, few_colours=few_colours)
+        if isinstance(content, Images):
+            return drawing.png(drawing.images(content))
+        return drawing.svg(drawing.panels(content))

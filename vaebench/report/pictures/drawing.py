@@ -1,4 +1,4 @@
-"""How what there is to see is drawn: dark text on white, readable at a phone's width."""
+"""How what there is to see is drawn; how it looks says ``house.mplstyle`` beside this."""
 
 from __future__ import annotations
 
@@ -30,22 +30,23 @@ _LABEL = 1.35  # inches, of the labels of images
 # Okabe and Ito: told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 MARKERS = "osD^vP*X"
+_DOTS = 300  # dots of one colour beyond which they are pixels: as shapes they would make a file of megabytes
 _MANY = 4  # panels to a line beyond which texts are smaller
 _SCALES: dict[str, dict[str, Any]] = {"log2": {"value": "log", "base": 2}, "log": {"value": "log"}}
 
 
-def png(figure: Figure, *, few_colours: bool) -> bytes:
-    """The picture's file; ``few_colours``: as a palette of 256, a third of the size."""
-    from PIL import Image
-
+def png(figure: Figure) -> bytes:
+    """The file of a picture of images."""
     buffer = io.BytesIO()
     # No software version in the file: the same numbers give the same picture.
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None}, pil_kwargs={"optimize": True})
-    if few_colours:
-        with Image.open(buffer) as drawn:
-            reduced = drawn.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        buffer = io.BytesIO()
-        reduced.save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
+
+
+def svg(figure: Figure) -> bytes:
+    """The file of a chart; its texts are texts, and many dots are pixels (`_DOTS`)."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", dpi=150, metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
@@ -83,7 +84,7 @@ def panels(content: Panels) -> Figure:
     labels = {mark.label for mark in marks if mark.label}
     labels |= {name for mark in marks if isinstance(mark, Scatter) for name in mark.names}
     below = 0.2 + 0.17 * -(-len(labels) // content.legend) if labels and isinstance(content.legend, int) else 0.0
-    figure = _blank(sum(heights) + below)
+    figure = _blank(sum(heights) + below + (0.25 if content.title else 0.0))
     grid = figure.add_gridspec(down, across, height_ratios=heights)
     handles: dict[str, Any] = {}
     for number, panel in enumerate(content.panels):
@@ -97,7 +98,11 @@ def panels(content: Panels) -> Figure:
             axes.legend(own.values(), own, fontsize=7, frameon=False)
     if below and isinstance(content.legend, int):
         figure.legend(handles.values(), handles, ncols=content.legend, loc="lower center", fontsize=7, frameon=False)
-    figure.tight_layout(pad=0.4 if across > _MANY else 1.08, rect=(0, below / figure.get_figheight(), 1, 1))
+    above = 0.22 + 0.14 * content.title.count("\n") if content.title else 0.0
+    tall = figure.get_figheight()
+    figure.tight_layout(pad=0.4 if across > _MANY else 1.08, rect=(0, below / tall, 1, 1 - above / tall))
+    if content.title:
+        figure.suptitle(content.title, x=0.01, y=1 - 0.06 / tall, ha="left", va="top", fontsize=9, fontweight="bold")
     return figure
 
 
@@ -111,11 +116,8 @@ def _panel(axes: Axes, panel: Panel, *, small: bool) -> dict[str, Any]:
             handles.setdefault(label, handle)
     if any(isinstance(mark, Bars) and not mark.sideways for mark in panel.marks):
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
-    size: dict[str, Any] = {"fontsize": 7, "pad": 2} if small else {"fontsize": 9}
+    size: dict[str, Any] = {"fontsize": 7, "pad": 2} if small else {}
     axes.set_title(fill(panel.title, 44), **size)
-    axes.tick_params(which="both", labelsize=7)
-    axes.grid(alpha=0.3)
-    axes.set_axisbelow(True)
     _axis(axes, "x", panel.x, small=small)
     _axis(axes, "y", panel.y, small=small)
     if panel.square:
@@ -191,9 +193,9 @@ def _draw_scatter(axes: Axes, mark: Scatter, colour: str) -> dict[str, Any]:
 
     x, y = mark.points.T
     if mark.moves is not None:
-        axes.quiver(x, y, *mark.moves.T, angles="xy", scale_units="xy", scale=1, width=0.006, color=colour, zorder=2)
+        axes.quiver(x, y, *mark.moves.T, rasterized=len(x) > _DOTS, angles="xy", scale_units="xy", scale=1, width=0.006, color=colour, zorder=2)
         return {}
-    style: dict[str, Any] = {"s": mark.size, "marker": mark.marker, "lw": 0.5 if mark.marker == "x" else 0}
+    style: dict[str, Any] = {"rasterized": len(x) > _DOTS, "s": mark.size, "marker": mark.marker, "lw": 0.5 if mark.marker == "x" else 0}
     if mark.names and mark.classes is not None:
         start = mark.colour if isinstance(mark.colour, int) else 0
         colours = [_colour(start + number) for number in range(len(mark.names))]

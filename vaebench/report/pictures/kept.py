@@ -20,6 +20,7 @@ from vaebench.data import places
 from vaebench.disk import write_bytes
 from vaebench.errors import UserError
 from vaebench.report.pictures import drawing
+from vaebench.report.pictures.house import STYLE
 
 
 def digest(*content: Any) -> str:
@@ -54,7 +55,7 @@ def _checksum(content: bytes) -> bytes:
 @cache
 def _code() -> bytes:
     """The modules that turn a content into a file, and the versions of what they use."""
-    sources = [Path(str(module.__file__)).read_bytes() for module in (drawing, pictures)]
+    sources = [Path(str(module.__file__)).read_bytes() for module in (drawing, pictures)] + [STYLE.read_bytes()]
     return b"\0".join([*sources, *(version(name).encode() for name in ("matplotlib", "numpy", "pillow"))])
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vaebench.contracts.pictures import Sounds
 from vaebench.report.judged import dataset_name
 from vaebench.report.summary import Section
-from vaebench.report.tables.html import fill
+from vaebench.report.pages import fill
 
 if TYPE_CHECKING:
     import numpy as np

@@ -81,7 +81,7 @@ def _cell(section: Section, cell: Cell) -> dict[str, Any]:
         "values": {str(seed): value for seed, value in cell.values.items()},
         "protocol": [protocol for n, protocol in enumerate(cell.protocols) if protocol not in cell.protocols[:n]],
         "protocol_digest": cell.digests,
-        "runs": {str(seed): {"run": run, "eval": evaluation} for seed, (run, evaluation) in cell.runs.items()},
+        "runs": {str(seed): {"run": made.run, "eval": made.evaluation} for seed, made in cell.runs.items()},
     }
 
 

@@ -48,7 +48,7 @@ def _table(paper: Paper, section: Section) -> list[str]:
         f"\\label{{tab:{paper.name}-{section.name}}}".replace("_", "-"),
         f"\\begin{{tabular}}{{l{'r' * len(columns)}}}",
         r"\toprule",
-        _line(["", *words.headings(section)]),
+        _line(["", *words.headings(section).values()]),
         r"\midrule",
         *_rows(section),
         r"\bottomrule",

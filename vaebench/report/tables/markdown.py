@@ -64,7 +64,7 @@ def _section(paper: Paper, section: Section, figures: Files, pages: Files) -> li
 
 def _printed(section: Section) -> list[str]:
     table = section.table
-    lines = _table([_escape(text) for text in ("", *words.headings(section))], _rows(section))
+    lines = _table([_escape(text) for text in ("", *words.headings(section).values())], _rows(section))
     if section.scale == NOT_RUN:  # the paper's numbers, and nothing to say about them
         return lines
     cells = words.printed_cells(section)

@@ -54,7 +54,7 @@ def _show_printed(section: Section, console: Console) -> None:
 def _show_controls(section: Section, console: Console) -> None:
     """Rows the paper prints no number for."""
     rows = [row for row in section.measured_rows() if row not in section.table.printed]
-    grid = Grid("not in the paper" if section.table.printed else "row", *words.headings(section))
+    grid = Grid("not in the paper" if section.table.printed else "row", *words.headings(section).values())
     for row in rows:
         grid.add_row(section.table.rows[row].label, *words.ours(section, row))
     if rows:

@@ -68,9 +68,9 @@ def _beside_the_paper(shown: Shown) -> Panels | None:
 
 
 PICTURES = (
-    Picture("reconstructions", RECONSTRUCTIONS, _reconstructions, colours="all", place=10, suites=("reconstruction",)),
-    Picture("samples", _SAMPLES, _samples, colours="all", place=20, suites=("generation",)),
-    Picture("samples", _SAMPLES, _sorted_samples, colours="all", place=20, suites=("latent_diffusion",)),
+    Picture("reconstructions", RECONSTRUCTIONS, _reconstructions, place=10, suites=("reconstruction",)),
+    Picture("samples", _SAMPLES, _samples, place=20, suites=("generation",)),
+    Picture("samples", _SAMPLES, _sorted_samples, place=20, suites=("latent_diffusion",)),
     Picture(
         "beside",
         "Ours with 95 % intervals beside the paper's numbers, each on its own scale",

@@ -108,7 +108,6 @@ PICTURES = (
         "importance",
         "Moving average of each dimension's importance, sorted; kept dimensions coloured",
         _importance,
-        colours="all",
         suites=("masks",),
     ),
 )

@@ -40,7 +40,7 @@ def _accuracy(shown: Shown) -> Panels | None:
 
 
 PICTURES = (
-    Picture("noise", _caption, _images, colours="all", place=15),
+    Picture("noise", _caption, _images, place=15),
     Picture(
         "accuracy",
         "Accuracy on reconstructions against the noise's standard deviation; bars: 95 % intervals",

@@ -88,7 +88,7 @@ PICTURES = (
         _against_noise,
         of_numbers=True,
     ),
-    Picture("at_noise", _caption, _at_each_noise, colours="all"),
-    Picture("hidden", "Test images with patches hidden, and what the model makes of them", _hidden, colours="all"),
+    Picture("at_noise", _caption, _at_each_noise),
+    Picture("hidden", "Test images with patches hidden, and what the model makes of them", _hidden),
     Picture("channels", "The first channels of two images' latents, a line each; grey: the channel's mean", _channels),
 )

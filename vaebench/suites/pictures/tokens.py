@@ -180,7 +180,7 @@ def _title(size: int | None) -> str:
 
 
 PICTURES = (
-    Picture("reconstructions", RECONSTRUCTIONS, _reconstructions, colours="all", place=10),
+    Picture("reconstructions", RECONSTRUCTIONS, _reconstructions, place=10),
     Picture(
         "sizes",
         "Evenness of use (CVU) and quality against the codebook size; bars: 95 % intervals. "

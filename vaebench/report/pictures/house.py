@@ -1,0 +1,20 @@
+"""The one style of all pictures: ``house.mplstyle`` beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+STYLE = Path(__file__).with_suffix(".mplstyle")
+
+
+@contextmanager
+def house() -> Iterator[None]:
+    """Draw in the house's style, whatever settings of matplotlib a user has."""
+    from matplotlib import rc_context, rcdefaults, style
+
+    with rc_context():
+        rcdefaults()
+        style.use(STYLE)
+        yield
