@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Colour = int | str
 GREY = "#BBBBBB"
+# What a paper prints, in every picture.
+PAPER: Mapping[str, Any] = {"dash": "", "marker": "D", "hollow": True, "size": 5, "width": 1, "colour": "#000000"}
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,14 @@ class Scatter:
 
 @dataclass(frozen=True, kw_only=True)
 class Bars:
-    """Bars of these ``lengths`` at these places; ``sideways``: they lie. ``errors``: half of an interval."""
+    """Bars of these ``lengths`` at these places; ``sideways``: they lie. ``errors``: half of an interval.
+
+    ``starts``: where each begins; None: at 0.
+    """
 
     places: Sequence[float] | np.ndarray
     lengths: Sequence[float] | np.ndarray
+    starts: Sequence[float] | None = None
     errors: Sequence[float] | None = None
     label: str = ""
     colour: Colour = 0
@@ -173,19 +179,34 @@ class Panels:
 
 
 @dataclass(frozen=True)
+class Moving:
+    """Frames shown one after the other, each for so many milliseconds, the last for longer; then from the beginning.
+
+    Where nothing may move, the last one stands for all.
+    """
+
+    frames: Sequence[Panels]
+    milliseconds: int = 90
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to see."""
+        return any(self.frames)
+
+
+@dataclass(frozen=True)
 class Picture:
     """One picture of a table. It stands in ``PICTURES`` of a module in ``suites/pictures/``.
 
     ``kind``: the beginning of its file's name; of several with one kind the first that has something to show is drawn.
     ``caption``: below it. ``draw``: what there is to see of a table and of what the suite stored for it, if anything.
     ``of_numbers``: made of the table's numbers alone, so it is drawn again when arrays are gone. ``place``: among a
-    table's pictures, the smallest first. ``instead_of``: the kind of a picture that is not drawn beside this suite's. ``suites``: the modules of those
-    that have it; none: the one that is called as the picture's own module.
+    table's pictures, the smallest first. ``instead_of``: the kind of a picture that is not drawn beside this suite's.
+    ``suites``: the modules of those that have it; none: the one that is called as the picture's own module.
     """
 
     kind: str
     caption: str | Callable[[Shown], str]
-    draw: Callable[[Shown], Images | Panels | Sounds | None]
+    draw: Callable[[Shown], Images | Panels | Moving | Sounds | None]
     of_numbers: bool = False
     place: int = 50
     instead_of: str = ""
@@ -217,7 +238,7 @@ def printed(found: Mapping[float, float], **style: Any) -> Line:
     """What a paper prints, by place, beside `intervals` of the same colour."""
     places = sorted(found)
     heights = [found[place] for place in places]
-    return Line(x=places, y=heights, dash=":", marker="d", hollow=True, size=7, width=1, **style)
+    return Line(x=places, y=heights, **{**PAPER, "dash": ":", **style})
 
 
 def curves(logs: Iterable[Sequence[Mapping[str, float]]], along: str, term: str, **style: Any) -> list[Line]:

@@ -43,7 +43,7 @@ def write(paper_name: str, results_dir: Path, store: Path) -> list[Path]:
 
 def write_index(results_dir: Path) -> Path:
     """Write the pages: ``index.html``, one for each paper, and ``scoreboard.md`` and ``.svg``: how much is decided."""
-    from vaebench.report import site
+    from vaebench.report import pictures, site
     from vaebench.report.pictures import scoreboard
     from vaebench.report.tables import markdown
 
@@ -53,9 +53,10 @@ def write_index(results_dir: Path) -> Path:
         if path.exists():
             found = _sections(load(name), path)
             told.append(site.told(load(name), found, path.parent, *_beside(found, path.parent)))
-    scores = {one.name: one.score for one in told if one.name in choices("paper")}  # not once more, with rows of one's own
-    write_text(results_dir / "scoreboard.md", markdown.scoreboard(scores))
-    write_text(results_dir / "scoreboard.svg", scoreboard.drawn({one.title: scores[one.name] for one in told if one.name in scores}))
+    own = [one for one in told if one.name in choices("paper")]  # not once more, with rows of one's own
+    write_text(results_dir / "scoreboard.md", markdown.scoreboard({one.name: one.score for one in own}))
+    if own:
+        pictures.draw(results_dir / "scoreboard.svg", scoreboard.panels({one.title: one.score for one in own}))
     return site.write(results_dir, told)
 
 
@@ -76,6 +77,7 @@ def _sections(paper: Paper, path: Path) -> list[Section]:
 def _beside(found: Iterable[Section], folder: Path) -> tuple[Beside, Beside]:
     """By section name the pictures, then the pages to listen to, that are in a paper's folder: (file, caption) each."""
     from vaebench.report import pictures
+
     return (
         {section.name: pictures.there(section, folder) for section in found},
         {section.name: pictures.to_hear(section, folder) for section in found},

@@ -39,7 +39,7 @@ _FACTS = ("dataset", "train_images", "epochs", "count")
 
 
 class Made(NamedTuple):
-    """Where a number comes from: the keys of its run ("": it is over several) and evaluation, the commit, the device."""
+    """Where a number comes from: keys of its run ("": it is over several) and evaluation, commit, device."""
 
     run: str
     evaluation: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -88,6 +89,17 @@ class Shown:
         """A column's heading with its unit."""
         unit = self.section.table.columns[column].unit
         return f"{self.section.headings[column]}{unit and f', {unit}'}"
+
+    def leader(self, column: str) -> str:
+        """Which of our rows has the best mean in a column: a title; "" where none is better than another."""
+        one = self.section.table.columns[column]
+        found = {row: cell for row, cell in self.cells(column).items() if cell.ours and not cell.collapse}
+        means = {row: cell.ours.mean for row, cell in found.items() if cell.ours and math.isfinite(cell.ours.mean)}
+        if len(means) < 2 or one.better == "none":
+            return ""
+        pick, called = (max, "highest") if one.better == "higher" else (min, "lowest")
+        row = pick(means, key=means.__getitem__)
+        return f"{called.capitalize()} {self.heading(column)}: {self.rows[row].label}, {means[row]:.{one.digits}f}"
 
     def labelled(self, *needed: str) -> dict[str, Arrays]:
         """`arrays` by label."""

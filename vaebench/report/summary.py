@@ -235,6 +235,11 @@ class Score:
         """Claims that neither hold nor are reversed."""
         return self.claims - self.hold - self.reversed
 
+    @property
+    def within(self) -> int:
+        """Comparable numbers that are neither reproduced nor outside: undecided, or within the spread of our seeds."""
+        return self.comparable - self.reproduced - self.outside
+
 
 def score(paper: Paper, found: Iterable[Section]) -> Score:
     """The score of a paper with these sections, the biggest scale first."""
@@ -266,6 +271,5 @@ def total(scores: Iterable[Score]) -> Score:
 
 
 def _of_scales(kinds: Sequence[str]) -> str:
-    """A number's verdict, of those at each scale: the first that decides, else the first that compares at all."""
-    compared = [kind for kind in kinds if kind not in ("not run", "not comparable")]
-    return next((kind for kind in compared if kind in DECIDED), (compared or ["not comparable"])[0])
+    """A number's verdict, of those at each scale, the biggest first: the first that compares at all."""
+    return next((kind for kind in kinds if kind not in ("not run", "not comparable")), "not comparable")

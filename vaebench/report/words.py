@@ -37,6 +37,7 @@ _TONES = {
     **dict.fromkeys(("worse", "reversed", "different", "outside tolerance", "outside our spread"), "bad"),
     **dict.fromkeys(("undecided", "1 seed", "within our spread", "seeds collapse"), "open"),
 }
+_NOT_COMPARED = {"not run", "not comparable", "failed there"}
 CLAIM_VERDICTS = {
     "holds": "the paired differences lie on the claim's side of 0, with at most 5 % for a false call at any look",
     "reversed": "they lie on the other side",
@@ -200,8 +201,9 @@ def remarks(section: Section, judged: JudgedClaim) -> list[str]:
 
 
 def summary(kinds: dict[str, int]) -> str:
-    """``3 reproduced, 1 worse``."""
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items(), key=lambda item: -item[1])) or "none"
+    """``3 reproduced, 1 worse``; of claims ``2 hold, 1 reversed``."""
+    found = sorted(kinds.items(), key=lambda item: -item[1])
+    return ", ".join(f"{count} {'hold' if kind == 'holds' and count > 1 else kind}" for kind, count in found) or "none"
 
 
 def notes(section: Section) -> list[tuple[str, str]]:
@@ -221,6 +223,24 @@ def overview(section: Section) -> str:
     found = counts(section)
     parts = {"numbers": found["cells"], "claims": found["claims"]}
     return "; ".join(f"{what}: {summary(kinds)}" for what, kinds in parts.items() if kinds)
+
+
+def finding(section: Section) -> str:
+    """What came of the paper's claims and numbers: ``3 claims: 2 hold, 1 reversed; 8 comparable numbers: 8 worse``."""
+    found = counts(section)
+    claims = found["claims"]
+    compared = {kind: count for kind, count in found["cells"].items() if kind not in _NOT_COMPARED}
+    parts = [f"{counted(sum(claims.values()), 'claim')}: {summary(claims)}"] if claims else []
+    if compared:
+        parts.append(f"{counted(sum(compared.values()), 'comparable number')}: {summary(compared)}")
+    elif found["cells"]:
+        parts.append("no number can be compared with the paper's")
+    return "; ".join(parts)
+
+
+def counted(count: int, what: str) -> str:
+    """``1 claim``, ``2 claims``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def scoreboard(scores: Mapping[str, Score]) -> tuple[list[str], list[list[str]]]:

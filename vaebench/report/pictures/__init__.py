@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vaebench.config.choices import pictures
-from vaebench.contracts.pictures import Images, Panels, Picture, Sounds
+from vaebench.contracts.pictures import Images, Moving, Panels, Picture, Sounds
 from vaebench.disk import write_bytes
 from vaebench.report.judged import dataset_name
 from vaebench.report.pictures import drawing, kept, own, sounds
@@ -20,7 +20,8 @@ from vaebench.report.stored import Shown, is_whole, say
 from vaebench.report.summary import Section
 
 Files = list[tuple[str, str]]  # (file name, caption) each
-_ENDINGS = {Images: "png", Panels: "svg", Sounds: "html"}
+Content = Images | Panels | Moving | Sounds
+_ENDINGS = {Images: "png", Panels: "svg", Moving: "gif", Sounds: "html"}
 
 
 def of(section: Section, store: Path) -> list[tuple[Picture, Shown]]:
@@ -52,20 +53,27 @@ def write(section: Section, store: Path, folder: Path) -> list[Path]:
     return written
 
 
-def _write(path: Path, picture: Picture, content: Images | Panels | Sounds, section: Section) -> None:
+def _write(path: Path, picture: Picture, content: Content, section: Section) -> None:
     if isinstance(content, Sounds):
         write_bytes(path, sounds.page(str(picture.caption), content, section).encode("utf-8"))
         return
-    of = kept.digest(content)
+    draw(path, content)
+    if isinstance(content, Moving):
+        draw(path.with_suffix(".png"), content.frames[-1])
+
+
+def draw(path: Path, content: Images | Panels | Moving) -> None:
+    """Write a picture in the format of the path's ending, unless the file is what would be written."""
+    of = kept.digest(content, path.suffix)
     if not kept.as_drawn(path, of):
-        drawn = _drawn(content)
+        drawn = _drawn(content, path.suffix)
         write_bytes(path, drawn)
         kept.keep(of, drawn)
 
 
 def there(section: Section, folder: Path) -> Files:
     """(file name, caption) of the section's pictures that exist."""
-    return [(name, f"{caption}. {where}.") for name, caption, where in _there(section, folder, ("svg", "png"))]
+    return [(name, f"{caption}. {where}.") for name, caption, where in _there(section, folder, ("gif", "svg", "png"))]
 
 
 def to_hear(section: Section, folder: Path) -> Files:
@@ -89,7 +97,7 @@ def file_name(kind: str, section: Section, ending: str) -> str:
     return f"{section.name}.{ending}" if kind == section.key else f"{kind}-{section.name}.{ending}"
 
 
-def _contents(section: Section, store: Path) -> Iterator[tuple[Picture, Images | Panels | Sounds]]:
+def _contents(section: Section, store: Path) -> Iterator[tuple[Picture, Content]]:
     """What there is to see, without pictures of arrays that are not what they should be: some have no checksums."""
     for picture, shown in of(section, store):
         try:
@@ -102,11 +110,12 @@ def _contents(section: Section, store: Path) -> Iterator[tuple[Picture, Images |
             yield picture, content
 
 
-def _drawn(content: Images | Panels) -> bytes:
+def _drawn(content: Images | Panels | Moving, ending: str) -> bytes:
     """The picture's file: of its content alone, whatever settings of matplotlib a user has."""
     with house(), warnings.catch_warnings():
         # On a busy machine matplotlib says that finding a legend's place took a second.
         warnings.filterwarnings("ignore", message="Creating legend with loc")
-        if isinstance(content, Images):
-            return drawing.png(drawing.images(content))
-        return drawing.svg(drawing.panels(content))
+        if isinstance(content, Moving):
+            return drawing.gif((drawing.panels(frame) for frame in content.frames), content.milliseconds)
+        figure = drawing.images(content) if isinstance(content, Images) else drawing.panels(content)
+        return drawing.svg(figure) if ending == ".svg" else drawing.png(figure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,9 @@ if TYPE_CHECKING:
 
 _WIDTH = 7.0  # inches
 _LABEL = 1.35  # inches, of the labels of images
-# Okabe and Ito: told apart with any colour vision.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 MARKERS = "osD^vP*X"
 _DOTS = 300  # dots of one colour beyond which they are pixels: as shapes they would make a file of megabytes
+_PAUSE = 2500  # milliseconds, of a moving picture's last frame
 _MANY = 4  # panels to a line beyond which texts are smaller
 _SCALES: dict[str, dict[str, Any]] = {"log2": {"value": "log", "base": 2}, "log": {"value": "log"}}
 
@@ -47,6 +47,24 @@ def svg(figure: Figure) -> bytes:
     """The file of a chart; its texts are texts, and many dots are pixels (`_DOTS`)."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", dpi=150, metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def gif(figures: Iterable[Figure], milliseconds: int) -> bytes:
+    """The file of a moving picture, whose frames share the colours of the last."""
+    import numpy as np
+    from PIL import Image
+
+    drawn = []
+    for figure in figures:
+        figure.set_dpi(100)
+        figure.canvas.draw()
+        drawn.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()))  # type: ignore[attr-defined]
+    colours = drawn[-1].quantize(64, dither=Image.Dither.NONE)
+    first, *others = [frame.quantize(palette=colours, dither=Image.Dither.NONE) for frame in drawn]
+    durations = [milliseconds] * len(others) + [_PAUSE]
+    buffer = io.BytesIO()
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=durations, loop=0, optimize=True)
     return buffer.getvalue()
 
 
@@ -140,7 +158,7 @@ def _axis(axes: Axes, which: str, wanted: Axis, *, small: bool) -> None:
         texts = axes.get_xticklabels() if which == "x" else axes.get_yticklabels()
         for place, text in zip(wanted.ticks, texts, strict=True):
             if place in wanted.bold:
-                text.set(color=COLOURS[0], fontweight="bold")
+                text.set(color="C0", fontweight="bold")
     if wanted.limits is not None:
         put("lim", *wanted.limits)
     if wanted.slanted:
@@ -159,6 +177,8 @@ def _mark(axes: Axes, mark: Mark) -> dict[str, Any]:
             return _draw_scatter(axes, mark, colour)
         case Bars():
             options: dict[str, Any] = {"height" if mark.sideways else "width": mark.width, "color": colour}
+            if mark.starts is not None:
+                options["left" if mark.sideways else "bottom"] = mark.starts
             if mark.errors is not None:
                 options |= {"xerr" if mark.sideways else "yerr": mark.errors, "capsize": 3}
             drawn = (axes.barh if mark.sideways else axes.bar)(mark.places, mark.lengths, **options)
@@ -193,9 +213,25 @@ def _draw_scatter(axes: Axes, mark: Scatter, colour: str) -> dict[str, Any]:
 
     x, y = mark.points.T
     if mark.moves is not None:
-        axes.quiver(x, y, *mark.moves.T, rasterized=len(x) > _DOTS, angles="xy", scale_units="xy", scale=1, width=0.006, color=colour, zorder=2)
+        axes.quiver(
+            x,
+            y,
+            *mark.moves.T,
+            rasterized=len(x) > _DOTS,
+            angles="xy",
+            scale_units="xy",
+            scale=1,
+            width=0.006,
+            color=colour,
+            zorder=2,
+        )
         return {}
-    style: dict[str, Any] = {"rasterized": len(x) > _DOTS, "s": mark.size, "marker": mark.marker, "lw": 0.5 if mark.marker == "x" else 0}
+    style: dict[str, Any] = {
+        "rasterized": len(x) > _DOTS,
+        "s": mark.size,
+        "marker": mark.marker,
+        "lw": 0.5 if mark.marker == "x" else 0,
+    }
     if mark.names and mark.classes is not None:
         start = mark.colour if isinstance(mark.colour, int) else 0
         colours = [_colour(start + number) for number in range(len(mark.names))]
@@ -222,7 +258,8 @@ def _line(array: np.ndarray) -> np.ndarray:
 
 
 def _colour(wanted: Colour) -> str:
-    return COLOURS[wanted % len(COLOURS)] if isinstance(wanted, int) else wanted
+    """A place in the style's palette, which begins anew at its end."""
+    return f"C{wanted}" if isinstance(wanted, int) else wanted
 
 
 def _blank(height: float) -> Figure:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 STYLE = Path(__file__).with_suffix(".mplstyle")
+# Of verdicts, as `words.tone` names them: told apart with any colour vision, and by lightness too.
+TONES = {"good": "#009E73", "bad": "#D55E00", "open": "#E69F00", "quiet": "#8B949E"}
 
 
 @contextmanager

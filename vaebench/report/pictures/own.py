@@ -1,10 +1,14 @@
-"""The pictures that belong to no suite: trainings, what was measured along them, and the readings of a study."""
+"""The pictures that belong to no suite: numbers, trainings, what was measured along them, readings of a study."""
 
 from __future__ import annotations
+
+from textwrap import fill
 
 from vaebench.contracts.pictures import GREY, Axis, Line, Panel, Panels, Picture, curves
 from vaebench.papers.readings import DISTANCE
 from vaebench.papers.study import STEPS, of_runs
+from vaebench.report import words
+from vaebench.report.pictures import numbers
 from vaebench.report.stored import Log, Shown
 from vaebench.report.summary import Section
 
@@ -60,7 +64,10 @@ def _steps(shown: Shown) -> Panels | None:
         if len(places) > 1:
             x = Axis(label="share of the training's steps")
             found.append(Panel(marks=shown.lines(places), title=title, x=x))
-    return Panels(panels=found, across=len(found), height=2.8)
+    title = "; ".join(
+        filter(None, (shown.leader(places[max(places)]) for places in quantities.values() if len(places) > 1))
+    )
+    return Panels(panels=found, title=title, across=len(found), height=2.8)
 
 
 def _race(shown: Shown) -> Panels | None:
@@ -80,10 +87,12 @@ def _race(shown: Shown) -> Panels | None:
     steps = {float(rung.steps): f"{rung.steps:,}" for rung in rungs}
     x, y = Axis(label="steps of training", scale="log", ticks=steps), Axis(label="distance to the paper's numbers")
     drawn = [line for _, line in sorted(marks, key=lambda one: one[0])]
-    return Panels(panels=[Panel(marks=drawn, title=shown.section.place, x=x, y=y)], height=3.4)
+    title = fill(words.overview(shown.section).capitalize(), 100)
+    return Panels(panels=[Panel(marks=drawn, title=shown.section.place, x=x, y=y)], title=title, height=3.4)
 
 
 PICTURES = (
+    *numbers.PICTURES,
     Picture(
         kind="steps",
         caption="Along the training of the diffusion model; bars: 95 % intervals",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from vaebench.contracts.pictures import Sounds
 from vaebench.report.judged import dataset_name
-from vaebench.report.summary import Section
 from vaebench.report.pages import fill
+from vaebench.report.summary import Section
 
 if TYPE_CHECKING:
     import numpy as np

@@ -46,7 +46,14 @@ class Told:
 
 def write(results_dir: Path, told: Sequence[Told]) -> Path:
     """Write all pages into the folder that holds the papers' folders; returns the front page."""
-    shared = {"words": words, "raced": raced, "summary": summary, "papers": told, "size": size(results_dir), "still": _still}
+    shared = {
+        "words": words,
+        "raced": raced,
+        "summary": summary,
+        "papers": told,
+        "size": size(results_dir),
+        "still": _still,
+    }
     texts = {
         "index.html": fill("front.html.j2", root="", current=None, **shared),
         "search.js": search.script(told),

@@ -1,4 +1,6 @@
-"""``sources.js`` of a paper: what a click on one of its numbers shows. A script, because a page from a file reads no JSON.
+"""``sources.js`` of a paper: what a click on one of its numbers shows.
+
+A script, because a page from a file reads no JSON.
 
 Numbers by ``section/row/column``; protocols, commits and devices, which many share, by their place in a list.
 """

@@ -32,19 +32,24 @@ const text = (node) => node.textContent.trim().replace(/\s+/g, " ");
 const headings = (table) => [...table.tHead.rows[0].cells];
 const rowsOf = (table) => [...table.tBodies[0].rows];
 
-function setUp(table) {
+// On a phone a row is a card: what its parts are has then to be said, and what stands above them, beside them.
+function label(table) {
   const names = headings(table).map(text);
-  const rows = rowsOf(table);
-  table.setAttribute("role", "table"); // as cards, rows and cells are no longer told from how they are displayed
+  table.setAttribute("role", "table");
+  for (const cell of headings(table)) cell.setAttribute("role", "columnheader");
   for (const row of table.rows) row.setAttribute("role", "row");
-  for (const row of rows) {
+  for (const row of rowsOf(table)) {
     [...row.cells].forEach((cell, n) => {
       cell.setAttribute("role", n ? "cell" : "rowheader");
       cell.dataset.l = names[n];
     });
   }
+}
+
+function setUp(table) {
+  const names = headings(table).map(text);
+  const rows = rowsOf(table);
   headings(table).forEach((cell, n) => {
-    cell.setAttribute("role", "columnheader");
     const button = element("button", { type: "button", title: "Sort" }, names[n]);
     button.addEventListener("click", () => sort(table, n, rows));
     cell.replaceChildren(button);
@@ -245,6 +250,7 @@ function switchTheme() {
 }
 
 document.addEventListener("DOMContentLoaded", () => {
+  document.querySelectorAll("table.grid, table.claims").forEach(label);
   document.querySelectorAll("table.grid").forEach(setUp);
   search(document.querySelector(".search"));
   const button = document.querySelector("button.theme");

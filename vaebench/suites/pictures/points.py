@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vaebench.contracts.pictures import GREY, Axis, Panel, Panels, Picture, Scatter
+from vaebench.contracts.pictures import GREY, Axis, Moving, Panel, Panels, Picture, Scatter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vaebench.report.stored import Arrays, Shown
 
 _MOMENTS = 7  # of a path that are shown
+_BETWEEN = 4  # frames from one moment to the next
 _ROWS = 3  # moments whose arrows are shown
 _LIMIT = 1.6  # of the axes, where nothing lies further out
 _FURTHEST = 4.0  # what lies beyond is not shown
@@ -27,6 +28,33 @@ def _moments(shown: Shown) -> Panels | None:
             cloud = Scatter(points=found["path"][place], size=0.6)
             panels.append(_panel(found, found["path"], cloud, title, "" if column else label))
     return Panels(panels=panels, across=across, height=0.9)
+
+
+def _motion(shown: Shown) -> Moving | None:
+    """A panel per objective, a frame per moment, and some between, in which the points go straight."""
+    import numpy as np
+
+    stored = shown.labelled()
+    steps = [int(step) for step in next(iter(stored.values()))["steps"]] if stored else []
+    if len(steps) < 2 or any(list(found["steps"]) != steps for found in stored.values()):
+        return None
+    frames = []
+    for place in np.linspace(0, len(steps) - 1, (len(steps) - 1) * _BETWEEN + 1):
+        step = round(float(np.interp(place, range(len(steps)), steps)))
+        panels = [
+            _panel(found, found["path"], Scatter(points=_between(found["path"], place), size=0.8), label, "")
+            for label, found in stored.items()
+        ]
+        frames.append(Panels(panels=panels, title=f"step {step:,}", across=min(5, len(panels)), height=1.45))
+    return Moving(frames)
+
+
+def _between(path: np.ndarray, place: float) -> np.ndarray:
+    """Positions ``[n 2]`` at a moment of a path ``[m n 2]``, or on the straight way to the next."""
+    before, share = int(place), place % 1
+    after = min(before + 1, len(path) - 1)
+    found: np.ndarray = (1 - share) * path[before] + share * path[after]
+    return found
 
 
 def _arrows(shown: Shown) -> Panels | None:
@@ -65,6 +93,13 @@ def _spread(count: int, shown: int) -> list[int]:
 
 
 PICTURES = (
+    Picture(
+        kind="motion",
+        caption="Points moved by each objective (blue) and what they should reach (grey); between the moments that "
+        "were kept the points go straight. First seed",
+        draw=_motion,
+        place=5,
+    ),
     Picture(
         kind="points",
         caption="Points moved by each objective (blue) and what they should reach (grey), along the training. "

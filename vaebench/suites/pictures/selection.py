@@ -9,6 +9,7 @@ from textwrap import fill, shorten
 from typing import TYPE_CHECKING, Any
 
 from vaebench.contracts.pictures import (
+    PAPER,
     Axis,
     Bars,
     Histogram,
@@ -72,8 +73,7 @@ def _bars(shown: Shown) -> Panels | None:
         band: dict[str, Any] = {"low": randoms[0].low, "high": randoms[0].high, "colour": _REFERENCES["random"]}
         marks.append(Level(at=randoms[0].mean, label="random pick", dash="-", sideways=True, **band))
     if paper:
-        style = {"label": "the paper's number", "dash": "", "marker": "d", "size": 8, "hollow": True}
-        marks.append(Line(x=list(paper.values()), y=list(paper), colour=_GREY, **style))
+        marks.append(Line(x=list(paper.values()), y=list(paper), label="the paper's number", **PAPER))
     labels = [fill(row.label, 40) for row, _ in found]
     bold = [place for place, (row, _) in enumerate(found) if row.measures == METHOD]
     height = 0.75 + sum(0.11 + 0.125 * (label.count("\n") + 1) for label in labels)
@@ -237,7 +237,9 @@ def _made_with(row: Row) -> str:
 
 
 PICTURES = (
-    Picture("bars", "Accuracy of every row with its 95 % interval; the method in blue", _bars, of_numbers=True),
+    Picture(
+        "numbers", "Accuracy of every row with its 95 % interval; the method in blue", _bars, of_numbers=True, place=0
+    ),
     Picture(
         "accuracy_at_k",
         "Accuracy against the number of answers to pick from, averaged over which of them are offered. "

@@ -26,15 +26,16 @@ def _quantities(shown: Shown) -> dict[str, dict[float, str]]:
 
 def _against_noise(shown: Shown) -> Panels | None:
     """A panel per quantity, a line per row; no noise stands at the left end."""
-    panels = []
-    for quantity, columns in _quantities(shown).items():
+    panels, found = [], _quantities(shown)
+    for quantity, columns in found.items():
         name = next(iter(columns.values()))
         features = shown.section.headings[name].removeprefix(shown.section.table.columns[name].label)
         title = f"rFID{features}" if quantity == "rfid" else "PSNR, dB"
         ticks = {level: f"{level:g}" for level in columns}
         x = Axis(label="noise ε", scale="symlog", ticks=ticks, slanted=True)
         panels.append(Panel(marks=shown.lines(columns), title=title, x=x))
-    return Panels(panels=panels, across=len(panels), height=2.8)
+    title = "; ".join(filter(None, (shown.leader(columns[max(columns)]) for columns in found.values())))
+    return Panels(panels=panels, title=title, across=len(panels), height=2.8)
 
 
 def _at_each_noise(shown: Shown) -> Images | None:

@@ -130,7 +130,7 @@ def _shares(counts: np.ndarray, style: Mapping[str, Any]) -> Line:
 
 def _sizes(shown: Shown) -> Panels | None:
     """What we measured at two codebook sizes at least: ours with 95 % intervals, the paper's as open diamonds."""
-    panels = []
+    panels, leaders = [], []
     for column in (shown.columns[name] for name in _QUANTITIES if name in shown.columns):
         cells, methods = shown.cells(column), dict[str, list[Entry]]()
         for entry in entries(shown, cells):
@@ -150,7 +150,8 @@ def _sizes(shown: Shown) -> Panels | None:
             y = Axis(limits=limits(ours, paper))
             named = [printed({}, label="the paper's numbers", colour="#555555")] if paper else []
             panels.append(Panel(marks=[*ours, *paper, *named], title=shown.heading(column), x=x, y=y))
-    return Panels(panels=panels, across=len(panels), height=3.3, legend=4)
+            leaders.append(shown.leader(column))
+    return Panels(panels=panels, title="; ".join(filter(None, leaders)), across=len(panels), height=3.3, legend=4)
 
 
 def limits(ours: Iterable[Line], paper: Iterable[Line]) -> tuple[float, float]:
