@@ -12,7 +12,7 @@ PIP = $(shell $(BIN)/python -m pip --version >/dev/null 2>&1 && echo $(BIN)/pyth
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check format reproduce-all rehearse bench gpu notebook clean
+.PHONY: help setup test check format reproduce-all rehearse bench gpu screens notebook clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench: $(STAMP) ## measure speed against peers, write benchmarks/RESULTS.md (ARG
 
 gpu: $(STAMP) ## measure on a GPU, write benchmarks/RESULTS-gpu.md (ARGS='speed' for parts); goes on where it was stopped
 	@$(BIN)/python -m benchmarks.gpu $(ARGS)
+
+screens: $(STAMP) ## photograph the pages of results/, write docs/screens
+	@$(BIN)/python tests/screens.py
 
 notebook: $(STAMP) ## run docs/tutorial.ipynb and write its outputs again
 	@$(BIN)/python tests/notebook.py

@@ -79,4 +79,8 @@ def _html(tokens: Sequence[Token]) -> Markup:
 def _markdown() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
-    return MarkdownIt("commonmark", {"html": False}).enable("table")
+    made = MarkdownIt("commonmark", {"html": False}).enable("table")
+    box = '<div class="box" role="region" aria-label="Table" tabindex="0">'  # scrolls by itself, with keys too
+    made.add_render_rule("table_open", lambda *_: f"{box}<table>")
+    made.add_render_rule("table_close", lambda *_: "</table></div>")
+    return made

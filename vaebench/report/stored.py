@@ -16,6 +16,7 @@ from vaebench.contracts.pictures import Line, intervals
 from vaebench.errors import UserError, printable
 from vaebench.papers.tables import Row
 from vaebench.papers.verdicts import Interval
+from vaebench.report import words
 from vaebench.report.judged import Cell
 from vaebench.report.summary import Section
 from vaebench.runs.store import Run
@@ -90,16 +91,21 @@ class Shown:
         unit = self.section.table.columns[column].unit
         return f"{self.section.headings[column]}{unit and f', {unit}'}"
 
-    def leader(self, column: str) -> str:
+    @property
+    def finding(self) -> str:
+        """What came of the paper's claims and numbers: a title."""
+        return words.finding(self.section)
+
+    def leader(self, column: str, called: str = "") -> str:
         """Which of our rows has the best mean in a column: a title; "" where none is better than another."""
         one = self.section.table.columns[column]
         found = {row: cell for row, cell in self.cells(column).items() if cell.ours and not cell.collapse}
         means = {row: cell.ours.mean for row, cell in found.items() if cell.ours and math.isfinite(cell.ours.mean)}
         if len(means) < 2 or one.better == "none":
             return ""
-        pick, called = (max, "highest") if one.better == "higher" else (min, "lowest")
+        pick, best = (max, "Highest") if one.better == "higher" else (min, "Lowest")
         row = pick(means, key=means.__getitem__)
-        return f"{called.capitalize()} {self.heading(column)}: {self.rows[row].label}, {means[row]:.{one.digits}f}"
+        return f"{best} {called or self.heading(column)}: {self.rows[row].label}, {means[row]:.{one.digits}f}"
 
     def labelled(self, *needed: str) -> dict[str, Arrays]:
         """`arrays` by label."""

@@ -31,6 +31,7 @@ _LABEL = 1.35  # inches, of the labels of images
 MARKERS = "osD^vP*X"
 _DOTS = 300  # dots of one colour beyond which they are pixels: as shapes they would make a file of megabytes
 _PAUSE = 2500  # milliseconds, of a moving picture's last frame
+_TITLE = 92  # characters of a line of the title
 _MANY = 4  # panels to a line beyond which texts are smaller
 _SCALES: dict[str, dict[str, Any]] = {"log2": {"value": "log", "base": 2}, "log": {"value": "log"}}
 
@@ -102,7 +103,9 @@ def panels(content: Panels) -> Figure:
     labels = {mark.label for mark in marks if mark.label}
     labels |= {name for mark in marks if isinstance(mark, Scatter) for name in mark.names}
     below = 0.2 + 0.17 * -(-len(labels) // content.legend) if labels and isinstance(content.legend, int) else 0.0
-    figure = _blank(sum(heights) + below + (0.25 if content.title else 0.0))
+    title = "\n".join(fill(line, _TITLE) for line in content.title.splitlines())
+    above = 0.22 + 0.14 * title.count("\n") if title else 0.0
+    figure = _blank(sum(heights) + below + above)
     grid = figure.add_gridspec(down, across, height_ratios=heights)
     handles: dict[str, Any] = {}
     for number, panel in enumerate(content.panels):
@@ -116,11 +119,10 @@ def panels(content: Panels) -> Figure:
             axes.legend(own.values(), own, fontsize=7, frameon=False)
     if below and isinstance(content.legend, int):
         figure.legend(handles.values(), handles, ncols=content.legend, loc="lower center", fontsize=7, frameon=False)
-    above = 0.22 + 0.14 * content.title.count("\n") if content.title else 0.0
     tall = figure.get_figheight()
     figure.tight_layout(pad=0.4 if across > _MANY else 1.08, rect=(0, below / tall, 1, 1 - above / tall))
-    if content.title:
-        figure.suptitle(content.title, x=0.01, y=1 - 0.06 / tall, ha="left", va="top", fontsize=9, fontweight="bold")
+    if title:
+        figure.suptitle(title, x=0.01, y=1 - 0.06 / tall, ha="left", va="top", fontsize=9, fontweight="bold")
     return figure
 
 

@@ -42,7 +42,7 @@ def _numbers(shown: Shown) -> Panels | None:
     bare = replace(listed, ticks={})
     across = min(_ACROSS, len(panels))
     panels = [replace(panel, y=bare if number % across else listed) for number, panel in enumerate(panels)]
-    return Panels(panels=panels, title=words.finding(section), across=across, height=0.6 + _ROW * len(rows), legend=5)
+    return Panels(panels=panels, title=shown.finding, across=across, height=0.6 + _ROW * len(rows), legend=5)
 
 
 def _of_column(section: Section, name: str, placed: Placed) -> list[Panel]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from textwrap import fill
-
 from vaebench.contracts.pictures import GREY, Axis, Line, Panel, Panels, Picture, curves
 from vaebench.papers.readings import DISTANCE
 from vaebench.papers.study import STEPS, of_runs
@@ -87,7 +85,7 @@ def _race(shown: Shown) -> Panels | None:
     steps = {float(rung.steps): f"{rung.steps:,}" for rung in rungs}
     x, y = Axis(label="steps of training", scale="log", ticks=steps), Axis(label="distance to the paper's numbers")
     drawn = [line for _, line in sorted(marks, key=lambda one: one[0])]
-    title = fill(words.overview(shown.section).capitalize(), 100)
+    title = words.overview(shown.section).capitalize()
     return Panels(panels=[Panel(marks=drawn, title=shown.section.place, x=x, y=y)], title=title, height=3.4)
 
 

@@ -78,7 +78,7 @@ def _bars(shown: Shown) -> Panels | None:
     bold = [place for place, (row, _) in enumerate(found) if row.measures == METHOD]
     height = 0.75 + sum(0.11 + 0.125 * (label.count("\n") + 1) for label in labels)
     panel = Panel(marks=marks, x=Axis(label="accuracy, %"), y=listing(labels, bold))
-    return Panels(panels=[panel], height=height, legend=3)
+    return Panels(panels=[panel], title=shown.finding, height=height, legend=3)
 
 
 def _accuracy_at_k(shown: Shown) -> Panels | None:
