@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vaebench.config.choices import pictures
-from vaebench.contracts.pictures import Images, Moving, Panels, Picture, Sounds
+from vaebench.contracts.pictures import Images, Moving, Panels, Picture, Scatter, Sounds
 from vaebench.disk import write_bytes
 from vaebench.report.judged import dataset_name
 from vaebench.report.pictures import drawing, kept, own, sounds
@@ -21,7 +21,7 @@ from vaebench.report.summary import Section
 
 Files = list[tuple[str, str]]  # (file name, caption) each
 Content = Images | Panels | Moving | Sounds
-_ENDINGS = {Images: "png", Panels: "svg", Moving: "gif", Sounds: "html"}
+_CLOUD = 20_000  # dots beyond which a chart is an image: each panel's pixels by themselves would make a larger file
 
 
 def of(section: Section, store: Path) -> list[tuple[Picture, Shown]]:
@@ -45,7 +45,7 @@ def write(section: Section, store: Path, folder: Path) -> list[Path]:
     whole, written = is_whole(section, store), []
     with np.errstate(invalid="ignore"):  # infinity less infinity
         for picture, content in _contents(section, store):
-            path = folder / file_name(picture.kind, section, _ENDINGS[type(content)])
+            path = folder / file_name(picture.kind, section, _ending(content))
             if path in written or (path.exists() and not whole and not picture.of_numbers):
                 continue
             _write(path, picture, content, section)
@@ -97,6 +97,13 @@ def file_name(kind: str, section: Section, ending: str) -> str:
     return f"{section.name}.{ending}" if kind == section.key else f"{kind}-{section.name}.{ending}"
 
 
+def _ending(content: Content) -> str:
+    if isinstance(content, Panels):
+        marks = (mark for panel in content.panels for mark in panel.marks)
+        return "svg" if sum(len(mark.points) for mark in marks if isinstance(mark, Scatter)) < _CLOUD else "png"
+    return {Images: "png", Moving: "gif", Sounds: "html"}[type(content)]
+
+
 def _contents(section: Section, store: Path) -> Iterator[tuple[Picture, Content]]:
     """What there is to see, without pictures of arrays that are not what they should be: some have no checksums."""
     for picture, shown in of(section, store):
@@ -117,5 +124,7 @@ def _drawn(content: Images | Panels | Moving, ending: str) -> bytes:
         warnings.filterwarnings("ignore", message="Creating legend with loc")
         if isinstance(content, Moving):
             return drawing.gif((drawing.panels(frame) for frame in content.frames), content.milliseconds)
-        figure = drawing.images(content) if isinstance(content, Images) else drawing.panels(content)
-        return drawing.svg(figure) if ending == ".svg" else drawing.png(figure)
+        if isinstance(content, Images):
+            return drawing.png(drawing.images(content))
+        figure = drawing.panels(content)
+        return drawing.svg(figure) if ending == ".svg" else drawing.png(figure, few_colours=True)

@@ -36,12 +36,18 @@ _MANY = 4  # panels to a line beyond which texts are smaller
 _SCALES: dict[str, dict[str, Any]] = {"log2": {"value": "log", "base": 2}, "log": {"value": "log"}}
 
 
-def png(figure: Figure) -> bytes:
-    """The file of a picture of images."""
+def png(figure: Figure, *, few_colours: bool = False) -> bytes:
+    """The file of a picture of images, or of a cloud of dots, whose colours fit a palette of 256."""
+    from PIL import Image
+
     buffer = io.BytesIO()
     # No software version in the file: the same numbers give the same picture.
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None}, pil_kwargs={"optimize": True})
-    return buffer.getvalue()
+    if not few_colours:
+        return buffer.getvalue()
+    smaller = io.BytesIO()
+    Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(smaller, "PNG", optimize=True)
+    return smaller.getvalue()
 
 
 def svg(figure: Figure) -> bytes:
@@ -58,10 +64,10 @@ def gif(figures: Iterable[Figure], milliseconds: int) -> bytes:
 
     drawn = []
     for figure in figures:
-        figure.set_dpi(100)
+        figure.set_dpi(90)
         figure.canvas.draw()
         drawn.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()))  # type: ignore[attr-defined]
-    colours = drawn[-1].quantize(64, dither=Image.Dither.NONE)
+    colours = drawn[-1].quantize(32, dither=Image.Dither.NONE)
     first, *others = [frame.quantize(palette=colours, dither=Image.Dither.NONE) for frame in drawn]
     durations = [milliseconds] * len(others) + [_PAUSE]
     buffer = io.BytesIO()
@@ -110,7 +116,7 @@ def panels(content: Panels) -> Figure:
     handles: dict[str, Any] = {}
     for number, panel in enumerate(content.panels):
         axes = figure.add_subplot(grid[divmod(number, across)])
-        own = _panel(axes, panel, small=across > _MANY)
+        own = _panel(axes, panel, across)
         handles = own | handles
         if content.legend == "beside":
             place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.03), "labelspacing": 0.35}
@@ -126,10 +132,11 @@ def panels(content: Panels) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, panel: Panel, *, small: bool) -> dict[str, Any]:
-    """Draw a panel; returns what its legend shows by label."""
+def _panel(axes: Axes, panel: Panel, across: int) -> dict[str, Any]:
+    """Draw a panel, one of so many to a line; returns what its legend shows by label."""
     from matplotlib.ticker import MaxNLocator
 
+    small = across > _MANY
     handles: dict[str, Any] = {}
     for mark in panel.marks:
         for label, handle in _mark(axes, mark).items():
@@ -137,7 +144,7 @@ def _panel(axes: Axes, panel: Panel, *, small: bool) -> dict[str, Any]:
     if any(isinstance(mark, Bars) and not mark.sideways for mark in panel.marks):
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     size: dict[str, Any] = {"fontsize": 7, "pad": 2} if small else {}
-    axes.set_title(fill(panel.title, 44), **size)
+    axes.set_title(fill(panel.title, _TITLE // max(2, across)), **size)
     _axis(axes, "x", panel.x, small=small)
     _axis(axes, "y", panel.y, small=small)
     if panel.square:

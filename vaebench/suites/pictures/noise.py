@@ -36,7 +36,7 @@ def _accuracy(shown: Shown) -> Panels | None:
         if row in paper:
             lines.append(printed(paper[row], label=f"{label}, paper", colour=number))
     x, y = Axis(label="standard deviation of the noise"), Axis(label="accuracy", limits=(0, 1.02))
-    title = shown.leader(columns[most := max(columns)], f"accuracy at σ = {most:g}") if columns else ""
+    title = shown.leader(columns[max(columns)], f"accuracy at the largest noise, {max(columns):g}") if columns else ""
     return Panels(panels=[Panel(marks=lines, x=x, y=y)], title=title, height=4.2, legend="beside")
 
 

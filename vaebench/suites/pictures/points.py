@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vaebench.report.stored import Arrays, Shown
 
 _MOMENTS = 7  # of a path that are shown
-_BETWEEN = 4  # frames from one moment to the next
+_BETWEEN = 3  # frames from one moment to the next
 _ROWS = 3  # moments whose arrows are shown
 _LIMIT = 1.6  # of the axes, where nothing lies further out
 _FURTHEST = 4.0  # what lies beyond is not shown
