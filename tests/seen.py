@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from vaebench.papers.cells import digest
-from vaebench.papers.tables import load
-from vaebench.report import pictures
+from vaebench.papers.tables import Paper, load
+from vaebench.report import pictures, site
+from vaebench.report.site.sizes import size
 from vaebench.report.stored import Shown
 from vaebench.report.summary import Section
 
@@ -43,6 +44,26 @@ def cell_line(
     return usual | facts
 
 
+def check_picture(path: Path, lowest: int, highest: int, most: int) -> None:
+    """A whole file as wide as all pictures, so high (in pixels of 150 to an inch), of so many bytes at most."""
+    content = path.read_bytes()
+    width, height = size(path.parent)(path.name) or (0, 0)
+    dots = 72 / 150 if path.suffix == ".svg" else 1
+    assert width == round(1050 * dots), path.name
+    assert lowest * dots <= height <= highest * dots, path.name
+    assert len(content) < most, path.name
+    assert content.startswith(b"<?xml" if path.suffix == ".svg" else b"\x89PNG"), path.name
+    if path.suffix == ".svg":
+        assert b"<text" in content, "texts are texts, to be found and read aloud"
+
+
+def page_of(folder: Path, paper: Paper, sections: Sequence[Section], **beside: Mapping[str, Any]) -> str:
+    """The page of a paper with these sections, and what stands beside them: ``pictures``, ``sounds``."""
+    shown = site.told(paper, sections, folder / paper.name, beside.get("pictures", {}), beside.get("sounds", {}))
+    site.write(folder, [shown])
+    return (folder / paper.name / "index.html").read_text(encoding="utf-8")
+
+
 class Page(HTMLParser):
     """What is open, and every tag with its attributes."""
 
@@ -53,7 +74,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "br"):
+        if tag not in ("meta", "img", "br", "link", "input", "source"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:

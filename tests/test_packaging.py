@@ -21,6 +21,7 @@ from vaebench.engine.runtime import provenance
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 REQUIREMENTS = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
 IMPORT_NAMES = {
+    "markdown-it-py": "markdown_it",
     "annotated-types": "annotated_types",
     **{"hydra-core": "hydra", "pyyaml": "yaml", "scikit-learn": "sklearn"},
     "vector-quantize-pytorch": "vector_quantize_pytorch",
@@ -58,7 +59,9 @@ def test_the_wheel_holds_the_whole_configuration_and_all_code(installed):
     assert tree(installed / "vaebench", "*.py") == tree(ROOT / "vaebench", "*.py")
     assert (installed / "vaebench" / "py.typed").exists()
     pages = Path("vaebench", "report", "templates")
-    assert tree(installed / pages, "*.*") == tree(ROOT / pages, "*.*") > {Path("index.html.j2"), Path("page.css")}
+    assert tree(installed / pages, "*.*") == tree(ROOT / pages, "*.*") > {Path("front.html.j2"), Path("site.css")}
+    style = Path("vaebench", "report", "pictures", "house.mplstyle")
+    assert (installed / style).read_bytes() == (ROOT / style).read_bytes()
     packages = Path("vaebench", "cli", "templates")
     assert tree(installed / packages, "*.*") == tree(ROOT / packages, "*.*") > {Path("every", "pyproject.toml.j2")}
 

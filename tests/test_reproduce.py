@@ -44,7 +44,7 @@ def test_table_is_made_resumed_and_extended(tmp_path, home, diary, run):
     assert set(frame["run"]) <= stored
     for name in ("table.md", "table.tex", "table.json"):
         assert (results / "batchtopk" / name).stat().st_size > 0
-    page = (results / "index.html").read_text()
+    page = (results / "batchtopk" / "index.html").read_text()
     assert "stands in for MNIST" in page
     assert "http-equiv" not in page
     begun = {line[0]: line[3] for line in told(diary) if line[1] == "begin"}

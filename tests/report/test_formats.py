@@ -6,19 +6,18 @@ import io
 import json
 import re
 import shutil
-import struct
 from itertools import pairwise
 
 import pytest
 from rich.console import Console
 
-from seen import parsed
+from seen import check_picture, page_of, parsed
 from vaebench import report
 from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.study import drawn
 from vaebench.papers.tables import load, parse
 from vaebench.report.summary import sections
-from vaebench.report.tables import html, markdown
+from vaebench.report.tables import markdown
 
 
 @pytest.fixture(scope="module")
@@ -59,24 +58,22 @@ def test_every_table_row_has_as_many_cells_as_its_header(written):
 
 def test_pictures_are_there_and_linked(written):
     folder, names = written
-    pictures = {name for name in names if name.endswith(".png")}
+    pictures = {name for name in names if name.endswith((".png", ".svg"))}
     assert pictures == {
+        "numbers-table1-paper-mnist.svg",
         "reconstructions-table1-paper-mnist.png",
         "samples-table1-paper-mnist.png",
-        "curves-table1-paper-mnist.png",
-        "importance-masks-paper-mnist.png",
+        "curves-table1-paper-mnist.svg",
+        "importance-masks-paper-mnist.svg",
+        "numbers-table2-smoke-digits.svg",
         "noise-table2-smoke-digits.png",
-        "accuracy-table2-smoke-digits.png",
-        "curves-table2-smoke-digits.png",
+        "accuracy-table2-smoke-digits.svg",
+        "curves-table2-smoke-digits.svg",
     }
     text = (folder / "batchtopk" / "table.md").read_text(encoding="utf-8")
     assert set(re.findall(r"\]\(([\w.-]+)\)", text)) == pictures
     for name in pictures:
-        content = (folder / "batchtopk" / name).read_bytes()
-        assert content.startswith(b"\x89PNG")
-        width, height = struct.unpack(">II", content[16:24])
-        assert (width, 300 <= height <= 2400) == (1050, True)
-        assert len(content) < 300_000
+        check_picture(folder / "batchtopk" / name, 200, 2400, 300_000)
 
 
 def test_without_the_store_the_pictures_stay(written, tmp_path):
@@ -121,23 +118,46 @@ def test_latex_escapes_and_closes_what_it_opens(written):
         assert len(counts) == 1
 
 
-def test_the_page_needs_nothing_but_the_pictures_beside_it(written):
-    folder, names = written
-    text = (folder / "index.html").read_text(encoding="utf-8")
-    page = parsed(text)
-    images = [attributes for tag, attributes in page.found if tag == "img"]
-    assert len(images) == sum(name.endswith(".png") for name in names)
-    for image in images:
-        assert image["alt"]
-        assert (folder / image["src"]).read_bytes().startswith(b"\x89PNG")
-    assert not re.search(r"https?://|<script|<link|@import|url\(", text)
-    anchors = {attributes["id"] for _, attributes in page.found if "id" in attributes}
-    links = {attributes["href"] for tag, attributes in page.found if tag == "a"}
-    assert links
-    assert links <= {f"#{anchor}" for anchor in anchors}
-    assert "prefers-color-scheme: dark" in text
-    assert 'name="viewport"' in text
-    assert '<span class="chip good" title="reproduced">reproduced</span>' in text
+def test_the_pages_need_nothing_but_what_lies_beside_them(written):
+    folder, _ = written
+    for name, root in (("index.html", ""), ("batchtopk/index.html", "../")):
+        path = folder / name
+        text = path.read_text(encoding="utf-8")
+        page = parsed(text)
+        assert not re.search(r"https?://|@import|<style|style=\"(?!flex-grow)| on\w+=", text)
+        for tag, attribute in (("img", "src"), ("script", "src"), ("link", "href")):
+            beside = [found[attribute] for kind, found in page.found if kind == tag]
+            assert all(one == "data:," or (path.parent / one).is_file() for one in beside)
+        assert [found["src"] for tag, found in page.found if tag == "script"] == [f"{root}site.js"]
+        assert 'name="viewport"' in text
+    assert "light-dark(" in (folder / "site.css").read_text(encoding="utf-8")
+
+
+def test_every_number_leads_to_where_it_comes_from(written):
+    folder, _ = written
+    page = parsed((folder / "batchtopk" / "index.html").read_text(encoding="utf-8"))
+    content = (folder / "batchtopk" / "sources.js").read_text(encoding="ascii")
+    known = json.loads(content.removeprefix("window.vaebench.sources = ").removesuffix(";\n"))
+    rows = [found["id"] for tag, found in page.found if tag == "tr" and "data-r" in found]
+    assert len(rows) == len(set(rows)) > 10
+    numbers = sum(tag == "a" and found["href"] == "table.json" for tag, found in page.found) - 3  # of the whole tables
+    assert numbers == sum(bool(one["runs"]) for one in known["cells"].values())
+    assert {key.rpartition("/")[0] for key in known["cells"]} <= set(rows)
+    one = known["cells"]["table1-paper-mnist/batchtopk/fid"]
+    assert one["said"]["verdict"] == "reproduced"
+    assert [run[0] for run in one["runs"]] == [0, 1, 2]
+    assert known["protocols"][one["protocols"][0]].startswith("features inception")
+    assert known["commits"][one["runs"][0][4]] == "0123abc"
+
+
+def test_claims_come_first_and_headings_can_be_linked_to(written):
+    folder, _ = written
+    text = (folder / "batchtopk" / "index.html").read_text(encoding="utf-8")
+    section = text.split('<section class="table" id="table1-paper-mnist">')[1].split("</section>")[0]
+    order = [section.index(one) for one in ('class="claims"', 'src="numbers-', 'class="grid"', 'src="samples-')]
+    assert order == sorted(order)
+    assert 'href="#table1-paper-mnist"' in text
+    assert '<span class="chip good">reproduced</span>' in section
 
 
 def test_texts_of_the_paper_cannot_become_markup(measure, results):
@@ -152,9 +172,9 @@ def test_texts_of_the_paper_cannot_become_markup(measure, results):
     line = {**measure("table2", seeds=1)[0], "paper": "evil", "table": "t", "row": "r", "column": "c", "device": "<d>"}
     cells = Cells.read(cells_path(results([line]), "batchtopk"))
     found = sections(paper, cells)
-    text = html.render([(paper, found, {}, {})], {})
+    text = page_of(results([line]), paper, found)
     parsed(text)
-    assert "<script" not in text
+    assert text.count("<script") == text.count('<script src="../site.js"') == 1
     assert "<b>T" not in text
     assert "&lt;i&gt;y" in text
     text = markdown.render(paper, found, {})
@@ -208,7 +228,7 @@ def test_a_race_is_told_in_every_format(raced):
     said = "No reading of 32 reaches all 10 printed numbers, tolerance included; the most that one reaches is 9."
     beyond = "Between readings, but reached by none of 32: table1, batchtopk: PSNR 14.171 ("
     text = (raced / "batchtopk" / "table.md").read_text(encoding="utf-8")
-    page = (raced / "index.html").read_text(encoding="utf-8")
+    page = (raced / "batchtopk" / "index.html").read_text(encoding="utf-8")
     out = Console(file=io.StringIO(), width=250)
     cells = Cells.read(cells_path(raced, "batchtopk"))
     report.console(load("batchtopk"), cells, {("race", "smoke", "digits")}, out)
@@ -219,7 +239,7 @@ def test_a_race_is_told_in_every_format(raced):
         assert "Nearest of 32: the plain reading; 60 steps (distance 0.53)." in shown
     parsed(page)
     assert re.search(r"\| 20 \| 4 \| 4 \| [\d.]+ \|", text), "all lengths of all that were drawn are there"
-    assert "](race-smoke-digits.png)" in text
+    assert "](race-smoke-digits.svg)" in text
     assert "readings-race" not in text
     race = next(
         one for one in json.loads((raced / "batchtopk" / "table.json").read_text())["sections"] if "race" in one

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from vaebench.contracts.pictures import Axis, Images, Line, Panel, Panels, Picture
+from vaebench.contracts.pictures import Axis, Images, Line, Moving, Panel, Panels, Picture
 from vaebench.report import pictures
 from vaebench.report.pictures import kept
 
@@ -23,13 +24,12 @@ def drawn(monkeypatch):
     """What was drawn, in order."""
     seen = []
     draw = pictures._drawn
-    monkeypatch.setattr(pictures, "_drawn", lambda content, **how: seen.append(content) or draw(content, **how))
+    monkeypatch.setattr(pictures, "_drawn", lambda content, ending: seen.append(content) or draw(content, ending))
     return seen
 
 
-def write(path: Path, content, **about) -> bytes:
-    picture = Picture(kind="k", caption="c", draw=lambda shown: content, **about)
-    pictures._write(path, picture, content, SimpleNamespace())
+def write(path: Path, content) -> bytes:
+    pictures.draw(path, content)
     return path.read_bytes()
 
 
@@ -63,14 +63,34 @@ def test_a_file_that_is_not_what_was_drawn_is_drawn_again(damage, tmp_path, draw
     assert not path.is_symlink()
 
 
-def test_other_colours_and_other_code_are_another_picture(tmp_path, drawn, monkeypatch):
-    path = tmp_path / "picture.png"
-    write(path, LINE)
-    write(path, LINE, colours="all")
+def test_another_format_and_other_code_are_another_picture(tmp_path, drawn, monkeypatch):
+    assert write(tmp_path / "picture.png", LINE).startswith(b"\x89PNG")
+    assert write(tmp_path / "picture.svg", LINE).startswith(b"<?xml")
     assert len(drawn) == 2
     monkeypatch.setattr(kept, "_code", lambda: b"another version")
-    write(path, LINE, colours="all")
+    write(tmp_path / "picture.svg", LINE)
     assert len(drawn) == 3
+
+
+def test_the_style_is_part_of_the_code(tmp_path, monkeypatch):
+    before = kept._code.__wrapped__()
+    other = tmp_path / "house.mplstyle"
+    other.write_text("font.size: 9\n")
+    monkeypatch.setattr(kept, "STYLE", other)
+    assert kept._code.__wrapped__() != before
+
+
+def test_a_moving_picture_has_a_still_of_its_last_frame(tmp_path):
+    last = Panels(panels=[Panel(marks=[Line(x=[0, 1], y=[2.0, 1.0])])])
+    picture = Picture(kind="k", caption="c", draw=lambda shown: None)
+    pictures._write(tmp_path / "moving.gif", picture, Moving([LINE, last, LINE, last]), SimpleNamespace())
+    with Image.open(tmp_path / "moving.gif") as moving:
+        durations = []
+        for number in range(moving.n_frames):
+            moving.seek(number)
+            durations.append(moving.info["duration"])
+    assert (durations[:3], durations[3] > 1000, moving.info["loop"]) == ([90, 90, 90], True, 0)
+    assert (tmp_path / "moving.png").read_bytes() == write(tmp_path / "last.png", last)
 
 
 def test_a_cache_that_cannot_be_read_or_written_costs_a_drawing(tmp_path, drawn, monkeypatch):

@@ -11,6 +11,7 @@ from vaebench import report
 from vaebench.config import choices as config
 from vaebench.contracts.pictures import Axis, Bars, Histogram, Images, Level, Line, Panel, Panels, Scatter
 from vaebench.report.pictures import drawing
+from vaebench.report.pictures.house import house
 from vaebench.suites import pictures
 
 MINE = """
@@ -49,17 +50,17 @@ def test_a_new_picture_is_one_file_beside_its_suite(beside, tmp_path):
     results = tmp_path / "results"
     Cells.read(cells_path(conf_dir().parent / "results", "ldmae")).write(cells_path(results, "ldmae"))
     written = [path.name for path in report.write("ldmae", results, tmp_path / "nowhere")]
-    name = "sizes-efficiency-small-imagenet.png"
+    name = "sizes-efficiency-small-imagenet.svg"
     assert name in written
     text = (results / "ldmae" / "table.md").read_text(encoding="utf-8")
     assert f"![How large the models are. scale=small, ImageNet.]({name})" in text
     report.write_index(results)
-    assert f'src="ldmae/{name}"' in (results / "index.html").read_text(encoding="utf-8")
+    assert f'src="{name}"' in (results / "ldmae" / "index.html").read_text(encoding="utf-8")
 
 
 def test_a_picture_of_several_suites_is_declared_once():
-    suites = [suite for suite in config.choices("suite") if any(one.kind == "beside" for one in config.pictures(suite))]
-    assert suites == ["latent_diffusion", "smoothness"]
+    kinds = {suite: {one.kind for one in config.pictures(suite)} for suite in config.choices("suite")}
+    assert [suite for suite, found in kinds.items() if "samples" in found] == ["generation", "latent_diffusion"]
 
 
 def test_kinds_and_captions_are_told_apart():
@@ -80,17 +81,23 @@ def test_every_mark_is_drawn_with_its_label():
         Scatter(points=xy, moves=xy, label="no entry"),
         Scatter(points=xy, label="dots"),
         Bars(places=[1, 2], lengths=[3, 4], errors=[0.1, 0.2], label="bars"),
-        Bars(places=[1, 2], lengths=[3, 4], sideways=True, label="lying"),
+        Bars(places=[1, 2], lengths=[3, 4], starts=[0.5, 1], sideways=True, label="lying"),
         Histogram(edges=np.arange(3.0), densities=np.ones(2), label="histogram"),
         Level(at=1, low=0, high=2, label="level"),
     ]
     y = Axis(label="y", scale="log", ticks={1.0: "one", 2.0: "two"}, bold=[2.0], limits=(0.5, 9))
-    figure = drawing.panels(Panels(panels=[Panel(marks=marks, title="t", y=y)] * 2, across=2, legend=3))
+    content = Panels(panels=[Panel(marks=marks, title="t", y=y)] * 2, title="word " * 40, across=2, legend=3)
+    with house():
+        figure = drawing.panels(content)
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
     assert labels == ["band", "line", "a", "b", "dots", "bars", "lying", "histogram", "level"]
     assert [text.get_fontweight() for text in figure.axes[0].get_yticklabels()] == ["normal", "bold"]
+    lying = figure.axes[0].containers[-1]
+    assert [patch.get_x() for patch in lying] == [0.5, 1], "bars begin where they should"
+    assert figure.get_suptitle().count("\n") == 2, "a long title is broken"
     assert drawing.png(figure, few_colours=True).startswith(b"\x89PNG")
+    assert drawing.svg(figure).startswith(b"<?xml")
     beside = drawing.panels(Panels(panels=[Panel(marks=marks)], legend="inside"))
     assert len(beside.axes[0].get_legend().get_texts()) == len(labels)
 

@@ -46,7 +46,7 @@ def section() -> Section:
     return Section("objectives", table, "small", "s_curve", (), {"swd": "SWD"}, cells, (), (), ())
 
 
-MOMENTS, ARROWS = (picture.draw for picture in PICTURES)
+MOTION, MOMENTS, ARROWS = (picture.draw for picture in PICTURES)
 
 
 def shown(*arrays: dict[str, np.ndarray]) -> Stored:
@@ -98,10 +98,38 @@ def test_they_are_drawn_from_the_first_seeds_arrays(tmp_path):
             place.mkdir(parents=True)
             np.savez_compressed(place / "arrays.npz", **stored(number))
     written = pictures.write(section(), store, folder)
-    names = ["points-objectives-small-s_curve.png", "arrows-objectives-small-s_curve.png"]
-    assert [path.name for path in written] == names
-    assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size < 300_000 for path in written)
+    names = [f"{name}-objectives-small-s_curve" for name in ("motion", "points", "arrows")]
+    files = [f"{names[0]}.gif", f"{names[1]}.svg", f"{names[2]}.svg"]
+    assert [path.name for path in written] == files
+    assert (folder / f"{names[0]}.png").read_bytes().startswith(b"\x89PNG"), "its still"
+    assert all(path.stat().st_size < 600_000 for path in written)
     captions = dict(pictures.there(section(), folder))
-    assert list(captions) == names
-    assert captions[names[0]].startswith("Points moved by each objective")
+    assert list(captions) == files
+    assert captions[files[0]].startswith("Points moved by each objective")
+
+
+def test_a_frame_per_moment_and_some_between_on_the_straight_way():
+    found = [stored(0), stored(1)]
+    frames = MOTION(shown(*found)).frames
+    assert len(frames) == 3 * (len(STEPS) - 1) + 1
+    assert [frame.title for frame in frames[::3]] == [f"step {step:,}" for step in STEPS]
+    assert [panel.title for panel in frames[0].panels] == list(ROWS.values())
+    for number, arrays in enumerate(found):
+        path, positions = arrays["path"], [frame.panels[number].marks[1].points for frame in frames]
+        np.testing.assert_allclose(positions[::3], path)
+        np.testing.assert_allclose(positions[4], (2 * path[1] + path[2]) / 3, rtol=1e-5)
+    assert frames[1].title == "step 33"
+    assert MOTION(shown(stored(0), stored(1, moments=3))) is None, "trainings of other lengths are not shown together"
+    assert MOTION(shown(stored(0, moments=1))) is None
+
+
+def test_a_cloud_of_dots_is_an_image(tmp_path):
+    many = {**stored(0), "reference": np.zeros((3000, 2), np.float32)}
+    place = tmp_path / "store" / "dmd0" / "evals" / "e"
+    place.mkdir(parents=True)
+    np.savez_compressed(place / "arrays.npz", **many)
+    written = {
+        path.name.partition("-")[0]: path.suffix for path in pictures.write(section(), tmp_path / "store", tmp_path)
+    }
+    assert written == {"motion": ".gif", "points": ".png", "arrows": ".png"}
     assert pictures.write(section(), Path("nowhere"), tmp_path / "none") == []

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from seen import cell_line
+from seen import cell_line, page_of
 from vaebench.config.compose import configurations, session
 from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load
 from vaebench.report.summary import Section, counts, sections
-from vaebench.report.tables import data, html, latex, markdown
+from vaebench.report.tables import data, latex, markdown
 from vaebench.reproduce import planning
 
 PAPER = load("dmvae")
@@ -72,7 +72,7 @@ def test_every_format_shows_quoted_rows_with_their_printed_numbers_alone(tmp_pat
     assert "not run" not in text.partition("## What the paper leaves open")[0]
     assert "SiT (1,400 epochs), ours" not in latex.render(PAPER, [found])
     assert "SiT (1,400 epochs), paper" in latex.render(PAPER, [found])
-    assert "paper 8.61" in html.render([(PAPER, [found], {}, {})], {})
+    assert "paper 8.61" in page_of(tmp_path / "pages", PAPER, [found])
     cells = json.loads(data.render(PAPER, [found]))["sections"][0]["cells"]
     assert {cell["verdict"] for cell in cells if cell["row"] in OTHERS} == {None}
 

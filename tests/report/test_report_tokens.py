@@ -7,7 +7,6 @@ import io
 import json
 import re
 import shutil
-import struct
 import wave
 from dataclasses import replace
 from functools import cache
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seen import Stored, cell_line, parsed, shown_in
+from seen import Stored, cell_line, check_picture, page_of, parsed, shown_in
 from vaebench import report
 from vaebench.contracts.pictures import Sounds, intervals, printed
 from vaebench.papers.cells import Cells, cells_path, digest
@@ -27,13 +26,14 @@ from vaebench.papers.verdicts import Interval
 from vaebench.report import pictures
 from vaebench.report.pictures import drawing, sounds
 from vaebench.report.summary import Section, sections
-from vaebench.report.tables import html, markdown
+from vaebench.report.tables import markdown
 from vaebench.suites.pictures import tokens
 from vaebench.suites.pictures.tokens import Entry
 
 IMAGES, AUDIO = ("table1_images", "cifar10"), ("table1_audio", "fsdd")
 METHODS = ["VQ-VAE", "VQ with EMA and resets", "SimVQ", "TokenBridge", "FSQ", "FSP", "VP-VAE"]
 RATE = 8000
+ENDINGS = (".png", ".svg", ".html")
 
 
 def run_of(table: str, row: str, dataset: str, seed: int) -> tuple[str, str]:
@@ -138,44 +138,45 @@ def files(results: Path, *endings: str) -> dict[str, bytes]:
 
 
 def test_every_picture_and_page_is_there_small_and_linked(written):
-    found = files(written, ".png", ".html")
-    wanted = {f"{kind}-table1_images-small-cifar10.png" for kind in ("reconstructions", "sizes", "codes", "watch")}
-    wanted |= {f"{kind}-table1_audio-small-fsdd.png" for kind in ("sizes", "codes", "watch")}
-    assert set(found) == {*wanted, "listen-table1_audio-small-fsdd.html"}
+    found = files(written, *ENDINGS)
+    wanted = {f"{kind}-table1_images-small-cifar10.svg" for kind in ("numbers", "sizes", "codes", "watch")}
+    wanted |= {f"{kind}-table1_audio-small-fsdd.svg" for kind in ("numbers", "sizes", "codes", "watch")}
+    wanted |= {"reconstructions-table1_images-small-cifar10.png", "listen-table1_audio-small-fsdd.html"}
+    assert set(found) == {*wanted, "index.html"}
     text = (written / "vpvae" / "table.md").read_text(encoding="utf-8")
-    index = (written / "index.html").read_text(encoding="utf-8")
-    for name, content in found.items():
+    page = (written / "vpvae" / "index.html").read_text(encoding="utf-8")
+    for name in wanted:
         assert f"]({name})" in text
-        if name.endswith(".png"):
-            width, height = struct.unpack(">II", content[16:24])
-            assert (width, 250 <= height <= 1200) == (1050, True), name
-            assert len(content) < 250_000, name
-            assert f'src="vpvae/{name}"' in index
-    assert '<a href="vpvae/listen-table1_audio-small-fsdd.html">Listen to test clips' in index
-    assert index.count('<a href="vpvae/listen') == 1
+        if not name.endswith(".html"):
+            check_picture(written / "vpvae" / name, 250, 1200, 400_000)
+            assert f'src="{name}"' in page
+    assert '<a href="listen-table1_audio-small-fsdd.html">Listen to test clips' in page
+    assert page.count('<a href="listen') == 1
 
 
 def test_the_same_numbers_give_the_same_bytes(written, store, tmp_path):
-    shutil.copytree(written, tmp_path / "again", ignore=shutil.ignore_patterns("*.png", "listen*"))
+    shutil.copytree(written, tmp_path / "again", ignore=shutil.ignore_patterns("*.png", "*.svg", "listen*"))
     report.write("vpvae", tmp_path / "again", store)
-    assert files(tmp_path / "again", ".png", ".html") == files(written, ".png", ".html")
+    assert files(tmp_path / "again", *ENDINGS) == files(written, *ENDINGS)
 
 
 def test_without_the_store_pictures_and_sounds_stay(written, tmp_path):
-    before = files(written, ".png", ".html", ".md")
+    before = files(written, *ENDINGS, ".md")
     again = {path.name for path in report.write("vpvae", written, tmp_path / "nowhere")}
-    assert files(written, ".png", ".html", ".md") == before
-    assert {name for name in again if name.endswith((".png", ".html"))} == {n for n in before if n.startswith("sizes-")}
+    assert files(written, *ENDINGS, ".md") == before
+    assert {name for name in again if name.endswith(ENDINGS)} == {
+        n for n in before if n.startswith(("sizes-", "numbers-"))
+    }
 
 
 def test_with_some_of_the_runs_pictures_and_sounds_stay(written, tmp_path):
-    before = files(written, ".png", ".html")
+    before = files(written, *ENDINGS)
     fill(tmp_path / "store", *AUDIO, seeds=1)
     for row in load("vpvae").tables[AUDIO[0]].rows:
         if not row.startswith("fsq"):
             shutil.rmtree(tmp_path / "store" / run_of(AUDIO[0], row, AUDIO[1], 0)[0])
     report.write("vpvae", written, tmp_path / "store")
-    assert files(written, ".png", ".html") == before
+    assert files(written, *ENDINGS) == before
 
 
 def seen(found: Section, kind: str, arrays: dict[str, Any] | None = None, logs: Any = None) -> Any:
@@ -283,14 +284,16 @@ def test_one_size_alone_has_no_curve_over_sizes(tmp_path):
     assert not seen(smoke, "sizes")
     fill(tmp_path / "store", "table1_images", "digits")
     names = {path.name for path in pictures.write(smoke, tmp_path / "store", tmp_path)}
-    assert names == {f"{kind}-table1_images-smoke-digits.png" for kind in ("reconstructions", "codes", "watch")}
+    wanted = {f"{kind}-table1_images-smoke-digits" for kind in ("reconstructions", "codes", "watch", "numbers")}
+    assert {name.rpartition(".")[0] for name in names} == wanted
 
 
 def test_rows_without_a_size_are_methods_of_their_own(tmp_path):
     fill(tmp_path / "store", "table3", "cifar10")
     ablation = section("table3", "cifar10")
     names = {path.name for path in pictures.write(ablation, tmp_path / "store", tmp_path)}
-    assert names == {f"{kind}-table3-small-cifar10.png" for kind in ("reconstructions", "codes", "watch")}
+    wanted = {f"{kind}-table3-small-cifar10" for kind in ("reconstructions", "codes", "watch", "numbers")}
+    assert {name.rpartition(".")[0] for name in names} == wanted
     labels = [row.label for row in ablation.table.rows.values()]
     (panel,) = seen(ablation, "codes", {row: {"code_counts": counts(row, 64)} for row in ablation.table.rows}).panels
     assert [mark.label for mark in panel.marks][:-1] == labels
@@ -305,7 +308,7 @@ def test_reconstructions_are_those_of_the_largest_codebook(store):
 def test_nothing_is_drawn_of_tables_that_have_not_been_run(tmp_path):
     for found in sections(load("vpvae"), Cells.read(Path("nowhere"))):
         assert pictures.write(found, tmp_path / "store", tmp_path) == []
-        assert pictures.there(found, tmp_path, "html") == []
+        assert pictures.to_hear(found, tmp_path) == []
 
 
 def samples(source: str) -> np.ndarray:
@@ -368,11 +371,11 @@ def test_labels_are_text_and_no_markup():
     parsed(text)
 
 
-def test_pages_are_links_beside_pictures():
+def test_pages_are_links_beside_pictures(tmp_path):
     found = section(*AUDIO)
     paper = load("vpvae")
     text = markdown.render(paper, [found], {}, {found.name: [("listen.html", "Listen | here")]})
     assert "\n[Listen \\| here](listen.html)\n" in text
-    page = html.render([(paper, [found], {}, {found.name: [("vpvae/listen.html", "Listen <here>")]})], {})
-    assert '<p><a href="vpvae/listen.html">Listen &lt;here&gt;</a></p>' in page
-    assert '<a href="vpvae/' not in html.render([(paper, [found], {}, {})], {})
+    page = page_of(tmp_path, paper, [found], sounds={found.name: [("listen.html", "Listen <here>")]})
+    assert '<p><a href="listen.html">Listen &lt;here&gt;</a></p>' in page
+    assert "listen" not in page_of(tmp_path, paper, [found])

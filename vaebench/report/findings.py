@@ -41,7 +41,7 @@ def parse(text: str) -> Findings:
     """From Markdown with tables."""
     blocks = _blocks(_markdown().parse(text))
     title = blocks.pop(0)[1].content if blocks and blocks[0][0].tag == "h1" else ""
-    lead = blocks.pop(0) if blocks and blocks[0][0].tag == "p" else []
+    lead = blocks.pop(0) if blocks and blocks[0][0].tag == "p" and not _image(blocks[0]) else []
     image = _image(blocks[0]) if blocks else None
     return Findings(
         title=title,
