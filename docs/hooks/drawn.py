@@ -32,7 +32,7 @@ def on_files(files: Files, *, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> str:
     """Draw the picture of the house."""
-    return MERMAID.sub(lambda match: house.draw(match[1]), markdown)
+    return MERMAID.sub(lambda match: f'<div class="scrolled">{house.draw(match[1])}</div>', markdown)
 
 
 def on_page_content(content: str, *, page: Any, config: Any, files: Files) -> str:
@@ -45,7 +45,8 @@ def on_page_content(content: str, *, page: Any, config: Any, files: Files) -> st
         if not path.is_file():
             return match[0]
         text = STYLE.sub("", path.read_text("utf-8"))
-        return text.replace("<svg ", f'<svg class="drawing" role="img" aria-label="{match[1]}" ', 1)
+        drawn = text.replace("<svg ", f'<svg class="drawing" role="img" aria-label="{match[1]}" ', 1)
+        return f'<div class="scrolled">{drawn}</div>'
 
     return DRAWING.sub(drawing, content)
 
