@@ -6,7 +6,8 @@ import re
 from collections import defaultdict
 from itertools import pairwise
 
-WIDE, HIGH, GAP = 108, 30, 14  # of a room, and between two beside each other
+WIDE, HIGH, GAP = 92, 30, 14  # of a room, and between two beside each other
+PASSING = 22  # the width that an arrow takes in a row that it passes
 STEP = 66  # from one row to the next
 ARROW = re.compile(r"^ +(\w+) (-\.?->) (.*)$", re.MULTILINE)
 
@@ -19,12 +20,13 @@ def draw(text: str) -> str:
     floors = floor_of(edges)
     rows, ways = rowed(edges, floors)
     order(rows, ways)
-    width = max(map(len, rows)) * (WIDE + GAP)
+    width = max(sum(map(room_for, row)) for row in rows)
     at = {}
     for number, row in enumerate(rows):
-        left = (width - len(row) * (WIDE + GAP)) / 2
-        for place, name in enumerate(row):
-            at[name] = (left + (place + 0.5) * (WIDE + GAP), GAP + number * STEP)
+        left = (width - sum(map(room_for, row))) / 2
+        for name in row:
+            at[name] = (left + room_for(name) / 2, GAP + number * STEP)
+            left += room_for(name)
     lines = [path([at[one] for one in way], dotted) for way, dotted in ways]
     rooms = [room(name, *at[name]) for row in rows for name in row if isinstance(name, str)]
     height = len(rows) * STEP - STEP + HIGH + 2 * GAP
@@ -35,6 +37,11 @@ def draw(text: str) -> str:
         '<path d="M0 1L7 4L0 7" fill="none" stroke="currentColor"/></marker></defs>'
     )
     return f'{head} xmlns="http://www.w3.org/2000/svg">{marker}{"".join(lines)}{"".join(rooms)}</svg>'
+
+
+def room_for(name: object) -> int:
+    """How wide a place in a row is: that of a room, or of an arrow that passes."""
+    return WIDE + GAP if isinstance(name, str) else PASSING
 
 
 def floor_of(edges: Edges) -> dict[str, int]:
