@@ -67,9 +67,11 @@ def rowed(edges: Edges, floors: dict[str, int]) -> tuple[list[list[object]], lis
     rows: list[list[object]] = [[] for _ in range(max(floors.values()) + 1)]
     for name, floor in floors.items():
         rows[floor].append(name)
-    ways = []
+    ways: list[tuple[list[object], bool]] = []
     for above, below, dotted in edges:
-        passed = [(above, below, floor) for floor in range(floors[above] + 1, floors[below])]
+        passed: list[tuple[str, str, int]] = [
+            (above, below, floor) for floor in range(floors[above] + 1, floors[below])
+        ]
         for one in passed:
             rows[one[2]].append(one)
         ways.append(([above, *passed, below], dotted))

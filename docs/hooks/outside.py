@@ -45,6 +45,8 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> 
     """Put in what is included, and turn links to files outside docs/ into links within the site."""
     here = PurePosixPath(page.file.src_uri)
     base = source(here)
+    if here.parts[0] == "results":  # thousands of numbers: found by their paper's page, not by the search
+        page.meta["search"] = {"exclude": True}
 
     def included(match: re.Match[str]) -> str:
         path = joined(base.parent, match[1])

@@ -100,11 +100,11 @@ def overview() -> str:
     """The page of the options that every command has, and of the groups."""
     lines = ["# Configuration", "", "What can be chosen and set on the command line, by `NAME=VALUE`. Written by the"]
     lines += ["build from the code and from `conf/`; in a terminal, `vaebench list` says the same.", ""]
-    lines += ["## Choices", "", "| group | chosen by | what | choices |", "|---|---|---|---|"]
+    lines += ["## Choices", "", "| group | chosen by | what there is |", "|---|---|---|"]
     for group in groups():
         how, what = GROUPS[group]
-        names = ", ".join(f"`{name}`" for name in choices.choices(group)) if group != "experiment" else ""
-        lines.append(f"| [{group}]({group}.md) | `{how}` | {what} | {names} |")
+        names = ", ".join(choices.choices(group)) if group != "experiment" else ""
+        lines.append(f"| [{group}]({group}.md) | `{how}` | {what}{names and f' *{names}*'} |")
     lines += ["", "## A run", "", "Options of `train`, `eval`, `answers` and `prompt`.", "", *fields(spine.TrainConfig)]
     lines += ["## Tables", "", "Options of `reproduce`, `compare`, `plan` and `report`; those of the machine are as"]
     lines += ["above.", "", *fields(spine.ReproduceConfig, leave_out=("runtime",))]
@@ -216,24 +216,23 @@ def table(rows: list[tuple[str, Any, str, str]]) -> Iterator[str]:
     """Options in lines; a column that would be empty is left out."""
     if not rows:
         return
-    columns = ["option", "default", *(["takes"] if any(row[2] for row in rows) else []), "what"]
-    yield from ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    typed = any(takes for _, _, takes, _ in rows)
+    columns = ["option", "default", *(["takes"] if typed else []), "what"]
+    yield from [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, value, takes, note in rows:
-        words = [f"`{name}`", f"`{cell(shown(value))}`", *([takes] if "takes" in columns else []), note]
-        yield (
-            "| "
-            + " | ".join(cell(word) for word in words[:1])
-            + " | "
-            + " | ".join(words[1:2])
-            + "".join(f" | {cell(word)}" for word in words[2:])
-            + " |"
-        )
+        words = [f"`{name}`", f"`{shown(value)}`", *([worded(takes)] if typed else []), cell(note)]
+        yield f"| {' | '.join(words)} |"
     yield ""
 
 
 def shown(value: Any) -> str:
     """A value as a command line has it."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def worded(takes: str) -> str:
+    """What an option takes; of a mapping not of what."""
+    return cell(re.sub(r"collections\.abc\.Mapping\[.*\]", "a mapping", takes))
 
 
 def cell(text: str) -> str:
