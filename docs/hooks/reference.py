@@ -76,6 +76,12 @@ def groups() -> list[str]:
     return list(GROUPS)
 
 
+def names_in(group: str) -> list[str]:
+    """The choices of a group that vaebench itself has, whatever plug-ins are installed."""
+    folder = CONF / group
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
 def page_of(group: str) -> str:
     """Where the page of a group is."""
     return f"reference/configuration/{group}.md"
@@ -103,7 +109,7 @@ def overview() -> str:
     lines += ["## Choices", "", "| group | chosen by | what there is |", "|---|---|---|"]
     for group in groups():
         how, what = GROUPS[group]
-        names = ", ".join(choices.choices(group)) if group != "experiment" else ""
+        names = ", ".join(names_in(group)) if group != "experiment" else ""
         lines.append(f"| [{group}]({group}.md) | `{how}` | {what}{names and f' *{names}*'} |")
     lines += ["", "## A run", "", "Options of `train`, `eval`, `answers` and `prompt`.", "", *fields(spine.TrainConfig)]
     lines += ["## Tables", "", "Options of `reproduce`, `compare`, `plan` and `report`; those of the machine are as"]
@@ -153,11 +159,11 @@ def of_group(group: str) -> str:
     how, what = GROUPS[group]
     lines = [f"# {group}", "", f"{what} Chosen by `{how}`.", ""]
     if group in NAMES_ONLY:
-        found = ((name, *head(CONF / group / f"{name}.yaml")) for name in choices.choices(group))
+        found = ((name, *head(CONF / group / f"{name}.yaml")) for name in names_in(group))
         rows = (f"| `{name}` | {cell(' '.join(words))} |" for name, *words in found)
         return "\n".join([*lines, f"| {group} | |", "|---|---|", *rows, ""])
     options = how.partition("=")[0].partition("@")[2] or group
-    for name in choices.choices(group):
+    for name in names_in(group):
         lines += [f"## {name}", "", *leaf(group, name, options)]
     return "\n".join(lines)
 
