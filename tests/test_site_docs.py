@@ -105,7 +105,9 @@ def test_nothing_is_loaded_from_elsewhere(site):
     assert not found
     for page in (site / "papers").glob("*.html"):
         text = page.read_text(encoding="utf-8")
-        assert "<math " in text
+        equations = re.findall(r"<math .*?</math>", text, re.DOTALL)
+        assert equations
+        assert not [one for one in equations if "\\" in one], "a command of LaTeX that is not known"
         assert 'class="drawing"' in text
         assert "arithmatex" not in text
     assert 'class="drawing house"' in (site / "architecture.html").read_text(encoding="utf-8")
