@@ -12,7 +12,7 @@ PIP = $(shell $(BIN)/python -m pip --version >/dev/null 2>&1 && echo $(BIN)/pyth
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check format reproduce-all rehearse bench gpu screens notebook clean
+.PHONY: help setup test check format docs reproduce-all rehearse bench gpu screens notebook clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ format: $(STAMP) ## rewrite the code in the house's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+docs: $(STAMP) ## write the documentation into site/, to be opened from there; a broken link stops it
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo 'Open site/index.html.'
+
 reproduce-all: $(STAMP) ## all papers' tables, ours beside theirs (SCALE=smoke|small|paper)
 	@$(BIN)/vaebench reproduce paper=all $(if $(SCALE),scale=$(SCALE))
 
@@ -66,5 +70,5 @@ notebook: $(STAMP) ## run docs/tutorial.ipynb and write its outputs again
 	@$(BIN)/python tests/notebook.py
 
 clean: ## remove .venv and caches; runs/ and results/ stay
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .mypy_cache
 	find vaebench tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

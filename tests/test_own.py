@@ -1,4 +1,4 @@
-"""docs/own.md, run as a new user would: from a wheel, in an empty folder."""
+"""The how-to pages, run as a new user would: from a wheel, in an empty folder."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pytest
 
 from commands import ROOT, VAEBENCH, python
 
-PAGE = (ROOT / "docs" / "own.md").read_text(encoding="utf-8")
+# In the order in which their commands follow from each other.
+PAGES = ("own-model", "own-table", "runs")
+PAGE = "".join((ROOT / "docs" / "how-to" / f"{name}.md").read_text(encoding="utf-8") for name in PAGES)
 COMMAND = re.compile(r"^\$ vaebench (.*)$", re.MULTILINE)
-CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"^```python\n(?!# mine/)(.*?)^```", re.MULTILINE | re.DOTALL)
 SAID = {
     "train -m": ["4 points, 4 runs, ", "model.k", "kl_kept"],
     "eval -m": ['"psnr": '],

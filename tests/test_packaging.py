@@ -109,7 +109,7 @@ def test_make_help_names_every_target():
         assert f"make {target} " in shown
 
 
-def test_the_continuous_integration_script_runs_checks_then_tests():
+def test_the_continuous_integration_script_runs_checks_tests_and_documentation():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert script.read_text(encoding="utf-8").splitlines()[-2:] == ["make check", "make test"]
+    assert script.read_text(encoding="utf-8").splitlines()[-3:] == ["make check", "make test", "make docs"]

@@ -157,7 +157,7 @@ def test_what_needs_a_failed_run_names_it(run):
             "executor.workers=2: executor has no options as it is chosen; leave it out",
         ),
         (["hydra/sweeper=optuna"], "hydra/sweeper=optuna: sweepers, launchers and folders of Hydra are not used"),
-        (["+hydra.launcher.n_jobs=2"], "docs/own.md#a-search has a search with Optuna"),
+        (["+hydra.launcher.n_jobs=2"], "docs/how-to/runs.md#a-search has a search with Optuna"),
         (["seed=range(0,10001)"], "seed=range(0,10001): lists more than 10,000 values"),
         (["model.beta=0,1", "seed=0,1"], "unknown option 'model.beta'"),
     ],

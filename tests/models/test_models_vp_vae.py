@@ -197,7 +197,7 @@ class TestCodebook:
         indices = quantiser.eval()(draw(200000, dim, seed=1)).indices
         shares = torch.bincount(indices, minlength=size) / len(indices)
         found = float(torch.special.entr(shares).sum().exp() / size)
-        assert found == pytest.approx(expected, abs=0.012)  # as in docs/vpvae.md
+        assert found == pytest.approx(expected, abs=0.012)  # as in docs/papers/vpvae.md
         # Ever more centroids lie with density p^(d / (d + 2)), which makes it 0.847 and 0.866: no ceiling of so few.
         power = dim / (dim + 2)
         assert math.exp(power) * power ** (dim / 2) < found

@@ -52,7 +52,7 @@ VAEBENCH_CONF (as --conf).
 # Hydra's sweepers and launchers run a function of Hydra's own; ours come after the configuration.
 _NO_HYDRA = (
     "sweepers, launchers and folders of Hydra are not used; list values (-m model.k=4,8), in parallel with "
-    "executor.workers=N; docs/own.md#a-search has a search with Optuna"
+    "executor.workers=N; docs/how-to/runs.md#a-search has a search with Optuna"
 )
 VERBS = (
     *("train", "eval", "answers", "prompt", "reproduce", "compare", "plan", "report"),

@@ -175,7 +175,7 @@ def mistake(name: str, value: Any, hint: Any) -> str | None:
         choices = [text for option in _options(hint) for text in _choices(option)]
         if choices:
             return unknown(name, value, [*choices, "null"] if fits(None, hint) else choices)
-    return f"{name}={shown(value if value is None else repr(value))}: expected {_described(hint, value)}"
+    return f"{name}={shown(value if value is None else repr(value))}: expected {described(hint, value)}"
 
 
 def fits(value: Any, hint: Any) -> bool:
@@ -255,11 +255,11 @@ def _holds(mark: Any, value: Any) -> bool:
     return True
 
 
-def _described(hint: Any, value: Any) -> str:
+def described(hint: Any, value: Any) -> str:
     """What ``hint`` asks for, in words; the largest of what is counted is named only to a ``value`` above it."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        words = [_described(one, value) for one in arguments]
+        words = [described(one, value) for one in arguments]
         return (", or " if any("," in word for word in words) else " or ").join(words)
     if choices := _choices(hint):
         return f"one of {', '.join(choices)}"
@@ -300,7 +300,7 @@ def _list(hint: Any, marks: Sequence[Any], value: Any) -> str:
     low = next((mark.min_length for mark in marks if isinstance(mark, MinLen)), 0)
     high = next((mark.max_length for mark in marks if isinstance(mark, MaxLen)), math.inf)
     count = f"{low} " if low == high else f"{'one' if low == 1 else low} or more " if low else ""
-    item = _described(typing.get_args(hint)[0], value)
+    item = described(typing.get_args(hint)[0], value)
     plain = re.match("a (whole number|finite number|number|text)(, )?", item)
     if plain is None:
         return f"a list{count and f' of {count}'.rstrip()}, each {item}"
