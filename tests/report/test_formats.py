@@ -19,6 +19,8 @@ from vaebench.papers.tables import load, parse
 from vaebench.report.summary import sections
 from vaebench.report.tables import markdown
 
+PAGES = {"index.html": "", "batchtopk/index.html": "../"}
+
 
 @pytest.fixture(scope="module")
 def written(measure, results, store):
@@ -120,7 +122,7 @@ def test_latex_escapes_and_closes_what_it_opens(written):
 
 def test_the_pages_need_nothing_but_what_lies_beside_them(written):
     folder, _ = written
-    for name, root in (("index.html", ""), ("batchtopk/index.html", "../")):
+    for name, root in PAGES.items():
         path = folder / name
         text = path.read_text(encoding="utf-8")
         page = parsed(text)
@@ -133,9 +135,27 @@ def test_the_pages_need_nothing_but_what_lies_beside_them(written):
     assert "light-dark(" in (folder / "site.css").read_text(encoding="utf-8")
 
 
+def test_every_link_and_all_that_is_found_leads_somewhere(written):
+    folder, _ = written
+    pages = {folder / name: parsed((folder / name).read_text(encoding="utf-8")) for name in PAGES}
+    anchors = {path: [found["id"] for _, found in page.found if "id" in found] for path, page in pages.items()}
+    content = (folder / "search.js").read_text(encoding="ascii").removeprefix("window.vaebench.index = ")
+    entries = json.loads(content.removesuffix(";\n"))
+    assert {entry[0] for entry in entries} == {"paper", "table", "row", "claim"}
+    links = [(folder / "index.html", address) for *_, address in entries]
+    links += [(path, found["href"]) for path, page in pages.items() for tag, found in page.found if tag == "a"]
+    assert len(links) > len(entries) + 10
+    for path, link in links:
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.is_file(), link
+        assert not anchor or anchors[target].count(anchor) == 1, link
+
+
 def test_every_number_leads_to_where_it_comes_from(written):
     folder, _ = written
-    page = parsed((folder / "batchtopk" / "index.html").read_text(encoding="utf-8"))
+    text = (folder / "batchtopk" / "index.html").read_text(encoding="utf-8")
+    page = parsed(text)
     content = (folder / "batchtopk" / "sources.js").read_text(encoding="ascii")
     known = json.loads(content.removeprefix("window.vaebench.sources = ").removesuffix(";\n"))
     rows = [found["id"] for tag, found in page.found if tag == "tr" and "data-r" in found]
@@ -143,6 +163,14 @@ def test_every_number_leads_to_where_it_comes_from(written):
     numbers = sum(tag == "a" and found["href"] == "table.json" for tag, found in page.found) - 3  # of the whole tables
     assert numbers == sum(bool(one["runs"]) for one in known["cells"].values())
     assert {key.rpartition("/")[0] for key in known["cells"]} <= set(rows)
+    linked = set()  # as a click asks for it
+    for part in text.split('<section class="table" id="')[1:]:
+        columns = re.findall(r'<th scope="col" data-k="([^"]+)"', part)
+        for line in re.findall(r'<tr id="[^"]+" data-r="[^"]+".*?</tr>', part, re.DOTALL):
+            cells = re.findall(r"<td.*?</td>", line, re.DOTALL)
+            at = f"{part.partition(chr(34))[0]}/{re.search('data-r=.([^ >]+).[ >]', line)[1]}"
+            linked |= {f"{at}/{name}" for name, one in zip(columns, cells, strict=True) if "<a " in one}
+    assert linked == {key for key, one in known["cells"].items() if one["runs"]}
     one = known["cells"]["table1-paper-mnist/batchtopk/fid"]
     assert one["said"]["verdict"] == "reproduced"
     assert [run[0] for run in one["runs"]] == [0, 1, 2]
@@ -172,8 +200,11 @@ def test_texts_of_the_paper_cannot_become_markup(measure, results):
     line = {**measure("table2", seeds=1)[0], "paper": "evil", "table": "t", "row": "r", "column": "c", "device": "<d>"}
     cells = Cells.read(cells_path(results([line]), "batchtopk"))
     found = sections(paper, cells)
-    text = page_of(results([line]), paper, found)
+    folder = results([line])
+    text = page_of(folder, paper, found)
     parsed(text)
+    known = json.loads((folder / "search.js").read_text(encoding="ascii").partition(" = ")[2].removesuffix(";\n"))
+    assert [entry[1] for entry in known] == ["<b>T & T</b>", "<script>alert(1)</script>", '"r" & <r>']
     assert text.count("<script") == text.count('<script src="../site.js"') == 1
     assert "<b>T" not in text
     assert "&lt;i&gt;y" in text

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -73,24 +74,37 @@ def test_a_folder_in_place_of_the_file_is_one_line(tmp_path):
 
 
 @pytest.fixture
-def hostile(measure, results):
-    """A results folder whose free texts are hostile."""
-    lines = measure("table1", "table2", seeds=2)
-    for line in lines:
-        protocol = {**json.loads(line["protocol"]), "features": HOSTILE, HOSTILE: HOSTILE}
-        line |= {"device": HOSTILE, "commit": HOSTILE, "unit": HOSTILE, "protocol": json.dumps(protocol)}
-    return results(lines)
+def with_texts(measure, results):
+    """Makes a results folder whose free texts are these."""
+
+    def make(text: str) -> Path:
+        lines = measure("table1", "table2", seeds=2)
+        for line in lines:
+            protocol = {**json.loads(line["protocol"]), "features": text, text: text}
+            line |= {"device": text, "commit": text, "unit": text, "protocol": json.dumps(protocol)}
+        return results(lines)
+
+    return make
 
 
-def test_free_text_is_text_in_every_format(hostile, tmp_path):
-    report.write("batchtopk", hostile, tmp_path)
+@pytest.fixture
+def hostile(with_texts):
+    return with_texts(HOSTILE)
+
+
+def test_free_text_is_text_in_every_format(hostile, with_texts, tmp_path):
+    plain = with_texts("red")
+    for folder in (plain, hostile):  # as many pictures on both pages
+        report.write("batchtopk", folder, tmp_path)
+    report.write_index(plain)
+    tags = [tag for tag, _ in parsed((plain / "batchtopk" / "index.html").read_text(encoding="utf-8")).found]
     report.write_index(hostile)
     folder = hostile / "batchtopk"
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "red" in page
     scripts = [attributes for tag, attributes in parsed(page).found if tag == "script"]
     assert [one.keys() for one in scripts] == [{"src", "data-root"}], "the site's own, from a file"
-    assert "<script>alert" not in page
+    assert [tag for tag, _ in parsed(page).found] == tags, "of no other page than one on plain texts"
     made = [(folder / "sources.js"), (hostile / "search.js")]
     for script in made:
         content = script.read_text(encoding="ascii")

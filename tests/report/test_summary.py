@@ -175,3 +175,24 @@ def test_the_score_counts_each_number_once(summarised, measure):
     assert (one.printed, one.comparable, one.reproduced + one.outside, one.within) == (16, 10, 10, 0)
     assert (one.claims, one.hold + one.reversed, one.undecided) == (13, 6, 7)
     assert score(paper, []) == Score(printed=16, comparable=0, reproduced=0, outside=0, claims=0, hold=0, reversed=0)
+
+
+def test_a_number_counts_as_the_biggest_scale_that_compares_says(summarised, measure):
+    lines = measure("table1", features="classifier", jitter=1e-6)
+    lines += measure("table1", scale="small", value=1e3, jitter=1e-6)
+    found = summarised(lines)
+    assert counts(found["table1-paper-mnist"])["cells"] == {"not comparable": 2, "reproduced": 8}
+    assert counts(found["table1-small-mnist"])["cells"] == {"outside our spread": 10}
+    one = score(load("batchtopk"), found.values())
+    assert (one.printed, one.comparable, one.reproduced, one.outside, one.within) == (16, 10, 8, 2, 0)
+
+
+def test_what_was_found_is_counted_in_words(summarised, measure):
+    section = summarised(measure("table1", jitter=1e-4))["table1-paper-mnist"]
+    assert words.finding(section) == "3 claims: 3 hold; 10 comparable numbers: 10 reproduced"
+    assert words.summary({"holds": 1, "reversed": 2}) == "2 reversed, 1 holds"
+    assert words.summary({}) == "none"
+    section = summarised(measure("table1", dataset="digits", features="classifier"))["table1-paper-digits"]
+    assert words.finding(section).endswith("; no number can be compared with the paper's")
+    assert words.headings(section)["fid"] == "FID (classifier) ↓"
+    assert list(words.headings(section)) == list(section.table.columns)
