@@ -105,7 +105,7 @@ def test_the_examples_run_from_a_package_of_ones_own(named, package, installed, 
     # The paper's rows are filled, and the suite's picture is drawn.
     cells = (tmp_path / "results" / "example" / "cells.csv").read_text()
     assert all(f",{row}," in cells for row in ("rae_8", "rae_16", "hinted", "halves"))
-    assert list((tmp_path / "results" / "example").glob("variances-*.png"))
+    assert list((tmp_path / "results" / "example").glob("variances-*.svg"))
     claims = load("example").tables["table1"].claims
     assert [claim.text for claim in claims][:2] == [
         "PSNR of Hinted above RAE's (L = 8)",
