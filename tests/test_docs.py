@@ -148,8 +148,3 @@ def test_every_key_of_a_papers_file_is_in_the_table():
             set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([^`]*)`", rows["table"])))) if name == "study" else set()
         )
         assert keys - said == set(), name
-
-
-def test_the_readme_has_the_scoreboard_of_the_results():
-    lines = (ROOT / "results" / "scoreboard.md").read_text(encoding="utf-8").strip()
-    assert lines in (ROOT / "README.md").read_text(encoding="utf-8")
