@@ -24,6 +24,7 @@ from vaebench.errors import UserError
 from vaebench.reproduce import durations
 from vaebench.runs import build
 from vaebench.runs.executors import progress
+from vaebench.runs.executors.outlook import Outlook
 from vaebench.runs.kinds import train as trainings
 from vaebench.runs.store import Store
 
@@ -209,14 +210,16 @@ def test_what_comes_from_data_is_text_on_the_terminal():
         assert screen.getvalue().count(PLAIN) == 3
 
 
-def test_progress_shows_labels_as_they_are(tmp_path):
+def test_progress_shows_labels_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     screen, job = io.StringIO(), Job("train", tmp_path)
     console = Terminal(file=screen, width=300, force_terminal=True, color_system=None)
-    with progress.Display({tmp_path: DATA}, quiet=False, console=console) as display:
+    with progress.Display({tmp_path: DATA}, Outlook([job], 1), quiet=False, console=console) as display:
         display.track(job, 1, 10)
-        display.progress.refresh()
+        display.live.refresh()
         display.finish(Outcome(job, "failed", DATA))
     assert f"failed train {PLAIN}: {PLAIN}" in screen.getvalue()
+    assert f"  train {PLAIN} " in screen.getvalue()
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
