@@ -11,7 +11,6 @@ import torch
 from omegaconf import OmegaConf
 from rich.table import Table
 
-from commands import VAEBENCH, python
 from vaebench.cli import help as helps
 from vaebench.cli.main import HELP
 from vaebench.cli.terminal import Terminal
@@ -220,15 +219,6 @@ def test_progress_shows_labels_as_they_are(tmp_path, monkeypatch):
         display.finish(Outcome(job, "failed", DATA))
     assert f"failed train {PLAIN}: {PLAIN}" in screen.getvalue()
     assert f"  train {PLAIN} " in screen.getvalue()
-
-
-@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
-def test_a_terminal_without_utf8_shows_what_it_can(encoding, tmp_path):
-    for words in (["list", "papers"], ["train", "dataset=\u03c3"]):
-        done = python(*VAEBENCH, *words, cwd=tmp_path, env={"PYTHONIOENCODING": encoding}, text=False)
-        assert b"Traceback" not in done.stderr
-        assert done.returncode == (0 if words[0] == "list" else 2)
-        assert b"?" in done.stdout + done.stderr
 
 
 def test_optimisers_take_numbers_in_range():

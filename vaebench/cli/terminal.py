@@ -34,7 +34,7 @@ class Terminal(Console):
         """As rich's: a table as what fits, a long line of a screen broken between words and not within."""
         if len(objects) == 1 and isinstance(objects[0], Table):
             for part in fitted(objects[0], self):
-                super().print(part, **options)
+                super().print(part, **{"soft_wrap": False, **options})
             return
         if self.soft_wrap and self.is_terminal:
             options = {"soft_wrap": False, "overflow": "fold", **options}

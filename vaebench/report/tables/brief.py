@@ -10,11 +10,12 @@ from rich.text import Text
 
 from vaebench.errors import printable
 from vaebench.papers.tables import Paper
-from vaebench.report import words
+from vaebench.report import raced
 from vaebench.report.summary import Score, Section, score, total
 
 _MOST = 28  # lines of tables; of more, a line per paper
 _NAMED = 6  # tables of which nothing is to be said; of more, their number
+_PLACES = 4
 _NARROW = 96  # columns below which headings are broken
 _HEADS = ("comparable", "reproduced", "outside", "hold", "reversed", "undecided")
 _BROKEN = (
@@ -40,7 +41,7 @@ def show(found: Sequence[tuple[Paper, Sequence[Section]]], console: Console) -> 
     lines = _lines({name: scores for name, scores in judged.items() if scores})
     for line in _laid_out(lines, console.width) if lines else ():
         console.print(_text(line, console))
-    for line in _others(found, judged):
+    for line in (*_others(found, judged), *_places([one for _, sections in found for one in sections])):
         console.print(_text(line, console))
 
 
@@ -102,12 +103,32 @@ def _others(
     for paper, sections in found:
         for section in sections:
             if section.ranking is not None:
-                yield f"{paper.name} {section.key}: {words.overview(section) or 'no reading has been measured yet'}"
+                yield f"{paper.name} {section.key}: {_nearest(section)}"
             elif section.key not in judged[paper.name]:
                 silent[f"{paper.name} {section.key}"] = None
     if silent:
         named = ", ".join(silent) if len(silent) <= _NAMED else f"{len(silent)} tables"
         yield f"{named}: no printed numbers and no claims of the paper"
+
+
+def _places(sections: Sequence[Section]) -> Iterator[str]:
+    """At which scale and on which sets all of it was measured; stand-ins are named, or counted if they are many."""
+    places = list(dict.fromkeys(one.place for one in sections))
+    if len(places) <= _PLACES:
+        yield from (f"measured: {place}" for place in places)
+        return
+    scales = ", ".join(dict.fromkeys(f"scale={one.scale}" for one in sections))
+    sets, stands = (
+        {one.dataset for one in sections},
+        {one.dataset for one in sections if one.dataset not in one.table.own},
+    )
+    yield f"measured: {scales}, on {len(sets)} sets; {len(stands)} of them stand in for a paper's own"
+
+
+def _nearest(section: Section) -> str:
+    """The nearest reading of a study, and how it does where it was not fitted."""
+    lines = raced.findings(section) if section.rungs else []
+    return " ".join(lines[:2]) or "no reading has been measured yet."
 
 
 def _text(line: str, console: Console) -> Text:
