@@ -12,7 +12,7 @@ PIP = $(shell $(BIN)/python -m pip --version >/dev/null 2>&1 && echo $(BIN)/pyth
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check format docs reproduce-all rehearse bench gpu screens notebook clean
+.PHONY: help setup test check format docs reproduce-all rehearse bench gpu screens notebook release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ screens: $(STAMP) ## photograph the pages of results/, write docs/screens
 
 notebook: $(STAMP) ## run docs/tutorial.ipynb and write its outputs again
 	@$(BIN)/python tests/notebook.py
+
+release: $(STAMP) ## build wheel and source into dist/, try the wheel in a fresh environment; uploads nothing
+	@.ci/release
 
 clean: ## remove .venv and caches; runs/ and results/ stay
 	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .mypy_cache

@@ -148,6 +148,13 @@ def test_the_committed_scoreboard_is_what_the_cells_give(committed):
             assert f'<span class="{tone}"><b>{count}</b> {what}</span>' in card
 
 
+@pytest.mark.parametrize("name", choices("paper"))
+def test_the_seeds_of_a_committed_cell_were_measured_under_one_protocol(name):
+    frame = Cells.read(cells_path(RESULTS, name)).frame
+    digests = frame.groupby(["table", "row", "column", "scale", "dataset"])["protocol_digest"].nunique()
+    assert list(digests[digests > 1].index) == []
+
+
 def test_no_committed_page_is_large():
     pages = [RESULTS / "index.html", *RESULTS.glob("*/index.html")]
     assert len(pages) == 1 + len(choices("paper"))

@@ -8,6 +8,7 @@ import re
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
@@ -134,16 +135,24 @@ def commit() -> str:
 
 def provenance(device: torch.device) -> dict[str, Any]:
     """Where and with what a number was made, as plain data."""
-    packages = ("torch", "torchvision", "numpy", "scikit-learn", "transformers")
     return {
         "commit": commit(),
         "device": device_name(device),
         "host": socket.gethostname(),
         "threads": torch.get_num_threads(),
         "python": sys.version.split()[0],
-        "packages": {name: metadata.version(name) for name in packages},
+        "packages": _versions("torch", "torchvision", "numpy", "scikit-learn", "transformers"),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _versions(*names: str) -> dict[str, str]:
+    """Of those that are installed: some come with an extra only."""
+    found = {}
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def overload_warning(workers: int, threads: int) -> str | None:
