@@ -34,7 +34,7 @@ def test_table_is_made_resumed_and_extended(tmp_path, home, diary, run):
     out = run.done(*words)
     assert f"tracked: read {diary}\n" in out
     assert "digits, embedded" in out
-    assert "a stand-in" in out
+    assert "measured: scale=smoke on digits, a stand-in for MNIST\n" in out
     frame = pd.read_csv(results / "batchtopk" / "cells.csv")
     assert tuple(frame.columns) == COLUMNS
     assert len(frame) == 2 * 5  # rows of the table x measured columns

@@ -30,6 +30,7 @@ from vaebench.runs import alive, serve, worker
 from vaebench.runs.executors import progress
 from vaebench.runs.executors.inline import Inline
 from vaebench.runs.executors.local import Local, shares
+from vaebench.runs.executors.outlook import Outlook
 from vaebench.runs.store import Run, Store
 
 LONG = "model=batchtopk model.hidden=[16] dataset=digits train.max_steps=400 train.epochs=60 train.log_every=20".split()
@@ -294,8 +295,9 @@ def test_who_waits_for_a_run_says_for_whom(home, monkeypatch):
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_what_is_to_be_known_is_said_on_stderr(capsys, quiet):
-    display = progress.Display({Path("a"): "beta_vae"}, quiet=quiet, console=Console())
-    display.note(Job("train", Path("a")), "waiting for another process")
+    job = Job("train", Path("a"))
+    display = progress.Display({Path("a"): "beta_vae"}, Outlook([job], 1), quiet=quiet, console=Console())
+    display.note(job, "waiting for another process")
     assert capsys.readouterr() == ("", "train beta_vae: waiting for another process\n")
 
 

@@ -204,10 +204,15 @@ def _show_costs(cfg: ReproduceConfig, store: Store) -> None:
 
 
 def report(cfg: ReproduceConfig) -> int:
-    """``vaebench report``: tables and pictures from what is stored."""
+    """``vaebench report``: tables and pictures from what is stored; with ``open``, its pages in a browser."""
+    from vaebench.cli import browser
     from vaebench.reproduce import collect
 
-    return collect.write_report(_opened(cfg), console)
+    cfg = _opened(cfg)
+    status = collect.write_report(cfg, console)
+    if cfg.open:
+        console.print(browser.show(browser.page(cfg)))
+    return status
 
 
 def _look_at(cfg: TrainConfig) -> None:

@@ -14,14 +14,17 @@ _ELSEWHERE = {"runtime", "store", "quiet", "chain", "parent"}  # of no request, 
 _ALONE = "one run is made at a time without -m"
 _REPORTED = "all that is stored is written"
 _COUNTED = "it is for `vaebench plan scale=paper`"
+_PAGES = "it is for `vaebench report`, which writes the pages"
+_SHOWN = "no table is shown"
 _UNREAD = {
     "report": dict.fromkeys(
         ("table", "row", "scale", "dataset", "features", "seeds", "measure", "executor", "runtime", "tracker"),
         _REPORTED,
-    ),
-    "plan": {"results": "nothing is written", "tracker": "nothing is run"},
-    "reproduce": {"measure": _COUNTED},
-    "compare": {"measure": _COUNTED},
+    )
+    | {"full": _SHOWN},
+    "plan": {"results": "nothing is written", "tracker": "nothing is run", "full": _SHOWN, "open": _PAGES},
+    "reproduce": {"measure": _COUNTED, "open": _PAGES},
+    "compare": {"measure": _COUNTED, "open": _PAGES},
 }
 
 

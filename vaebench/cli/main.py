@@ -12,6 +12,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vaebench.cli import letters
 from vaebench.errors import UserError, printable, shown, unknown
 
 HELP = """\
@@ -43,6 +44,8 @@ Options of train, eval, answers, prompt, reproduce, compare, plan and report are
   -q            quiet                 -m            sweep: vaebench train -m model.k=4,8 seed=0,1,2
   --cfg job     show the configuration and stop     --help        this text, or a verb's
   --json        with -m: what came out, as data
+  --full        reproduce, compare: print all tables, not a summary
+  --open        report: show the pages in a browser
   --conf DIR    a folder of choices of your own (DIR/model/mine.yaml), or a package; those installed are found
 Environment: VAEBENCH_DATA (datasets; several folders as in PATH), VAEBENCH_WEIGHTS (weights of Inception and VGG-16),
 VAEBENCH_HOME (runs, default ./runs), VAEBENCH_CACHE (downloads and decoded folders, default ~/.cache/vaebench),
@@ -73,6 +76,7 @@ _UNWRITABLE = {
     errno.ELOOP: "its links lead in a circle",
     errno.EPERM: "not permitted",
 }
+_FLAGS = "-q, -m, --json, --full, --open, --cfg job, --help"
 _LONGEST_LINE = 4_000  # of what is printed of a mistake; a list of all experiments is half of that
 
 
@@ -113,10 +117,10 @@ def _together(arguments: list[str]) -> int:
 
 
 def _never_fail_to_print() -> None:
-    """A terminal that has no sigma shows a question mark: no command fails for that."""
+    """A terminal that has no sigma shows its name: no command fails for that."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors=letters.ERRORS)
 
 
 def _lines(error: UserError | OSError) -> tuple[str, ...]:
@@ -256,6 +260,8 @@ def _options(rest: list[str]) -> Given:
             sweep = True
         elif word in ("-q", "--quiet"):
             overrides.append("quiet=true")
+        elif word in ("--full", "--open"):
+            overrides.append(f"{word.removeprefix('--')}=true")
         elif word == "--json":
             as_json = True
         elif word in ("--cfg", "-c"):
@@ -268,7 +274,7 @@ def _options(rest: list[str]) -> Given:
         elif "=" in word or word.startswith("~"):
             overrides.append(word)
         else:
-            advice = "options are written key=value (like model=batchtopk); flags: -q, -m, --json, --cfg job, --help"
+            advice = f"options are written key=value (like model=batchtopk); flags: {_FLAGS}"
             strays.append(f"{shown(word)!r}: {advice}")
     if as_json and not sweep:
         strays.append("--json: is for sweeps; add -m")

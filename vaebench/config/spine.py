@@ -229,7 +229,8 @@ class ReproduceConfig(Common):
     ``budget``: with ``seeds=auto``, how long the command may take (``2h``); it begins nothing that would take longer.
 
     ``row``: only these rows of the tables, to give some of them more seeds. ``measure``: `plan` at ``scale=paper`` runs
-    a few steps of each training on random tensors; without, it counts only.
+    a few steps of each training on random tensors; without, it counts only. ``full`` (``--full``): all tables are
+    printed, not a summary. ``open`` (``--open``): `report` shows its pages in a browser.
     """
 
     paper: str = "all"
@@ -242,6 +243,8 @@ class ReproduceConfig(Common):
     budget: Duration | None = None
     results: Folder = "results"
     measure: bool = True
+    full: bool = False
+    open: bool = False
 
 
 def mistakes(spec: type, given: Mapping[str, Any], where: str = "") -> list[str]:

@@ -97,7 +97,8 @@ class Told:
     """What an executor is told beside its jobs.
 
     ``machine``: plain data for the workers, as `vaebench.runs.worker.work` takes it. ``track(job, done, total)``: hears
-    of their progress. ``note(job, line)``, ``say(line)``: tell the user of a job, of all. ``store``: the runs' folder.
+    that a job runs, 0 of 0 as long as nothing is known of its steps, and how far it is. ``note(job, line)``,
+    ``say(line)``: tell the user of a job, of all. ``store``: the runs' folder.
     """
 
     machine: Mapping[str, Any]

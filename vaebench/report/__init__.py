@@ -92,3 +92,15 @@ def console(paper: Paper, cells: Cells, shown: Collection[tuple[str, str, str]],
     for section in sections(paper, cells):
         if (section.key, section.scale, section.dataset) in shown:
             terminal.show(section, out)
+
+
+def brief(found: Iterable[tuple[Paper, Cells, Collection[tuple[str, str, str]]]], out: Console) -> None:
+    """Print how the numbers and claims of papers came out, a line per table; of each the sections that are named."""
+    from vaebench.report.summary import sections
+    from vaebench.report.tables import brief as tables
+
+    told = [
+        (paper, [one for one in sections(paper, cells) if (one.key, one.scale, one.dataset) in shown])
+        for paper, cells, shown in found
+    ]
+    tables.show(told, out)

@@ -24,7 +24,7 @@ from vaebench.disk import locked
 from vaebench.errors import UserError, shown
 from vaebench.papers.cells import POOLED, Cells, cells_path, digest
 from vaebench.papers.tables import load, names
-from vaebench.reproduce import durations, planning
+from vaebench.reproduce import durations, ending, planning
 from vaebench.reproduce.planning import Plan
 from vaebench.reproduce.rows import Item
 from vaebench.runs import build, schedule
@@ -71,7 +71,7 @@ class Work:
     store: Store
     cfg: ReproduceConfig
     console: Console
-    brief: bool = False  # neither the plan nor the tables are shown
+    brief: bool = False  # neither the plan nor what came out is shown
 
     def run(self) -> int:
         """Run what is not done yet, collect what is, write the report. Returns 1 if some job failed, else 0."""
@@ -94,9 +94,9 @@ class Work:
             self.console.print(f"left out: {out} jobs that need a failed one")
         with locked(Path(self.cfg.results)):
             unreadable = self.collect()
-        lines = [*self.left_out(), *(f"failed: {outcome.job.folder}: {outcome.reason}" for outcome in failed)]
-        for line in (*lines, *(f"left out: {line}" for line in unreadable)):
-            self.console.print(line)
+        lines = [f"failed: {outcome.job.folder}: {outcome.reason}" for outcome in failed]
+        lines += [*(f"left out: {line}" for line in unreadable), *self.left_out()]
+        ending.problems(lines, self.cfg, self.console)
         return 1 if failed or unreadable else 0
 
     def label(self, request: Request) -> str:
@@ -131,20 +131,18 @@ class Work:
         """
         from vaebench import report
 
-        results, wrong = Path(self.cfg.results), dict[str, None]()
+        results, wrong, told = Path(self.cfg.results), dict[str, None](), list[ending.Told]()
         for paper in dict.fromkeys(item.paper for item in self.plan.items):
             items = [item for item in self.plan.items if item.paper == paper]
             found = [cell for item in items for cell in _differences(item, _cells(item, self.store, wrong))]
             cells = Cells.read(cells_path(results, paper)).current(_evaluations(items)).merged(found)
             cells.write(cells_path(results, paper))
             report.write(paper, results, self.store.root)
-            if not (self.cfg.quiet or self.brief):
-                measured = {(item.table, item.setting.scale, item.setting.dataset) for item in items}
-                report.console(load(paper), cells, measured, self.console)
+            measured = {(item.table, item.setting.scale, item.setting.dataset) for item in items}
+            told.append((load(paper), cells, measured))
         report.write_index(results)
         if not (self.cfg.quiet or self.brief):
-            files = f"{results}/index.html and {results}/<paper>/ (cells.csv, table.md, table.tex, table.json)"
-            self.console.print(f"written: {files}")
+            ending.show(told, self.cfg, self.console)
         return list(wrong)
 
     def left_out(self) -> list[str]:
@@ -255,5 +253,5 @@ def write_report(cfg: ReproduceConfig, console: Console) -> int:
         if wrong:
             raise UserError(*wrong)
         report.write_index(results)
-    console.print(f"{written} files are up to date; open {results}/index.html")
+    console.print(f"{written} files are up to date" + ("" if cfg.open else f"; open {results}/index.html"))
     return 0

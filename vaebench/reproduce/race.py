@@ -22,7 +22,7 @@ from vaebench.papers.readings import few_seeds, kept, rank
 from vaebench.papers.records import Race, Readings
 from vaebench.papers.study import at_length, drawn, row_names
 from vaebench.papers.tables import Table, load
-from vaebench.reproduce import durations, planning
+from vaebench.reproduce import durations, ending, planning
 from vaebench.reproduce.collect import Work
 from vaebench.reproduce.planning import Plan
 from vaebench.reproduce.steps import Place, fits, minutes, place_of, plan_of
@@ -142,11 +142,9 @@ class _Race:
         return Cells(frame[mine])
 
     def _show(self) -> None:
-        from vaebench import report
-
         if not self.cfg.quiet:
             here = (self.place.table, self.place.scale, self.place.dataset)
-            report.console(load(self.place.paper), self._cells(), {here}, self.console)
+            ending.show([(load(self.place.paper), self._cells(), {here})], self.cfg, self.console)
 
     def _say(self, line: str) -> None:
         if not self.cfg.quiet:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from vaebench.config.request import Request
 from vaebench.config.spine import Common
 from vaebench.contracts import Job, Outcome, Queue
 from vaebench.runs import executors
+from vaebench.runs.executors import outlook
 from vaebench.runs.store import Store
 
 
@@ -64,21 +63,9 @@ def lasts(todo: Iterable[Request], seconds: Callable[[Request], float], workers:
     At the end of a chain workers wait for parents: the longest path counts, not the sum alone.
     """
     wanted = {request.key: request for request in todo}
-    times, children = {key: seconds(request) for key, request in wanted.items()}, _children(wanted)
-    missing = Counter(child for those in children.values() for child in those)
-    places = {key: place for place, key in enumerate(_urgent(wanted, times))}
-    ready = [(place, key) for key, place in places.items() if not missing[key]]
-    running, now = list[tuple[float, str]](), 0.0
-    while ready or running:
-        while ready and len(running) < workers:
-            _, key = heapq.heappop(ready)
-            heapq.heappush(running, (now + times[key], key))
-        now, done = heapq.heappop(running)
-        for child in children[done]:
-            missing[child] -= 1
-            if not missing[child]:
-                heapq.heappush(ready, (places[child], child))
-    return now
+    times = {key: seconds(request) for key, request in wanted.items()}
+    needs = {key: _parents(request) for key, request in wanted.items()}
+    return outlook.lasts({key: times[key] for key in _urgent(wanted, times)}, needs, workers)
 
 
 def _needed(request: Request, folders: Mapping[str, Path]) -> tuple[Path, ...]:

@@ -17,8 +17,8 @@ _STYLES = {"good": "green", "bad": "red", "open": "yellow"}
 def show(section: Section, console: Console) -> None:
     """Print one section: the paper's cells with verdicts, the controls, the claims; a study as its nearest readings."""
     console.print()
-    console.print(Text(printable(f"{section.key}: {section.table.caption}"), style="bold"))
-    console.print(Text(printable("; ".join((section.place, *section.stand_ins))), style="dim"))
+    console.print(_text(f"{section.key}: {section.table.caption}", console, "bold"))
+    console.print(_text("; ".join((section.place, *section.stand_ins)), console, "dim"))
     if section.ranking is not None:
         _show_race(section, console)
         return
@@ -26,12 +26,11 @@ def show(section: Section, console: Console) -> None:
     _show_controls(section, console)
     for judged in section.claims:
         notes = words.remarks(section, judged)
-        tail = f" ({'; '.join(notes)})" if notes else ""
-        console.print(
-            Text.assemble("  ", judged.claim.text, ": ", _verdict(judged.verdict, words.judgement(judged)), tail)
-        )
+        verdict = _verdict(judged.verdict, words.judgement(judged), console)
+        tail = _text(f" ({'; '.join(notes)})" if notes else "", console)
+        console.print(Text.assemble(_text(f"  {judged.claim.text}: ", console), verdict, tail))
     if chance := words.false_calls(section):
-        console.print(Text(printable(f"  the paper's claims: {chance}"), style="dim"))
+        console.print(_text(f"  the paper's claims: {chance}", console, "dim"))
 
 
 def _show_printed(section: Section, console: Console) -> None:
@@ -39,24 +38,28 @@ def _show_printed(section: Section, console: Console) -> None:
     grid = Grid("row", "column", "ours", "paper", "verdict")
     for cell, column in cells:
         row, heading = section.table.rows[cell.row].label, section.headings[cell.column]
-        verdict = _verdict(cell.verdict, words.short(cell)) if cell.verdict else ""
+        verdict = _verdict(cell.verdict, words.short(cell), console) if cell.verdict else ""
         grid.add_row(
             row, heading, words.found_in(cell, column.digits), words.printed(section, cell.row, cell.column), verdict
         )
     if cells:
         console.print(grid)
     for reason in words.reasons(section):
-        console.print(Text(printable(f"  not comparable: {reason}"), style="dim"))
+        console.print(_text(f"  not comparable: {reason}", console, "dim"))
     for reading in words.readings(section):
-        console.print(Text(printable(f"  judged under another reading than at scale=paper: {reading}"), style="dim"))
+        console.print(_text(f"  judged under another reading than at scale=paper: {reading}", console, "dim"))
 
 
 def _show_controls(section: Section, console: Console) -> None:
-    """Rows the paper prints no number for."""
+    """Rows the paper prints no number for, in the columns in which one of them has a number."""
     rows = [row for row in section.measured_rows() if row not in section.table.printed]
-    grid = Grid("not in the paper" if section.table.printed else "row", *words.headings(section).values())
+    found = {row: words.ours(section, row) for row in rows}
+    kept = [number for number, column in enumerate(zip(*found.values(), strict=True)) if any(column)]
+    headings = list(words.headings(section).values())
+    first = "not in the paper" if section.table.printed else "row"
+    grid = Grid(first, *(headings[number] for number in kept))
     for row in rows:
-        grid.add_row(section.table.rows[row].label, *words.ours(section, row))
+        grid.add_row(section.table.rows[row].label, *(found[row][number] for number in kept))
     if rows:
         console.print(grid)
 
@@ -71,8 +74,13 @@ def _show_race(section: Section, console: Console) -> None:
             grid.add_row(*row)
         console.print(grid)
     for line in (raced.count(section), *raced.findings(section)):
-        console.print(Text(printable(f"  {line}")))
+        console.print(_text(f"  {line}", console))
 
 
-def _verdict(verdict: Verdict, text: str) -> Text:
-    return Text(printable(text), style=_STYLES.get(words.tone(verdict.kind, ""), "dim"))
+def _verdict(verdict: Verdict, text: str, console: Console) -> Text:
+    return _text(text, console, _STYLES.get(words.tone(verdict.kind, ""), "dim"))
+
+
+def _text(text: str, console: Console, style: str = "") -> Text:
+    """A text as the console has its letters; nothing in it is markup."""
+    return console.render_str(printable(text), style=style, markup=False, emoji=False, highlight=False)

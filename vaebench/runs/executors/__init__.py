@@ -12,7 +12,8 @@ from rich.console import Console
 
 from vaebench.contracts import Executor, Outcome, Queue, Told
 from vaebench.errors import UserError
-from vaebench.runs.executors.progress import Display
+from vaebench.runs.executors.outlook import Outlook
+from vaebench.runs.executors.progress import Display, resumed
 
 if TYPE_CHECKING:
     from vaebench.config.spine import Common
@@ -31,13 +32,21 @@ def run(
     """Run the jobs, showing their progress under ``labels`` (by folder), and return how each ended."""
     if not queue:
         return []
-    outcomes = []
-    with Display({job.folder: labels[job.folder] for job in queue}, quiet=quiet, console=console) as display:
+    outcomes, jobs = [], list(queue)
+    outlook = Outlook(jobs, _at_once(executor, machine), {job.folder for job in jobs if resumed(job)})
+    with Display(labels, outlook, quiet=quiet, console=console) as display:
         for outcome in executor.submit(queue, Told(machine, display.track, display.note, display.say, store)):
             queue.ended(outcome)
             display.finish(outcome)
             outcomes.append(outcome)
     return outcomes
+
+
+def _at_once(executor: Executor, machine: Mapping[str, Any]) -> int:
+    """How many jobs run at a time."""
+    from vaebench.engine import runtime
+
+    return executor.at_once(gpus=len(runtime.gpus(machine["device"])), processes=int(machine.get("processes") or 1))
 
 
 def machine(cfg: Common) -> dict[str, Any]:
@@ -91,7 +100,4 @@ def overload_warning(cfg: Common) -> str | None:
 
 def workers(cfg: Common) -> int:
     """How many jobs of a command run at a time."""
-    from vaebench.engine import runtime
-
-    gpus = len(runtime.gpus(cfg.runtime.device))
-    return of(cfg).at_once(gpus=gpus, processes=cfg.runtime.processes)
+    return _at_once(of(cfg), machine(cfg))

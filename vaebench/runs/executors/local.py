@@ -173,7 +173,7 @@ class Crew:
         self.workers.clear()
 
     def _report(self) -> None:
-        for job in (worker.job for worker in self.workers if worker.job):
+        for job in (worker.job for worker in self.workers if worker.job and worker.begun):
             if steps := steps_of(job):
                 self.told.track(job, *steps)
 

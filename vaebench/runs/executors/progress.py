@@ -1,4 +1,4 @@
-"""What is seen of jobs that run: bars with rate and time left on a terminal, plain lines elsewhere."""
+"""What is seen of jobs that run: a bar with those that run now on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,23 +8,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from rich import progress
 from rich.console import Console
-from rich.text import Text
+from rich.live import Live
 
 from vaebench.contracts import Job, Outcome
 from vaebench.errors import printable
+from vaebench.runs.executors.bars import Bars, about, clock
+from vaebench.runs.executors.outlook import Look, Outlook
 from vaebench.runs.records import spent
 from vaebench.runs.store import Run
 
-_PLAIN_EVERY = 10.0  # seconds between two plain lines about one job
+_PLAIN_EVERY = 10.0  # seconds between two plain lines about a job that is alone
+_LOOK_EVERY = 1.0  # seconds between two estimates of the time left
+_SELDOM = 60.0  # and about one of several, whose beginning and end are lines as well
 
 
 def steps_of(job: Job) -> tuple[int, int] | None:
-    """How many steps of how many its run has done, as its own status says; None if it is not running."""
+    """How many steps of how many its run has done, as its status says, at first 0 of 0; None if it is not running."""
     status = Run(job.folder).status()
-    running = status["status"] == "running" and {"step", "total"} <= status.keys()
-    return (status["step"], status["total"]) if running else None
+    return (status.get("step", 0), status.get("total", 0)) if status["status"] == "running" else None
+
+
+def resumed(job: Job) -> bool:
+    """Whether an earlier command has begun its run: what it still takes says little of what such a run takes."""
+    return spent(Run(job.folder).status()) > 0
 
 
 def mark(job: Job, status: str, reason: str) -> None:
@@ -37,70 +44,62 @@ def mark(job: Job, status: str, reason: str) -> None:
             run.set_status(status, reason=reason, spent=spent(run.status()))
 
 
-class _Rate(progress.ProgressColumn):
-    """Steps per second."""
-
-    def render(self, task: progress.Task) -> Text:
-        return Text(f"{task.speed:.0f}/s" if task.speed else "", style="progress.data.speed")
-
-
 class Display:
-    """Progress of a list of jobs; ``labels`` maps a job's folder to what to call it."""
+    """Progress of a list of jobs; ``labels`` maps a job's folder to what to call it, ``outlook`` knows what is left."""
 
-    def __init__(self, labels: Mapping[Path, str], *, quiet: bool, console: Console) -> None:
-        self.labels, self.quiet, self.console = labels, quiet, console
-        self.finished, self.total = 0, len(labels)
-        self.bars = console.is_terminal and not quiet
-        self.started: dict[Path, tuple[float, int]] = {}
+    def __init__(self, labels: Mapping[Path, str], outlook: Outlook, *, quiet: bool, console: Console) -> None:
+        self.labels, self.outlook, self.quiet, self.console = labels, outlook, quiet, console
+        self.several = outlook.total > 1
+        self.bars = console.is_interactive and not quiet
+        self.began = time.monotonic()
         self.spoken: dict[Path, float] = {}
-        self.tasks: dict[Path, progress.TaskID] = {}
-        self.progress = progress.Progress(
-            progress.TextColumn("{task.description}", markup=False),
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            _Rate(),
-            progress.TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not self.bars,
-        )
+        self.looked: tuple[float, Look] = (self.began - _LOOK_EVERY, Look(None, 0.0))
+        self.live = Live(get_renderable=self._drawn, console=console, transient=True, refresh_per_second=4)
 
     def __enter__(self) -> Self:
-        self.progress.start()
-        self.overall = self.progress.add_task("all jobs", total=self.total) if self.total > 1 else None
+        if self.bars:
+            self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.progress.stop()
+        self.live.stop()
 
     def track(self, job: Job, done: int, total: int) -> None:
-        """``done`` of ``total`` steps of one job."""
-        if total == 0 or self.quiet:
-            return
-        if self.bars:
-            if job.folder not in self.tasks:
-                self.tasks[job.folder] = self.progress.add_task(self._label(job), total=total)
-            self.progress.update(self.tasks[job.folder], completed=done, total=total)
-            return
+        """A job runs and has done ``done`` of ``total`` steps; 0 of 0: more is not known."""
         now = time.monotonic()
-        since, first = self.started.setdefault(job.folder, (now, done))
-        if now - self.spoken.setdefault(job.folder, now) >= _PLAIN_EVERY and done > first:
+        begins = self.outlook.heard(job, done, total, now)
+        if self.bars or self.quiet:
+            return
+        if begins and self.several:
+            self.console.print(f"begins: {self._label(job)}")
+        every = _SELDOM if self.several else _PLAIN_EVERY
+        if now - self.spoken.setdefault(job.folder, now) >= every:
             self.spoken[job.folder] = now
-            rate = (done - first) / (now - since)
-            minutes, seconds = divmod(int((total - done) / rate), 60)
-            left = f"{minutes}:{seconds:02d} left"
-            self.console.print(f"{self._label(job)}: {done}/{total}, {rate:.0f}/s, {left}")
+            self._say_how_far(job, now)
+
+    def _say_how_far(self, job: Job, now: float) -> None:
+        doing = self.outlook.running[job.folder]
+        left = doing.by_steps(now)
+        if left is not None:
+            rate = f"{doing.rate(now):.0f}/s"
+            self.console.print(f"{self._label(job)}: {doing.done}/{doing.total}, {rate}, {clock(left)} left")
 
     def finish(self, outcome: Outcome) -> None:
         """One job has ended."""
-        self.finished += 1
-        if self.overall is not None:
-            self.progress.update(self.overall, completed=self.finished)
-        if outcome.job.folder in self.tasks:
-            self.progress.remove_task(self.tasks.pop(outcome.job.folder))
+        job, now = outcome.job, time.monotonic()
+        whole = Run(job.folder).status().get("spent") if outcome.status == "done" else None
+        taken = self.outlook.ended(outcome, now, whole)
         if outcome.status != "left" and not self.quiet and (not self.bars or outcome.status != "done"):
             reason = f": {outcome.reason}" if outcome.reason else ""
-            self.console.print(f"[{self.finished}/{self.total}] {outcome.status} {self._label(outcome.job)}{reason}")
+            count = f"[{self.outlook.finished}/{self.outlook.total}]"
+            self.console.print(f"{count} {outcome.status} {self._label(job)}{reason}{self._times(taken, now)}")
+
+    def _times(self, taken: float | None, now: float) -> str:
+        """How long a job took and how long the others will; nothing where it is the only one."""
+        left = self.outlook.look(now).left if self.several else None
+        words = [clock(taken)] if taken is not None and self.several else []
+        words += [f"{about(left)} left"] if left else []
+        return f" ({'; '.join(words)})" if words else ""
 
     def note(self, job: Job, line: str) -> None:
         """Something to know of a job while it lasts, quiet or not: on stderr, above the bars if there are some."""
@@ -110,6 +109,18 @@ class Display:
         """Something to know of all jobs."""
         if not self.quiet:
             self.console.print(line, markup=False, highlight=False)
+
+    # The screen is drawn by a thread of its own, while jobs begin and end: it is given copies.
+    def _drawn(self) -> Bars:
+        now, outlook = time.monotonic(), self.outlook
+        running = [(self._label(doing.job), doing) for doing in list(outlook.running.values())]
+        return Bars(outlook.finished, outlook.total, now - self.began, self._look(now), running, now)
+
+    def _look(self, now: float) -> Look:
+        """What is left, worked out once a second: of thousands of jobs it takes a hundredth of one."""
+        if now - self.looked[0] >= _LOOK_EVERY:
+            self.looked = now, self.outlook.look(now)
+        return self.looked[1]
 
     def _label(self, job: Job) -> str:
         return printable(f"{job.verb} {self.labels.get(job.folder, job.folder.name)}")
