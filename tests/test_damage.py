@@ -427,7 +427,8 @@ def test_a_report_names_what_it_cannot_read_and_goes_on(*, run, file, kind, old,
     path = root / made.keys[run] / file
     {**ANY, **BY_KIND[path.suffix]}[kind](path)
     monkeypatch.setenv("VAEBENCH_HOME", str(root))
-    monkeypatch.setattr(drawing, "png", lambda figure, few_colours: b"drawn")
+    monkeypatch.setattr(drawing, "png", lambda figure, **how: b"drawn")
+    monkeypatch.setattr(drawing, "svg", lambda figure: b"drawn")
     assert cli.main(["report", "paper=batchtopk", f"results={results}"]) == 0
     error = capsys.readouterr().err
     assert error.count("\n") == error.count("left out: ") == 1

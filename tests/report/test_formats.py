@@ -231,6 +231,22 @@ def test_a_store_with_some_of_the_runs_does_not_thin_pictures_out(measure, resul
     assert path.read_bytes() != whole, "of what is there, where there is nothing to lose"
 
 
+def test_a_picture_has_one_file_whatever_its_format_was(measure, results, store):
+    lines = measure("table1", seeds=1)
+    folder, runs = results(lines), store(lines)
+    charts = folder / "batchtopk"
+    old = charts / "curves-table1-paper-mnist.png"
+    old.write_bytes(b"of all seeds")
+    report.write("batchtopk", folder, runs)
+    assert not old.exists(), "drawn as a chart now"
+    old.write_bytes(b"of all seeds")
+    new = old.with_suffix(".svg")
+    new.unlink()
+    shutil.rmtree(runs / lines[0]["run"])
+    report.write("batchtopk", folder, runs)
+    assert (old.read_bytes(), new.exists()) == (b"of all seeds", False), "no thinner one beside it"
+
+
 def test_without_any_cells_there_is_a_page_that_says_so(tmp_path):
     report.write_index(tmp_path)
     text = (tmp_path / "index.html").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from vaebench.config.choices import choices
 from vaebench.contracts.pictures import PAPER
 from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load
-from vaebench.report import findings, words
+from vaebench.report import findings, site, words
 from vaebench.report.pictures import scoreboard
 from vaebench.report.pictures.house import TONES
 from vaebench.report.stored import Shown
@@ -99,24 +99,29 @@ def test_the_leader_is_the_best_mean_and_no_infinite_one(summarised, measure):
             line["value"] = math.inf
     shown = Shown(summarised(lines)["table1-paper-mnist"], NOWHERE, "")
     assert shown.leader("psnr") == "Highest PSNR, dB: Beta-VAE, 21.54"
-    assert shown.leader("fid", "distance").startswith("Lowest distance: ")
+    assert shown.leader("fid", "distance") == "", "several print none and have the same"
+    best = Shown(summarised([one for one in lines if one["value"] > 1])["table1-paper-mnist"], NOWHERE, "")
+    assert best.leader("fid", "distance").startswith("Lowest distance: Batch Top-K, 34.37")
     none = {name: replace(column, better="none") for name, column in shown.section.table.columns.items()}
     other = replace(shown.section, table=replace(shown.section.table, columns=none))
     assert Shown(other, NOWHERE, "").leader("psnr") == ""
+    alike = [{**line, "value": 1.0} for line in lines]
+    assert Shown(summarised(alike)["table1-paper-mnist"], NOWHERE, "").leader("psnr") == "", "none is better"
 
 
 def test_the_scoreboards_bars_are_shares_and_its_title_counts():
-    scores = {
-        "One": Score(printed=10, comparable=4, reproduced=1, outside=2, claims=4, hold=2, reversed=1),
-        "Two": Score(printed=5, comparable=0, reproduced=0, outside=0, claims=0, hold=0, reversed=0),
-    }
+    nothing = dict.fromkeys(("comparable", "reproduced", "outside", "claims", "judged", "hold", "reversed"), 0)
+    scores = [
+        ("Same", Score(printed=10, comparable=4, reproduced=1, outside=2, claims=8, judged=6, hold=4, reversed=1)),
+        ("Same", Score(**{**nothing, "printed": 5, "claims": 1})),
+    ]
     content = scoreboard.panels(scores)
     assert content.title == (
-        "Of 4 claims 2 hold and 1 are reversed; of 15 printed numbers\n4 can be compared, and 1 are reproduced"
-    )
+        "9 claims: 4 hold, 1 reversed, 1 undecided\n15 printed numbers: 4 comparable, 1 reproduced"
+    ), "papers of one title are two"
     claims, numbers = content.panels
-    assert list(claims.y.ticks.values()) == ["One\n4 claims, 10 numbers", "Two\n0 claims, 5 numbers"]
-    assert [list(mark.lengths) for mark in claims.marks] == [[50, 0], [25, 0], [25, 0], [0, 0]]
+    assert list(claims.y.ticks.values()) == ["Same\n8 claims, 10 numbers", "Same\n1 claim, 5 numbers"]
+    assert [list(mark.lengths) for mark in claims.marks] == [[50, 0], [12.5, 0], [12.5, 0], [25, 100]]
     assert [list(mark.lengths) for mark in numbers.marks] == [[10, 0], [20, 0], [10, 0], [60, 100]]
     assert [list(mark.starts) for mark in numbers.marks] == [[0, 0], [10, 0], [30, 0], [40, 0]]
 
@@ -133,7 +138,7 @@ def committed() -> dict[str, Score]:
 
 def test_the_committed_scoreboard_is_what_the_cells_give(committed):
     assert (RESULTS / "scoreboard.md").read_text(encoding="utf-8") == markdown.scoreboard(committed)
-    title = scoreboard.panels(committed).title.splitlines()
+    title = scoreboard.panels(list(committed.items())).title.splitlines()
     drawn = (RESULTS / "scoreboard.svg").read_text(encoding="utf-8")
     assert all(f">{line}</text>" in drawn for line in title)
     front = (RESULTS / "index.html").read_text(encoding="utf-8")
@@ -142,6 +147,8 @@ def test_the_committed_scoreboard_is_what_the_cells_give(committed):
         for tone, count, what in (
             ("good", one.hold, "hold"),
             ("bad", one.reversed, "reversed"),
+            ("open", one.undecided, "undecided"),
+            ("quiet", one.claims - one.judged, "not comparable or not run"),
             ("good", one.reproduced, "reproduced"),
             ("bad", one.outside, "outside"),
         ):
@@ -188,8 +195,11 @@ def test_findings_may_lack_any_part(text, title, lead, picture):
     assert (found.title, found.lead, found.picture) == (title, lead, picture)
 
 
-def test_without_findings_a_paper_goes_by_its_name(tmp_path):
-    assert findings.read(tmp_path) is None
+@pytest.mark.parametrize("text", [None, "Only a line.", "#\n"])
+def test_without_a_title_a_paper_goes_by_its_name(text, tmp_path):
+    if text is not None:
+        (tmp_path / "findings.md").write_text(text)
+    assert site.told(load("batchtopk"), [], tmp_path, {}, {}).title == "batchtopk"
 
 
 @pytest.mark.parametrize("name", choices("paper"))

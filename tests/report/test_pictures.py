@@ -102,6 +102,15 @@ def test_every_mark_is_drawn_with_its_label():
     assert len(beside.axes[0].get_legend().get_texts()) == len(labels)
 
 
+def test_dollars_are_no_mathematics():
+    odd = r"$\frac{$ x"
+    line = Line(x=[1, 2], y=[1, 2], label=odd)
+    axis = Axis(label=odd, ticks={1.0: odd})
+    content = Panels(panels=[Panel(marks=[line], title=odd, x=axis, y=axis)], title=odd)
+    assert drawing.svg(drawing.panels(content)).count(b"$\\frac{$ x") == 7
+    assert drawing.png(drawing.images(Images({odd: np.zeros((1, 4, 4, 1), np.uint8)})))
+
+
 def test_images_are_broken_into_lines():
     lines = {"grey": np.zeros((6, 4, 4, 1), np.uint8), "colours": np.zeros((2, 4, 4, 3), np.uint8)}
     figure = drawing.images(Images(lines, per_line=2))

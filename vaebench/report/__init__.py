@@ -56,7 +56,7 @@ def write_index(results_dir: Path) -> Path:
     own = [one for one in told if one.name in choices("paper")]  # not once more, with rows of one's own
     write_text(results_dir / "scoreboard.md", markdown.scoreboard({one.name: one.score for one in own}))
     if own:
-        pictures.draw(results_dir / "scoreboard.svg", scoreboard.panels({one.title: one.score for one in own}))
+        pictures.draw(results_dir / "scoreboard.svg", scoreboard.panels([(one.title, one.score) for one in own]))
     return site.write(results_dir, told)
 
 

@@ -97,7 +97,7 @@ class Shown:
         return words.finding(self.section)
 
     def leader(self, column: str, called: str = "") -> str:
-        """Which of our rows has the best mean in a column: a title; "" where none is better than another."""
+        """Which of our rows has the best mean in a column: a title; "" where none is better, as printed."""
         one = self.section.table.columns[column]
         found = {row: cell for row, cell in self.cells(column).items() if cell.ours and not cell.collapse}
         means = {row: cell.ours.mean for row, cell in found.items() if cell.ours and math.isfinite(cell.ours.mean)}
@@ -105,6 +105,8 @@ class Shown:
             return ""
         pick, best = (max, "Highest") if one.better == "higher" else (min, "Lowest")
         row = pick(means, key=means.__getitem__)
+        if sum(round(value, one.digits) == round(means[row], one.digits) for value in means.values()) > 1:
+            return ""
         return f"{best} {called or self.heading(column)}: {self.rows[row].label}, {means[row]:.{one.digits}f}"
 
     def labelled(self, *needed: str) -> dict[str, Arrays]:

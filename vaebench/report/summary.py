@@ -219,7 +219,8 @@ class Score:
     """How much of a paper is decided: of its ``printed`` numbers, comparable with ours or not, and of its claims.
 
     A number counts once, however many scales and sets it is measured on: as the biggest scale decides it. ``outside``:
-    better, worse or beyond the spread of our seeds. A claim counts in each.
+    better, worse or beyond the spread of our seeds. A claim counts in each; ``judged``: those whose two sides were run
+    and can be compared.
     """
 
     printed: int
@@ -227,13 +228,14 @@ class Score:
     reproduced: int
     outside: int
     claims: int
+    judged: int
     hold: int
     reversed: int
 
     @property
     def undecided(self) -> int:
-        """Claims that neither hold nor are reversed."""
-        return self.claims - self.hold - self.reversed
+        """Claims that were judged and neither hold nor are reversed."""
+        return self.judged - self.hold - self.reversed
 
     @property
     def within(self) -> int:
@@ -260,6 +262,7 @@ def score(paper: Paper, found: Iterable[Section]) -> Score:
         reproduced=numbers["reproduced"],
         outside=sum(numbers[kind] for kind in DECIDED - {"reproduced", "within our spread"}),
         claims=claims.total(),
+        judged=claims.total() - claims["not run"] - claims["not comparable"],
         hold=claims["holds"],
         reversed=claims["reversed"],
     )

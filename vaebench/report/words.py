@@ -246,7 +246,17 @@ def counted(count: int, what: str) -> str:
 def scoreboard(scores: Mapping[str, Score]) -> tuple[list[str], list[list[str]]]:
     """A heading and a line per paper, by its name, then all of them."""
     every = {**scores, "all": total(scores.values())} if scores else {}
-    heading = ["paper", "numbers printed", "comparable", "reproduced", "outside", "claims", "hold", "reversed"]
+    heading = [
+        "paper",
+        "numbers printed",
+        "comparable",
+        "reproduced",
+        "outside",
+        "claims",
+        "judged",
+        "hold",
+        "reversed",
+    ]
     return heading, [[name, *(str(number) for number in astuple(one))] for name, one in every.items()]
 
 

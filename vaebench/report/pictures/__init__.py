@@ -21,6 +21,7 @@ from vaebench.report.summary import Section
 
 Files = list[tuple[str, str]]  # (file name, caption) each
 Content = Images | Panels | Moving | Sounds
+_PICTURES = ("gif", "svg", "png")
 _CLOUD = 20_000  # dots beyond which a chart is an image: each panel's pixels by themselves would make a larger file
 
 
@@ -46,10 +47,14 @@ def write(section: Section, store: Path, folder: Path) -> list[Path]:
     with np.errstate(invalid="ignore"):  # infinity less infinity
         for picture, content in _contents(section, store):
             path = folder / file_name(picture.kind, section, _ending(content))
-            if path in written or (path.exists() and not whole and not picture.of_numbers):
+            others = {path.with_suffix(f".{ending}") for ending in _PICTURES} - {path}
+            there = path.exists() or any(other.exists() for other in others)
+            if path in written or (there and not whole and not picture.of_numbers):
                 continue
             _write(path, picture, content, section)
             written.append(path)
+            for other in others if not isinstance(content, Moving | Sounds) else ():
+                other.unlink(missing_ok=True)  # of the same picture in a format that it no longer has
     return written
 
 
@@ -73,7 +78,7 @@ def draw(path: Path, content: Images | Panels | Moving) -> None:
 
 def there(section: Section, folder: Path) -> Files:
     """(file name, caption) of the section's pictures that exist."""
-    return [(name, f"{caption}. {where}.") for name, caption, where in _there(section, folder, ("gif", "svg", "png"))]
+    return [(name, f"{caption}. {where}.") for name, caption, where in _there(section, folder, _PICTURES)]
 
 
 def to_hear(section: Section, folder: Path) -> Files:

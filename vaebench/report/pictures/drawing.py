@@ -96,7 +96,7 @@ def images(content: Images) -> Figure:
         axes.imshow(block, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
         axes.set_axis_off()
         middle = (top + scale * block.shape[0] / 2) / height
-        figure.text((_LABEL - 0.08) / _WIDTH, middle, fill(name, 16), ha="right", va="center", fontsize=8)
+        figure.text((_LABEL - 0.08) / _WIDTH, middle, _broken(name, 16), ha="right", va="center", fontsize=8)
     return figure
 
 
@@ -109,7 +109,7 @@ def panels(content: Panels) -> Figure:
     labels = {mark.label for mark in marks if mark.label}
     labels |= {name for mark in marks if isinstance(mark, Scatter) for name in mark.names}
     below = 0.2 + 0.17 * -(-len(labels) // content.legend) if labels and isinstance(content.legend, int) else 0.0
-    title = "\n".join(fill(line, _TITLE) for line in content.title.splitlines())
+    title = "\n".join(_broken(line, _TITLE) for line in content.title.splitlines())
     above = 0.22 + 0.14 * title.count("\n") if title else 0.0
     figure = _blank(sum(heights) + below + above)
     grid = figure.add_gridspec(down, across, height_ratios=heights)
@@ -120,11 +120,13 @@ def panels(content: Panels) -> Figure:
         handles = own | handles
         if content.legend == "beside":
             place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.03), "labelspacing": 0.35}
-            axes.legend(own.values(), own, fontsize=7, frameon=False, **place)
+            axes.legend(own.values(), map(_plain, own), fontsize=7, frameon=False, **place)
         elif content.legend == "inside" and own:
-            axes.legend(own.values(), own, fontsize=7, frameon=False)
+            axes.legend(own.values(), map(_plain, own), fontsize=7, frameon=False)
     if below and isinstance(content.legend, int):
-        figure.legend(handles.values(), handles, ncols=content.legend, loc="lower center", fontsize=7, frameon=False)
+        figure.legend(
+            handles.values(), map(_plain, handles), ncols=content.legend, loc="lower center", fontsize=7, frameon=False
+        )
     tall = figure.get_figheight()
     figure.tight_layout(pad=0.4 if across > _MANY else 1.08, rect=(0, below / tall, 1, 1 - above / tall))
     if title:
@@ -144,7 +146,7 @@ def _panel(axes: Axes, panel: Panel, across: int) -> dict[str, Any]:
     if any(isinstance(mark, Bars) and not mark.sideways for mark in panel.marks):
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     size: dict[str, Any] = {"fontsize": 7, "pad": 2} if small else {}
-    axes.set_title(fill(panel.title, _TITLE // max(2, across)), **size)
+    axes.set_title(_broken(panel.title, _TITLE // max(2, across)), **size)
     _axis(axes, "x", panel.x, small=small)
     _axis(axes, "y", panel.y, small=small)
     if panel.square:
@@ -162,7 +164,7 @@ def _axis(axes: Axes, which: str, wanted: Axis, *, small: bool) -> None:
     elif wanted.scale != "linear":
         put("scale", **_SCALES[wanted.scale])
     if wanted.ticks is not None:
-        put("ticks", list(wanted.ticks), list(wanted.ticks.values()), minor=False)
+        put("ticks", list(wanted.ticks), [_plain(text) for text in wanted.ticks.values()], minor=False)
         put("ticks", [], minor=True)
         texts = axes.get_xticklabels() if which == "x" else axes.get_yticklabels()
         for place, text in zip(wanted.ticks, texts, strict=True):
@@ -173,7 +175,7 @@ def _axis(axes: Axes, which: str, wanted: Axis, *, small: bool) -> None:
     if wanted.slanted:
         axes.tick_params(axis=which, labelrotation=60)  # type: ignore[arg-type]
     flat = {"rotation": 0, "ha": "right", "va": "center"} if wanted.flat else {}
-    put("label", fill(wanted.label, 16) if wanted.flat else wanted.label, fontsize=7 if small else 8, **flat)
+    put("label", _broken(wanted.label, 16) if wanted.flat else _plain(wanted.label), fontsize=7 if small else 8, **flat)
 
 
 def _mark(axes: Axes, mark: Mark) -> dict[str, Any]:
@@ -264,6 +266,15 @@ def _line(array: np.ndarray) -> np.ndarray:
     padded = np.pad(array, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255)
     joined = np.concatenate(list(padded), axis=1)
     return joined[..., 0] if joined.shape[-1] == 1 else joined
+
+
+def _plain(text: str) -> str:
+    """As it is written: between dollars matplotlib would read mathematics, and stop where it is none."""
+    return text.replace("$", r"\$")
+
+
+def _broken(text: str, width: int) -> str:
+    return _plain(fill(text, width))
 
 
 def _colour(wanted: Colour) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from textwrap import fill
 from typing import Any
 
 from vaebench.contracts.pictures import PAPER, Line, Mark, Panel, Panels, Picture, intervals, listing
@@ -38,7 +39,7 @@ def _numbers(shown: Shown) -> Panels | None:
         placed = {float(place): cell for place, row in enumerate(rows) if (cell := section.cells.get((row, name)))}
         if any(cell.ours and cell.reported is not None for cell in placed.values()):
             panels += _of_column(section, name, placed)
-    listed = listing([section.table.rows[row].label for row in rows])
+    listed = listing([fill(section.table.rows[row].label, 40) for row in rows])
     bare = replace(listed, ticks={})
     across = min(_ACROSS, len(panels))
     panels = [replace(panel, y=bare if number % across else listed) for number, panel in enumerate(panels)]

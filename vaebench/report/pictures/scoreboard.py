@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from vaebench.contracts.pictures import Axis, Bars, Panel, Panels, listing
 from vaebench.report.pictures.house import TONES
 from vaebench.report.summary import Score, total
+from vaebench.report.words import counted
 
 # By tone: what it is called, and how many of it a score has, of claims and of printed numbers.
 _PARTS: dict[str, tuple[str, Callable[[Score], int], Callable[[Score], int]]] = {
     "good": ("hold, are reproduced", lambda one: one.hold, lambda one: one.reproduced),
     "bad": ("are reversed, lie outside", lambda one: one.reversed, lambda one: one.outside),
-    "open": ("not decided", lambda one: one.undecided, lambda one: one.within),
-    "quiet": ("not comparable or not run", lambda one: 0, lambda one: one.printed - one.comparable),
+    "open": ("undecided", lambda one: one.undecided, lambda one: one.within),
+    "quiet": (
+        "not comparable or not run",
+        lambda one: one.claims - one.judged,
+        lambda one: one.printed - one.comparable,
+    ),
 }
 
 
-def panels(scores: Mapping[str, Score]) -> Panels:
+def panels(scores: Sequence[tuple[str, Score]]) -> Panels:
     """Of each paper, by its title, what became of its claims, and of the numbers that it prints."""
-    papers = listing([f"{title}\n{one.claims} claims, {one.printed} numbers" for title, one in scores.items()])
-    shown = [
-        _panel("Claims", papers, [[part(one) for one in scores.values()] for _, part, _ in _PARTS.values()]),
-        _panel("Printed numbers", papers, [[part(one) for one in scores.values()] for _, _, part in _PARTS.values()]),
-    ]
-    shown[1] = replace(shown[1], y=replace(papers, ticks={}))
-    return Panels(panels=shown, title=_title(total(scores.values())), across=2, height=2.4, legend=4)
+    every = [one for _, one in scores]
+    labels = [f"{title}\n{counted(one.claims, 'claim')}, {counted(one.printed, 'number')}" for title, one in scores]
+    papers = listing([label.replace(", 0 numbers", "") for label in labels])
+    claims = _panel("Claims", papers, [[part(one) for one in every] for _, part, _ in _PARTS.values()])
+    numbers = _panel("Printed numbers", papers, [[part(one) for one in every] for _, _, part in _PARTS.values()])
+    shown = [claims, replace(numbers, y=replace(papers, ticks={}))]
+    return Panels(panels=shown, title=_title(total(every)), across=2, height=2.4, legend=4)
 
 
 def _panel(title: str, papers: Axis, counts: Sequence[Sequence[int]]) -> Panel:
@@ -44,6 +49,6 @@ def _panel(title: str, papers: Axis, counts: Sequence[Sequence[int]]) -> Panel:
 
 def _title(score: Score) -> str:
     return (
-        f"Of {score.claims} claims {score.hold} hold and {score.reversed} are reversed; of {score.printed} printed "
-        f"numbers\n{score.comparable} can be compared, and {score.reproduced} are reproduced"
+        f"{counted(score.claims, 'claim')}: {score.hold} hold, {score.reversed} reversed, {score.undecided} undecided\n"
+        f"{counted(score.printed, 'printed number')}: {score.comparable} comparable, {score.reproduced} reproduced"
     )

@@ -5,7 +5,7 @@ Files only: no server, nothing from elsewhere. Without scripts everything can be
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -36,7 +36,7 @@ class Told:
     @property
     def title(self) -> str:
         """What to call the paper in a line."""
-        return self.findings.title if self.findings else self.name
+        return (self.findings and self.findings.title) or self.name
 
     @property
     def name(self) -> str:
@@ -52,7 +52,7 @@ def write(results_dir: Path, told: Sequence[Told]) -> Path:
         "summary": summary,
         "papers": told,
         "size": size(results_dir),
-        "still": _still,
+        "still": _still(results_dir),
     }
     texts = {
         "index.html": fill("front.html.j2", root="", current=None, **shared),
@@ -67,9 +67,14 @@ def write(results_dir: Path, told: Sequence[Told]) -> Path:
     return results_dir / "index.html"
 
 
-def _still(address: str) -> str:
-    """The picture that stands for a moving one where a reader wants nothing to move."""
-    return f"{address.removesuffix('.gif')}.png" if address.endswith(".gif") else ""
+def _still(results_dir: Path) -> Callable[[str, str], str]:
+    """Of a moving picture in a paper's folder, the one that stands for it where a reader wants nothing to move."""
+
+    def of(folder: str, address: str) -> str:
+        name = f"{address.removesuffix('.gif')}.png"
+        return name if address.endswith(".gif") and (results_dir / folder / name).is_file() else ""
+
+    return of
 
 
 _AS_THEY_ARE = ("site.css", "site.js")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from vaebench.report import words
+from vaebench.report.summary import NOT_RUN
 
 if TYPE_CHECKING:
     from vaebench.report.site import Told
@@ -29,5 +30,6 @@ def _of(told: Told) -> Iterator[Entry]:
         yield "table", section.table.caption, where, address
         for row in section.measured_rows():
             yield "row", section.table.rows[row].label, where, f"{address}/{row}"
+        shown = "" if section.scale == NOT_RUN else "/claims"  # the claims of what has not been run are not listed
         for judged in section.claims:
-            yield "claim", f"{judged.claim.text}: {judged.verdict.kind}", where, f"{address}/claims"
+            yield "claim", f"{judged.claim.text}: {judged.verdict.kind}", where, f"{address}{shown}"
