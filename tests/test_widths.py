@@ -303,6 +303,9 @@ def test_a_line_of_a_screen_is_broken_between_words_and_one_of_a_file_is_not():
     assert all(one.startswith("    ") for one in screen.lines[1:]), "the rest of it hangs"
     assert " ".join(screen.text.split()) == " ".join(line.split())
     assert file.lines == [line.rstrip()]
+    exact = Screen(60)
+    exact.console.print(line.rstrip(), soft_wrap=True)
+    assert exact.lines == [line.rstrip()]
 
 
 # --- the end of a reproduction ---------------------------------------------------------------------------------------

@@ -137,7 +137,8 @@ def answers(cfg: TrainConfig) -> int:
 def prompt(cfg: TrainConfig) -> int:
     """``vaebench prompt``: the exact prompt of the first problem and the sampling parameters; nothing is generated."""
     request = evaluation.answers(cfg)[-1]
-    console.print(build.prompt(request, remote_code=cfg.runtime.trust_remote_code))
+    prompt = build.prompt(request, remote_code=cfg.runtime.trust_remote_code)
+    console.print(prompt, soft_wrap=True)  # exact, to the line break
     return 0
 
 

@@ -31,12 +31,15 @@ class Terminal(Console):
         return super().render_str(spelled(plain, self.encoding), **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """As rich's: a table as what fits, a long line of a screen broken between words and not within."""
+        """As rich's: a table as what fits, a long line of a screen broken between words and not within.
+
+        With ``soft_wrap`` given here a line is left as it is on a screen too.
+        """
         if len(objects) == 1 and isinstance(objects[0], Table):
             for part in fitted(objects[0], self):
                 super().print(part, **{"soft_wrap": False, **options})
             return
-        if self.soft_wrap and self.is_terminal:
+        if self.soft_wrap and self.is_terminal and "soft_wrap" not in options:
             options = {"soft_wrap": False, "overflow": "fold", **options}
             texts = [self.render_str(one) if isinstance(one, str) else one for one in objects]
             objects = tuple(hung(one, self) if isinstance(one, Text) else one for one in texts)

@@ -72,7 +72,7 @@ class Bars:
 
     def _overall(self, width: int) -> RenderableType:
         count = f"{self.finished} of {self.total} jobs"
-        left = "" if self.look.left is None else f", {about(self.look.left)} left"
+        left = f", {about(self.look.left)} left" if self.look.left else ""
         texts = [f"{self.look.share:.0%}, {clock(self.spent)} so far{left}", f"{self.look.share:.0%}{left}"]
         end = next((text for text in texts if len(count) + len(text) + _NARROWEST + 2 <= width), texts[-1])
         return _line(count, end, width, self.look.share, min(_WIDEST, width - len(count) - len(end) - 2))

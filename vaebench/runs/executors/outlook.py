@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -92,9 +93,10 @@ class Look:
 
 
 # The first jobs tell how wrong the guesses are. A guess is wrong in the same way for jobs that are alike, so the ratio
-# of what was taken to what was expected is kept at three levels: of all jobs, of a verb, of a verb in one table. Each
-# level begins with one job, as long as they are on average, that has the ratio of the level above: one that ended early
-# cannot mislead, and many outweigh it. What runs counts by as much of it as is done.
+# of what was taken to what was expected is kept at three levels: of all jobs, of a verb, of a verb in one table. What a
+# level lacks of one job, as long as they are on average, has the ratio of the level above: a short one that ended early
+# cannot mislead. Of other verbs' ratio only the root is taken over: half of it may be the machine's, the rest is their
+# own guess. What runs counts by as much of it as is done.
 class Outlook:
     """The time left for jobs, by what they were expected to take and what is heard of them.
 
@@ -191,8 +193,10 @@ class Outlook:
                 expected[level] += wanted
         found: dict[Level, float] = {(): taken[()] / expected[()] if expected[()] else 1.0}
         for level in sorted(self._typical, key=len)[1:]:
-            above, one = found[level[:-1]], self._typical[level]
-            found[level] = (taken[level] + above * one) / (expected[level] + one) if one else above
+            above = math.sqrt(found[()]) if len(level) == 1 else found[level[:-1]]
+            lacking = max(0.0, self._typical[level] - expected[level])
+            seen = expected[level] + lacking
+            found[level] = (taken[level] + above * lacking) / seen if seen else above
         return found
 
     def _so_far(self, now: float) -> Iterator[tuple[Job, float, float]]:
