@@ -70,7 +70,7 @@ notebook: $(STAMP) ## run docs/tutorial.ipynb and write its outputs again
 	@$(BIN)/python tests/notebook.py
 
 release: $(STAMP) ## build wheel and source into dist/, try the wheel in a fresh environment; uploads nothing
-	@.ci/release
+	@VENV=$(VENV) .ci/release
 
 clean: ## remove .venv and caches; runs/ and results/ stay
 	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .mypy_cache
