@@ -25,6 +25,10 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / ".github").glob("*.md")))]
 
 
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
 def anchors(text: str) -> set[str]:
     return {
         re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-")
@@ -67,14 +71,60 @@ def test_the_readme_says_of_each_paper_what_was_found(name):
     assert f"| [{found.title}]({HERE[0]}docs/papers/{name}.md) | {first} |" in README
 
 
-def test_the_commands_of_the_readme_are_commands():
+def test_every_number_of_the_readme_is_one_of_the_results():
+    names, *_, last = [line.strip("| ").split(" | ") for line in text("results/scoreboard.md").splitlines()]
+    all_ = dict(zip(names, last, strict=True))
+    prose = " ".join(re.sub(r"^```.*?^```|^\| \[.*?\|$|\]\([^)]*\)", "", README, flags=re.M | re.S).split())
+    said = [
+        f"judged {all_['judged']} of the papers' {all_['claims']} claims",
+        f"{all_['hold']} hold, {all_['reversed']} are reversed",
+        f"Of the {all_['numbers printed']} numbers",
+        f"only {all_['comparable']} can be compared",
+        f"{all_['reproduced']} are reproduced, and {all_['outside']} lie outside",
+        "at most 5 % of the time, in every setting but one",
+        "22 minutes (BatchTopK-VAE)",
+        "Python " + re.search(r'requires-python = ">=(.*)"', text("pyproject.toml"))[1],
+        "CC BY 4.0",
+    ]
+    for one in said:
+        assert one in prose, one
+    left = re.sub(r"`[^`]*`", "", prose)
+    assert set(re.findall(r"[\d.,]*\d", left)) == set(re.findall(r"[\d.,]*\d", " ".join(said)))
+    assert len(choices("paper")) == 5
+    assert "tables of five papers" in prose
+    # The hours stand beside the tables that took them.
+    for name, hours in (
+        ("batchtopk", "22 minutes"),
+        ("dmvae", "two and a quarter hours"),
+        ("batchtopk", "some four core-hours"),
+    ):
+        assert hours in prose
+        assert hours in text(f"results/{name}/findings.md")
+
+
+def test_verdicts_are_wrong_as_often_as_the_readme_says():
+    table = text("docs/verdicts.md").split("| verdict, and the truth |")[1].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    above = [name for name, *shares in rows if max(float(share) for share in shares if share) > 5]
+    assert len(rows) == 10
+    assert len(above) == 1
+
+
+def test_the_commands_of_the_readme_are_commands(run):
     blocks = re.findall(r"^```sh\n(.*?)^```", README, re.M | re.S)
-    words = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
-    used = [line[line.index(one) + 1] for line in words for one in line if one.endswith("vaebench") and line[0] == one]
-    assert set(used) >= {"reproduce", "list", "new", "compare"}
-    assert set(used) <= set(VERBS)
-    targets = set(re.findall(r"make ([a-z-]+)", README))
-    assert targets <= set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    commands = [line[1:] for line in lines if line[0].endswith("vaebench")]
+    assert [verb for verb, *_ in commands] == ["reproduce", "list", "new", "compare"]
+    for verb, *options in commands:
+        assert verb in VERBS
+        if verb == "reproduce":
+            run.done(verb, *options, "--cfg", "job")
+        given = dict(option.split("=", 1) for option in options if "=" in option)
+        if "table" in given:
+            assert set(given["row"].split(",")) <= set(load(given["paper"]).tables[given["table"]].rows)
+    targets = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.M))
+    assert targets >= {"setup", "reproduce-all", "test", "docs"}
+    assert targets <= set(re.findall(r"^([a-z-]+):", text("Makefile"), re.M))
 
 
 def test_the_citation_is_of_this_version_and_of_the_papers():
