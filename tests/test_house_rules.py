@@ -369,10 +369,14 @@ def named_in_yaml() -> set[str]:
 
 
 def texts() -> list[Path]:
-    folders = ("vaebench", "conf", "docs", "benchmarks", "tests", ".ci")
+    folders = ("vaebench", "conf", "docs", "benchmarks", "tests", ".ci", ".github", ".devcontainer")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*")]
-    files += [ROOT / name for name in ("README.md", "CHANGELOG.md", "Makefile", "pyproject.toml")]
-    return [path for path in files if path.suffix in (".py", ".md", ".yaml", ".toml", ".json", "") and path.is_file()]
+    files += [
+        ROOT / name
+        for name in ("README.md", "CHANGELOG.md", "CITATION.cff", "Dockerfile", "Makefile", "pyproject.toml")
+    ]
+    kinds = (".py", ".md", ".yaml", ".yml", ".toml", ".json", ".cff", "")
+    return [path for path in files if path.suffix in kinds and path.is_file()]
 
 
 def test_texts_name_no_machine_and_leave_nothing_undone():
