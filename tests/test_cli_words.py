@@ -175,6 +175,22 @@ def test_a_run_takes_as_long_as_those_of_its_length_did(tmp_path):
     assert 560 < seconds(asked[2]) < 600
 
 
+def test_what_is_measured_on_a_small_set_takes_less(tmp_path):
+    def both(name: str) -> list[Request]:
+        trained = trainings.request(configured("train", "model=ae", f"dataset={name}", "train.max_steps=20"), {})
+        suite = {"_target_": "vaebench.suites.noise.Noise"}
+        return [trained, Request({"verb": "eval", "suite": suite, "parents": {"run": trained.key}})]
+
+    digits, others = both("digits"), both("photos")  # of which nothing is said
+    store = Store(tmp_path)
+    seconds = durations.learnt(store, digits + others)
+    assert 0 < seconds(digits[1]) < seconds(others[1]) / 5
+    run = store.open(digits[0])
+    run.finish(spent=9.0)
+    alone = durations.learnt(store, digits[1:])
+    assert alone(digits[1]) == seconds(digits[1]), "of a run that is there already"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

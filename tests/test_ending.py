@@ -108,6 +108,7 @@ def test_without_a_browser_the_page_is_named(monkeypatch, tmp_path):
         (["plan", "--full"], "full=true: does nothing for this `vaebench plan`, no table is shown; leave it out"),
         (["report", "--full"], "full=true: does nothing for this `vaebench report`, no table is shown; leave it out"),
         (["reproduce", "--open"], "open=true: does nothing for this `vaebench reproduce`, it is for `vaebench report`"),
+        (["compare", "--full"], "full=true: does nothing for this `vaebench compare`, its table is shown anyway"),
         (["train", "--full"], "unknown option 'full'"),
     ],
 )

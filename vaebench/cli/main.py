@@ -44,7 +44,7 @@ Options of train, eval, answers, prompt, reproduce, compare, plan and report are
   -q            quiet                 -m            sweep: vaebench train -m model.k=4,8 seed=0,1,2
   --cfg job     show the configuration and stop     --help        this text, or a verb's
   --json        with -m: what came out, as data
-  --full        reproduce, compare: print all tables, not a summary
+  --full        reproduce: print all tables, not a summary
   --open        report: show the pages in a browser
   --conf DIR    a folder of choices of your own (DIR/model/mine.yaml), or a package; those installed are found
 Environment: VAEBENCH_DATA (datasets; several folders as in PATH), VAEBENCH_WEIGHTS (weights of Inception and VGG-16),

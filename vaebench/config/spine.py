@@ -229,8 +229,8 @@ class ReproduceConfig(Common):
     ``budget``: with ``seeds=auto``, how long the command may take (``2h``); it begins nothing that would take longer.
 
     ``row``: only these rows of the tables, to give some of them more seeds. ``measure``: `plan` at ``scale=paper`` runs
-    a few steps of each training on random tensors; without, it counts only. ``full`` (``--full``): all tables are
-    printed, not a summary. ``open`` (``--open``): `report` shows its pages in a browser.
+    a few steps of each training on random tensors; without, it counts only. ``full`` (``--full``): `reproduce`
+    prints all tables, not a summary. ``open`` (``--open``): `report` shows its pages in a browser.
     """
 
     paper: str = "all"

@@ -56,7 +56,8 @@ def run(cfg: ReproduceConfig, added: Sequence[str], console: Console, data: Sequ
     title = f"{paper.title}, with rows added"
     with_rows = {key: _with(table, found, left_out)}
     tables.add(replace(paper, name=name, title=title, again=shlex.join(again), tables=with_rows))
-    return collect.run(replace(cfg, paper=name, table=key, row="all"), console)
+    # One table, in which the added rows and the claims about them are what was asked for: it is shown.
+    return collect.run(replace(cfg, paper=name, table=key, row="all", full=True), console)
 
 
 def _folder(data: Sequence[str]) -> list[str]:
