@@ -25,7 +25,16 @@ def words(command: str) -> list[str]:
 
 
 def test_the_tour_shows_what_each_kind_of_command_prints():
-    assert [words(command)[0] for command, _ in BLOCKS] == ["list", "train", "eval", "eval", "eval", "eval", "plan"]
+    assert [words(command)[0] for command, _ in BLOCKS] == [
+        "list",
+        "train",
+        "eval",
+        "eval",
+        "eval",
+        "eval",
+        "plan",
+        "reproduce",
+    ]
     assert all(printed.strip() for _, printed in BLOCKS)
 
 
@@ -44,7 +53,9 @@ def test_the_keys_in_the_tour_are_those_that_its_commands_make(command, printed)
 def test_what_the_tour_lists_and_plans_is_there():
     shown = dict(BLOCKS)
     assert set(re.findall(r"^│ (\w+)", shown["list datasets"], re.M)) <= set(choices("dataset"))
-    groups = re.search(r"`vaebench list (models`.*?) show what else", TOUR, re.S)[1]
-    assert set(re.findall(r"`(\w+)`", "`" + groups)) <= set(SECTIONS)
+    groups = re.search(r"`vaebench list (models`.*?) can be listed", TOUR, re.S)[1]
+    assert set(re.findall(r"`(\w+)`", f"`{groups}")) <= set(SECTIONS)
+    done = next(printed for command, printed in BLOCKS if command.startswith("reproduce"))
+    assert set(re.findall(r"^batchtopk (\w+)", done, re.M)) <= set(load("batchtopk").tables)
     planned = next(printed for command, printed in BLOCKS if command.startswith("plan"))
     assert set(re.findall(r"^│ vpvae (\w+)", planned, re.M)) <= set(load("vpvae").tables)
