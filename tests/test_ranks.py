@@ -241,7 +241,7 @@ def test_torchrun_trains_with_all_that_it_starts(tmp_path, alone):
     said = subprocess.run([*torchrun, "train", *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert said.returncode == 0, said.stderr
     (run,) = Store(tmp_path / "store").runs()
-    assert said.stdout.count(run.key) == 1, "one of them speaks"
+    assert said.stdout.count(f"run {run.key}: ") == 1, "one of them speaks"
     for entry, other in zip(alone, log(run), strict=True):
         assert other == pytest.approx(entry, rel=1e-5)
 
