@@ -10,6 +10,7 @@ import pytest
 from seen import cell_line
 from vaebench.papers.cells import Cells, cells_path, digest
 from vaebench.papers.tables import Column, Row, load
+from vaebench.report.summary import Section, sections
 
 Measure = Callable[..., list[dict]]
 
@@ -104,3 +105,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[dict]], Pa
         return root
 
     return put
+
+
+@pytest.fixture
+def summarised(results: Callable[[list[dict]], Path]) -> Callable[[list[dict]], dict[str, Section]]:
+    """The sections of a report on cells, by name."""
+
+    def make(lines: list[dict]) -> dict[str, Section]:
+        cells = Cells.read(cells_path(results(lines), "batchtopk"))
+        return {section.name: section for section in sections(load("batchtopk"), cells)}
+
+    return make

@@ -24,15 +24,6 @@ RESULTS = Path(__file__).resolve().parents[2] / "results"
 NOWHERE = Path("nowhere")
 
 
-@pytest.fixture
-def summarised(results):
-    def summarise(lines: list[dict]) -> dict:
-        cells = Cells.read(cells_path(results(lines), "batchtopk"))
-        return {section.name: section for section in sections(load("batchtopk"), cells)}
-
-    return summarise
-
-
 def ours(panel) -> dict[str, list[float]]:
     """By colour, our means in a panel."""
     return {mark.colour: list(mark.x) for mark in panel.marks if mark.marker != PAPER["marker"]}

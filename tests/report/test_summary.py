@@ -4,19 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from vaebench.papers.cells import Cells, cells_path
 from vaebench.papers.tables import load
 from vaebench.report import words
-from vaebench.report.summary import Score, counts, protocol_lines, score, sections
-
-
-@pytest.fixture
-def summarised(results):
-    def make(lines: list[dict]) -> dict:
-        cells = Cells.read(cells_path(results(lines), "batchtopk"))
-        return {section.name: section for section in sections(load("batchtopk"), cells)}
-
-    return make
+from vaebench.report.summary import Score, counts, protocol_lines, score
 
 
 def test_the_papers_own_numbers_are_reproduced_and_its_claims_hold(summarised, measure):
