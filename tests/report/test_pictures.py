@@ -116,3 +116,11 @@ def test_images_are_broken_into_lines():
     figure = drawing.images(Images(lines, per_line=2))
     assert [axes.images[0].get_array().shape for axes in figure.axes] == [(18, 12), (6, 12, 3)]
     assert [text.get_text() for text in figure.texts] == ["grey", "colours"]
+
+
+def test_a_last_line_of_images_is_filled_up_with_white():
+    five = np.zeros((5, 4, 4, 1), np.uint8)
+    block = drawing.images(Images({"five": five, "one": five[:1]}, per_line=2)).axes[0].images[0].get_array()
+    assert block.shape == (18, 12)
+    assert (block[12:, 6:] == 255).all()
+    assert (block[13:17, 1:5] == 0).all()

@@ -77,14 +77,7 @@ def gif(figures: Iterable[Figure], milliseconds: int) -> bytes:
 
 def images(content: Images) -> Figure:
     """The grid, each line of it with its label at the left."""
-    import numpy as np
-
-    size = content.per_line
-    broken = {
-        name: np.split(array, range(size, len(array), size)) if size else [array]
-        for name, array in content.lines.items()
-    }
-    blocks = {name: np.concatenate([_line(part) for part in parts]) for name, parts in broken.items()}
+    blocks = {name: _block(array, content.per_line) for name, array in content.lines.items()}
     width, heights = max(block.shape[1] for block in blocks.values()), [len(block) for block in blocks.values()]
     scale = (_WIDTH - _LABEL) / width
     height = scale * (sum(heights) + 4 * len(blocks))
@@ -257,6 +250,16 @@ def _draw_scatter(axes: Axes, mark: Scatter, colour: str) -> dict[str, Any]:
     axes.scatter(x, y, **style)
     shown = "tab:blue" if mark.classes is not None else colour
     return {mark.label: Line2D([], [], color=shown, marker=mark.marker, ms=4, lw=0)} if mark.label else {}
+
+
+def _block(array: np.ndarray, per_line: int) -> np.ndarray:
+    """Images ``[n h w c]``, ``per_line`` of them side by side (0: all), the last line filled up with white."""
+    import numpy as np
+
+    if not 0 < per_line < len(array):
+        return _line(array)
+    full = np.pad(array, ((0, -len(array) % per_line), (0, 0), (0, 0), (0, 0)), constant_values=255)
+    return np.concatenate([_line(part) for part in np.split(full, len(full) // per_line)])
 
 
 def _line(array: np.ndarray) -> np.ndarray:
