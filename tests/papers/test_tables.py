@@ -6,7 +6,7 @@ import pytest
 
 from vaebench.config.choices import choices
 from vaebench.errors import UserError
-from vaebench.papers.tables import load, names, parse
+from vaebench.papers.tables import captions, load, names, parse
 
 
 def test_the_paper_is_the_printed_one():
@@ -56,6 +56,11 @@ def test_a_table_says_what_stands_for_its_set_and_what_its_models_are_trained_on
     assert [table.trained_on(name) for name in ("imagenet", "mnist_32", "photos")] == ["coco", "cifar10", "digits"]
     table = load("batchtopk").tables["table1"]
     assert (table.instead("paper"), table.trained_on("mnist")) == ("digits", "mnist")
+
+
+@pytest.mark.parametrize("name", choices("paper"))
+def test_captions_are_those_of_the_tables(name):
+    assert captions(name) == {key: table.caption for key, table in load(name).tables.items()}
 
 
 @pytest.mark.parametrize("name", ["batchtopk", "rcvae"])

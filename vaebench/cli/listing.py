@@ -132,11 +132,9 @@ def _size(leaf: Mapping[str, Any], size: Any) -> str:
 
 
 def _papers() -> Table:
-    from vaebench.papers.tables import load
+    from vaebench.papers.tables import captions
 
-    rows = [
-        (_from("paper", name), key, one.caption) for name in choices("paper") for key, one in load(name).tables.items()
-    ]
+    rows = [(_from("paper", name), *table) for name in choices("paper") for table in captions(name).items()]
     return _table("papers: vaebench reproduce paper=NAME table=TABLE", ("paper", "table", "caption"), rows)
 
 

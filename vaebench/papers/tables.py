@@ -76,14 +76,23 @@ def _chosen(name: str) -> Paper:
     return parse(name, leaf("paper", name))
 
 
+def captions(name: str) -> dict[str, str]:
+    """The tables of the paper ``conf/paper/<name>.yaml`` and what they are about; nothing else in it is looked at."""
+    tables = _shaped(name, leaf("paper", name)).get("tables", {})
+    return {key: str((table or {}).get("caption") or "") for key, table in tables.items()}
+
+
+def _shaped(name: str, data: Any) -> dict[str, Any]:
+    """What is written of a paper. Raises `UserError` if mappings and lists are not where they belong."""
+    if mistakes := list(of_shape(f"paper {name}", data or {}, PAPER)):
+        raise UserError(*mistakes)
+    return _given(data or {})
+
+
 def parse(name: str, data: Any) -> Paper:
     """A paper from plain data. Raises `UserError` with one line per mistake."""
-    where = f"paper {name}"
-    mistakes = list(of_shape(where, data or {}, PAPER))
-    if mistakes:
-        raise UserError(*mistakes)
-    own = _given(data or {})
-    mistakes += of_keys(where, Paper, own)
+    where, own = f"paper {name}", _shaped(name, data)
+    mistakes = list(of_keys(where, Paper, own))
     shared = {key: own.pop(key, {}) for key in ("every_table", "quantities", "parts")}
     tables: dict[str, Table] = {}
     for key, value in own.get("tables", {}).items():
