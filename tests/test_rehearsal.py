@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from fractions import Fraction
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from dying import Dying
 
-from benchmarks.rehearsal import folders
+from benchmarks.rehearsal import folders, report
 from benchmarks.rehearsal.measured import Measured
 from benchmarks.rehearsal.papers import SUFFIX, rehearsed
 from commands import python
 from vaebench.config.choices import choices
 from vaebench.config.compose import dataset
 from vaebench.config.request import Request
+from vaebench.contracts import Job
 from vaebench.data.leaves import dataset_leaf
 from vaebench.errors import UserError
 from vaebench.papers.cells import COLUMNS, Cells, cells_path
@@ -96,7 +99,7 @@ def test_made_up_folders_are_read_as_the_real_ones(tmp_path, monkeypatch):
 
 
 def test_a_table_is_rehearsed_to_its_last_cell(tmp_path):
-    options = ["--folder", str(tmp_path), "--paper", "dmvae", "--table", "toy", "--row", "dmd", "--threads", "1"]
+    options = ["--folder", str(tmp_path), "--paper", "dmvae", "--table", "toy", "--row", "dmd", "--threads", "2"]
     done = python("-m", "benchmarks.rehearse", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     frame = Cells.read(cells_path(tmp_path / "tables", f"dmvae{SUFFIX}")).frame
@@ -112,3 +115,13 @@ def test_a_table_is_rehearsed_to_its_last_cell(tmp_path):
 
 def test_runs_are_measured_one_at_a_time(tmp_path):
     assert Measured(ledger=str(tmp_path / "ledger"), gigabytes=1.0).at_once(gpus=0, processes=1) == 1
+
+
+def test_a_run_whose_process_ends_without_a_word_has_failed(tmp_path):
+    executor = Dying(ledger=str(tmp_path / "ledger"), gigabytes=1.0)
+    queue, told = SimpleNamespace(take=iter([Job("train", tmp_path / "a"), None]).__next__), SimpleNamespace(machine={})
+    (outcome,) = executor.submit(queue, told)
+    assert (outcome.status, outcome.reason) == ("failed", "its process ended with 3")
+    entry = json.loads((tmp_path / "ledger").read_text())
+    assert (entry["cpu"], entry["gigabytes"]) == (None, None)
+    assert "| a | 1 | 0 | 0 | 0 | 0.0 | - |" in report._row("a", {"runs": 1, "cells": 0, "wanted": 0}, [entry])

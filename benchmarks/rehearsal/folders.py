@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-TRAIN, TEST = 12, 4  # pictures of a set
+TRAIN, TEST = 16, 4  # pictures of a set
 CODED = 18  # pictures of COCO: 16,384 codes are made of 1,024 latents of each
 # The first ten of ImageNet's; as many as the choices of conf/model know beside 1,000.
 NUMBERS = (1440764, 1443537, 1484850, 1491361, 1494475, 1496331, 1498041, 1514668, 1514859, 1518878)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import resource
 import time
 import traceback
@@ -13,21 +12,31 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.measure import peak_bytes
 from vaebench.contracts import Job, Outcome, Queue, Told
 from vaebench.runs.worker import work
 from vaebench.stopping import end_with_parent
 
-_FORK = multiprocessing.get_context("fork")
+# Children of this process itself could hang: it has used PyTorch's threads.
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["benchmarks.rehearsal.loaded"])
+
+
+class Used(NamedTuple):
+    """What a process and those that it started took: CPU seconds, and the largest one's memory in gigabytes."""
+
+    cpu: float
+    gigabytes: float
 
 
 @dataclass(kw_only=True)
 class Measured:
     """``ledger``: the file that gets a line for each run. ``gigabytes``: more than these no run may allocate.
 
-    The processes are forked, so none loads PyTorch anew; what this process holds counts as theirs. They end with it.
+    The processes are forked from one that has loaded PyTorch and nothing else; what it holds counts as theirs. They end
+    with this one.
     """
 
     ledger: str
@@ -42,29 +51,28 @@ class Measured:
     def submit(self, queue: Queue, told: Told) -> Iterator[Outcome]:
         """Yield each job's outcome; after one that was interrupted none begins."""
         while job := queue.take():
-            outcome, used, wall = self._forked(job, dict(told.machine))
-            self._note(outcome, used, wall)
+            begun = time.monotonic()
+            outcome, used = self._forked(job, dict(told.machine))
+            self._note(outcome, used, time.monotonic() - begun)
             yield outcome
             if outcome.status == "interrupted":
                 return
 
-    def _forked(self, job: Job, machine: dict[str, Any]) -> tuple[Outcome, resource.struct_rusage, float]:
-        begun = time.monotonic()
-        ours, theirs = _FORK.Pipe(duplex=False)
-        child = _FORK.Process(target=self._work, args=(job, machine, theirs))
+    def _forked(self, job: Job, machine: dict[str, Any]) -> tuple[Outcome, Used | None]:
+        ours, theirs = _SERVER.Pipe(duplex=False)
+        child = _SERVER.Process(target=self._work, args=(job, machine, theirs))
         child.start()
         theirs.close()
-        outcome: Outcome | None = None
         with suppress(EOFError):
-            outcome = ours.recv()
-        assert child.pid is not None, "it has been started"
-        _, status, used = os.wait4(child.pid, 0)
-        reason = f"its process ended with {os.waitstatus_to_exitcode(status)}"
-        return outcome or Outcome(job, "failed", reason), used, time.monotonic() - begun
+            told: tuple[Outcome, Used] = ours.recv()
+            child.join()
+            return told
+        child.join()
+        return Outcome(job, "failed", f"its process ended with {child.exitcode}"), None
 
     def _work(self, job: Job, machine: dict[str, Any], said: Connection) -> None:
         end_with_parent()
-        said.send(self._done(job, machine))
+        said.send((self._done(job, machine), _used()))
 
     def _done(self, job: Job, machine: dict[str, Any]) -> Outcome:
         """In the process of its own."""
@@ -78,7 +86,8 @@ class Measured:
             lines = str(error).splitlines()
             return Outcome(job, "failed", f"{type(error).__name__}: {lines[0] if lines else ''}")
 
-    def _note(self, outcome: Outcome, used: resource.struct_rusage, wall: float) -> None:
+    def _note(self, outcome: Outcome, used: Used | None, wall: float) -> None:
+        """``used``: None of a process that was killed."""
         tags = dict(outcome.job.tags)
         entry = {
             "key": outcome.job.folder.name,
@@ -87,8 +96,13 @@ class Measured:
             "reason": outcome.reason,
             "table": f"{tags['paper']} {tags['table']}" if tags else "",
             "wall": round(wall, 2),
-            "cpu": round(used.ru_utime + used.ru_stime, 2),
-            "gigabytes": round(peak_bytes(used) / 1e9, 3),
+            "cpu": used and round(used.cpu, 2),
+            "gigabytes": used and round(used.gigabytes, 3),
         }
         with Path(self.ledger).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(entry) + "\n")
+
+
+def _used() -> Used:
+    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return Used(sum(one.ru_utime + one.ru_stime for one in found), max(map(peak_bytes, found)) / 1e9)

@@ -69,8 +69,9 @@ def _share(width: Fraction) -> str:
 
 
 def _row(name: str, facts: Mapping[str, Any], runs: list[dict[str, Any]]) -> str:
-    largest = max(runs, key=lambda run: run["gigabytes"], default={"gigabytes": 0.0, "verb": "-"})
-    wall, cpu = (sum(run[kind] for run in runs) / 60 for kind in ("wall", "cpu"))
+    told = [run for run in runs if run["gigabytes"] is not None]  # who was killed says nothing
+    largest = max(told, key=lambda run: run["gigabytes"], default={"gigabytes": 0.0, "verb": "-"})
+    wall, cpu = (sum(run[kind] or 0 for run in runs) / 60 for kind in ("wall", "cpu"))
     cells = [name, facts["runs"], facts.get("done", 0), facts["cells"], facts["wanted"]]
     cells += [f"{largest['gigabytes']:.1f}", largest["verb"], f"{wall:.1f}", f"{cpu:.1f}"]
     return f"| {' | '.join(map(str, cells))} |"
