@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -84,9 +85,7 @@ class Rehearsal:
         )
         said: list[str] = []
         status = 0
-        plan: Plan | None = None
         try:
-            plan = planning.make(cfg)
             status = collect.run(replace(cfg, row=row), console)
         except UserError as error:
             said += error.lines
@@ -94,7 +93,8 @@ class Rehearsal:
             console.print(traceback.format_exc())
             said.append(f"{type(error).__name__}: {error}")
         facts: dict[str, object] = {"cells": self._cells(name, key), "wanted": 0, "runs": 0, "said": said}
-        if plan is not None:
+        with suppress(UserError):  # which it has said above
+            plan = planning.make(cfg)  # now: what a race runs next follows from what it has measured
             facts |= self._of(plan)
             facts["said"] = [*said, *plan.left_out]
         ledger.with_suffix(".json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
