@@ -148,6 +148,24 @@ def test_parents_that_cannot_be(options, message):
 
 
 @pytest.mark.usefixtures("composing")
+def test_classes_that_are_not_there_are_refused_before_the_autoencoder_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAEBENCH_DATA", str(tmp_path))
+    for name in ("train/cat/1.jpg", "train/dog/2.jpg", "val/cat/3.jpg"):
+        path = tmp_path / "imagenet" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(name.encode())
+    on = [*(word for word in DIFFUSION if word != "dataset=digits"), "dataset=imagenet"]
+    for wrong in (1000, 1, 3):
+        with pytest.raises(UserError, match=rf"model.classes={wrong}: .*imagenet have labels up to 1; give their num"):
+            trained(*on, f"model.classes={wrong}")
+    for right in (2, 0):
+        assert trained(*on, f"model.classes={right}")[-1]["model"]["classes"] == right
+    (tmp_path / "imagenet" / "val" / "zebra").mkdir()
+    (tmp_path / "imagenet" / "val" / "zebra" / "4.jpg").write_bytes(b"4")
+    assert trained(*on, "model.classes=2"), "a class of test images alone is none to be trained on"
+
+
+@pytest.mark.usefixtures("composing")
 def test_latents_that_are_no_grid_are_refused_before_anything_runs():
     with pytest.raises(UserError, match="parent: the latents of Autoencoder are no grid"):
         check.try_out(trained(*DIFFUSION, "parent.experiment=batchtopk/ae_256"))

@@ -15,6 +15,7 @@ from vaebench.config.choices import LATENTS, choices
 from vaebench.config.request import Request
 from vaebench.config.spine import Common, LinkSpec, ParentSpec, TrainConfig
 from vaebench.contracts import Suite
+from vaebench.data.contents import one_look
 from vaebench.data.leaves import require_classes
 from vaebench.errors import UserError, unknown
 from vaebench.runs import build, kinds
@@ -30,6 +31,7 @@ _SHARED |= dict.fromkeys(("suite", "snapshot", "test_on"), "is for an evaluation
 _IN_CHAIN = _SHARED | dict.fromkeys(("reference", "chain", "link", "embedder"), _SHARED["seed"])
 
 
+@one_look()
 def checked(cfg: TrainConfig) -> list[Request]:
     """The requests of a training, its parents first, with every leaf bound to its signature.
 
@@ -43,6 +45,7 @@ def checked(cfg: TrainConfig) -> list[Request]:
     return training(cfg)
 
 
+@one_look()
 def training(cfg: TrainConfig) -> list[Request]:
     """The training, after what it needs."""
     if cfg.on_texts:
@@ -133,6 +136,8 @@ class _Chain:
                 parents["perceptual"] = self.add(classifier(cfg, PERCEIVING_SEED), where)
             model = build.completed(cfg.model, parents, cfg.reference)
             check.kept(cfg.model, model)
+            if "latents" in parents and parents["latents"]["verb"] == latents.VERB:
+                check.classes(model, cfg.dataset)
             return self.add(train.request(replace(cfg, model=model), parents), where)
 
     def parent(self, cfg: TrainConfig, role: str, way: tuple[str, ...], where: str) -> Request:

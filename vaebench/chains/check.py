@@ -11,6 +11,7 @@ from typing import Any
 from vaebench.config.choices import LATENTS, called, choices, leaf
 from vaebench.config.request import Request
 from vaebench.config.spine import LinkSpec, TrainConfig
+from vaebench.data.leaves import highest_label
 from vaebench.errors import UserError, shown
 from vaebench.runs import build, kinds
 from vaebench.runs.kinds import reference, title
@@ -90,6 +91,19 @@ def autoencoder(cfg: TrainConfig, parent: Request | None) -> None:
         raise UserError(
             f"{where}: was trained on {trained}, and dataset={cfg.dataset['name']}; a diffusion model is trained on "
             f"the latents of its autoencoder's own set (dataset={trained})"
+        )
+
+
+def classes(model: Mapping[str, Any], dataset: Mapping[str, Any]) -> None:
+    """Raise `UserError` if a model of latents is to know other classes than there are folders of images to train on.
+
+    Before its autoencoder is trained: the model itself sees the labels only then.
+    """
+    highest = highest_label(dataset) if model.get("classes") else None
+    if highest is not None and model["classes"] != highest + 1:
+        raise UserError(
+            f"model.classes={model['classes']}: the training items of {dataset['name']} have labels up to {highest}; "
+            "give their number, or put the folders of the other classes there"
         )
 
 

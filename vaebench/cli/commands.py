@@ -15,6 +15,7 @@ from vaebench.config.request import Request
 from vaebench.config.signatures import require
 from vaebench.config.spine import Common, ReproduceConfig, TrainConfig
 from vaebench.contracts import Job, Queue, Suite
+from vaebench.data.contents import one_look
 from vaebench.errors import UserError, shown
 from vaebench.runs import build, executors, kinds
 from vaebench.runs.executors.inline import Inline
@@ -72,6 +73,7 @@ def evaluated(cfg: TrainConfig, key: str = "") -> Run:
     return run
 
 
+@one_look()
 def _evaluation(cfg: TrainConfig, key: str) -> tuple[Request, list[Request], Suite]:
     """The training that is evaluated, its evaluation after all that it needs, and the suite.
 
@@ -90,6 +92,7 @@ def _check_evaluation(cfg: TrainConfig, trained: Request, requests: list[Request
     build.check_capabilities(called(wanted["suite"]), suite, models.get(trained.key) or build.model(trained))
 
 
+@one_look()
 def checked(verb: str, cfg: TrainConfig, key: str = "") -> list[Request]:
     """What a command makes, parents before children, each part of it built once. Raises all mistakes at once.
 

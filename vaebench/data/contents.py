@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -73,7 +74,7 @@ class Listing:
     files: Mapping[str, tuple[Item, ...]]
     not_read: Mapping[str, int]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """16 hex digits over names and contents."""
         found = hashlib.sha256()
@@ -81,6 +82,17 @@ class Listing:
             for item in self.files[split]:
                 found.update(b"%s %s\0%s\n" % (split.encode(), os.fsencode(item.name), item.digest.encode()))
         return found.hexdigest()[:16]
+
+    @cached_property
+    def numbers(self) -> Mapping[str, int]:
+        """The number of each label, counted in the order of their names; 0 also for files in no sub-folder."""
+        labels = {item.label for items in self.files.values() for item in items} - {""}
+        return {"": 0} | {label: number for number, label in enumerate(sorted(labels))}
+
+    @cached_property
+    def highest_label(self) -> int:
+        """The highest number of a label among the files to train on; -1 if there are none."""
+        return max((self.numbers[label] for label in {item.label for item in self.files["train"]}), default=-1)
 
 
 def listing(tree: Tree, kind: str) -> Listing:
@@ -103,8 +115,8 @@ def listing(tree: Tree, kind: str) -> Listing:
 
 @contextmanager
 def one_look() -> Iterator[None]:
-    """Every set is looked at once in here: a plan asks for it once per row."""
-    token = _looks.set({})
+    """Every set is looked at once in here: a plan asks for it once per row, a chain once per training."""
+    token = _looks.set({} if (before := _looks.get()) is None else before)
     try:
         yield
     finally:

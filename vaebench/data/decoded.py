@@ -94,7 +94,7 @@ def decoded(found: Listing, name: str, form: Form) -> Decoded:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with hold(folder.with_name(f".{folder.name}.lock"), math.inf, _waiting(folder)):
             if not (folder / "index.json").is_file():
-                _make(folder, found.files, form)
+                _make(folder, found, form)
     except OSError as error:
         raise UserError(
             f"{folder}: cannot be written ({error.strerror or error}); set VAEBENCH_CACHE to a folder with room for "
@@ -132,24 +132,22 @@ class _Block:
 # The order is what makes it safe to kill. A block's line is written when its values are; values without a line, or
 # others than the line says, are written over. The folder gets its name before the index is written, because the
 # checksums of hundreds of gigabytes are taken once, and known by path: one without an index goes back to where it grew.
-def _make(folder: Path, files: Mapping[str, Sequence[Item]], form: Form) -> None:
+def _make(folder: Path, listing: Listing, form: Form) -> None:
     """Decode all files, those of before the last kill excepted, and give ``folder`` its name and its index."""
     part = folder.with_name(f".{folder.name}.part")
     if folder.exists():
         folder.replace(part)
     part.mkdir(exist_ok=True)
-    count = sum(map(len, files.values()))
+    count = sum(map(len, listing.files.values()))
     _check_room(part, count, form)
     if count >= _WORTH_A_LINE:
         sys.stderr.write(f"note: decoding {count:,} files into {folder}, once\n")
-    classes = sorted({item.label for found in files.values() for item in found if item.label})
-    numbers = {"": 0} | {label: number for number, label in enumerate(classes)}
     content, blocks = hashlib.sha256(), list[_Block]()
     with _journal(part / "blocks.jsonl") as (before, note):
-        for split, found in files.items():
+        for split, found in listing.files.items():
             content.update(f"{split} {form.dtype.__name__} {form.row}".encode())
             there = [block for block in before if block.split == split]
-            growing = _Growing(part / f"{split}.npy", split, form, numbers, content)
+            growing = _Growing(part / f"{split}.npy", split, form, listing.numbers, content)
             mine = growing.filled(found, there, note)
             table = np.array([item for block in mine for item in block.items], np.int64).reshape(-1, 2)
             content = growing.content
@@ -162,7 +160,7 @@ def _make(folder: Path, files: Mapping[str, Sequence[Item]], form: Form) -> None
         "remarks": dict(sum((block.remarks for block in blocks), Counter[str]())),
         "bad": [(block.split, number, why) for block in blocks for number, why in block.bad],
         "files": count,
-        "classes": classes,
+        "classes": [label for label in listing.numbers if label],
         "loose": sum(block.loose for block in blocks),
         "checksums": {path.name: digest for path, digest in _sums(folder).items()},
     }
