@@ -20,16 +20,17 @@ NAME = "REHEARSAL.md"
 
 def write(folder: Path, width: Fraction, gigabytes: float) -> None:
     """Write the report of all tables that were rehearsed in a folder."""
-    found = [(path.stem, *_read(path)) for path in sorted((folder / "ledgers").glob("*.json"))]
+    found = [
+        (path.stem, json.loads(path.read_text(encoding="utf-8")), runs(path.with_suffix(".jsonl")))
+        for path in sorted((folder / "ledgers").glob("*.json"))
+    ]
     (folder / NAME).write_text("\n".join(_lines(found, width, gigabytes)) + "\n", encoding="utf-8")
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What is known of a table, and its runs: of each key the last that was tried."""
-    ledger = path.with_suffix(".jsonl")
+def runs(ledger: Path) -> list[dict[str, Any]]:
+    """The runs in a ledger: of each key the last that was tried."""
     lines = ledger.read_text(encoding="utf-8").splitlines() if ledger.is_file() else []
-    runs = {entry["key"]: entry for entry in map(json.loads, lines)}
-    return json.loads(path.read_text(encoding="utf-8")), list(runs.values())
+    return list({entry["key"]: entry for entry in map(json.loads, lines)}.values())
 
 
 def _lines(

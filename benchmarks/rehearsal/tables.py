@@ -94,8 +94,8 @@ class Rehearsal:
             said.append(f"{type(error).__name__}: {error}")
         facts: dict[str, object] = {"cells": self._cells(name, key), "wanted": 0, "runs": 0, "said": said}
         with suppress(UserError):  # which it has said above
-            plan = planning.make(cfg)  # now: what a race runs next follows from what it has measured
-            facts |= self._of(plan)
+            plan = planning.make(cfg)
+            facts |= self._of_race(name, key, ledger) if planning.raced(cfg) else self._of(plan)
             facts["said"] = [*said, *plan.left_out]
         ledger.with_suffix(".json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         return int(status or bool(said))
@@ -106,6 +106,12 @@ class Rehearsal:
         todo = [request.key for request in plan.todo(store)]
         wanted, runs = sum(len(item.evaluations) for item in plan.items), len(plan.requests)
         return {"wanted": wanted, "runs": runs, "done": runs - len(todo), "todo": todo}
+
+    def _of_race(self, name: str, key: str, ledger: Path) -> dict[str, object]:
+        """As `_of`; what a race runs follows from what it measures, so no plan counts it."""
+        runs = report.runs(ledger)
+        todo = [run["key"] for run in runs if run["status"] != "done"]
+        return {"wanted": self._cells(name, key), "runs": len(runs), "done": len(runs) - len(todo), "todo": todo}
 
     def _cells(self, name: str, key: str) -> int:
         frame = Cells.read(cells_path(self.folder / "tables", name + SUFFIX)).frame
