@@ -31,7 +31,6 @@ _SHARED |= dict.fromkeys(("suite", "snapshot", "test_on"), "is for an evaluation
 _IN_CHAIN = _SHARED | dict.fromkeys(("reference", "chain", "link", "embedder"), _SHARED["seed"])
 
 
-@one_look()
 def checked(cfg: TrainConfig) -> list[Request]:
     """The requests of a training, its parents first, with every leaf bound to its signature.
 

@@ -92,7 +92,6 @@ def _check_evaluation(cfg: TrainConfig, trained: Request, requests: list[Request
     build.check_capabilities(called(wanted["suite"]), suite, models.get(trained.key) or build.model(trained))
 
 
-@one_look()
 def checked(verb: str, cfg: TrainConfig, key: str = "") -> list[Request]:
     """What a command makes, parents before children, each part of it built once. Raises all mistakes at once.
 

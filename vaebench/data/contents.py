@@ -186,8 +186,14 @@ def _read(where: Path) -> dict[str, tuple[_State, str]]:
 
 def contents(name: str, splits: Splits, kind: str) -> str | None:
     """16 hex digits over the names and contents of a set's files; None if there are none."""
+    found = named(name, splits, kind)
+    return None if found is None else found.digest
+
+
+def named(name: str, splits: Splits, kind: str) -> Listing | None:
+    """The files of a set; None if there are none."""
     tree = find_tree(name, splits, kind)
-    return None if tree is None else listing(tree, kind).digest
+    return None if tree is None else listing(tree, kind)
 
 
 @checked("dataset")

@@ -10,7 +10,7 @@ from vaebench.config.choices import kinds
 from vaebench.data import contents as known
 from vaebench.data import hub
 from vaebench.data.files import check_fields, is_own, split_names
-from vaebench.data.places import Tree, find_tree, shown_path
+from vaebench.data.places import Splits, Tree, shown_path
 from vaebench.errors import UserError
 
 _NOT_MADE = {"test_share": None, "split_seed": None}  # of a set that has a test split
@@ -27,19 +27,21 @@ def dataset_leaf(leaf: Mapping[str, Any]) -> dict[str, Any]:
         return _hf_leaf(leaf) if "column" in leaf else _folder_leaf(leaf)
     if "splits" not in leaf:
         return leaf
-    name = str(leaf["name"])
-    return {**leaf, "contents": known.contents(name, split_names(name, leaf["splits"]), kinds(leaf.get("data"))[0])}
+    return {**leaf, "contents": known.contents(*_named(leaf))}
 
 
 def highest_label(leaf: Mapping[str, Any]) -> int | None:
     """The highest label among the training items of a set of folders; None where it is not known before it is read."""
-    if "splits" not in leaf and not (is_own(leaf) and "column" not in leaf):
-        return None
     if is_own(leaf):
-        return _own_of(leaf)[1].highest_label
-    kind = kinds(leaf.get("data"))[0]
-    tree = find_tree(str(leaf["name"]), split_names(str(leaf["name"]), leaf["splits"]), kind)
-    return None if tree is None else known.listing(tree, kind).highest_label
+        return None if "column" in leaf else _own_of(leaf)[1].highest_label
+    found = known.named(*_named(leaf)) if "splits" in leaf else None
+    return None if found is None else found.highest_label
+
+
+def _named(leaf: Mapping[str, Any]) -> tuple[str, Splits, str]:
+    """What a set of ordinary folders is found by: its name, its splits, and the kind of its files."""
+    name = str(leaf["name"])
+    return name, split_names(name, leaf["splits"]), kinds(leaf.get("data"))[0]
 
 
 def _folder_leaf(leaf: dict[str, Any]) -> dict[str, Any]:
