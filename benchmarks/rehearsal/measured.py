@@ -35,8 +35,8 @@ class Used(NamedTuple):
 class Measured:
     """``ledger``: the file that gets a line for each run. ``gigabytes``: more than these no run may allocate.
 
-    The processes are forked from one that has loaded PyTorch and nothing else; what it holds counts as theirs. They end
-    with this one.
+    The processes are forked from one that has only loaded what runs need; what it holds counts as theirs. They end with
+    this one.
     """
 
     ledger: str
@@ -63,12 +63,11 @@ class Measured:
         child = _SERVER.Process(target=self._work, args=(job, machine, theirs))
         child.start()
         theirs.close()
+        told: tuple[Outcome, Used] | None = None
         with suppress(EOFError):
-            told: tuple[Outcome, Used] = ours.recv()
-            child.join()
-            return told
+            told = ours.recv()
         child.join()
-        return Outcome(job, "failed", f"its process ended with {child.exitcode}"), None
+        return told or (Outcome(job, "failed", f"its process ended with {child.exitcode}"), None)
 
     def _work(self, job: Job, machine: dict[str, Any], said: Connection) -> None:
         end_with_parent()

@@ -93,7 +93,7 @@ class Rehearsal:
             console.print(traceback.format_exc())
             said.append(f"{type(error).__name__}: {error}")
         facts: dict[str, object] = {"cells": self._cells(name, key), "wanted": 0, "runs": 0, "said": said}
-        with suppress(UserError):  # which it has said above
+        with suppress(Exception):  # which has been said above
             plan = planning.make(cfg)
             facts |= self._of_race(name, key, ledger) if planning.raced(cfg) else self._of(plan)
             facts["said"] = [*said, *plan.left_out]
